@@ -1,0 +1,37 @@
+# Every target sets up what it needs. uv where it is on PATH, else venv and pip.
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP = $(VENV)/.installed-$(1)
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test lint types fuzz bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/bin/python:
+	@if command -v uv >/dev/null 2>&1; then uv venv -q --seed $(VENV); \
+	elif python3 -c 'import ensurepip' 2>/dev/null; then python3 -m venv $(VENV); \
+	else echo "python3 -m venv is not usable here: install the package python3-venv (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; fi
+
+# The editable install needs doing again only when pyproject.toml changes, so the second run starts at once.
+$(call STAMP,demo) $(call STAMP,dev): $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
+	@echo "installing psu-agent and what it needs into $(VENV) (once)"
+	@if command -v uv >/dev/null 2>&1; then uv pip install -q --python $(BIN)/python -e '.[$*]'; \
+	else $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[$*]'; fi
+	@touch $@
+
+demo: $(call STAMP,demo)  ## a broker, a simulated supply and the agent, live in this terminal
+	@exec $(BIN)/psu-agent demo
+
+test: $(call STAMP,dev)  ## the test suite
+	@$(BIN)/python -m pytest -q -n 2 --dist loadscope
+
+lint: $(call STAMP,dev)  ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(call STAMP,dev)  ## mypy --strict
+	@$(BIN)/mypy
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
