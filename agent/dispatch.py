@@ -58,18 +58,15 @@ class Dispatcher:
         command_id: str | None = None
         index: int | None = None
         try:
-            if incoming.retain:
-                raise Refusal(
-                    "retained",
-                    "it was published with the retain flag; send it again without",
-                    _id_of(incoming, request),
-                )
-            command = self._parse(incoming, request)
-            command_id = command.id
             channels = supply.channels if target.channel is None else (supply.channel(target.channel),)
             if target.channel is not None:
                 index = channels[0].index
                 reply = self._reply(incoming, _Target(supply, str(index)))
+            if incoming.retain:
+                why = "it was published with the retain flag; send it again without"
+                raise Refusal("retained", why, _id_of(incoming, request))
+            command = self._parse(incoming, request)
+            command_id = command.id
             self._check_age(incoming, command)
             self._check_repetition(incoming, command, supply.name, index)
             supply.submit(

@@ -601,9 +601,12 @@ class Supply:
         states = []
         for index, reading in readings.items():
             self._latest[index] = (reading, moment)
-            self._meters.setdefault(index, Meter()).add(
-                moment, reading.voltage, reading.current, longest_gap=max(5.0, 3 * self._interval)
-            )
+            meter = self._meters.setdefault(index, Meter())
+            power = self._power(self._channels[index], reading)
+            if power is None or reading.current is None or not reading.state:
+                meter.pause()
+            else:
+                meter.add(moment, power, reading.current, longest_gap=max(5.0, 3 * self._interval))
             states.append(self._state(self._channels[index], now, reading))
         self._outlet.states(states)
         for index, reading in readings.items():
@@ -627,7 +630,6 @@ class Supply:
                 charge=meter.charge,
             )
         else:
-            voltage, current = reading.voltage, reading.current
             state = ChannelState(
                 time=now,
                 seq=self._seq[index],
@@ -638,9 +640,9 @@ class Supply:
                 model=self._model.name,
                 online=True,
                 state=reading.state,
-                voltage=voltage,
-                current=current,
-                power=None if voltage is None or current is None else round(voltage * current, 6),
+                voltage=reading.voltage,
+                current=reading.current,
+                power=self._power(channel, reading),
                 voltage_limit=reading.voltage_limit,
                 current_limit=reading.current_limit,
                 mode=reading.mode,
@@ -652,6 +654,14 @@ class Supply:
             )
         self._states[index] = state
         return state
+
+    @staticmethod
+    def _power(channel: Channel, reading: Reading) -> float | None:
+        """What the output delivers (W), to the microwatt; a negative output delivers it at negative volts."""
+        if reading.voltage is None or reading.current is None:
+            return None
+        voltage = abs(reading.voltage) if channel.model.voltage.max <= 0 else reading.voltage
+        return round(voltage * reading.current, 6) + 0.0  # no -0.0
 
     def _tell_changes(self, channel: Channel, now: datetime, reading: Reading) -> None:
         index = channel.index
