@@ -32,6 +32,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.configschema import Mqtt
 from agent.messages import AgentInfo, ChannelState, Event, Metrics, Response, UnitInfo
+from agent.mqtt import BufferedClient
 from agent.spool import Row, Spool
 from agent.supply import Reply
 from agent.topics import Topics
@@ -131,7 +132,7 @@ class Broker:
         self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
 
-        self._client: Client | None = None
+        self._client: BufferedClient | None = None
         self._reset_connection()
         self._connected_before = False
         self._last_problem = ""
@@ -314,9 +315,9 @@ class Broker:
             self._live.append(_Item(Kind.KEEP, topic, payload))
         self._gone_since = None
 
-    def _make_client(self) -> Client:
+    def _make_client(self) -> BufferedClient:
         settings = self._settings
-        client = Client(
+        client = BufferedClient(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id or f"psu-agent-{self._agent}",
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
@@ -341,7 +342,7 @@ class Broker:
         client.on_message = self._on_message
         return client
 
-    def _subscribe(self, client: Client) -> None:
+    def _subscribe(self, client: BufferedClient) -> None:
         for start in range(0, len(self._filters), 100):
             filters = self._filters[start : start + 100]
             self._subacks_due += 1
@@ -390,7 +391,7 @@ class Broker:
         """
         client = self._connected_client()
         if client.want_write():
-            client.loop_write()
+            _send(client)
         readable = self._sleep(timeout, client)
         before, self._clock = self._clock, system_clock()
         if self._clock - before > LONGEST_ABSENCE and self._gone_since is None:
@@ -402,16 +403,14 @@ class Broker:
         if self._lost is not None or client.socket() is None:
             raise _ConnectionLost(self._lost or "the connection broke")
 
-    def _read(self, client: Client) -> None:
+    def _read(self, client: BufferedClient) -> None:
         self._last_heard = time.monotonic()
         client.loop_read()
-        # TLS may have decrypted more than was asked for, which no poll shows.
-        connection = client.socket()
-        while isinstance(connection, ssl.SSLSocket) and connection.pending():
+        # More may have come than one call takes; and TLS may have decrypted more than was asked for. No poll shows either.
+        while client.socket() is not None and (client.has_received or _has_decrypted(client.socket())):
             client.loop_read()
-            connection = client.socket()
 
-    def _sleep(self, timeout: float, client: Client | None) -> bool:
+    def _sleep(self, timeout: float, client: BufferedClient | None) -> bool:
         """Whether the connection can be read. Ends early when another thread has something to send."""
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
@@ -430,7 +429,7 @@ class Broker:
                 os.read(self._wake_read, 4096)
         return bool(events.get(number, 0) & ~select.POLLOUT)
 
-    def _connected_client(self) -> Client:
+    def _connected_client(self) -> BufferedClient:
         if self._client is None:
             raise _ConnectionLost("the connection is closed")
         return self._client
@@ -523,7 +522,7 @@ class Broker:
             connection = client.socket()
         self._take_inbox()
         self._pump(client)
-        client.loop_write()
+        _send(client)
         raise _ConnectionLost("a new connection, so that nothing old waits on it")
 
     # What paho calls, in this thread.
@@ -650,7 +649,7 @@ class Broker:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def _say_goodbye(self, client: Client) -> None:
+    def _say_goodbye(self, client: BufferedClient) -> None:
         self._live.append(_Item(Kind.KEEP, self._topics.agent_status(self._agent), b"offline"))
         self._window += 1
         self._pump(client)
@@ -658,7 +657,14 @@ class Broker:
         while self._in_flight and time.monotonic() < deadline:
             self._exchange(0.1)
         client.disconnect()
+        _send(client)
+
+
+def _send(client: BufferedClient) -> None:
+    try:
         client.loop_write()
+    except OSError as error:
+        raise _ConnectionLost(error.strerror or str(error)) from error
 
 
 def _ignore(incoming: Incoming) -> None:
@@ -667,6 +673,10 @@ def _ignore(incoming: Incoming) -> None:
 
 def _from_row(kind: Kind, row: Row) -> _Item:
     return _Item(kind, row.topic, row.payload, row.correlation, row=row.id)
+
+
+def _has_decrypted(connection: Any) -> bool:
+    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
 
 
 def _no_delay(client: Client, _: object, connection: Any) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -668,7 +668,7 @@ class Supply:
         before = self._before.get(index)
         self._before[index] = reading
         authors = self._authors.pop(index, {})
-        if before is None:
+        if before is None or before[2:] == reading[2:]:  # all but what is measured
             return
         for name in _WATCHED:
             old, new = getattr(before, name), getattr(reading, name)
@@ -677,7 +677,7 @@ class Supply:
             by, command_id = authors.get(name, ("panel", None))
             if name == "voltage_limit" and by == "command" and self._is_on_its_way(index, reading):
                 # A ramp is one change, told when it ends.
-                self._before[index] = replace(reading, voltage_limit=before.voltage_limit)
+                self._before[index] = reading._replace(voltage_limit=before.voltage_limit)
                 self._authors[index] = {name: (by, command_id)}
                 continue
             self._outlet.event(self._event(channel, now, name, old, new, by, command_id))
