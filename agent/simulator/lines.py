@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -12,7 +13,7 @@ from agent.simulator.reactor import Connection, Listener, Reactor
 
 
 class LineReader:
-    """Cuts a stream into messages. A message of more than `INPUT_LIMIT` bytes comes out cut short, but still too long."""
+    """Cuts a stream into messages. One of more than `INPUT_LIMIT` bytes comes out cut short, but still too long."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -83,10 +84,8 @@ class SerialPort:
             self._flush()
 
     def _flush(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             del self._unsent[: os.write(self._master, self._unsent)]
-        except BlockingIOError:
-            pass
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
         self._reactor.watch(self._master, events, self)
 

@@ -1,7 +1,7 @@
 """What hangs on a simulated output, and the point at which supply and load agree.
 
-All loads are pure functions of voltage, current limit and time (seconds since the instrument was made), so that a run with
-the same clock and seed gives the same figures.
+All loads are pure functions of voltage, current limit and time (seconds since the instrument was made), so that a run
+with the same clock and seed gives the same figures.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class ConstantCurrent(Load):
 
 @dataclass(frozen=True, slots=True)
 class ConstantPower(Load):
-    """A converter's input, in watts. Below ``minimum_voltage`` it behaves like a resistor, as converters that start do."""
+    """A converter's input, in watts; a resistor below ``minimum_voltage``, as converters that start are."""
 
     power: float
     minimum_voltage: float = 1.0
@@ -126,8 +126,8 @@ class Sine(Load):
 class Wander(Load):
     """A sink whose current wanders about like a random walk, within ``mean`` ± ``amplitude`` A.
 
-    It is value noise of four octaves rather than a walk, so that the figure at a time depends on that time and ``seed`` alone,
-    however often or seldom it is asked for. ``period`` s is the time in which it may go from one end to the other.
+    It is value noise of four octaves rather than a walk, so that the figure at a time depends on that time and ``seed``
+    alone, however often or seldom it is asked for. It may go from one end to the other in ``period`` s.
     """
 
     mean: float

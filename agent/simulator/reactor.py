@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
@@ -56,7 +57,7 @@ class Reactor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and wait for it. Whatever is still registered is not closed: that is for its owner to do before."""
+        """End the thread and wait for it. What is still registered stays open: closing it is for its owner."""
         if self._thread.is_alive():
             self._stopping = True
             self._wake()
@@ -117,16 +118,14 @@ class Reactor:
             self._selector.register(file, events, owner)
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # a full pipe wakes as well, and a closed one has nobody to wake
             self._wake_in.send(b"\0")
-        except (BlockingIOError, OSError):
-            pass  # a full pipe wakes as well, and a closed one has nobody to wake
 
     def _run(self) -> None:
         while not self._stopping:
             try:
                 self._turn()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the thread's outermost loop
                 _log.exception("a simulated instrument stumbled")
 
     def _turn(self) -> None:

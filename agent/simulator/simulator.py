@@ -22,11 +22,11 @@ _serials = itertools.count(61004803)
 class Simulator:
     """A simulated supply with its transports, as a context manager or by `start` and `stop`.
 
-    ``socket_port``, ``vxi11_port``, ``hislip_port``: None for no such transport, 0 for a free port. ``portmapper`` answers on
-    port 111 of ``host``, TCP and UDP, which needs the right to bind it. ``pty`` adds a serial port.
+    ``socket_port``, ``vxi11_port``, ``hislip_port``: None for no such transport, 0 for a free port. ``portmapper``
+    answers on port 111 of ``host``, TCP and UDP, which needs the right to bind it. ``pty`` adds a serial port.
     ``serial``: the serial number in ``*IDN?``; each simulator of a process gets one of its own by default.
     ``latency``: seconds that a message takes. ``log_size``: how many messages ``instrument.log`` remembers.
-    ``reactor``: a `Reactor` that is running, to serve many simulators from one thread; by default each has a thread of its own.
+    ``reactor``: a `Reactor` that is running, to serve many simulators from one thread; by default each has its own.
 
     Raises ValueError for an unknown model, and from `start` OSError for a port that can't be had.
     """
@@ -102,7 +102,7 @@ class Simulator:
         return self
 
     def stop(self) -> None:
-        """Close everything: ports, connections, thread. The instrument keeps its state, as if its LAN cable were pulled."""
+        """Close everything: ports, connections, thread. The instrument keeps its state, as if cables were pulled."""
         self._exchange = None
         self._stack.close()
 
