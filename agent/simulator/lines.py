@@ -45,10 +45,18 @@ class _LineConnection(Connection):
 
 
 class SocketServer(Listener):
-    """The raw SCPI socket of one instrument."""
+    """The raw SCPI socket of one instrument. Sessions above ``max_sessions`` are closed as soon as they are opened."""
 
-    def __init__(self, exchange: Exchange, host: str, port: int) -> None:
-        super().__init__(exchange.reactor, host, port, lambda stream: _LineConnection(exchange, stream))
+    def __init__(self, exchange: Exchange, host: str, port: int, *, max_sessions: int | None = None) -> None:
+        self._exchange = exchange
+        self._max_sessions = max_sessions
+        super().__init__(exchange.reactor, host, port, self._connect)
+
+    def _connect(self, stream: socket.socket) -> Connection:
+        connection = _LineConnection(self._exchange, stream)
+        if self._max_sessions is not None and self.open_connections >= self._max_sessions:
+            connection.close()
+        return connection
 
 
 class SerialPort:

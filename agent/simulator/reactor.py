@@ -86,7 +86,9 @@ class Reactor:
                 done.set()
 
         self.call_soon(run)
-        done.wait()
+        while not done.wait(1.0):
+            if not self._thread.is_alive():
+                raise RuntimeError("the reactor is not running")
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
@@ -168,6 +170,11 @@ class Connection:
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reactor.watch(stream, selectors.EVENT_READ, self)
 
+    @property
+    def usable(self) -> bool:
+        """Can anything still be sent."""
+        return self.open and not self._finishing
+
     def received(self, data: bytes) -> None:
         """Bytes came in."""
         raise NotImplementedError
@@ -177,7 +184,7 @@ class Connection:
 
     def send(self, data: bytes) -> None:
         """Send bytes, or keep them until the peer takes them."""
-        if not self.open or self._finishing:
+        if not self.usable:
             return
         if not self._unsent:
             try:
@@ -285,6 +292,11 @@ class Listener:
                 accepted.close()
                 continue
             self.connections = {other for other in self.connections if other.open} | {connection}
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are now."""
+        return sum(connection.open for connection in self.connections)
 
     def disconnect(self, *, reset: bool = False) -> None:
         """Close every connection, and go on listening."""

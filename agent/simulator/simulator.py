@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from agent.simulator.e36300 import E36300
 from agent.simulator.exchange import Exchange
+from agent.simulator.hislip import HislipServer
 from agent.simulator.lines import SerialPort, SocketServer
 from agent.simulator.loads import Load
 from agent.simulator.reactor import Reactor
 from agent.simulator.scpi import Quirks
+from agent.simulator.vxi11 import Vxi11Server
 
 _serials = itertools.count(61004803)
 
@@ -24,6 +26,7 @@ class Simulator:
 
     ``socket_port``, ``vxi11_port``, ``hislip_port``: None for no such transport, 0 for a free port. ``portmapper``
     answers on port 111 of ``host``, TCP and UDP, which needs the right to bind it. ``pty`` adds a serial port.
+    ``max_socket_sessions``: how many raw sockets may be open at a time, as real instruments have but a few.
     ``serial``: the serial number in ``*IDN?``; each simulator of a process gets one of its own by default.
     ``latency``: seconds that a message takes. ``log_size``: how many messages ``instrument.log`` remembers.
     ``reactor``: a `Reactor` that is running, to serve many simulators from one thread; by default each has its own.
@@ -42,6 +45,7 @@ class Simulator:
         hislip_port: int | None = None,
         portmapper: bool = False,
         pty: bool = False,
+        max_socket_sessions: int | None = None,
         loads: Mapping[int, Load] | None = None,
         latency: float = 0.0,
         noise: bool = True,
@@ -65,15 +69,17 @@ class Simulator:
         )
         self.host = host
         self.socket_port = socket_port
-        self.vxi11_port = vxi11_port
+        # The portmapper is there to find VXI-11 with.
+        self.vxi11_port = 0 if vxi11_port is None and portmapper else vxi11_port
         self.hislip_port = hislip_port
         self.serial_path: str | None = None
         self._portmapper = portmapper
         self._pty = pty
+        self._max_socket_sessions = max_socket_sessions
         self._latency = latency
         self._shared_reactor = reactor
         self._exchange: Exchange | None = None
-        self._servers: list[SocketServer] = []
+        self._servers: list[SocketServer | Vxi11Server | HislipServer] = []
         self._stack = ExitStack()
 
     def start(self) -> Self:
@@ -88,10 +94,20 @@ class Simulator:
                 stack.callback(reactor.stop)
             exchange = Exchange(reactor, self.instrument, self._latency)
             if self.socket_port is not None:
-                server = SocketServer(exchange, self.host, self.socket_port)
+                server = SocketServer(exchange, self.host, self.socket_port, max_sessions=self._max_socket_sessions)
                 stack.callback(server.close)
                 self._servers.append(server)
                 self.socket_port = server.port
+            if self.vxi11_port is not None:
+                vxi11 = Vxi11Server(exchange, self.host, self.vxi11_port, portmapper=self._portmapper)
+                stack.callback(vxi11.close)
+                self._servers.append(vxi11)
+                self.vxi11_port = vxi11.port
+            if self.hislip_port is not None:
+                hislip = HislipServer(exchange, self.host, self.hislip_port)
+                stack.callback(hislip.close)
+                self._servers.append(hislip)
+                self.hislip_port = hislip.port
             if self._pty:
                 serial_port = SerialPort(exchange)
                 stack.callback(serial_port.close)
@@ -173,3 +189,36 @@ class Simulator:
         if self._exchange is None:
             raise RuntimeError("the simulator is not running")
         return self._exchange
+
+
+class Fleet:
+    """Many simulators served by one thread, as a context manager. ``options`` are those of `Simulator`.
+
+    Each has its own ports, serial number and noise. About 60 KB and two descriptors a unit, and one more a connection.
+    """
+
+    def __init__(self, count: int, **options: Any) -> None:
+        self._reactor = Reactor("simulator-fleet")
+        self.simulators = [Simulator(**{"seed": n, **options}, reactor=self._reactor) for n in range(count)]
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._reactor.start()
+            stack.callback(self._reactor.stop)
+            for simulator in self.simulators:
+                stack.enter_context(simulator)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def __iter__(self) -> Iterator[Simulator]:
+        return iter(self.simulators)
+
+    def __len__(self) -> int:
+        return len(self.simulators)
+
+    def __getitem__(self, index: int) -> Simulator:
+        return self.simulators[index]
