@@ -194,7 +194,7 @@ class Simulator:
 class Fleet:
     """Many simulators served by one thread, as a context manager. ``options`` are those of `Simulator`.
 
-    Each has its own ports, serial number and noise. About 60 KB and two descriptors a unit, and one more a connection.
+    Each has its own ports, serial number and noise. About 12 KiB and one descriptor a unit, and one more a connection.
     """
 
     def __init__(self, count: int, **options: Any) -> None:

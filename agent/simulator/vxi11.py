@@ -1,4 +1,4 @@
-"""VXI-11 (TCP/IP Instrument Protocol, revision 1.0, with VXI-11.3 for IEEE 488.2 instruments) for a simulated instrument.
+"""VXI-11 (TCP/IP Instrument Protocol, revision 1.0, and VXI-11.3) for a simulated instrument.
 
 The core and the abort channel. There is no interrupt channel: creating one is refused as not supported.
 """
