@@ -1,0 +1,92 @@
+"""VISA resource names: is it one, and do two of them mean the same instrument (VPP-4.3, section 4.3)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+from pyvisa import rname
+
+_EXAMPLE = "for example TCPIP::192.168.50.51::inst0::INSTR"
+_INSTRUMENT_CLASSES = ("INSTR", "SOCKET", "RAW")
+
+
+class ResourceNameError(ValueError):
+    """The text is no VISA resource name of an instrument. The message says what is wrong and what would be right."""
+
+
+def parse(name: str) -> rname.ResourceName:
+    """Take a resource name apart.
+
+    Besides VISA's own forms it may hold a port where pyvisa-py takes one: ``TCPIP::host,port::inst0::INSTR``,
+    ``TCPIP::host::hislip0,port::INSTR``.
+
+    :raises ResourceNameError: it is none, or not of an instrument
+    """
+    if not name.isprintable() or name != name.strip() or len(name) > 256:
+        raise ResourceNameError(f"holds spaces or control characters, or is too long; {_EXAMPLE}")
+    try:
+        parsed = rname.parse_resource_name(name)
+    except (rname.InvalidResourceName, IndexError) as error:
+        # pyvisa knows the resource class in capitals only.
+        if (capitals := _class_in_capitals(name)) != name:
+            parse(capitals)
+            raise ResourceNameError(f"the resource class stands in capitals: {capitals}") from None
+        detail = str(error) if isinstance(error, rname.InvalidResourceName) else ""
+        syntax = re.search(r"syntax is '([^']+)'", detail)
+        raise ResourceNameError(
+            f"is no VISA resource name; the form is {syntax[1]}, {_EXAMPLE}"
+            if syntax
+            else f"is no VISA resource name; it begins with TCPIP, USB, GPIB or ASRL, {_EXAMPLE}"
+        ) from None
+    if parsed.resource_class not in _INSTRUMENT_CLASSES and parsed.interface_type != "VICP":
+        raise ResourceNameError(f"names no instrument but a {parsed.resource_class}; {_EXAMPLE}")
+    if isinstance(parsed, rname.TCPIPSocket):
+        _check_port(parsed.port)
+    elif isinstance(parsed, rname.TCPIPInstr):
+        for part in (parsed.host_address, parsed.lan_device_name):
+            _, comma, port = part.partition(",")
+            if comma:
+                _check_port(port)
+    if " " in getattr(parsed, "host_address", ""):
+        raise ResourceNameError(f"holds a space in the host's name; {_EXAMPLE}")
+    return parsed
+
+
+def same_instrument_key(name: str) -> tuple[str, ...]:
+    """Equal for two names of one address, however they are written: capitals, board, parts left out, hexadecimal.
+
+    :raises ResourceNameError: it is no resource name
+    """
+    parsed = parse(name)
+    key = [parsed.interface_type, parsed.resource_class]
+    for field in fields(parsed):
+        value = getattr(parsed, field.name)
+        text = "" if value is None else str(value)
+        if parsed.interface_type in ("USB", "TCPIP", "VICP", "GPIB"):
+            text = text.casefold()
+        if field.name != "serial_number":
+            text = _number(text)
+        if field.name == "lan_device_name":
+            text = re.sub(r"^(hislip\d+),4880$", r"\1", text)
+        if field.name == "host_address":
+            text = text.removesuffix(".") if not text.startswith(",") else text
+        key.append(text)
+    return tuple(key)
+
+
+def _check_port(text: str) -> None:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535):
+        raise ResourceNameError(f"{text[:20]!r} is no port; give a number from 1 to 65535")
+
+
+def _class_in_capitals(name: str) -> str:
+    head, separator, tail = name.rpartition("::")
+    return head + separator + tail.upper() if tail.upper() in _INSTRUMENT_CLASSES else name
+
+
+def _number(text: str) -> str:
+    """One way to write a number, so that 0x2A8D and 10893 are the same manufacturer."""
+    if len(text) <= 20 and re.fullmatch(r"0x[0-9a-fA-F]+", text):
+        return str(int(text, 16))
+    return str(int(text)) if len(text) <= 20 and text.isascii() and text.isdigit() else text
