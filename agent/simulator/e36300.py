@@ -71,7 +71,7 @@ MODELS: Final[Mapping[str, tuple[Output, ...]]] = {
 """Outputs have the names that INSTrument:SELect takes; on E36312A and E36313A, N25V is a positive output too."""
 
 _PROTECTION_MIN = 0.5
-_RESOLUTION = 0.001
+_DECIMALS = 3  # of volts and amperes
 _LONGEST_DELAY = 3600.0
 
 
@@ -352,7 +352,7 @@ class E36300(ScpiInstrument):
         low = _PROTECTION_MIN if quantity == "protection" else 0.0
         if not low - 1e-9 <= level <= self._maximum(channel, quantity) + 1e-9:
             raise ScpiError(-222)
-        return round(level / _RESOLUTION) * _RESOLUTION
+        return round(level, _DECIMALS)
 
     def _set_levels(self, call: Call, quantity: str, attribute: str) -> None:
         channels = self._peers(self._channels(call))

@@ -88,11 +88,9 @@ class ConstantPower(Load):
     def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
         if voltage >= self.minimum_voltage and self.power / voltage <= current_limit:
             return OperatingPoint(voltage, self.power / voltage, "CV")
-        return (
-            Resistor(self.minimum_voltage**2 / self.power)
-            .operating_point(min(voltage, self.minimum_voltage), current_limit, time)
-            ._replace(mode="CC" if voltage >= self.minimum_voltage else "CV")
-        )
+        # A supply that can't give what is drawn at its voltage can't at the lower one either.
+        converter_off = Resistor(self.minimum_voltage**2 / self.power)
+        return converter_off.operating_point(min(voltage, self.minimum_voltage), current_limit, time)
 
 
 @dataclass(frozen=True, slots=True)
