@@ -46,9 +46,13 @@ class Exchange:
         else:
             reply(self._execute(data))
 
+    def discard(self, owner: object) -> None:
+        """Drop what an owner still waits for."""
+        self._waiting = deque(message for message in self._waiting if message.owner is not owner)
+
     def forget(self, owner: object) -> None:
         """Drop what an owner still waits for, and its lock."""
-        self._waiting = deque(message for message in self._waiting if message.owner is not owner)
+        self.discard(owner)
         if self.lock_owner is owner:
             self.unlock()
 
@@ -62,10 +66,6 @@ class Exchange:
     def unlock(self) -> None:
         self.lock_owner = None
         self._next()
-
-    def is_waiting(self, owner: object) -> bool:
-        """Is a message of this owner still to be carried out."""
-        return any(message.owner is owner for message in self._waiting)
 
     def freeze(self) -> None:
         self._frozen = True

@@ -47,7 +47,6 @@ class _Session:
         self._input = b""
         self._generation = 0  # answers to messages from before a clear are dropped
         self._answer_unread = False  # an answer was sent whose delivery the client has not confirmed
-        self._pending = 0
 
     def data(self, end: bool, delivered: bool, message_id: int, payload: bytes) -> None:
         if delivered:
@@ -83,6 +82,7 @@ class _Session:
         self._generation += 1
         self._input = b""
         self._answer_unread = False
+        self._exchange.discard(self)
         self._exchange.instrument.device_clear()
 
     def end(self) -> None:

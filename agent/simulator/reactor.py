@@ -71,7 +71,10 @@ class Reactor:
         return threading.current_thread() is self._thread
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Run a function in the loop's thread, and give what it returned or raise what it raised."""
+        """Run a function in the loop's thread, and give what it returned or raise what it raised.
+
+        Raises RuntimeError if the reactor is not running.
+        """
         if self.in_thread:
             return function()
         done = threading.Event()
@@ -86,7 +89,7 @@ class Reactor:
                 done.set()
 
         self.call_soon(run)
-        while not done.wait(1.0):
+        while not (done.wait(1.0) if self._thread.is_alive() else done.is_set()):
             if not self._thread.is_alive():
                 raise RuntimeError("the reactor is not running")
         if outcome[1] is not None:

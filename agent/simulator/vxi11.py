@@ -102,6 +102,7 @@ class _Link:
         self._generation += 1
         self._pending = 0
         self._input = self._output = b""
+        self._exchange.discard(self)
         self._exchange.instrument.device_clear()
 
     def destroy(self) -> None:

@@ -126,7 +126,9 @@ def test_nothing_is_set_if_one_channel_refuses(supply: E36300) -> None:
 def test_a_trip_by_overtemperature(supply: E36300) -> None:
     supply.execute(":VOLT 5,(@1);:OUTP ON,(@1)")
     supply.trip(1, "OTP")
-    assert ask(supply, "OUTP? (@1);:VOLT:PROT:TRIP? (@1);:CURR:PROT:TRIP? (@1);:STAT:QUES:INST:ISUM1:COND?") == "0;0;0;+16"
+    assert (
+        ask(supply, "OUTP? (@1);:VOLT:PROT:TRIP? (@1);:CURR:PROT:TRIP? (@1);:STAT:QUES:INST:ISUM1:COND?") == "0;0;0;+16"
+    )
     supply.execute("VOLT:PROT:CLE (@1);:CURR:PROT:CLE (@1)")
     assert ask(supply, "STAT:QUES:INST:ISUM1:COND?") == "+16"
     supply.execute("OUTP:PROT:CLE (@1)")
@@ -313,11 +315,11 @@ def test_no_setting_ever_leaves_its_range(settings: list[tuple[str, float, int]]
     supply = E36300(model, noise=False, loads={1: Resistor(1)})
     for header, value, channel in settings:
         supply.execute(f"{header} {value!r},(@{channel});:OUTP ON,(@{channel})")
-    for channel in supply.channels.values():
-        assert 0 <= channel.settings.voltage <= channel.rating.voltage_max
-        assert 0 <= channel.settings.current <= channel.rating.current_max
-        assert 0.5 <= channel.settings.protection <= channel.rating.protection_max
-        assert channel.voltage <= channel.settings.protection + 1e-9
+    for output in supply.channels.values():
+        assert 0 <= output.settings.voltage <= output.rating.voltage_max
+        assert 0 <= output.settings.current <= output.rating.current_max
+        assert 0.5 <= output.settings.protection <= output.rating.protection_max
+        assert output.voltage <= output.settings.protection + 1e-9
 
 
 @given(st.lists(st.sampled_from([line for _, line, _ in read_transcript()]), max_size=30))

@@ -74,8 +74,8 @@ def test_impossible_loads(make: object) -> None:
 
 LOADS = st.sampled_from(
     [
-        Open(), Short(), Resistor(0.3), Resistor(47), ConstantCurrent(0.7), ConstantPower(3), Sine(0.5, 1), Wander(1, 1),
-        *lively().values(),
+        Open(), Short(), Resistor(0.3), Resistor(47), ConstantCurrent(0.7), ConstantPower(3), Sine(0.5, 1),
+        Wander(1, 1), *lively().values(),
     ]
 )  # fmt: skip
 
