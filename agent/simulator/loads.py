@@ -15,11 +15,11 @@ _SHORT_CIRCUIT_OHM = 0.005  # leads and binding posts
 
 
 class OperatingPoint(NamedTuple):
-    """Volts and amperes at the terminals, and which of the two the supply regulates."""
+    """Volts and amperes at the terminals, and which of the two the supply regulates (UR: neither)."""
 
     voltage: float
     current: float
-    mode: Literal["CV", "CC"]
+    mode: Literal["CV", "CC", "UR"]
 
 
 class Load(ABC):
@@ -91,6 +91,16 @@ class ConstantPower(Load):
         # A supply that can't give what is drawn at its voltage can't at the lower one either.
         converter_off = Resistor(self.minimum_voltage**2 / self.power)
         return converter_off.operating_point(min(voltage, self.minimum_voltage), current_limit, time)
+
+
+@dataclass(frozen=True, slots=True)
+class Unregulated(Load):
+    """Another load, with a supply that regulates neither its voltage nor its current, as at too low a mains voltage."""
+
+    load: Load
+
+    def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
+        return self.load.operating_point(0.9 * voltage, current_limit, time)._replace(mode="UR")
 
 
 @dataclass(frozen=True, slots=True)

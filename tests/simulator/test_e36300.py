@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.simulator import E36300, Quirks
-from agent.simulator.loads import ConstantCurrent, Resistor, Square, lively
+from agent.simulator.loads import ConstantCurrent, Resistor, Square, Unregulated, lively
 
 TRANSCRIPT = Path(__file__).with_name("e36300_transcript.txt")
 POLL = (
@@ -212,6 +212,12 @@ def test_delays_of_outputs(supply: E36300, clock: Clock) -> None:
     assert ask(supply, "MEAS:VOLT? (@1);:OUTP? (@1)") == "+5.00000E+00;0"
     clock.now += 1.0
     assert ask(supply, "MEAS:VOLT? (@1)") == "+0.00000E+00"
+
+
+def test_an_unregulated_output(supply: E36300) -> None:
+    supply.set_load(1, Unregulated(Resistor(10)))
+    supply.execute(":VOLT 5,(@1);:CURR 0.1,(@1);:CURR:PROT:STAT ON,(@1);:OUTP ON,(@1)")
+    assert ask(supply, "OUTP? (@1);:STAT:QUES:INST:ISUM1:COND?") == "1;+0"
 
 
 def test_noise_is_small_and_repeatable() -> None:

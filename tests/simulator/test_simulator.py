@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.simulator import Fleet, Reactor, Simulator
+from agent.simulator import Fleet, NetworkInstrument, Reactor, Simulator
+from agent.simulator.instrument import ScpiInstrument
+from agent.simulator.scpi import Command
 from tests.simulator.wire import Rpc
 
 
@@ -155,6 +157,29 @@ def test_freeze_and_thaw() -> None:
         simulator.freeze()
 
 
+def test_tampered_answers() -> None:
+    with Simulator() as simulator:
+        line = Line(simulator.socket_port)
+        simulator.tamper = lambda message, answer: "nonsense" if message == "*OPC?" else answer
+        assert line.ask("*OPC?") == "nonsense"
+        assert line.ask("*IDN?") == simulator.instrument.identity
+        simulator.tamper = None
+        assert line.ask("*OPC?") == "1"
+        line.close()
+
+
+def test_any_instrument_can_be_put_on_the_network() -> None:
+    class Meter(ScpiInstrument):
+        identity = "Example,Meter,1,0"
+        commands = (Command("READ", query=lambda _instrument, _call: "+1.5"),)
+
+    with NetworkInstrument(Meter()) as meter:
+        line = Line(meter.socket_port)
+        assert line.ask("*IDN?;:READ?;:SYST:ERR?") == 'Example,Meter,1,0;+1.5;+0,"No error"'
+        assert line.ask("*TRG;:SYST:ERR?") == '-211,"Trigger ignored"'
+        line.close()
+
+
 @pytest.mark.parametrize("reset", [False, True])
 def test_disconnect(reset: bool) -> None:
     with Simulator() as simulator:
@@ -259,7 +284,7 @@ def test_a_peer_that_never_reads_costs_bounded_memory_and_nobody_else() -> None:
         greedy.socket.settimeout(0.2)
         heap = (b";".join([b"*IDN?"] * 500) + b"\n") * 20
         with pytest.raises(TimeoutError):
-            greedy.socket.sendall(heap * 2000)
+            greedy.socket.sendall(heap * 500)
         other = Line(simulator.socket_port)
         assert other.ask("*OPC?") == "1"
         other.close()
