@@ -8,7 +8,6 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -17,14 +16,7 @@ from hypothesis import strategies as st
 from agent.simulator import Fleet, NetworkInstrument, Reactor, Simulator
 from agent.simulator.instrument import ScpiInstrument
 from agent.simulator.scpi import Command
-from tests.simulator.wire import Rpc
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.002)
+from tests.simulator.wire import Rpc, wait_for
 
 
 class Line:
