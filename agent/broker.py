@@ -52,6 +52,10 @@ MOST_LIVE = 6000
 #: bytes. A broker that knows MQTT 5 keeps larger messages to itself; the largest command has 16 KiB.
 LARGEST_PACKET = 16 * 1024 * 1024
 _TICK = 1.0
+#: s. Where states come in faster than this, the thread sends them by the handful: each waking costs more than a message.
+_NAP = 0.002
+#: States that may wait for the broker before a unit that is polled without a pause is slowed down.
+_CONGESTED = 300
 
 
 class Kind(IntEnum):
@@ -125,6 +129,8 @@ class Broker:
         self._inbox: deque[_Item] = deque()
         self._retained: dict[str, bytes] = {}
         self._sleeping = False
+        self._napping = False
+        self._urgent = False  # something else than states is in the inbox
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -193,7 +199,13 @@ class Broker:
             topic, payload = topics.state(state.psu, state.index), state.to_json()
             self._retained[topic] = payload
             self._inbox.append(_Item(Kind.STATE, topic, payload, None, topics.backlog(state.psu, state.index)))
-        self._wake()
+        if not self._napping:
+            self._wake()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the broker takes states more slowly than they come."""
+        return self._gone_since is None and len(self._inbox) + len(self._live) > _CONGESTED
 
     def event(self, event: Event) -> None:
         self._put(_Item(Kind.MESSAGE, self._topics.event(event.psu, event.index), event.to_json()))
@@ -220,6 +232,7 @@ class Broker:
 
     def _put(self, item: _Item) -> None:
         self._inbox.append(item)
+        self._urgent = True
         self._wake()
 
     def _wake(self) -> None:
@@ -367,8 +380,12 @@ class Broker:
         client = self._connected_client()
         tick = time.monotonic()
         self._clock = system_clock()
+        before = 0.0
         while True:
-            self._take_inbox()
+            if self._inbox and time.monotonic() - before < _NAP:
+                self._nap()
+            if self._take_inbox():
+                before = time.monotonic()
             self._pump(client)
             self._exchange(0 if self._inbox else _TICK)
             self._settle()
@@ -436,8 +453,20 @@ class Broker:
 
     # Publishing.
 
-    def _take_inbox(self) -> None:
+    def _nap(self) -> None:
+        """Let states gather for a moment. A response or an event ends it."""
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        self._napping = self._sleeping = True
+        if not self._urgent:
+            poll.poll(_NAP * 1000)
+        self._napping = self._sleeping = False
+
+    def _take_inbox(self) -> bool:
+        """Sort what other threads put there. Whether it was nothing but states, as in the flow of many polls."""
         inbox = self._inbox
+        only_states = bool(inbox) and not self._urgent
+        self._urgent = False
         while inbox:
             item = inbox.popleft()
             (self._messages if item.kind is Kind.MESSAGE else self._live).append(item)
@@ -447,6 +476,7 @@ class Broker:
                 older.append(self._live.popleft())
             self._spool_items(older)
             self._live.extendleft(reversed([item for item in older if item.kind is not Kind.STATE]))
+        return only_states
 
     def _pump(self, client: Client) -> None:
         """Publish what the window has room for: messages first, then present states, then the backlog."""

@@ -17,6 +17,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 _CHUNK = 65536
 _DISCONNECT = 0xE0
+_NO_SUBSCRIBERS = 0x10  # the broker has it, and nobody who listens: as good as success
 _SUCCESS = ReasonCode(PacketTypes.PUBACK)
 _NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
 
@@ -72,10 +73,10 @@ class BufferedClient(Client):
 
     def _handle_pubackcomp(self, cmd: Any) -> MQTTErrorCode:
         packet = self._in_packet["packet"]
-        if cmd != "PUBACK" or len(packet) != 2:
+        # The message's id; then, unless it is plain success, a reason; then, if there are any, properties (MQTT 5, 3.4.2).
+        if cmd != "PUBACK" or not (len(packet) == 2 or (len(packet) == 3 and packet[2] == _NO_SUBSCRIBERS)):
             return super()._handle_pubackcomp(cmd)
-        # Two bytes: the message's id, and by their being alone success (MQTT 5, 3.4.2.1).
-        mid = int.from_bytes(packet, "big")
+        mid = int.from_bytes(packet[:2], "big")
         with self._out_message_mutex:
             if mid in self._out_messages:
                 return self._do_on_publish(mid, _SUCCESS, _NO_PROPERTIES)

@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 100
 #: s. A command that could not be begun by then is not wanted any more.
 LONGEST_WAIT = 10.0
+#: s
+CONGESTION_PAUSE = 0.002
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
 
@@ -96,6 +98,8 @@ class Job:
 class Outlet(Protocol):
     """Where a unit's reports go. Every method returns at once, whatever the broker does."""
 
+    @property
+    def congested(self) -> bool: ...
     def states(self, states: list[ChannelState]) -> None: ...
     def event(self, event: Event) -> None: ...
     def response(self, response: Response, reply: Reply) -> None: ...
@@ -586,7 +590,8 @@ class Supply:
                     missed = (now - self._due) // self._interval + 1
                     self._due += missed * self._interval
                 else:
-                    self._due = now
+                    # As fast as it answers, but not faster than the broker takes it.
+                    self._due = now + (CONGESTION_PAUSE if self._outlet.congested else 0.0)
         self._publish(self._poll())
 
     def _poll(self) -> dict[int, Reading]:
