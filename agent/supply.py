@@ -32,6 +32,7 @@ from agent.messages import (
 from agent.meters import Meter
 from agent.models import (
     Batching,
+    Guard,
     Identification,
     IdentityError,
     MalformedAnswerError,
@@ -125,6 +126,7 @@ class _Running:
     job: Job
     plan: Plan
     due: float = 0.0
+    begun: bool = False
     wrote: bool = False
     looked: commands.Readings | None = None
     errors: list[str] = field(default_factory=list)
@@ -184,6 +186,8 @@ class Supply:
         self._channels = self._channels_of(self._model)
         self._door = commands.Door(self._model.series, self._channels)
         self._batching: dict[str, Batching] = {}
+        self._guards: tuple[Guard, ...] = ()
+        self._unknown_guards: dict[str, set[str]] = {}
         self._poll_plan = PollPlan(self._model, Batching.COMPOUND)
         self._running: list[_Running] = []
         self._due = 0.0
@@ -414,6 +418,7 @@ class Supply:
             self._adopt(identification, self._expected_model(identification))
             self._forget_errors()
             self._poll_plan = self._find_batching(identification)
+            self._guards = self._find_guards(identification)
             readings = self._poll()
         except (LinkError, IdentityError, MalformedAnswerError) as error:
             self._session.close()
@@ -748,13 +753,14 @@ class Supply:
         )
         running = _Running(job, plan)
         self._running.append(running)
-        if not job.turns_off:
-            self._forget_errors()
         self._advance(running)
 
     def _advance(self, running: _Running) -> None:
         """Carry the plan on to its next pause, or to its end."""
         try:
+            if not running.begun:
+                running.begun = True
+                self._prepare(running.job)
             held_up = system_clock() - running.due if running.due else 0.0
             if held_up > LONGEST_ABSENCE:
                 raise Refusal("superseded", f"the rest of it was given up: the agent was held up for {held_up:.0f} s")
@@ -782,6 +788,41 @@ class Supply:
             self._refuse(running.job, code, message)
             if running.wrote:
                 self._publish(self._poll())
+
+    def _prepare(self, job: Job) -> None:
+        """Before a setting is written: old errors out of the way, and no coupling that would set another output too.
+
+        :raises Refusal: ``unsupported``
+        """
+        if job.turns_off:
+            return
+        self._forget_errors()
+        for guard in self._guards:
+            if not job.indices.isdisjoint(guard.channels) and not self._holds(guard):
+                raise Refusal(
+                    "unsupported",
+                    f"{guard.coupling} on {self.name}, so a setting of one is a setting of both; end that at the unit first",
+                )
+
+    def _holds(self, guard: Guard) -> bool:
+        return self._session.ask(guard.ask).strip().strip('"').upper() in guard.expect
+
+    def _find_guards(self, identification: Identification) -> tuple[Guard, ...]:
+        """The guards that this unit can be asked about; remembered, as a refusal costs a timeout."""
+        unknown = self._unknown_guards.setdefault(identification.serial, set())
+        for guard in self._model.series.guards:
+            if guard.ask in unknown:
+                continue
+            try:
+                self._session.ask(guard.ask)
+            except LinkError:
+                self._session.open()
+                parse_identification(self._session.ask("*IDN?"))
+                if not self._errors():
+                    raise
+                unknown.add(guard.ask)
+                log.warning("%s: it can't tell whether %s; see to it that they do not", self.name, guard.coupling)
+        return tuple(guard for guard in self._model.series.guards if guard.ask not in unknown)
 
     def _yield_to_off(self, running: _Running) -> None:
         if self._offs and not running.job.turns_off:
