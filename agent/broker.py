@@ -1,6 +1,6 @@
 """One MQTT connection, in a thread of its own: will, subscriptions, publishing, and what waits while there is no broker.
 
-The thread drives paho's external loop. paho writes and reads; what may be in flight, what goes first and what happens to a
+The thread drives paho's external loop; what may be in flight, what goes first and what happens to a
 message that was not acknowledged is decided here, with a new client for each connection, so that none of paho's own memory
 of an old one is ever sent on a new one.
 """
@@ -32,7 +32,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.configschema import Mqtt
 from agent.messages import AgentInfo, ChannelState, Event, Metrics, Response, UnitInfo
-from agent.mqtt import BufferedClient
+from agent.mqtt import PublishingClient
 from agent.spool import Row, Spool
 from agent.supply import Reply
 from agent.topics import Topics
@@ -138,7 +138,7 @@ class Broker:
         self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
 
-        self._client: BufferedClient | None = None
+        self._client: PublishingClient | None = None
         self._reset_connection()
         self._connected_before = False
         self._last_problem = ""
@@ -328,16 +328,15 @@ class Broker:
             self._live.append(_Item(Kind.KEEP, topic, payload))
         self._gone_since = None
 
-    def _make_client(self) -> BufferedClient:
+    def _make_client(self) -> PublishingClient:
         settings = self._settings
-        client = BufferedClient(
+        client = PublishingClient(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id or f"psu-agent-{self._agent}",
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
             clean_session=None if self._is_v5 else True,
         )
         client.connect_timeout = CONNECT_TIMEOUT
-        client.max_inflight_messages_set(0)  # the window is ours
         client.will_set(self._topics.agent_status(self._agent), b"offline", qos=1, retain=True)
         if settings.username is not None:
             password = settings.password.get_secret_value() if settings.password is not None else None
@@ -351,11 +350,11 @@ class Broker:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_publish = self._on_publish
+        client.on_acknowledged = self._on_acknowledged
         client.on_message = self._on_message
         return client
 
-    def _subscribe(self, client: BufferedClient) -> None:
+    def _subscribe(self, client: PublishingClient) -> None:
         for start in range(0, len(self._filters), 100):
             filters = self._filters[start : start + 100]
             self._subacks_due += 1
@@ -420,14 +419,14 @@ class Broker:
         if self._lost is not None or client.socket() is None:
             raise _ConnectionLost(self._lost or "the connection broke")
 
-    def _read(self, client: BufferedClient) -> None:
+    def _read(self, client: PublishingClient) -> None:
         self._last_heard = time.monotonic()
         client.loop_read()
         # More may have come than one call takes; and TLS may have decrypted more than was asked for. No poll shows either.
         while client.socket() is not None and (client.has_received or _has_decrypted(client.socket())):
             client.loop_read()
 
-    def _sleep(self, timeout: float, client: BufferedClient | None) -> bool:
+    def _sleep(self, timeout: float, client: PublishingClient | None) -> bool:
         """Whether the connection can be read. Ends early when another thread has something to send."""
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
@@ -446,7 +445,7 @@ class Broker:
                 os.read(self._wake_read, 4096)
         return bool(events.get(number, 0) & ~select.POLLOUT)
 
-    def _connected_client(self) -> BufferedClient:
+    def _connected_client(self) -> PublishingClient:
         if self._client is None:
             raise _ConnectionLost("the connection is closed")
         return self._client
@@ -478,7 +477,7 @@ class Broker:
             self._live.extendleft(reversed([item for item in older if item.kind is not Kind.STATE]))
         return only_states
 
-    def _pump(self, client: Client) -> None:
+    def _pump(self, client: PublishingClient) -> None:
         """Publish what the window has room for: messages first, then present states, then the backlog."""
         room = self._window - len(self._in_flight)
         if room > 0 and self._spooled_messages and not self._messages:
@@ -511,14 +510,14 @@ class Broker:
             self._last_row = row.id
             self._backlog.append(_from_row(Kind.STATE, row))
 
-    def _publish(self, client: Client, item: _Item) -> None:
+    def _publish(self, client: PublishingClient, item: _Item) -> None:
         properties = None
         if item.correlation is not None and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = item.correlation
-        info = client.publish(item.topic, item.payload, qos=1, retain=item.retain, properties=properties)
+        mid = client.send(item.topic, item.payload, retain=item.retain, properties=properties)
         item.sent = time.monotonic()
-        self._in_flight[info.mid] = item
+        self._in_flight[mid] = item
 
     def _settle(self) -> None:
         """Take out of the spool what the broker has acknowledged."""
@@ -586,12 +585,12 @@ class Broker:
                 "broker: it refused %d subscriptions (%s): commands to them are not heard", len(refused), refused[0]
             )
 
-    def _on_publish(self, client: Client, _: object, mid: int, reason: ReasonCode, __: Properties | None) -> None:
+    def _on_acknowledged(self, mid: int, code: int) -> None:
         item = self._in_flight.pop(mid, None)
         if item is None:
             return
-        if reason.is_failure:
-            self._refused(item, reason)
+        if code >= 0x80:
+            self._refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
             return
         self.published += 1
         if item.row and item.kind is Kind.STATE:
@@ -679,7 +678,7 @@ class Broker:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def _say_goodbye(self, client: BufferedClient) -> None:
+    def _say_goodbye(self, client: PublishingClient) -> None:
         self._live.append(_Item(Kind.KEEP, self._topics.agent_status(self._agent), b"offline"))
         self._window += 1
         self._pump(client)
@@ -690,7 +689,7 @@ class Broker:
         _send(client)
 
 
-def _send(client: BufferedClient) -> None:
+def _send(client: PublishingClient) -> None:
     try:
         client.loop_write()
     except OSError as error:
