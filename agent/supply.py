@@ -611,18 +611,21 @@ class Supply:
         states = []
         for index, reading in readings.items():
             self._latest[index] = (reading, moment)
+            channel = self._channels[index]
             meter = self._meters.setdefault(index, Meter())
-            power = self._power(self._channels[index], reading)
+            power = self._power(channel, reading)
             if power is None or reading.current is None or not reading.state:
                 meter.pause()
             else:
                 meter.add(moment, power, reading.current, longest_gap=max(5.0, 3 * self._interval))
-            states.append(self._state(self._channels[index], now, reading))
+            states.append(self._state(channel, now, reading, power))
         self._outlet.states(states)
         for index, reading in readings.items():
             self._tell_changes(self._channels[index], now, reading)
 
-    def _state(self, channel: Channel, now: datetime, reading: Reading | None) -> ChannelState:
+    def _state(
+        self, channel: Channel, now: datetime, reading: Reading | None, power: float | None = None
+    ) -> ChannelState:
         index = channel.index
         self._seq[index] += 1
         meter = self._meters.setdefault(index, Meter())
@@ -652,7 +655,7 @@ class Supply:
                 state=reading.state,
                 voltage=reading.voltage,
                 current=reading.current,
-                power=self._power(channel, reading),
+                power=power,
                 voltage_limit=reading.voltage_limit,
                 current_limit=reading.current_limit,
                 mode=reading.mode,
