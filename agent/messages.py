@@ -291,7 +291,7 @@ _EXAMPLE = '{"state": true, "voltage_limit": 3.3}'
 
 
 def parse_command(payload: bytes, scope: Literal["channel", "unit", "all"] = "channel") -> Command:
-    """Read a command from the payload of a ``…/set`` message and check all of it that can be checked without the unit.
+    """Read a command from the payload of a ``…/set`` message and check all of it that needs no unit.
 
     ``OFF`` alone stands for ``{"state": false}``: the one thing that is accepted in any form that is clear.
 

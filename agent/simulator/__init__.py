@@ -1,0 +1,16 @@
+"""Simulated instruments to test and demonstrate with, written from their manuals.
+
+`Simulator` is one instrument on the network; `scpi` the grammar, `instrument` what all SCPI instruments share, `e36300`
+the Keysight E36300 series, `loads` what hangs on its outputs.
+"""
+
+from __future__ import annotations
+
+from agent.simulator import loads
+from agent.simulator.e36300 import E36300, MODELS
+from agent.simulator.loads import Load
+from agent.simulator.reactor import Reactor
+from agent.simulator.scpi import Quirks, ScpiError
+from agent.simulator.simulator import Simulator
+
+__all__ = ["E36300", "MODELS", "Load", "Quirks", "Reactor", "ScpiError", "Simulator", "loads"]

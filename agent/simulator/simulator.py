@@ -1,0 +1,175 @@
+"""One simulated instrument on the network: its transports, its life, and what can happen to it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from agent.simulator.e36300 import E36300
+from agent.simulator.exchange import Exchange
+from agent.simulator.lines import SerialPort, SocketServer
+from agent.simulator.loads import Load
+from agent.simulator.reactor import Reactor
+from agent.simulator.scpi import Quirks
+
+_serials = itertools.count(61004803)
+
+
+class Simulator:
+    """A simulated supply with its transports, as a context manager or by `start` and `stop`.
+
+    ``socket_port``, ``vxi11_port``, ``hislip_port``: None for no such transport, 0 for a free port. ``portmapper`` answers on
+    port 111 of ``host``, TCP and UDP, which needs the right to bind it. ``pty`` adds a serial port.
+    ``serial``: the serial number in ``*IDN?``; each simulator of a process gets one of its own by default.
+    ``latency``: seconds that a message takes. ``log_size``: how many messages ``instrument.log`` remembers.
+    ``reactor``: a `Reactor` that is running, to serve many simulators from one thread; by default each has a thread of its own.
+
+    Raises ValueError for an unknown model, and from `start` OSError for a port that can't be had.
+    """
+
+    def __init__(
+        self,
+        model: str = "E36313A",
+        serial: str | None = None,
+        *,
+        host: str = "127.0.0.1",
+        socket_port: int | None = 0,
+        vxi11_port: int | None = None,
+        hislip_port: int | None = None,
+        portmapper: bool = False,
+        pty: bool = False,
+        loads: Mapping[int, Load] | None = None,
+        latency: float = 0.0,
+        noise: bool = True,
+        seed: int = 0,
+        quirks: Quirks | None = None,
+        restore_after_clear: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        log_size: int = 1000,
+        reactor: Reactor | None = None,
+    ) -> None:
+        self.instrument = E36300(
+            model,
+            serial=serial or f"MY{next(_serials)}",
+            loads=loads,
+            noise=noise,
+            seed=seed,
+            quirks=quirks,
+            restore_after_clear=restore_after_clear,
+            clock=clock,
+            log_size=log_size,
+        )
+        self.host = host
+        self.socket_port = socket_port
+        self.vxi11_port = vxi11_port
+        self.hislip_port = hislip_port
+        self.serial_path: str | None = None
+        self._portmapper = portmapper
+        self._pty = pty
+        self._latency = latency
+        self._shared_reactor = reactor
+        self._exchange: Exchange | None = None
+        self._servers: list[SocketServer] = []
+        self._stack = ExitStack()
+
+    def start(self) -> Self:
+        """Open the transports. After a `stop` they are opened again at the same ports."""
+        if self._exchange is not None:
+            raise RuntimeError("the simulator runs already")
+        with ExitStack() as stack:
+            reactor = self._shared_reactor
+            if reactor is None:
+                reactor = Reactor(f"simulator-{self.instrument.serial}")
+                reactor.start()
+                stack.callback(reactor.stop)
+            exchange = Exchange(reactor, self.instrument, self._latency)
+            if self.socket_port is not None:
+                server = SocketServer(exchange, self.host, self.socket_port)
+                stack.callback(server.close)
+                self._servers.append(server)
+                self.socket_port = server.port
+            if self._pty:
+                serial_port = SerialPort(exchange)
+                stack.callback(serial_port.close)
+                self.serial_path = serial_port.path
+            stack.callback(self._servers.clear)
+            self._exchange = exchange
+            self._stack = stack.pop_all()
+        return self
+
+    def stop(self) -> None:
+        """Close everything: ports, connections, thread. The instrument keeps its state, as if its LAN cable were pulled."""
+        self._exchange = None
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        return self._exchange is not None
+
+    @property
+    def resources(self) -> dict[str, str]:
+        """VISA resource names by transport: ``socket``, ``vxi11``, ``hislip``, ``serial``, as far as there are any."""
+        names = {}
+        if self.socket_port:
+            names["socket"] = f"TCPIP::{self.host}::{self.socket_port}::SOCKET"
+        if self.vxi11_port:
+            port = "" if self._portmapper else f",{self.vxi11_port}"
+            names["vxi11"] = f"TCPIP::{self.host}{port}::inst0::INSTR"
+        if self.hislip_port:
+            names["hislip"] = f"TCPIP::{self.host}::hislip0,{self.hislip_port}::INSTR"
+        if self.serial_path:
+            names["serial"] = f"ASRL{self.serial_path}::INSTR"
+        return names
+
+    @property
+    def resource(self) -> str:
+        """The first of `resources`."""
+        return next(iter(self.resources.values()))
+
+    @property
+    def latency(self) -> float:
+        """Seconds that a message takes; may be changed at any time."""
+        return self._latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        self._latency = seconds
+        if self._exchange is not None:
+            self._exchange.latency = seconds
+
+    def freeze(self) -> None:
+        """Stop carrying out messages: connections are taken and bytes read, but nothing is answered."""
+        self._running_exchange().freeze()
+
+    def thaw(self) -> None:
+        """End a `freeze`: what came in meanwhile is carried out, and answered late."""
+        self._running_exchange().thaw()
+
+    def disconnect(self, *, reset: bool = False) -> None:
+        """Close every connection of the network transports, by a reset if wanted, and go on listening."""
+        for server in self._servers:
+            server.disconnect(reset=reset)
+
+    def power_cycle(self) -> None:
+        """Mains off and on: connections end, messages under way are lost, settings and status are as after power-on."""
+        exchange = self._running_exchange()
+        exchange.reactor.call(exchange.clear)
+        self.disconnect()
+        self.instrument.power_cycle()
+
+    def _running_exchange(self) -> Exchange:
+        if self._exchange is None:
+            raise RuntimeError("the simulator is not running")
+        return self._exchange

@@ -1,0 +1,893 @@
+"""One unit and its worker thread: connect, poll on a fixed schedule, carry commands out, report what the unit says."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal, Protocol
+
+import tenacity
+
+from agent import commands
+from agent.commands import Channel, Look, Pause, Plan, Write
+from agent.messages import (
+    ChannelInfo,
+    ChannelState,
+    Command,
+    ErrorCode,
+    Event,
+    Refusal,
+    Response,
+    ResponseError,
+    UnitInfo,
+    utc_now,
+)
+from agent.meters import Meter
+from agent.models import (
+    Batching,
+    Identification,
+    IdentityError,
+    MalformedAnswerError,
+    Model,
+    PollPlan,
+    Reading,
+    candidates,
+    identify,
+    parse_identification,
+)
+from agent.models.dialect import parse_error
+from agent.visa import LinkError, Session
+
+log = logging.getLogger(__name__)
+
+#: Commands that may wait for one unit. More than that is a flood, and its senders are told.
+MOST_WAITING = 100
+#: s; reconnection backs off from the first to the second, each time by a random part more.
+FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
+
+By = Literal["command", "panel", "agent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Where the sender of a command wants its response: MQTT 5's Response Topic and Correlation Data, if any."""
+
+    topic: str | None = None
+    correlation: bytes | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A checked command on its way to a unit."""
+
+    command: Command
+    channels: tuple[Channel, ...]
+    whole_unit: bool = False
+    reply: Reply = field(default_factory=Reply)
+    by: By = "command"
+    expires: float | None = None  # of time.monotonic, from MQTT's message expiry
+    retried: bool = False
+
+    @property
+    def indices(self) -> frozenset[int]:
+        return frozenset(channel.index for channel in self.channels)
+
+    @property
+    def turns_off(self) -> bool:
+        return self.command.state is False
+
+    def has_expired(self) -> bool:
+        expires_at = self.command.expires_at
+        return (expires_at is not None and utc_now() > expires_at) or (
+            self.expires is not None and time.monotonic() > self.expires
+        )
+
+
+class Outlet(Protocol):
+    """Where a unit's reports go. Every method returns at once, whatever the broker does."""
+
+    def states(self, states: list[ChannelState]) -> None: ...
+    def event(self, event: Event) -> None: ...
+    def response(self, response: Response, reply: Reply) -> None: ...
+    def unit(self, info: UnitInfo) -> None: ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the agent's start."""
+
+    polls: int = 0
+    late_polls: int = 0
+    errors: int = 0
+    reconnects: int = 0
+    commands: int = 0
+    refusals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """What the configuration says of a channel (V, A, s)."""
+
+    name: str | None = None
+    voltage_max: float | None = None
+    current_max: float | None = None
+    on_broker_loss: Literal["keep", "off"] = "keep"
+    broker_loss_after: float = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A plan that is being carried out."""
+
+    job: Job
+    plan: Plan
+    due: float = 0.0
+    wrote: bool = False
+    looked: commands.Readings | None = None
+    errors: list[str] = field(default_factory=list)
+
+    def next_step(self) -> commands.Step:
+        # A generator that has not begun takes nothing but None, one that has ignores what it did not ask for.
+        looked, self.looked = self.looked, None
+        return self.plan.send(looked)  # type: ignore[arg-type]
+
+
+class _Stopped(Exception):
+    """The worker is to end."""
+
+
+class Supply:
+    """One unit: its link, its schedule, its commands. What touches the link runs in its own thread alone."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        agent: str,
+        model: str,
+        session: Session,
+        outlet: Outlet,
+        serial: str | None = None,
+        poll_interval: float = 1.0,
+        channels: Mapping[int, ChannelSettings] | None = None,
+        meters: Mapping[int, Meter] | None = None,
+        phase: float = 0.0,
+    ) -> None:
+        self.name = name
+        self.counters = Counters()
+        self._agent = agent
+        self._session = session
+        self._outlet = outlet
+        self._serial = serial
+        self._interval = poll_interval
+        self._phase = phase
+        self._candidates = candidates(model)
+        self._settings = dict(channels or {})
+        self._meters = dict(meters or {})
+
+        self._lock = threading.Condition()
+        self._waiting: deque[Job] = deque()
+        self._offs: deque[Job] = deque()
+        self._look_now = False
+        self._stopping = False
+        self._gone_since: float | None = None
+        self._online = False
+        self._heartbeat = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"supply-{name}", daemon=True)
+
+        self._model = self._candidates[0]
+        self._identification: Identification | None = None
+        self._reason: str | None = "not connected yet"
+        self._channels = self._channels_of(self._model)
+        self._door = commands.Door(self._model.series, self._channels)
+        self._batching: dict[str, Batching] = {}
+        self._poll_plan = PollPlan(self._model, Batching.COMPOUND)
+        self._running: list[_Running] = []
+        self._due = 0.0
+        self._seq = dict.fromkeys(self._channels, 0)
+        self._latest: dict[int, tuple[Reading, float]] = {}
+        self._before: dict[int, Reading] = {}
+        self._authors: dict[int, dict[str, tuple[By, str | None]]] = {}
+        self._states: dict[int, ChannelState] = {}
+        self._policy_done: set[int] = set()
+        self._connected_before = False
+
+    # For other threads.
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the worker to end; `join` waits for it. No output changes."""
+        with self._lock:
+            self._stopping = True
+            self._lock.notify_all()
+
+    def join(self, timeout: float) -> bool:
+        """Whether the worker has ended within the timeout (s). One that a unit holds up ends with the process."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def online(self) -> bool:
+        return self._online
+
+    def channel(self, key: str) -> Channel:
+        """The channel that a topic names by its number or its name.
+
+        :raises Refusal: ``unknown_channel``
+        """
+        for channel in self._channels.values():
+            if key in (str(channel.index), channel.name):
+                return channel
+        known = ", ".join(
+            str(c.index) if c.name == c.model.name else f"{c.index} ({c.name})" for c in self._channels.values()
+        )
+        raise Refusal("unknown_channel", f"{self.name} has no channel {ascii(key)[:70]}; it has {known}")
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        return tuple(self._channels.values())
+
+    def submit(self, job: Job) -> None:
+        """Check a command and give it to the worker: turning off goes ahead of everything that waits.
+
+        :raises Refusal: it is not carried out, and nothing of it was
+        """
+        if job.has_expired():
+            raise Refusal(
+                "expired", f"it has expired: expires_at was {job.command.expires_at}, or MQTT's expiry ran out"
+            )
+        commands.check(job.command, job.channels, self._model.series)
+        with self._lock:
+            if not self._online or self._stopping:
+                raise Refusal("offline", self._offline_reason())
+            if job.turns_off:
+                self._offs.append(job)
+            elif len(self._waiting) >= MOST_WAITING:
+                raise Refusal("busy", f"{MOST_WAITING} commands wait for {self.name} already; send fewer at a time")
+            else:
+                self._waiting.append(job)
+            self._lock.notify_all()
+
+    def poll_now(self) -> None:
+        """Poll and publish as soon as the worker is free, out of its schedule."""
+        with self._lock:
+            self._look_now = True
+            self._lock.notify_all()
+
+    def broker_gone(self, since: float | None) -> None:
+        """Tell since when (`time.monotonic`) there is no broker, None while there is one, for ``on_broker_loss``."""
+        if since != self._gone_since:
+            with self._lock:
+                self._gone_since = since
+                self._lock.notify_all()
+
+    def alive(self, within: float) -> bool:
+        """Whether the thread runs and did something within that time (s)."""
+        return self._thread.is_alive() and time.monotonic() - self._heartbeat < within
+
+    def meters(self) -> dict[int, Meter]:
+        """A copy of the channels' energy and charge."""
+        return {index: meter.copy() for index, meter in self._meters.items()}
+
+    def info(self) -> UnitInfo:
+        identification = self._identification
+        fields = [name for name in self._model.series.commands if name != "state"]
+        return UnitInfo(
+            time=utc_now(),
+            agent=self._agent,
+            psu=self.name,
+            online=self._online,
+            reason=None if self._online else self._reason,
+            model=self._model_name(),
+            manufacturer=identification.manufacturer if identification else None,
+            serial=identification.serial if identification else None,
+            firmware=identification.firmware if identification else None,
+            uri=self._session.uri,
+            poll_interval=self._interval,
+            channels=[
+                ChannelInfo(
+                    index=channel.index,
+                    name=channel.name,
+                    voltage_rating=channel.model.voltage_rating,
+                    current_rating=channel.model.current_rating,
+                    voltage_limit_range=channel.allowed("voltage_limit") or channel.model.voltage,
+                    current_limit_range=channel.allowed("current_limit") or channel.model.current,
+                    voltage_protection_range=channel.range("voltage_protection"),
+                    voltage_resolution=channel.model.voltage_resolution,
+                    current_resolution=channel.model.current_resolution,
+                    on_broker_loss=self._channel_settings(channel.index).on_broker_loss,
+                    broker_loss_after=self._channel_settings(channel.index).broker_loss_after
+                    if self._channel_settings(channel.index).on_broker_loss == "off"
+                    else None,
+                    fields=["state", *fields, "cycle", "ramp"],
+                )
+                for channel in self._channels.values()
+            ],
+        )
+
+    # The worker's loop.
+
+    def _run(self) -> None:
+        failure: str | None = None
+        while True:
+            try:
+                if failure is not None:
+                    reason, failure = failure, None
+                    self._lost(reason)
+                if not self._session.is_open:
+                    self._connect_until_it_works()
+                while True:
+                    self._serve_once()
+            except _Stopped:
+                break
+            except (LinkError, MalformedAnswerError) as error:
+                failure = str(error)
+            except Exception:
+                log.exception("%s: unexpected; the link is closed and opened again", self.name)
+                failure = "an unexpected error of the agent; see its log"
+                time.sleep(FIRST_RETRY)  # whatever it was, it must not spin
+        self._end()
+
+    def _serve_once(self) -> None:
+        """Do the one thing that is most due, or wait for it."""
+        with self._lock:
+            self._heartbeat = time.monotonic()
+            if self._stopping:
+                raise _Stopped
+            job = self._offs.popleft() if self._offs else None
+            if job is None and not self._due_step() and self._waiting:
+                job = self._waiting.popleft()
+        if job is not None:
+            self._begin(job)
+            return
+        policy = self._policy()
+        if policy is not None:
+            self._begin(policy)
+            return
+        step = self._due_step()
+        if step is not None:
+            self._advance(step)
+            return
+        now = time.monotonic()
+        if self._look_now or now >= self._due:
+            self._scheduled_poll(now)
+            return
+        with self._lock:
+            if not (self._offs or self._waiting or self._look_now or self._stopping):
+                self._lock.wait(max(0.0, self._next_due() - time.monotonic()))
+
+    def _due_step(self) -> _Running | None:
+        now = time.monotonic()
+        return next((running for running in self._running if running.due <= now), None)
+
+    def _next_due(self) -> float:
+        moments = [self._due, *(running.due for running in self._running)]
+        if self._gone_since is not None:
+            moments += [
+                self._gone_since + self._channel_settings(index).broker_loss_after
+                for index in self._channels
+                if self._channel_settings(index).on_broker_loss == "off" and index not in self._policy_done
+            ]
+        return min(moments)
+
+    # Connecting.
+
+    def _connect_until_it_works(self) -> None:
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((LinkError, IdentityError, MalformedAnswerError)),
+            wait=tenacity.wait_exponential_jitter(initial=FIRST_RETRY, max=LAST_RETRY, jitter=RETRY_JITTER),
+            sleep=self._wait_offline,
+        )
+        retrying(self._connect)
+        self._connected_before = True
+
+    def _wait_offline(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        with self._lock:
+            while not self._stopping and (left := until - time.monotonic()) > 0:
+                self._heartbeat = time.monotonic()
+                self._lock.wait(min(left, 5.0))
+            if self._stopping:
+                raise _Stopped
+
+    def _connect(self) -> None:
+        with self._lock:
+            self._heartbeat = time.monotonic()
+            if self._stopping:
+                raise _Stopped
+        if self._connected_before:
+            self.counters.reconnects += 1
+        try:
+            self._session.open()
+            identification = parse_identification(self._session.ask("*IDN?"))
+            self._adopt(identification, self._expected_model(identification))
+            self._forget_errors()
+            self._poll_plan = self._find_batching(identification)
+            readings = self._poll()
+        except (LinkError, IdentityError, MalformedAnswerError) as error:
+            self._session.close()
+            self.counters.errors += 1
+            self._offline(str(error))
+            raise
+        self._due = self._first_due()
+        with self._lock:
+            self._online = True
+            self._reason = None
+        log.info(
+            "%s: %s %s, firmware %s, at %s; %s a poll",
+            self.name,
+            self._model.name,
+            identification.serial,
+            identification.firmware,
+            self._session.uri,
+            "one message" if len(self._poll_plan.messages) == 1 else f"{len(self._poll_plan.messages)} messages",
+        )
+        self._outlet.unit(self.info())
+        self._publish(readings)
+
+    def _expected_model(self, identification: Identification) -> Model:
+        model = identify(identification)
+        found = f"{identification.manufacturer} {identification.model}"
+        if model is None or model not in self._candidates:
+            wanted = " or ".join(candidate.name for candidate in self._candidates)
+            raise IdentityError(f"at {self._session.uri} is a {found}, not a {wanted}; it gets no commands")
+        if self._serial is not None and identification.serial != self._serial:
+            raise IdentityError(
+                f"at {self._session.uri} is number {identification.serial}, not {self._serial}; it gets no commands"
+            )
+        return model
+
+    def _adopt(self, identification: Identification, model: Model) -> None:
+        if self._identification is not None and identification.serial != self._identification.serial:
+            # Another unit of the same model, where the configuration names no serial: what was known does not hold.
+            self._before.clear()
+            self._authors.clear()
+        self._identification = identification
+        if model is not self._model:
+            self._model = model
+            self._channels = self._channels_of(model)
+            for index in self._channels:
+                self._seq.setdefault(index, 0)
+        self._door = commands.Door(model.series, self._channels)
+
+    def _find_batching(self, identification: Identification) -> PollPlan:
+        """The fewest messages that this unit answers a poll in; remembered, as a refusal may cost a timeout."""
+        for batching in Batching:
+            if batching < self._batching.get(identification.serial, Batching.COMPOUND):
+                continue
+            plan = PollPlan(self._model, batching)
+            try:
+                plan.read([self._session.ask(message) for message in plan.messages])
+            except (LinkError, MalformedAnswerError) as error:
+                self._session.open()
+                parse_identification(self._session.ask("*IDN?"))
+                refused = [number for number, _ in self._errors() if -500 < number <= -100]
+                if not refused or batching is Batching.SINGLE:
+                    raise
+                log.warning("%s: polls in smaller messages, as the unit refused larger ones: %s", self.name, error)
+                continue
+            self._batching[identification.serial] = batching
+            return plan
+        raise AssertionError("unreachable")
+
+    def _forget_errors(self) -> None:
+        for number, text in self._errors():
+            log.warning("%s: an error stood in the unit's queue: %d, %s", self.name, number, text)
+
+    def _errors(self) -> list[tuple[int, str]]:
+        """Empty the unit's error queue."""
+        found = []
+        for _ in range(self._model.series.error_queue + 5):
+            number, text = parse_error(self._session.ask(self._model.series.error_query))
+            if number == 0:
+                break
+            found.append((number, text))
+        return found
+
+    def _first_due(self) -> float:
+        """Units start spread over the interval, and keep their place in it through reconnections."""
+        if self._interval <= 0:
+            return time.monotonic()
+        now = time.monotonic()
+        return now + self._interval - (now - self._phase) % self._interval
+
+    def _lost(self, reason: str) -> None:
+        """The link failed: nothing is believed until it has been opened again and the unit has said who it is."""
+        self._session.close()
+        self.counters.errors += 1
+        self._offline(reason)
+        unsure = [running for running in self._running if running.wrote]
+        untouched = [running for running in self._running if not running.wrote]
+        self._running = []
+        retries: list[Job] = []
+        for running in [*unsure, *untouched]:
+            if running.job.turns_off and not running.job.retried:
+                running.job.retried = True
+                retries.append(running.job)
+            elif running in unsure:
+                self._refuse(
+                    running.job,
+                    "uncertain",
+                    f"the link broke after it was sent; it may or may not have happened: {reason}",
+                )
+            else:
+                self._refuse(running.job, "offline", self._offline_reason())
+        with self._lock:
+            dropped, self._waiting = self._waiting, deque()
+            retries += self._offs
+            self._offs = deque()
+        for job in dropped:
+            self._refuse(job, "offline", self._offline_reason())
+        if not retries:
+            return
+        # Turning off is worth one more try at once. If the link does not come back for it, its sender is told.
+        try:
+            self._connect()
+        except (LinkError, IdentityError, MalformedAnswerError):
+            for job in retries:
+                if job.retried:
+                    self._refuse(job, "uncertain", _UNCERTAIN.format(reason))
+                else:
+                    self._refuse(job, "offline", self._offline_reason())
+            return
+        self._connected_before = True
+        with self._lock:
+            self._offs.extendleft(reversed(retries))
+
+    def _offline(self, reason: str) -> None:
+        """Say once that the unit can't be reached, and publish that nothing is known of its channels."""
+        with self._lock:
+            was_online, changed = self._online, reason != self._reason
+            self._online = False
+            self._reason = reason
+        if was_online or changed:
+            log.warning("%s: offline: %s", self.name, reason)
+            self._outlet.unit(self.info())
+        if was_online or not self._states:
+            now = utc_now()
+            self._latest.clear()
+            for meter in self._meters.values():
+                meter.pause()
+            self._outlet.states([self._state(channel, now, None) for channel in self._channels.values()])
+
+    def _offline_reason(self) -> str:
+        if self._stopping:
+            return f"{self.name} is not served any more: the agent is stopping"
+        return f"{self.name} is offline: {self._reason}" if self._reason else f"{self.name} is offline"
+
+    def _end(self) -> None:
+        with self._lock:
+            left = [*self._offs, *self._waiting, *(running.job for running in self._running)]
+            self._offs.clear()
+            self._waiting.clear()
+            self._running.clear()
+        for job in left:
+            self._refuse(job, "superseded", "the agent stopped before it was finished; the output stays as it is")
+        self._offline("the agent has stopped")
+        self._session.close()
+
+    # Polling.
+
+    def _scheduled_poll(self, now: float) -> None:
+        with self._lock:
+            self._look_now = False
+        if now >= self._due:
+            self._due += self._interval
+            if self._due <= now:  # late by a whole interval or more: keep the place in the schedule
+                if self._interval > 0:
+                    self.counters.late_polls += 1
+                    missed = (now - self._due) // self._interval + 1
+                    self._due += missed * self._interval
+                else:
+                    self._due = now
+        self._publish(self._poll())
+
+    def _poll(self) -> dict[int, Reading]:
+        ask = self._session.ask
+        readings = self._poll_plan.read([ask(message) for message in self._poll_plan.messages])
+        self.counters.polls += 1
+        self._door.saw(readings)
+        return readings
+
+    def _publish(self, readings: Mapping[int, Reading]) -> None:
+        now, moment = utc_now(), time.monotonic()
+        states = []
+        for index, reading in readings.items():
+            self._latest[index] = (reading, moment)
+            self._meters.setdefault(index, Meter()).add(
+                moment, reading.voltage, reading.current, longest_gap=max(5.0, 3 * self._interval)
+            )
+            states.append(self._state(self._channels[index], now, reading))
+        self._outlet.states(states)
+        for index, reading in readings.items():
+            self._tell_changes(self._channels[index], now, reading)
+
+    def _state(self, channel: Channel, now: datetime, reading: Reading | None) -> ChannelState:
+        index = channel.index
+        self._seq[index] += 1
+        meter = self._meters.setdefault(index, Meter())
+        if reading is None:
+            state = ChannelState(
+                time=now,
+                seq=self._seq[index],
+                agent=self._agent,
+                psu=self.name,
+                index=index,
+                name=channel.name,
+                model=self._model_name(),
+                online=False,
+                energy=meter.energy,
+                charge=meter.charge,
+            )
+        else:
+            voltage, current = reading.voltage, reading.current
+            state = ChannelState(
+                time=now,
+                seq=self._seq[index],
+                agent=self._agent,
+                psu=self.name,
+                index=index,
+                name=channel.name,
+                model=self._model.name,
+                online=True,
+                state=reading.state,
+                voltage=voltage,
+                current=current,
+                power=None if voltage is None or current is None else round(voltage * current, 6),
+                voltage_limit=reading.voltage_limit,
+                current_limit=reading.current_limit,
+                mode=reading.mode,
+                tripped=reading.tripped,
+                voltage_protection=reading.voltage_protection,
+                current_protection=reading.current_protection,
+                energy=meter.energy,
+                charge=meter.charge,
+            )
+        self._states[index] = state
+        return state
+
+    def _tell_changes(self, channel: Channel, now: datetime, reading: Reading) -> None:
+        index = channel.index
+        before = self._before.get(index)
+        self._before[index] = reading
+        authors = self._authors.pop(index, {})
+        if before is None:
+            return
+        for name in _WATCHED:
+            old, new = getattr(before, name), getattr(reading, name)
+            if old == new:
+                continue
+            by, command_id = authors.get(name, ("panel", None))
+            if name == "voltage_limit" and by == "command" and self._is_on_its_way(index, reading):
+                # A ramp is one change, told when it ends.
+                self._before[index] = replace(reading, voltage_limit=before.voltage_limit)
+                self._authors[index] = {name: (by, command_id)}
+                continue
+            self._outlet.event(self._event(channel, now, name, old, new, by, command_id))
+
+    def _is_on_its_way(self, index: int, reading: Reading) -> bool:
+        return any(
+            index in running.job.indices
+            and running.job.command.ramp is not None
+            and running.job.command.voltage_limit != reading.voltage_limit
+            for running in self._running
+        )
+
+    def _event(
+        self,
+        channel: Channel,
+        now: datetime,
+        name: str,
+        old: float | bool | str | None,
+        new: float | bool | str | None,
+        by: By,
+        command_id: str | None,
+    ) -> Event:
+        author = {
+            "command": f"by command {command_id}" if command_id else "by command",
+            "panel": "at the unit",
+            "agent": "by the agent",
+        }[by]
+        return Event(
+            time=now,
+            agent=self._agent,
+            psu=self.name,
+            index=channel.index,
+            name=channel.name,
+            model=self._model.name,
+            field=name,
+            **{"from": old},
+            to=new,
+            by=by,
+            id=command_id,
+            text=f"{name} {_shown(name, old)} → {_shown(name, new)} {author}",
+        )
+
+    # Commands.
+
+    def _begin(self, job: Job) -> None:
+        if job.has_expired():
+            self._refuse(job, "expired", "it expired while it waited for the unit")
+            return
+        for running in [r for r in self._running if r.job.indices & job.indices]:
+            self._running.remove(running)
+            running.plan.close()
+            self._refuse(
+                running.job,
+                "superseded",
+                "the rest of it was replaced by a newer command"
+                if job.by == "command"
+                else "the output was turned off",
+            )
+        plan = (
+            commands.off(job.channels)
+            if job.command.turns_off
+            else commands.apply(job.command, job.channels, self._latest.get)
+        )
+        running = _Running(job, plan)
+        self._running.append(running)
+        if not job.turns_off:
+            self._forget_errors()
+        self._advance(running)
+
+    def _advance(self, running: _Running) -> None:
+        """Carry the plan on to its next pause, or to its end."""
+        try:
+            while True:
+                self._heartbeat = time.monotonic()
+                self._yield_to_off(running)
+                step = running.next_step()
+                match step:
+                    case Look():
+                        running.looked = self._poll()
+                        self._publish(running.looked)
+                    case Pause(until=until):
+                        running.due = until
+                        return
+                    case writes:
+                        self._write(running, writes)
+        except StopIteration:
+            self._running.remove(running)
+            self._confirm(running.job)
+        except Refusal as refusal:
+            self._running.remove(running)
+            code, message = refusal.code, refusal.message
+            if running.errors and code == "readback_mismatch":
+                code, message = "instrument_error", f"{message}; the unit says: {'; '.join(running.errors)}"
+            self._refuse(running.job, code, message)
+            if running.wrote:
+                self._publish(self._poll())
+
+    def _yield_to_off(self, running: _Running) -> None:
+        if self._offs and not running.job.turns_off:
+            with self._lock:
+                stronger = any(job.indices & running.job.indices for job in self._offs)
+            if stronger:
+                raise Refusal("superseded", "the output was turned off before it was finished")
+
+    def _write(self, running: _Running, writes: tuple[Write, ...]) -> None:
+        for message, write in zip(self._door.passes(writes), writes, strict=True):
+            running.wrote = True
+            self._session.tell(message)
+            touched = _TOUCHES.get(write.field, (write.field,))
+            for index in write.channels:
+                self._authors.setdefault(index, {}).update(
+                    dict.fromkeys(touched, (running.job.by, running.job.command.id))
+                )
+            errors = self._errors()
+            if errors:
+                running.errors += [f'{number},"{text}"' for number, text in errors]
+                if not running.job.turns_off:
+                    told = "; ".join(running.errors)
+                    raise Refusal("instrument_error", f"{self.name} refused {message}: {told}")
+
+    def _confirm(self, job: Job) -> None:
+        states = [self._states[channel.index] for channel in job.channels]
+        log.info("%s: done: %s (%s)", self.name, job.command.fields, job.by)
+        if job.by == "command":
+            self._outlet.response(
+                Response(
+                    id=job.command.id,
+                    ok=True,
+                    time=utc_now(),
+                    psu=self.name,
+                    index=None if job.whole_unit else job.channels[0].index,
+                    result=states if job.whole_unit else states[0],
+                ),
+                job.reply,
+            )
+
+    def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
+        log.warning("%s: refused: %s (%s): %s", self.name, job.command.fields, code, message)
+        if job.by != "command":
+            if code in ("uncertain", "offline"):  # what is to be off stays to be off
+                self._policy_done -= job.indices
+            return
+        self.counters.refusals += 1
+        self._outlet.response(
+            Response(
+                id=job.command.id,
+                ok=False,
+                time=utc_now(),
+                psu=self.name,
+                index=None if job.whole_unit else job.channels[0].index,
+                error=ResponseError(code=code, message=message),
+            ),
+            job.reply,
+        )
+
+    # The loss of the broker.
+
+    def _policy(self) -> Job | None:
+        """What is to be turned off because nobody can reach the agent any more: once a loss."""
+        gone_since = self._gone_since
+        if gone_since is None:
+            self._policy_done.clear()
+            return None
+        gone_for = time.monotonic() - gone_since
+        due = []
+        for index, channel in self._channels.items():
+            settings = self._channel_settings(index)
+            if (
+                settings.on_broker_loss == "off"
+                and gone_for >= settings.broker_loss_after
+                and index not in self._policy_done
+            ):
+                self._policy_done.add(index)
+                due.append(channel)
+        if not due:
+            return None
+        log.warning("%s: no broker for %.0f s: turning off %s", self.name, gone_for, ", ".join(map(str, due)))
+        return Job(Command(state=False), tuple(due), by="agent")
+
+    # Small things.
+
+    def _channels_of(self, model: Model) -> dict[int, Channel]:
+        return {
+            channel.index: Channel(
+                unit=self.name,
+                name=self._channel_settings(channel.index).name or channel.name,
+                model=channel,
+                voltage_max=self._channel_settings(channel.index).voltage_max,
+                current_max=self._channel_settings(channel.index).current_max,
+            )
+            for channel in model.channels
+        }
+
+    def _channel_settings(self, index: int) -> ChannelSettings:
+        return self._settings.get(index, _NO_SETTINGS)
+
+    def _model_name(self) -> str | None:
+        """The model, where it is known: the unit has told, or the configuration leaves no choice."""
+        return self._model.name if self._identification is not None or len(self._candidates) == 1 else None
+
+
+_NO_SETTINGS = ChannelSettings()
+_UNCERTAIN = "the link broke after it was sent, so it may or may not have happened: {}"
+_WATCHED: tuple[str, ...] = (
+    "state",
+    "tripped",
+    "mode",
+    "voltage_limit",
+    "current_limit",
+    "voltage_protection",
+    "current_protection",
+)
+#: What else changes with a setting. A trip is never a command's doing, its end is.
+_TOUCHES: dict[str, tuple[str, ...]] = {"state": ("state", "mode"), "clear_protection": ("tripped", "mode")}
+_SYMBOLS = {"voltage_limit": " V", "current_limit": " A", "voltage_protection": " V"}
+
+
+def _shown(name: str, value: float | bool | str | None) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None:
+        return "none"
+    return f"{value:g}{_SYMBOLS.get(name, '')}" if isinstance(value, float) else str(value)

@@ -1,0 +1,140 @@
+"""A raw-socket session for pyvisa-py that notices what its own does not.
+
+pyvisa-py's session spins at full load when the peer closes, waits without a limit for a full send buffer, can't turn
+Nagle's algorithm off and hands an old answer to the next question. This one reports a closed connection at once, keeps
+to the timeout in both directions, sends each message at once, and refuses to ask while an answer that nobody asked for is
+waiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+import socket
+import time
+from typing import Any
+
+from pyvisa import constants
+from pyvisa.constants import StatusCode
+from pyvisa_py.sessions import Session
+from pyvisa_py.tcpip import TCPIPSocketSession
+
+#: An answer of a supply has a few hundred bytes. What never ends is no answer.
+LONGEST_ANSWER = 64 * 1024
+_DEFAULT_OPEN_TIMEOUT = 3.0
+_READABLE = select.POLLIN | select.POLLPRI
+
+
+class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has no types
+    """``TCPIP::host::port::SOCKET``, for one thread."""
+
+    interface: socket.socket | None
+    _pending_buffer: bytearray
+
+    def _connect(self) -> StatusCode:
+        timeout = self.open_timeout / 1000 if self.open_timeout else _DEFAULT_OPEN_TIMEOUT
+        host = self.parsed.host_address.strip("[]")
+        self.interface = socket.create_connection((host, int(self.parsed.port)), timeout)
+        self.interface.setblocking(False)
+        self.interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.interface.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # poll() has no ceiling on file descriptors, select() ends at 1,024: some three hundred units and their spool.
+        self._poll = select.poll()
+        self._poll.register(self.interface, _READABLE)
+        return StatusCode.success
+
+    def close(self) -> StatusCode:
+        if self.interface is not None:
+            self.interface.close()
+            self.interface = None
+        return StatusCode.success
+
+    def _open(self) -> socket.socket:
+        if self.interface is None:
+            raise ConnectionError("the connection is closed")
+        return self.interface
+
+    def _deadline(self) -> float | None:
+        return None if self.timeout is None else time.monotonic() + self.timeout
+
+    def _wait(self, poll: select.poll, deadline: float | None) -> bool:
+        left = None if deadline is None else (deadline - time.monotonic()) * 1000
+        return bool(poll.poll(left if left is None or left > 0 else 0))
+
+    def _receive(self) -> None:
+        data = self._open().recv(LONGEST_ANSWER)
+        if not data:
+            raise ConnectionResetError("the unit closed the connection")
+        self._pending_buffer += data
+
+    def read(self, count: int) -> tuple[bytes, StatusCode]:
+        """Read to the termination character, if one is set, and at most ``count`` bytes.
+
+        :raises OSError: the connection is gone, or the answer is longer than any
+        """
+        termchar, _ = self.get_attribute(constants.ResourceAttribute.termchar)
+        enabled, _ = self.get_attribute(constants.ResourceAttribute.termchar_enabled)
+        end = termchar if enabled and termchar is not None else -1
+        buffer = self._pending_buffer
+        deadline = self._deadline()
+        searched = 0
+        while True:
+            found = buffer.find(end, searched, count) if end >= 0 else -1
+            if found >= 0:
+                return self._take(found + 1), StatusCode.success_termination_character_read
+            if len(buffer) >= count:
+                return self._take(count), StatusCode.success_max_count_read
+            if len(buffer) >= LONGEST_ANSWER:
+                raise ConnectionError(f"an answer of more than {LONGEST_ANSWER} bytes without an end")
+            searched = len(buffer)
+            if not self._wait(self._poll, deadline):
+                return self._take(len(buffer)), StatusCode.error_timeout
+            with contextlib.suppress(BlockingIOError):
+                self._receive()
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._pending_buffer[:count])
+        del self._pending_buffer[:count]
+        return taken
+
+    def write(self, data: bytes) -> tuple[int, StatusCode]:
+        """Send all of ``data``.
+
+        :raises OSError: the connection is gone, or something has come in that nobody asked for
+        """
+        with contextlib.suppress(BlockingIOError):
+            self._receive()
+        if self._pending_buffer:
+            raise ConnectionError(f"an answer that nobody asked for: {bytes(self._pending_buffer[:60])!r}")
+        sent = 0
+        deadline = self._deadline()
+        while sent < len(data):
+            try:
+                sent += self._open().send(data[sent:])
+            except BlockingIOError:
+                writable = select.poll()
+                writable.register(self._open(), select.POLLOUT)
+                if not self._wait(writable, deadline):
+                    return sent, StatusCode.error_timeout
+        return sent, StatusCode.success
+
+    def clear(self) -> StatusCode:
+        """There is no device clear on a raw socket: only closing and opening it again resynchronises."""
+        return StatusCode.error_nonsupported_operation
+
+    def _set_attribute(self, attribute: constants.ResourceAttribute, attribute_state: Any) -> StatusCode:
+        if attribute == constants.ResourceAttribute.tcpip_nodelay:
+            return self._set_tcpip_nodelay(attribute, attribute_state)  # type: ignore[no-any-return]
+        return super()._set_attribute(attribute, attribute_state)  # type: ignore[no-any-return]
+
+
+def register() -> None:
+    """Make it pyvisa-py's session for raw sockets, for this process."""
+    logger = logging.getLogger("pyvisa")
+    before = logger.level
+    logger.setLevel(logging.ERROR)  # it warns that it had one already; that is the point
+    try:
+        Session.register(constants.InterfaceType.tcpip, "SOCKET")(SocketSession)
+    finally:
+        logger.setLevel(before)
