@@ -6,11 +6,11 @@ During a `Pause` the unit's worker is free for polls and for other commands.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from agent.clock import system_clock
 from agent.messages import Command, Refusal
 from agent.models import ChannelModel, Range, Reading, Series
 from agent.models.dialect import channel_list, format_value
@@ -40,7 +40,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing before this moment of `time.monotonic` (s)."""
+    """Nothing before this moment of `agent.clock.system_clock` (s)."""
 
     until: float
 
@@ -49,7 +49,7 @@ Readings = Mapping[int, Reading]
 Step = Look | Pause | tuple[Write, ...]
 Plan = Generator[Step, Readings, None]
 
-#: The newest reading of a channel and its moment of `time.monotonic`; None where there is none.
+#: The newest reading of a channel and its moment of `agent.clock.system_clock`; None where there is none.
 Latest = Callable[[int], tuple[Reading, float] | None]
 
 LOOK = Look()
@@ -219,7 +219,7 @@ def apply(command: Command, channels: tuple[Channel, ...], latest: Latest) -> Pl
     if command.cycle is not None or (command.clear_protection and command.state is None):
         # A cleared trip gives some supplies their output back: it has to be off before.
         yield (Write("state", indices, False),)
-    off_since = time.monotonic()
+    off_since = system_clock()
     if command.clear_protection:
         yield (Write("clear_protection", indices, True),)
     for channel in channels:
@@ -293,18 +293,18 @@ def _ramp(command: Command, channel: Channel, before: Reading, latest: Latest) -
         _verify(channel, seen[channel.index], Command(state=True, voltage_limit=value))
     running = bool(command.state) or before.state
     interval = max(RAMP_INTERVAL, channel.model.voltage_resolution / rate)
-    wrote = time.monotonic()
+    wrote = system_clock()
     while value != target:
         yield Pause(wrote + interval)
         known = latest(channel.index)
         if known is not None and known[1] > wrote:
             _undisturbed(channel, known[0], value, running)
-        now = time.monotonic()
+        now = system_clock()
         reach = rate * min(now - wrote, 2 * interval)
         distance = target - value
         value = target if abs(distance) <= reach else value + (reach if distance > 0 else -reach)
         yield (Write("voltage_limit", one, value),)
-        wrote = time.monotonic()
+        wrote = system_clock()
 
 
 def _undisturbed(channel: Channel, reading: Reading, value: float, running: bool) -> None:

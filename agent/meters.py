@@ -32,20 +32,20 @@ class Meter:
         """Ah, to the microampere-hour."""
         return round(self._charge, 6)
 
-    def add(self, moment: float, voltage: float | None, current: float | None, longest_gap: float) -> None:
-        """Take a sample: its moment (s), V and A. After a gap longer than ``longest_gap`` (s) it starts anew."""
-        if voltage is None or current is None:
-            self._last = None
-            return
-        point = _Point(moment, voltage * current, current)
+    def add(self, moment: float, power: float, current: float, longest_gap: float) -> None:
+        """Take a sample of an output that is on: its moment (s), W and A. After more than ``longest_gap`` (s) it starts anew.
+
+        Neither ever falls: the noise around zero of an output without a load is no energy that comes back.
+        """
+        point = _Point(moment, power, abs(current))
         if self._last is not None and 0 < moment - self._last.moment <= longest_gap:
             hours = (moment - self._last.moment) / 3600
-            self._energy += (self._last.power + point.power) / 2 * hours
+            self._energy += max(0.0, self._last.power + point.power) / 2 * hours
             self._charge += (self._last.current + point.current) / 2 * hours
         self._last = point
 
     def pause(self) -> None:
-        """The unit can't be reached: what comes before the next sample is not known."""
+        """The unit can't be reached, or the output is off: what comes before the next sample adds nothing."""
         self._last = None
 
     def copy(self) -> Meter:

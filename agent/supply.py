@@ -14,7 +14,9 @@ from typing import Literal, Protocol
 import tenacity
 
 from agent import commands
+from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.commands import Channel, Look, Pause, Plan, Write
+from agent.configschema import Channel as ChannelSettings
 from agent.messages import (
     ChannelInfo,
     ChannelState,
@@ -47,6 +49,8 @@ log = logging.getLogger(__name__)
 
 #: Commands that may wait for one unit. More than that is a flood, and its senders are told.
 MOST_WAITING = 100
+#: s. A command that could not be begun by then is not wanted any more.
+LONGEST_WAIT = 10.0
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
 
@@ -72,6 +76,7 @@ class Job:
     by: By = "command"
     expires: float | None = None  # of time.monotonic, from MQTT's message expiry
     retried: bool = False
+    received: float = field(default_factory=system_clock)
 
     @property
     def indices(self) -> frozenset[int]:
@@ -107,17 +112,6 @@ class Counters:
     reconnects: int = 0
     commands: int = 0
     refusals: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelSettings:
-    """What the configuration says of a channel (V, A, s)."""
-
-    name: str | None = None
-    voltage_max: float | None = None
-    current_max: float | None = None
-    on_broker_loss: Literal["keep", "off"] = "keep"
-    broker_loss_after: float = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -212,6 +206,10 @@ class Supply:
         """Whether the worker has ended within the timeout (s). One that a unit holds up ends with the process."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """Say in the place of a worker that a unit holds up that nothing is known of the unit any more."""
+        self._offline("the agent has stopped")
 
     @property
     def online(self) -> bool:
@@ -316,6 +314,7 @@ class Supply:
 
     def _run(self) -> None:
         failure: str | None = None
+        self._outlet.unit(self.info())
         while True:
             try:
                 if failure is not None:
@@ -364,11 +363,12 @@ class Supply:
                 self._lock.wait(max(0.0, self._next_due() - time.monotonic()))
 
     def _due_step(self) -> _Running | None:
-        now = time.monotonic()
+        now = system_clock()
         return next((running for running in self._running if running.due <= now), None)
 
     def _next_due(self) -> float:
-        moments = [self._due, *(running.due for running in self._running)]
+        ahead = time.monotonic() - system_clock()
+        moments = [self._due, *(running.due + ahead for running in self._running)]
         if self._gone_since is not None:
             moments += [
                 self._gone_since + self._channel_settings(index).broker_loss_after
@@ -597,13 +597,16 @@ class Supply:
         return readings
 
     def _publish(self, readings: Mapping[int, Reading]) -> None:
-        now, moment = utc_now(), time.monotonic()
+        now, moment = utc_now(), system_clock()
         states = []
         for index, reading in readings.items():
             self._latest[index] = (reading, moment)
-            self._meters.setdefault(index, Meter()).add(
-                moment, reading.voltage, reading.current, longest_gap=max(5.0, 3 * self._interval)
-            )
+            meter = self._meters.setdefault(index, Meter())
+            power = self._power(self._channels[index], reading)
+            if power is None or reading.current is None or not reading.state:
+                meter.pause()
+            else:
+                meter.add(moment, power, reading.current, longest_gap=max(5.0, 3 * self._interval))
             states.append(self._state(self._channels[index], now, reading))
         self._outlet.states(states)
         for index, reading in readings.items():
@@ -627,7 +630,6 @@ class Supply:
                 charge=meter.charge,
             )
         else:
-            voltage, current = reading.voltage, reading.current
             state = ChannelState(
                 time=now,
                 seq=self._seq[index],
@@ -638,9 +640,9 @@ class Supply:
                 model=self._model.name,
                 online=True,
                 state=reading.state,
-                voltage=voltage,
-                current=current,
-                power=None if voltage is None or current is None else round(voltage * current, 6),
+                voltage=reading.voltage,
+                current=reading.current,
+                power=self._power(channel, reading),
                 voltage_limit=reading.voltage_limit,
                 current_limit=reading.current_limit,
                 mode=reading.mode,
@@ -652,6 +654,14 @@ class Supply:
             )
         self._states[index] = state
         return state
+
+    @staticmethod
+    def _power(channel: Channel, reading: Reading) -> float | None:
+        """What the output delivers (W), to the microwatt; a negative output delivers it at negative volts."""
+        if reading.voltage is None or reading.current is None:
+            return None
+        voltage = abs(reading.voltage) if channel.model.voltage.max <= 0 else reading.voltage
+        return round(voltage * reading.current, 6) + 0.0  # no -0.0
 
     def _tell_changes(self, channel: Channel, now: datetime, reading: Reading) -> None:
         index = channel.index
@@ -713,7 +723,7 @@ class Supply:
     # Commands.
 
     def _begin(self, job: Job) -> None:
-        if job.has_expired():
+        if job.has_expired() or (not job.turns_off and system_clock() - job.received > LONGEST_WAIT):
             self._refuse(job, "expired", "it expired while it waited for the unit")
             return
         for running in [r for r in self._running if r.job.indices & job.indices]:
@@ -740,6 +750,9 @@ class Supply:
     def _advance(self, running: _Running) -> None:
         """Carry the plan on to its next pause, or to its end."""
         try:
+            held_up = system_clock() - running.due if running.due else 0.0
+            if held_up > LONGEST_ABSENCE:
+                raise Refusal("superseded", f"the rest of it was given up: the agent was held up for {held_up:.0f} s")
             while True:
                 self._heartbeat = time.monotonic()
                 self._yield_to_off(running)

@@ -83,6 +83,18 @@ class Topics:
             ]
         return filters
 
+    def takes_responses(self, topic: str) -> bool:
+        """Whether a response may go to a topic that a requester named.
+
+        Not to a pattern, and below the base topic not where anything but responses stands: an agent must not be made to
+        send commands, or to pass a response off as a state.
+        """
+        if not topic or len(topic.encode()) > 1024 or topic.startswith("$") or not topic.isprintable():
+            return False
+        if "+" in topic or "#" in topic or self.parse(topic) is not None:
+            return False
+        return not f"{topic}/".startswith(self._prefix) or "response" in topic[len(self._prefix) :].split("/")[1:]
+
     def parse(self, topic: str) -> Request | None:
         """What a message on this topic asks for; None where it is no request."""
         if not topic.startswith(self._prefix):

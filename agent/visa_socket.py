@@ -2,8 +2,8 @@
 
 pyvisa-py's session spins at full load when the peer closes, waits without a limit for a full send buffer, can't turn
 Nagle's algorithm off and hands an old answer to the next question. This one reports a closed connection at once, keeps
-to the timeout in both directions, sends each message at once, and refuses to ask while an answer that nobody asked for is
-waiting.
+to the timeout in both directions, sends each message at once, and refuses to ask while an answer that nobody asked for
+is waiting.
 """
 
 from __future__ import annotations

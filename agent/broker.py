@@ -1,0 +1,690 @@
+"""One MQTT connection, in a thread of its own: will, subscriptions, publishing, and what waits while there is no broker.
+
+The thread drives paho's external loop. paho writes and reads; what may be in flight, what goes first and what happens to a
+message that was not acknowledged is decided here, with a new client for each connection, so that none of paho's own memory
+of an old one is ever sent on a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import tenacity
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from agent.clock import LONGEST_ABSENCE, system_clock
+from agent.configschema import Mqtt
+from agent.messages import AgentInfo, ChannelState, Event, Metrics, Response, UnitInfo
+from agent.spool import Row, Spool
+from agent.supply import Reply
+from agent.topics import Topics
+
+log = logging.getLogger(__name__)
+
+#: s; reconnection backs off from the first to the second, each time by a random part more.
+FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.2, 10.0, 0.5
+#: s for the TCP connection and TLS, and for the broker's CONNACK and SUBACK.
+CONNECT_TIMEOUT = 5.0
+#: Messages on their way that the broker has not acknowledged, where it does not ask for fewer.
+MOST_IN_FLIGHT = 1000
+#: Of them, how many may be backlog: a present state never waits behind more.
+MOST_BACKLOG_IN_FLIGHT = 100
+#: Samples that wait in memory for a broker that is there but slow. Older ones go to the spool.
+MOST_LIVE = 6000
+#: bytes. A broker that knows MQTT 5 keeps larger messages to itself; the largest command has 16 KiB.
+LARGEST_PACKET = 16 * 1024 * 1024
+_TICK = 1.0
+
+
+class Kind(IntEnum):
+    STATE = 0  # retained; what finds no broker goes to the backlog
+    KEEP = 1  # retained; only the newest counts
+    MESSAGE = 2  # an event or a response: goes to the spool
+    PASSING = 3  # of no interest later
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    kind: Kind
+    topic: str
+    payload: bytes
+    correlation: bytes | None = None
+    backlog_topic: str = ""
+    row: int = 0  # of the spool, where it came from there
+    sent: float = 0.0
+
+    @property
+    def retain(self) -> bool:
+        return not self.row and self.kind in (Kind.STATE, Kind.KEEP)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message on one of the topics that the agent listens to, as the broker delivered it."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    dup: bool
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    expiry: int | None = None  # s that MQTT 5's message expiry leaves
+    stale: bool = False  # it came in while the agent was stopped, nobody knows when
+
+
+class _ConnectionLost(Exception):
+    """Says why."""
+
+
+class _Stopped(Exception):
+    """The thread is to end."""
+
+
+class Broker:
+    """The agent's connection to its broker. All methods but `start` and `stop` return at once."""
+
+    def __init__(
+        self,
+        settings: Mqtt,
+        *,
+        agent: str,
+        topics: Topics,
+        spool: Spool,
+        subscriptions: Iterable[str],
+    ) -> None:
+        self._settings = settings
+        self._agent = agent
+        self._topics = topics
+        self._spool = spool
+        self._filters = list(subscriptions)
+        self._handle: Callable[[Incoming], None] = _ignore
+        self._is_v5 = settings.protocol == "5"
+
+        self.published = 0
+        self.reconnects = 0
+        self._gone_since: float | None = time.monotonic()
+
+        self._inbox: deque[_Item] = deque()
+        self._retained: dict[str, bytes] = {}
+        self._sleeping = False
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._stopping: float | None = None
+        self._heartbeat = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
+
+        self._client: Client | None = None
+        self._reset_connection()
+        self._connected_before = False
+        self._last_problem = ""
+        self._clock = system_clock()
+
+    def _reset_connection(self) -> None:
+        self._connack: ReasonCode | None = None
+        self._subacks_due = 0
+        self._lost: str | None = None
+        self._window = MOST_IN_FLIGHT
+        self._in_flight: dict[int, _Item] = {}
+        self._backlog_in_flight = 0
+        self._messages: deque[_Item] = deque()
+        self._live: deque[_Item] = deque()
+        self._backlog: deque[_Item] = deque()
+        self._last_row = 0
+        self._last_message_row = 0
+        self._spooled_messages = True
+        self._acknowledged: list[int] = []
+        self._acknowledged_messages: list[int] = []
+        self._backlog_paused_until = 0.0
+        self._last_heard = time.monotonic()
+        self._stale = False
+
+    # For other threads.
+
+    @property
+    def gone_since(self) -> float | None:
+        """The moment (`time.monotonic`) since when nothing was heard of the broker; None while it is there."""
+        return self._gone_since
+
+    @property
+    def connected(self) -> bool:
+        return self._gone_since is None
+
+    def start(self, handle: Callable[[Incoming], None]) -> None:
+        """Connect, and give every message that comes in to ``handle``, which must return at once."""
+        self._handle = handle
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """Deliver what can be delivered within the timeout (s), keep the rest, disconnect. Whether the thread has ended."""
+        self._stopping = time.monotonic() + timeout * 0.7
+        self._wake()
+        self._thread.join(timeout)
+        if self._thread.is_alive():  # it hangs in connecting: what it has not taken yet is kept for it
+            self._spool_inbox()
+            return False
+        return True
+
+    def alive(self, within: float) -> bool:
+        """Whether the thread runs and did something within that time (s)."""
+        return self._thread.is_alive() and time.monotonic() - self._heartbeat < within
+
+    def states(self, states: list[ChannelState]) -> None:
+        topics = self._topics
+        for state in states:
+            topic, payload = topics.state(state.psu, state.index), state.to_json()
+            self._retained[topic] = payload
+            self._inbox.append(_Item(Kind.STATE, topic, payload, None, topics.backlog(state.psu, state.index)))
+        self._wake()
+
+    def event(self, event: Event) -> None:
+        self._put(_Item(Kind.MESSAGE, self._topics.event(event.psu, event.index), event.to_json()))
+
+    def response(self, response: Response, reply: Reply) -> None:
+        topic = reply.topic or self._topics.response(response.psu, response.index)
+        self._put(_Item(Kind.MESSAGE, topic, response.to_json(), reply.correlation))
+
+    def unit(self, info: UnitInfo) -> None:
+        self.keep(self._topics.status(info.psu), b"online" if info.online else b"offline")
+        self.keep(self._topics.info(info.psu), info.to_json())
+
+    def agent_info(self, info: AgentInfo) -> None:
+        self.keep(self._topics.agent_info(self._agent), info.to_json())
+
+    def metrics(self, metrics: Metrics) -> None:
+        if self.connected:
+            self._put(_Item(Kind.PASSING, self._topics.agent_metrics(self._agent), metrics.to_json()))
+
+    def keep(self, topic: str, payload: bytes) -> None:
+        """Publish retained, and again whenever the broker may have lost it. An empty payload removes it from the broker."""
+        self._retained[topic] = payload
+        self._put(_Item(Kind.KEEP, topic, payload))
+
+    def _put(self, item: _Item) -> None:
+        self._inbox.append(item)
+        self._wake()
+
+    def _wake(self) -> None:
+        # One byte for each time the thread sleeps, not for each message.
+        if self._sleeping:
+            self._sleeping = False
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._wake_write, b"!")
+
+    # The thread.
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._connect_until_it_works()
+                self._serve()
+            except _Stopped:
+                break
+            except _ConnectionLost as error:
+                self._disconnected(str(error))
+            except Exception:
+                log.exception("broker: unexpected; the connection is closed and opened again")
+                self._disconnected("an unexpected error")
+                time.sleep(FIRST_RETRY)  # whatever it was, it must not spin
+        self._end()
+
+    def _connect_until_it_works(self) -> None:
+        tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((_ConnectionLost, OSError, ValueError)),
+            wait=tenacity.wait_exponential_jitter(initial=FIRST_RETRY, max=LAST_RETRY, jitter=RETRY_JITTER),
+            sleep=self._wait_disconnected,
+            after=self._tell_failure,
+        )(self._connect)
+
+    def _wait_disconnected(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._sleep(min(left, _TICK), None)
+            self._spool_inbox()
+            if self._stopping is not None:
+                raise _Stopped
+
+    def _tell_failure(self, state: tenacity.RetryCallState) -> None:
+        self._close()
+        error = state.outcome.exception() if state.outcome else None
+        problem = str(error) or type(error).__name__
+        if problem != self._last_problem:
+            self._last_problem = problem
+            log.warning("broker %s: %s; trying again for ever", self._address(), problem)
+
+    def _address(self) -> str:
+        return f"{self._settings.host}:{self._settings.port}"
+
+    def _connect(self) -> None:
+        if self._stopping is not None:
+            raise _Stopped
+        self._spool_inbox()
+        self._reset_connection()
+        self._heartbeat = time.monotonic()
+        client = self._make_client()
+        self._client = client
+        properties = None
+        if self._is_v5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.MaximumPacketSize = LARGEST_PACKET
+        clean_start: dict[str, Any] = {"clean_start": True} if self._is_v5 else {}
+        try:
+            client.connect(
+                self._settings.host,
+                self._settings.port,
+                keepalive=self._settings.keepalive,
+                properties=properties,
+                **clean_start,
+            )
+        except ssl.SSLError as error:
+            raise _ConnectionLost(
+                f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or error}"
+            ) from error
+        except OSError as error:
+            raise _ConnectionLost(error.strerror or str(error)) from error
+        self._await(lambda: self._connack is not None, "it did not answer")
+        self._subscribe(client)
+        self._await(lambda: self._subacks_due == 0, "it did not confirm the subscriptions")
+
+        self._last_problem = ""
+        if self._connected_before:
+            self.reconnects += 1
+        self._connected_before = True
+        log.info("broker %s: connected, MQTT %s", self._address(), self._settings.protocol)
+        # Whoever sees "online" may send commands: so it is told after the subscriptions.
+        self._retained[self._topics.agent_status(self._agent)] = b"online"
+        for topic, payload in list(self._retained.items()):
+            self._live.append(_Item(Kind.KEEP, topic, payload))
+        self._gone_since = None
+
+    def _make_client(self) -> Client:
+        settings = self._settings
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id or f"psu-agent-{self._agent}",
+            protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
+            clean_session=None if self._is_v5 else True,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT
+        client.max_inflight_messages_set(0)  # the window is ours
+        client.will_set(self._topics.agent_status(self._agent), b"offline", qos=1, retain=True)
+        if settings.username is not None:
+            password = settings.password.get_secret_value() if settings.password is not None else None
+            client.username_pw_set(settings.username, password)
+        if settings.tls is not None:
+            client.tls_set_context(_tls_context(settings))
+            client.tls_insecure_set(settings.tls.insecure)
+        client.on_socket_open = _no_delay
+        # With this callback there paho queues what is published, and `loop_write` sends it all.
+        client.on_socket_register_write = lambda *_: None
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        return client
+
+    def _subscribe(self, client: Client) -> None:
+        for start in range(0, len(self._filters), 100):
+            filters = self._filters[start : start + 100]
+            self._subacks_due += 1
+            if self._is_v5:
+                # As published: a live message that was sent with the retain flag keeps it, and is refused for it.
+                options = SubscribeOptions(qos=1, retainAsPublished=True)
+                client.subscribe([(name, options) for name in filters])
+            else:
+                client.subscribe([(name, 1) for name in filters])
+
+    def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
+        deadline = time.monotonic() + CONNECT_TIMEOUT
+        while not condition():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise _ConnectionLost(f"{otherwise} within {CONNECT_TIMEOUT:g} s")
+            if self._stopping is not None:
+                raise _Stopped
+            self._exchange(min(left, _TICK))
+
+    def _serve(self) -> None:
+        client = self._connected_client()
+        tick = time.monotonic()
+        self._clock = system_clock()
+        while True:
+            self._take_inbox()
+            self._pump(client)
+            self._exchange(0 if self._inbox else _TICK)
+            self._settle()
+            now = time.monotonic()
+            self._heartbeat = now
+            if now - tick >= _TICK:
+                tick = now
+                client.loop_misc()
+                self._check_acknowledgements(now)
+            if self._stopping is not None and (now >= self._stopping or self._is_idle()):
+                raise _Stopped
+
+    def _is_idle(self) -> bool:
+        return not (self._inbox or self._messages or self._live or any(not i.row for i in self._in_flight.values()))
+
+    def _exchange(self, timeout: float) -> None:
+        """Send what paho has to send, sleep until something happens, read what came.
+
+        :raises _ConnectionLost: it is
+        """
+        client = self._connected_client()
+        if client.want_write():
+            client.loop_write()
+        readable = self._sleep(timeout, client)
+        before, self._clock = self._clock, system_clock()
+        if self._clock - before > LONGEST_ABSENCE and self._gone_since is None:
+            self._refuse_what_waited(self._clock - before)
+        if readable:
+            self._read(client)
+        if self._connack is not None and self._connack.is_failure:
+            raise _ConnectionLost(f"it refused the connection: {self._connack}")
+        if self._lost is not None or client.socket() is None:
+            raise _ConnectionLost(self._lost or "the connection broke")
+
+    def _read(self, client: Client) -> None:
+        self._last_heard = time.monotonic()
+        client.loop_read()
+        # TLS may have decrypted more than was asked for, which no poll shows.
+        connection = client.socket()
+        while isinstance(connection, ssl.SSLSocket) and connection.pending():
+            client.loop_read()
+            connection = client.socket()
+
+    def _sleep(self, timeout: float, client: Client | None) -> bool:
+        """Whether the connection can be read. Ends early when another thread has something to send."""
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        connection = client.socket() if client is not None else None
+        number = -1
+        if connection is not None and client is not None:
+            number = connection.fileno()
+            poll.register(number, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
+        self._sleeping = True
+        if self._inbox or (self._stopping is not None and client is None):
+            timeout = 0
+        events = dict(poll.poll(timeout * 1000))
+        self._sleeping = False
+        if self._wake_read in events:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_read, 4096)
+        return bool(events.get(number, 0) & ~select.POLLOUT)
+
+    def _connected_client(self) -> Client:
+        if self._client is None:
+            raise _ConnectionLost("the connection is closed")
+        return self._client
+
+    # Publishing.
+
+    def _take_inbox(self) -> None:
+        inbox = self._inbox
+        while inbox:
+            item = inbox.popleft()
+            (self._messages if item.kind is Kind.MESSAGE else self._live).append(item)
+        if len(self._live) > MOST_LIVE:
+            older: list[_Item] = []
+            while len(self._live) > MOST_LIVE // 2:
+                older.append(self._live.popleft())
+            self._spool_items(older)
+            self._live.extendleft(reversed([item for item in older if item.kind is not Kind.STATE]))
+
+    def _pump(self, client: Client) -> None:
+        """Publish what the window has room for: messages first, then present states, then the backlog."""
+        room = self._window - len(self._in_flight)
+        if room > 0 and self._spooled_messages and not self._messages:
+            self._fetch_messages()
+        while room > 0 and self._messages:
+            self._publish(client, self._messages.popleft())
+            room -= 1
+        while room > 0 and self._live:
+            self._publish(client, self._live.popleft())
+            room -= 1
+        room = min(room, max(1, min(MOST_BACKLOG_IN_FLIGHT, self._window // 2)) - self._backlog_in_flight)
+        if room <= 0 or self._stopping is not None or time.monotonic() < self._backlog_paused_until:
+            return
+        if not self._backlog and self._spool.sample_count > self._backlog_in_flight:
+            self._fetch_backlog()
+        while room > 0 and self._backlog:
+            self._backlog_in_flight += 1
+            self._publish(client, self._backlog.popleft())
+            room -= 1
+
+    def _fetch_messages(self) -> None:
+        rows = self._spool.messages(self._last_message_row, 100) if self._spool.message_count else []
+        self._spooled_messages = bool(rows)
+        for row in rows:
+            self._last_message_row = row.id
+            self._messages.append(_from_row(Kind.MESSAGE, row))
+
+    def _fetch_backlog(self) -> None:
+        for row in self._spool.samples(self._last_row, 500):
+            self._last_row = row.id
+            self._backlog.append(_from_row(Kind.STATE, row))
+
+    def _publish(self, client: Client, item: _Item) -> None:
+        properties = None
+        if item.correlation is not None and self._is_v5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = item.correlation
+        info = client.publish(item.topic, item.payload, qos=1, retain=item.retain, properties=properties)
+        item.sent = time.monotonic()
+        self._in_flight[info.mid] = item
+
+    def _settle(self) -> None:
+        """Take out of the spool what the broker has acknowledged."""
+        if self._acknowledged:
+            self._spool.remove_samples(self._acknowledged)
+            self._acknowledged = []
+        if self._acknowledged_messages:
+            self._spool.remove_messages(self._acknowledged_messages)
+            self._acknowledged_messages = []
+
+    def _check_acknowledgements(self, now: float) -> None:
+        """A broker that takes messages and acknowledges none for a whole keep-alive is gone, whatever TCP says."""
+        oldest = next(iter(self._in_flight.values()), None)
+        patience = max(5.0, float(self._settings.keepalive))
+        if oldest is not None and now - oldest.sent > patience and now - self._last_heard > patience:
+            raise _ConnectionLost(f"it has acknowledged nothing for {patience:g} s")
+
+    def _refuse_what_waited(self, seconds: float) -> None:
+        """After an absence nobody knows how old the commands are that waited in the socket: all of them are refused."""
+        log.warning("broker: this process was away for %.0f s; what came in meanwhile is refused", seconds)
+        self._stale = True
+        client = self._connected_client()
+        connection = client.socket()
+        deadline = time.monotonic() + 1.0
+        while connection is not None and time.monotonic() < deadline:
+            poll = select.poll()
+            poll.register(connection, select.POLLIN)
+            if not poll.poll(0):
+                break
+            self._read(client)
+            connection = client.socket()
+        self._take_inbox()
+        self._pump(client)
+        client.loop_write()
+        raise _ConnectionLost("a new connection, so that nothing old waits on it")
+
+    # What paho calls, in this thread.
+
+    def _on_connect(
+        self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._connack = reason
+        most = getattr(properties, "ReceiveMaximum", None) if properties is not None else None
+        if isinstance(most, int):
+            self._window = max(1, min(MOST_IN_FLIGHT, most))
+
+    def _on_disconnect(
+        self, client: Client, _: object, flags: DisconnectFlags, reason: ReasonCode, __: Properties | None
+    ) -> None:
+        if flags.is_disconnect_packet_from_server and reason.value == 0x8E:
+            self._lost = (
+                f"another client took over the id of this one: is a second agent called {self._agent!r} running? "
+                "Give it another settings.agent"
+            )
+        else:
+            self._lost = str(reason)
+
+    def _on_subscribe(
+        self, client: Client, _: object, __: int, reasons: list[ReasonCode], ___: Properties | None
+    ) -> None:
+        self._subacks_due -= 1
+        refused = [reason for reason in reasons if reason.is_failure]
+        if refused:
+            log.error(
+                "broker: it refused %d subscriptions (%s): commands to them are not heard", len(refused), refused[0]
+            )
+
+    def _on_publish(self, client: Client, _: object, mid: int, reason: ReasonCode, __: Properties | None) -> None:
+        item = self._in_flight.pop(mid, None)
+        if item is None:
+            return
+        if reason.is_failure:
+            self._refused(item, reason)
+            return
+        self.published += 1
+        if item.row and item.kind is Kind.STATE:
+            self._backlog_in_flight -= 1
+            self._acknowledged.append(item.row)
+        elif item.row:
+            self._acknowledged_messages.append(item.row)
+
+    def _refused(self, item: _Item, reason: ReasonCode) -> None:
+        problem = f"{item.topic.rsplit('/', 1)[-1]}: {reason}"
+        if problem != self._last_problem:
+            self._last_problem = problem
+            log.error("broker: it refused a message on %s: %s", item.topic, reason)
+        if item.row and item.kind is Kind.STATE:
+            # It stays in the spool; from the oldest one on it is tried again.
+            self._backlog_in_flight -= 1
+            self._backlog.clear()
+            self._last_row = 0
+            self._backlog_paused_until = time.monotonic() + 60.0
+        elif item.row:
+            self._acknowledged_messages.append(item.row)
+
+    def _on_message(self, client: Client, _: object, message: MQTTMessage) -> None:
+        properties = message.properties
+        self._handle(
+            Incoming(
+                topic=message.topic,
+                payload=bytes(message.payload),
+                retain=bool(message.retain),
+                dup=bool(message.dup),
+                response_topic=getattr(properties, "ResponseTopic", None),
+                correlation=getattr(properties, "CorrelationData", None),
+                expiry=getattr(properties, "MessageExpiryInterval", None),
+                stale=self._stale,
+            )
+        )
+
+    # Without a broker.
+
+    def _disconnected(self, reason: str) -> None:
+        if self._gone_since is None:
+            self._gone_since = min(self._last_heard, time.monotonic())
+            log.warning("broker %s: gone: %s", self._address(), reason)
+        self._close()
+        self._settle()
+        # In flight and not acknowledged: nobody knows whether it arrived, so it is kept and sent again.
+        kept = [item for item in self._in_flight.values() if not item.row]
+        kept += [item for item in (*self._messages, *self._live) if not item.row]
+        self._reset_connection()
+        self._spool_items(kept)
+        self._spool_inbox()
+
+    def _spool_inbox(self) -> None:
+        items = []
+        while self._inbox:
+            items.append(self._inbox.popleft())
+        self._spool_items(items)
+
+    def _spool_items(self, items: list[_Item]) -> None:
+        self._spool.add_samples([(i.backlog_topic, i.payload) for i in items if i.kind is Kind.STATE])
+        self._spool.add_messages([(i.topic, i.payload, i.correlation) for i in items if i.kind is Kind.MESSAGE])
+
+    def _close(self) -> None:
+        client, self._client = self._client, None
+        if client is None:
+            return
+        client.on_disconnect = None
+        connection = client.socket()
+        if connection is not None:
+            # Closing the socket without DISCONNECT is what makes the broker publish the will.
+            with contextlib.suppress(OSError):
+                connection.close()
+
+    def _end(self) -> None:
+        client = self._client
+        if client is not None and client.socket() is not None and self._gone_since is None:
+            with contextlib.suppress(_ConnectionLost, OSError, ValueError):
+                self._say_goodbye(client)
+        kept = [item for item in self._in_flight.values() if not item.row]
+        kept += [item for item in (*self._messages, *self._live) if not item.row]
+        self._settle()
+        self._spool_items(kept)
+        self._spool_inbox()
+        self._close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _say_goodbye(self, client: Client) -> None:
+        self._live.append(_Item(Kind.KEEP, self._topics.agent_status(self._agent), b"offline"))
+        self._window += 1
+        self._pump(client)
+        deadline = time.monotonic() + 0.5
+        while self._in_flight and time.monotonic() < deadline:
+            self._exchange(0.1)
+        client.disconnect()
+        client.loop_write()
+
+
+def _ignore(incoming: Incoming) -> None:
+    del incoming
+
+
+def _from_row(kind: Kind, row: Row) -> _Item:
+    return _Item(kind, row.topic, row.payload, row.correlation, row=row.id)
+
+
+def _no_delay(client: Client, _: object, connection: Any) -> None:
+    # Nagle's algorithm and delayed acknowledgements together cost 40 ms a message.
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _tls_context(settings: Mqtt) -> ssl.SSLContext:
+    """TLS 1.2 or later, the broker's certificate and name verified.
+
+    :raises OSError: a file can't be used
+    """
+    assert settings.tls is not None
+    context = ssl.create_default_context(cafile=str(settings.tls.ca) if settings.tls.ca else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if settings.tls.cert is not None:
+        context.load_cert_chain(settings.tls.cert, settings.tls.key)
+    if settings.tls.insecure:
+        context.check_hostname = False
+    return context
