@@ -24,6 +24,7 @@ from benchmarks.rig import (
     Figure,
     Units,
     machine,
+    samples_in_spool,
     table,
     wait_until,
     workbench,
@@ -44,7 +45,7 @@ class Result:
     ratio: float
     ratios: tuple[float, ...]
     messages_per_poll: float  # from the first to the last message, so those of connecting are in it
-    delayed: int  # states that came by way of the backlog, because the connection could not keep up
+    delayed: int  # states that came by way of the backlog, because the connection to the broker could not keep up
     cpu_per_poll: float  # s of processor time of the agent's process
 
     def __str__(self) -> str:
@@ -83,7 +84,8 @@ def measure(
                     bare_from = units.counts()[0]
                     bares.append(bare.rate(POLL_MESSAGE, seconds))
                     bare_messages += units.counts()[0] - bare_from
-            published = states.settled() + backlog.settled()
+            delayed = backlog.settled() + samples_in_spool(folder)
+            polls_made = (states.settled() + delayed) / CHANNELS
             messages = units.counts()[0] - bare_messages
         ratios = tuple(rate / bare_rate for rate, bare_rate in zip(rates, bares, strict=True))
         return Result(
@@ -91,8 +93,8 @@ def measure(
             bare=statistics.median(bares),
             ratio=statistics.median(ratios),
             ratios=ratios,
-            messages_per_poll=messages / published * CHANNELS,
-            delayed=backlog.count,
+            messages_per_poll=messages / polls_made,
+            delayed=delayed,
             cpu_per_poll=statistics.median(processor),
         )
 
