@@ -27,7 +27,6 @@ from benchmarks.rig import (
     machine,
     samples_in_spool,
     table,
-    wait_until,
     workbench,
 )
 
@@ -74,7 +73,7 @@ def measure(
         Counter(folder, broker.port, "psu/+/+/backlog") as backlog,
     ):
         with Agent(folder, broker.port, units.resources, poll_interval=0, profile=profile) as agent:
-            wait_until(lambda: states.count > 10 * CHANNELS, "the agent publishes states")
+            agent.wait_until(lambda: states.count > 10 * CHANNELS, "the agent publishes states")
             for _ in range(rounds):
                 agent.signal(signal.SIGCONT)
                 time.sleep(WARM_UP)

@@ -187,6 +187,18 @@ class Agent(Process):
         command = ["-m", "agent.cli", "run"] if profile is None else ["-m", "benchmarks.agentprocess", str(profile)]
         super().__init__([sys.executable, *command, str(file)], self.log)
 
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+        """:raises BenchmarkError: the condition did not come true in time (s), or the agent has ended"""
+        try:
+            wait_until(lambda: condition() or self.popen.poll() is not None, what, timeout)
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{error}; the agent's log ends with: {self._last_words()}") from None
+        if not condition():
+            raise BenchmarkError(f"the agent ended with status {self.popen.returncode}: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        return " / ".join(self.log.read_text(errors="replace").splitlines()[-3:])
+
 
 class Counter(Process):
     """A subscriber that costs little: `mosquitto_sub` writing two bytes for each message."""

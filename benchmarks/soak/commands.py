@@ -88,11 +88,8 @@ class Commands:
         makers, weights = zip(*self._makers, strict=True)
         make: Callable[[], list[Command]] = self._random.choices(makers, weights)[0]
         commands = make()
-        return [replace(command, own_topic=self._random.random() < 0.5) for command in commands]
-
-    def retained_again(self, command: Command) -> Command:
-        """What takes a retained command from the broker again: an empty one, retained. It is a command like any other."""
-        return replace(command, number=next(self._numbers), payload=b"", kind="retained, empty", wanted={})
+        own_topic = self._random.random() < 0.5
+        return [replace(command, own_topic=own_topic) for command in commands]
 
     def _make(self, kind: str, data: object, **more: Any) -> Command:
         payload = data if isinstance(data, bytes) else json.dumps(data).encode()

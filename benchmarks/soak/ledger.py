@@ -162,7 +162,7 @@ class Ledger:
 
     def delivered(self, connection: int, packet: Publish) -> None:
         levels = packet.topic.removeprefix(self._prefix).split("/")
-        if "set" not in levels:
+        if "set" not in levels or (packet.retain and not packet.payload):  # which removes a retained command
             return
         with self._lock:
             number = int(packet.correlation or b"0")
@@ -448,15 +448,20 @@ class Ledger:
 
     # At the end.
 
-    def quiet(self) -> bool:
-        """Whether everything that is due has come: all units online, all commands answered, all states acknowledged."""
+    def due(self) -> list[str]:
+        """What has not come yet: units that are not online, commands not answered, states not acknowledged."""
         with self._lock:
-            return (
-                all(self.online.values())
-                and not any(delivery.taken for delivery in self._unanswered())
-                and not any(self._missing(channel) for channel in self._channels.values())
-                and not self._unconfirmed
-            )
+            due = [f"{unit} is not online" for unit, online in self.online.items() if not online]
+            due += [f"a response to {_shown(delivery)}" for delivery in self._unanswered() if delivery.taken]
+            due += [f"the broker's word for the response to {_shown(d)}" for d in self._unconfirmed.values()]
+            for (unit, index), channel in self._channels.items():
+                if missing := self._missing(channel):
+                    due.append(f"seq {missing[:5]} of {unit}/{index}")
+            return due
+
+    def quiet(self) -> bool:
+        """Whether nothing is due."""
+        return not self.due()
 
     def kept(self, samples: list[tuple[str, bytes]], responses: list[tuple[str, bytes, bytes | None]]) -> None:
         """What the agent kept on disk for its next start."""
