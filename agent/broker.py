@@ -1,6 +1,6 @@
 """One MQTT connection, in a thread of its own: will, subscriptions, publishing, and what waits while there is no broker.
 
-The thread drives paho's external loop. paho writes and reads; what may be in flight, what goes first and what happens to a
+The thread drives paho's external loop; what may be in flight, what goes first and what happens to a
 message that was not acknowledged is decided here, with a new client for each connection, so that none of paho's own memory
 of an old one is ever sent on a new one.
 """
@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Protocol
 
 import tenacity
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -29,9 +29,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent.backoff import backoff
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.configschema import Mqtt
 from agent.messages import AgentInfo, ChannelState, Event, Metrics, Response, UnitInfo
+from agent.mqtt import PublishingClient
 from agent.spool import Row, Spool
 from agent.supply import Reply
 from agent.topics import Topics
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.2, 10.0, 0.5
+#: s. A connection that did not last that long is not made again at once.
+SHORT_LIVED = 5.0
 #: s for the TCP connection and TLS, and for the broker's CONNACK and SUBACK.
 CONNECT_TIMEOUT = 5.0
 #: Messages on their way that the broker has not acknowledged, where it does not ask for fewer.
@@ -51,24 +55,40 @@ MOST_LIVE = 6000
 #: bytes. A broker that knows MQTT 5 keeps larger messages to itself; the largest command has 16 KiB.
 LARGEST_PACKET = 16 * 1024 * 1024
 _TICK = 1.0
+#: s. Where states come in faster than this, the thread sends them by the handful: each waking costs more than a message.
+_NAP = 0.002
+#: States that may wait for the broker before a unit that is polled without a pause is slowed down.
+_CONGESTED = 300
 
 
 class Kind(IntEnum):
     STATE = 0  # retained; what finds no broker goes to the backlog
     KEEP = 1  # retained; only the newest counts
-    MESSAGE = 2  # an event or a response: goes to the spool
+    MESSAGE = 2  # an event: goes to the spool
     PASSING = 3  # of no interest later
+    RESPONSE = 4  # goes to the spool too, and before everything else
+
+
+class _Serializable(Protocol):
+    def to_json(self) -> bytes: ...
 
 
 @dataclass(slots=True, eq=False)
 class _Item:
     kind: Kind
     topic: str
-    payload: bytes
+    content: bytes | _Serializable
     correlation: bytes | None = None
     backlog_topic: str = ""
     row: int = 0  # of the spool, where it came from there
     sent: float = 0.0
+
+    @property
+    def payload(self) -> bytes:
+        """As bytes; made by the thread that sends it, so that the one that has a unit to serve goes on."""
+        if not isinstance(self.content, bytes):
+            self.content = self.content.to_json()
+        return self.content
 
     @property
     def retain(self) -> bool:
@@ -122,8 +142,10 @@ class Broker:
         self._gone_since: float | None = time.monotonic()
 
         self._inbox: deque[_Item] = deque()
-        self._retained: dict[str, bytes] = {}
+        self._retained: dict[str, _Item] = {}
         self._sleeping = False
+        self._napping = False
+        self._urgent = False  # something else than states is in the inbox
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -131,9 +153,11 @@ class Broker:
         self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
 
-        self._client: Client | None = None
+        self._client: PublishingClient | None = None
         self._reset_connection()
         self._connected_before = False
+        self._connected_at = 0.0
+        self._short_lived = 0  # connections in a row
         self._last_problem = ""
         self._clock = system_clock()
 
@@ -144,6 +168,7 @@ class Broker:
         self._window = MOST_IN_FLIGHT
         self._in_flight: dict[int, _Item] = {}
         self._backlog_in_flight = 0
+        self._responses: deque[_Item] = deque()
         self._messages: deque[_Item] = deque()
         self._live: deque[_Item] = deque()
         self._backlog: deque[_Item] = deque()
@@ -189,17 +214,28 @@ class Broker:
     def states(self, states: list[ChannelState]) -> None:
         topics = self._topics
         for state in states:
-            topic, payload = topics.state(state.psu, state.index), state.to_json()
-            self._retained[topic] = payload
-            self._inbox.append(_Item(Kind.STATE, topic, payload, None, topics.backlog(state.psu, state.index)))
-        self._wake()
+            topic = topics.state(state.psu, state.index)
+            item = _Item(Kind.STATE, topic, state, None, topics.backlog(state.psu, state.index))
+            self._retained[topic] = item
+            self._inbox.append(item)
+
+    def flush(self) -> None:
+        """Send the states and events that wait; without it they go with the next response, or within a second."""
+        if self._urgent or not self._napping:
+            self._wake()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the broker takes states more slowly than they come."""
+        return self._gone_since is None and len(self._inbox) + len(self._live) > _CONGESTED
 
     def event(self, event: Event) -> None:
-        self._put(_Item(Kind.MESSAGE, self._topics.event(event.psu, event.index), event.to_json()))
+        self._inbox.append(_Item(Kind.MESSAGE, self._topics.event(event.psu, event.index), event))
+        self._urgent = True
 
     def response(self, response: Response, reply: Reply) -> None:
         topic = reply.topic or self._topics.response(response.psu, response.index)
-        self._put(_Item(Kind.MESSAGE, topic, response.to_json(), reply.correlation))
+        self._put(_Item(Kind.RESPONSE, topic, response, reply.correlation))
 
     def unit(self, info: UnitInfo) -> None:
         self.keep(self._topics.status(info.psu), b"online" if info.online else b"offline")
@@ -210,15 +246,17 @@ class Broker:
 
     def metrics(self, metrics: Metrics) -> None:
         if self.connected:
-            self._put(_Item(Kind.PASSING, self._topics.agent_metrics(self._agent), metrics.to_json()))
+            self._put(_Item(Kind.PASSING, self._topics.agent_metrics(self._agent), metrics))
 
     def keep(self, topic: str, payload: bytes) -> None:
         """Publish retained, and again whenever the broker may have lost it. An empty payload removes it from the broker."""
-        self._retained[topic] = payload
-        self._put(_Item(Kind.KEEP, topic, payload))
+        item = _Item(Kind.KEEP, topic, payload)
+        self._retained[topic] = item
+        self._put(item)
 
     def _put(self, item: _Item) -> None:
         self._inbox.append(item)
+        self._urgent = True
         self._wake()
 
     def _wake(self) -> None:
@@ -246,9 +284,12 @@ class Broker:
         self._end()
 
     def _connect_until_it_works(self) -> None:
+        if self._short_lived:
+            # Two agents of one name take the connection from each other: not without end in a second.
+            self._wait_disconnected(min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._short_lived, 10)))
         tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((_ConnectionLost, OSError, ValueError)),
-            wait=tenacity.wait_exponential_jitter(initial=FIRST_RETRY, max=LAST_RETRY, jitter=RETRY_JITTER),
+            wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
             sleep=self._wait_disconnected,
             after=self._tell_failure,
         )(self._connect)
@@ -309,21 +350,22 @@ class Broker:
         self._connected_before = True
         log.info("broker %s: connected, MQTT %s", self._address(), self._settings.protocol)
         # Whoever sees "online" may send commands: so it is told after the subscriptions.
-        self._retained[self._topics.agent_status(self._agent)] = b"online"
-        for topic, payload in list(self._retained.items()):
-            self._live.append(_Item(Kind.KEEP, topic, payload))
+        status = self._topics.agent_status(self._agent)
+        self._retained[status] = _Item(Kind.KEEP, status, b"online")
+        for item in list(self._retained.values()):
+            self._live.append(_Item(Kind.KEEP, item.topic, item.payload))
         self._gone_since = None
+        self._connected_at = time.monotonic()
 
-    def _make_client(self) -> Client:
+    def _make_client(self) -> PublishingClient:
         settings = self._settings
-        client = Client(
+        client = PublishingClient(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id or f"psu-agent-{self._agent}",
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
             clean_session=None if self._is_v5 else True,
         )
         client.connect_timeout = CONNECT_TIMEOUT
-        client.max_inflight_messages_set(0)  # the window is ours
         client.will_set(self._topics.agent_status(self._agent), b"offline", qos=1, retain=True)
         if settings.username is not None:
             password = settings.password.get_secret_value() if settings.password is not None else None
@@ -337,11 +379,11 @@ class Broker:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_publish = self._on_publish
+        client.on_acknowledged = self._on_acknowledged
         client.on_message = self._on_message
         return client
 
-    def _subscribe(self, client: Client) -> None:
+    def _subscribe(self, client: PublishingClient) -> None:
         for start in range(0, len(self._filters), 100):
             filters = self._filters[start : start + 100]
             self._subacks_due += 1
@@ -366,8 +408,12 @@ class Broker:
         client = self._connected_client()
         tick = time.monotonic()
         self._clock = system_clock()
+        before = 0.0
         while True:
-            self._take_inbox()
+            if self._inbox and time.monotonic() - before < _NAP:
+                self._nap()
+            if self._take_inbox():
+                before = time.monotonic()
             self._pump(client)
             self._exchange(0 if self._inbox else _TICK)
             self._settle()
@@ -381,7 +427,13 @@ class Broker:
                 raise _Stopped
 
     def _is_idle(self) -> bool:
-        return not (self._inbox or self._messages or self._live or any(not i.row for i in self._in_flight.values()))
+        return not (
+            self._inbox
+            or self._responses
+            or self._messages
+            or self._live
+            or any(not i.row for i in self._in_flight.values())
+        )
 
     def _exchange(self, timeout: float) -> None:
         """Send what paho has to send, sleep until something happens, read what came.
@@ -390,7 +442,7 @@ class Broker:
         """
         client = self._connected_client()
         if client.want_write():
-            client.loop_write()
+            _send(client)
         readable = self._sleep(timeout, client)
         before, self._clock = self._clock, system_clock()
         if self._clock - before > LONGEST_ABSENCE and self._gone_since is None:
@@ -402,16 +454,14 @@ class Broker:
         if self._lost is not None or client.socket() is None:
             raise _ConnectionLost(self._lost or "the connection broke")
 
-    def _read(self, client: Client) -> None:
+    def _read(self, client: PublishingClient) -> None:
         self._last_heard = time.monotonic()
         client.loop_read()
-        # TLS may have decrypted more than was asked for, which no poll shows.
-        connection = client.socket()
-        while isinstance(connection, ssl.SSLSocket) and connection.pending():
+        # More may have come than one call takes; and TLS may have decrypted more than was asked for. No poll shows either.
+        while client.socket() is not None and (client.has_received or _has_decrypted(client.socket())):
             client.loop_read()
-            connection = client.socket()
 
-    def _sleep(self, timeout: float, client: Client | None) -> bool:
+    def _sleep(self, timeout: float, client: PublishingClient | None) -> bool:
         """Whether the connection can be read. Ends early when another thread has something to send."""
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
@@ -430,28 +480,49 @@ class Broker:
                 os.read(self._wake_read, 4096)
         return bool(events.get(number, 0) & ~select.POLLOUT)
 
-    def _connected_client(self) -> Client:
+    def _connected_client(self) -> PublishingClient:
         if self._client is None:
             raise _ConnectionLost("the connection is closed")
         return self._client
 
     # Publishing.
 
-    def _take_inbox(self) -> None:
+    def _nap(self) -> None:
+        """Let states gather for a moment. A response or an event ends it."""
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        self._napping = self._sleeping = True
+        if not self._urgent:
+            poll.poll(_NAP * 1000)
+        self._napping = self._sleeping = False
+
+    def _take_inbox(self) -> bool:
+        """Sort what other threads put there. Whether it was nothing but states, as in the flow of many polls."""
         inbox = self._inbox
+        only_states = bool(inbox) and not self._urgent
+        self._urgent = False
         while inbox:
             item = inbox.popleft()
-            (self._messages if item.kind is Kind.MESSAGE else self._live).append(item)
+            if item.kind is Kind.RESPONSE:
+                self._responses.append(item)
+            else:
+                (self._messages if item.kind is Kind.MESSAGE else self._live).append(item)
         if len(self._live) > MOST_LIVE:
             older: list[_Item] = []
             while len(self._live) > MOST_LIVE // 2:
                 older.append(self._live.popleft())
             self._spool_items(older)
             self._live.extendleft(reversed([item for item in older if item.kind is not Kind.STATE]))
+        return only_states
 
-    def _pump(self, client: Client) -> None:
-        """Publish what the window has room for: messages first, then present states, then the backlog."""
+    def _pump(self, client: PublishingClient) -> None:
+        """Publish what the window has room for: responses first, then events, present states, and the backlog."""
         room = self._window - len(self._in_flight)
+        if room > 0 and self._responses:
+            while room > 0 and self._responses:
+                self._publish(client, self._responses.popleft())
+                room -= 1
+            _send(client)  # somebody waits for it, and nobody for the rest
         if room > 0 and self._spooled_messages and not self._messages:
             self._fetch_messages()
         while room > 0 and self._messages:
@@ -482,14 +553,14 @@ class Broker:
             self._last_row = row.id
             self._backlog.append(_from_row(Kind.STATE, row))
 
-    def _publish(self, client: Client, item: _Item) -> None:
+    def _publish(self, client: PublishingClient, item: _Item) -> None:
         properties = None
         if item.correlation is not None and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = item.correlation
-        info = client.publish(item.topic, item.payload, qos=1, retain=item.retain, properties=properties)
+        mid = client.send(item.topic, item.payload, retain=item.retain, properties=properties)
         item.sent = time.monotonic()
-        self._in_flight[info.mid] = item
+        self._in_flight[mid] = item
 
     def _settle(self) -> None:
         """Take out of the spool what the broker has acknowledged."""
@@ -523,7 +594,7 @@ class Broker:
             connection = client.socket()
         self._take_inbox()
         self._pump(client)
-        client.loop_write()
+        _send(client)
         raise _ConnectionLost("a new connection, so that nothing old waits on it")
 
     # What paho calls, in this thread.
@@ -557,12 +628,12 @@ class Broker:
                 "broker: it refused %d subscriptions (%s): commands to them are not heard", len(refused), refused[0]
             )
 
-    def _on_publish(self, client: Client, _: object, mid: int, reason: ReasonCode, __: Properties | None) -> None:
+    def _on_acknowledged(self, mid: int, code: int) -> None:
         item = self._in_flight.pop(mid, None)
         if item is None:
             return
-        if reason.is_failure:
-            self._refused(item, reason)
+        if code >= 0x80:
+            self._refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
             return
         self.published += 1
         if item.row and item.kind is Kind.STATE:
@@ -604,13 +675,15 @@ class Broker:
 
     def _disconnected(self, reason: str) -> None:
         if self._gone_since is None:
+            lasted = time.monotonic() - self._connected_at
+            self._short_lived = self._short_lived + 1 if lasted < SHORT_LIVED else 0
             self._gone_since = min(self._last_heard, time.monotonic())
             log.warning("broker %s: gone: %s", self._address(), reason)
         self._close()
         self._settle()
         # In flight and not acknowledged: nobody knows whether it arrived, so it is kept and sent again.
         kept = [item for item in self._in_flight.values() if not item.row]
-        kept += [item for item in (*self._messages, *self._live) if not item.row]
+        kept += [item for item in (*self._responses, *self._messages, *self._live) if not item.row]
         self._reset_connection()
         self._spool_items(kept)
         self._spool_inbox()
@@ -623,7 +696,9 @@ class Broker:
 
     def _spool_items(self, items: list[_Item]) -> None:
         self._spool.add_samples([(i.backlog_topic, i.payload) for i in items if i.kind is Kind.STATE])
-        self._spool.add_messages([(i.topic, i.payload, i.correlation) for i in items if i.kind is Kind.MESSAGE])
+        self._spool.add_messages(
+            [(i.topic, i.payload, i.correlation) for i in items if i.kind in (Kind.MESSAGE, Kind.RESPONSE)]
+        )
 
     def _close(self) -> None:
         client, self._client = self._client, None
@@ -642,7 +717,7 @@ class Broker:
             with contextlib.suppress(_ConnectionLost, OSError, ValueError):
                 self._say_goodbye(client)
         kept = [item for item in self._in_flight.values() if not item.row]
-        kept += [item for item in (*self._messages, *self._live) if not item.row]
+        kept += [item for item in (*self._responses, *self._messages, *self._live) if not item.row]
         self._settle()
         self._spool_items(kept)
         self._spool_inbox()
@@ -650,7 +725,7 @@ class Broker:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def _say_goodbye(self, client: Client) -> None:
+    def _say_goodbye(self, client: PublishingClient) -> None:
         self._live.append(_Item(Kind.KEEP, self._topics.agent_status(self._agent), b"offline"))
         self._window += 1
         self._pump(client)
@@ -658,7 +733,14 @@ class Broker:
         while self._in_flight and time.monotonic() < deadline:
             self._exchange(0.1)
         client.disconnect()
+        _send(client)
+
+
+def _send(client: PublishingClient) -> None:
+    try:
         client.loop_write()
+    except OSError as error:
+        raise _ConnectionLost(error.strerror or str(error)) from error
 
 
 def _ignore(incoming: Incoming) -> None:
@@ -667,6 +749,10 @@ def _ignore(incoming: Incoming) -> None:
 
 def _from_row(kind: Kind, row: Row) -> _Item:
     return _Item(kind, row.topic, row.payload, row.correlation, row=row.id)
+
+
+def _has_decrypted(connection: Any) -> bool:
+    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
 
 
 def _no_delay(client: Client, _: object, connection: Any) -> None:

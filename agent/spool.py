@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS meters (
 CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS seen_time ON seen (time);
 """
-_TABLES = ("samples", "messages", "meters", "seen")
+_SELECT_METERS = "SELECT unit, channel, energy, charge FROM meters"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -65,10 +65,10 @@ class Spool:
         self.dropped = 0
         self._lock = threading.RLock()
         self._complained = -_COMPLAINT_INTERVAL
-        self._seen_since_trim = 0
-        self._unsaved: dict[bytes, float] = {}
+        self._unsaved: list[tuple[bytes, float]] = []
         self._sample_count = 0
         self._message_count = 0
+        self._seen: dict[bytes, float] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._open()
@@ -110,8 +110,10 @@ class Spool:
             db.execute("BEGIN EXCLUSIVE")
             db.execute("COMMIT")
             # Every table is read once: damage shows here and not in the middle of the work.
-            counts = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in _TABLES]  # noqa: S608
-            self._sample_count, self._message_count, *_ = counts
+            self._sample_count = db.execute("SELECT count(*) FROM samples").fetchone()[0]
+            self._message_count = db.execute("SELECT count(*) FROM messages").fetchone()[0]
+            self._seen |= db.execute("SELECT key, time FROM seen NOT INDEXED ORDER BY time")
+            db.execute(_SELECT_METERS).fetchall()
         except BaseException:
             db.close()
             raise
@@ -141,7 +143,9 @@ class Spool:
             def add(db: sqlite3.Connection) -> None:
                 db.executemany("INSERT INTO samples (topic, payload) VALUES (?, ?)", samples)
                 if excess:
-                    db.execute("DELETE FROM samples WHERE id IN (SELECT id FROM samples ORDER BY id LIMIT ?)", (excess,))
+                    db.execute(
+                        "DELETE FROM samples WHERE id IN (SELECT id FROM samples ORDER BY id LIMIT ?)", (excess,)
+                    )
 
             if self._change(add):
                 self._sample_count += len(samples) - excess
@@ -209,7 +213,7 @@ class Spool:
     def meters(self) -> dict[str, dict[int, Meter]]:
         """Every channel's energy and charge as last saved, by unit and channel."""
         meters: dict[str, dict[int, Meter]] = {}
-        for unit, channel, energy, charge in self._select("SELECT unit, channel, energy, charge FROM meters"):
+        for unit, channel, energy, charge in self._select(_SELECT_METERS):
             meters.setdefault(unit, {})[channel] = Meter(energy, charge)
         return meters
 
@@ -228,35 +232,33 @@ class Spool:
     # Commands.
 
     def is_duplicate(self, key: bytes) -> bool:
-        """Whether this key was seen within the last 10 minutes; remembered from now on, in memory while the disk fails."""
+        """Whether this key was seen within the last 10 minutes; remembered from now on, on disk with `save_seen`."""
         now = time.time()
         fresh = now - DUPLICATE_WINDOW
-        duplicate = False
-
-        def look_up(db: sqlite3.Connection) -> None:
-            nonlocal duplicate
-            row = db.execute("SELECT time FROM seen WHERE key = ?", (key,)).fetchone()
-            # A clock that was set back leaves times in the future: they count as seen.
-            duplicate = row is not None and row[0] > fresh
-            if not duplicate:
-                db.execute("DELETE FROM seen WHERE time < ?", (fresh,))
-                db.execute("INSERT OR REPLACE INTO seen (key, time) VALUES (?, ?)", (key, now))
-                self._seen_since_trim += 1
-                if self._seen_since_trim >= MOST_SEEN // 10:
-                    self._seen_since_trim = 0
-                    db.execute(
-                        "DELETE FROM seen WHERE key IN (SELECT key FROM seen ORDER BY time DESC LIMIT -1 OFFSET ?)",
-                        (MOST_SEEN,),
-                    )
-
         with self._lock:
-            if self._unsaved.get(key, fresh) > fresh:
+            seen = self._seen.get(key)
+            # A clock that was set back leaves times in the future: they count as seen.
+            if seen is not None and seen > fresh:
                 return True
-            if not self._change(look_up) and not duplicate:
-                self._unsaved[key] = now
-                while len(self._unsaved) > MOST_SEEN:
-                    del self._unsaved[next(iter(self._unsaved))]
-            return duplicate
+            self._seen.pop(key, None)
+            self._seen[key] = now
+            self._unsaved.append((key, now))
+            while self._seen and (len(self._seen) > MOST_SEEN or next(iter(self._seen.values())) < fresh):
+                del self._seen[next(iter(self._seen))]
+        return False
+
+    def save_seen(self) -> None:
+        """Keep what was seen over a restart. What the disk does not take is tried again the next time."""
+        with self._lock:
+            unsaved = self._unsaved[-MOST_SEEN:]
+            if not unsaved:
+                return
+
+            def save(db: sqlite3.Connection) -> None:
+                db.execute("DELETE FROM seen WHERE time < ?", (time.time() - DUPLICATE_WINDOW,))
+                db.executemany("INSERT OR REPLACE INTO seen (key, time) VALUES (?, ?)", unsaved)
+
+            self._unsaved = [] if self._change(save) else unsaved
 
     # The disk.
 

@@ -7,13 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
 import tenacity
 
 from agent import commands
+from agent.backoff import backoff
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.commands import Channel, Look, Pause, Plan, Write
 from agent.configschema import Channel as ChannelSettings
@@ -32,6 +33,7 @@ from agent.messages import (
 from agent.meters import Meter
 from agent.models import (
     Batching,
+    Guard,
     Identification,
     IdentityError,
     MalformedAnswerError,
@@ -51,8 +53,13 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 100
 #: s. A command that could not be begun by then is not wanted any more.
 LONGEST_WAIT = 10.0
+#: s
+CONGESTION_PAUSE = 0.002
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
+
+#: s. A link that did not last that long is not opened again at once.
+SHORT_LIVED = 1.0
 
 By = Literal["command", "panel", "agent"]
 
@@ -96,8 +103,11 @@ class Job:
 class Outlet(Protocol):
     """Where a unit's reports go. Every method returns at once, whatever the broker does."""
 
+    @property
+    def congested(self) -> bool: ...
     def states(self, states: list[ChannelState]) -> None: ...
     def event(self, event: Event) -> None: ...
+    def flush(self) -> None: ...  # states and events go then, or with a response
     def response(self, response: Response, reply: Reply) -> None: ...
     def unit(self, info: UnitInfo) -> None: ...
 
@@ -121,6 +131,7 @@ class _Running:
     job: Job
     plan: Plan
     due: float = 0.0
+    begun: bool = False
     wrote: bool = False
     looked: commands.Readings | None = None
     errors: list[str] = field(default_factory=list)
@@ -180,6 +191,8 @@ class Supply:
         self._channels = self._channels_of(self._model)
         self._door = commands.Door(self._model.series, self._channels)
         self._batching: dict[str, Batching] = {}
+        self._guards: tuple[Guard, ...] = ()
+        self._unknown_guards: dict[str, set[str]] = {}
         self._poll_plan = PollPlan(self._model, Batching.COMPOUND)
         self._running: list[_Running] = []
         self._due = 0.0
@@ -190,6 +203,7 @@ class Supply:
         self._states: dict[int, ChannelState] = {}
         self._policy_done: set[int] = set()
         self._connected_before = False
+        self._connected_at = -SHORT_LIVED
 
     # For other threads.
 
@@ -380,9 +394,12 @@ class Supply:
     # Connecting.
 
     def _connect_until_it_works(self) -> None:
+        if time.monotonic() - self._connected_at < SHORT_LIVED:
+            # A unit that takes the connection and then drops it must not be asked a hundred times a second.
+            self._wait_offline(FIRST_RETRY)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((LinkError, IdentityError, MalformedAnswerError)),
-            wait=tenacity.wait_exponential_jitter(initial=FIRST_RETRY, max=LAST_RETRY, jitter=RETRY_JITTER),
+            wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
             sleep=self._wait_offline,
         )
         retrying(self._connect)
@@ -410,6 +427,7 @@ class Supply:
             self._adopt(identification, self._expected_model(identification))
             self._forget_errors()
             self._poll_plan = self._find_batching(identification)
+            self._guards = self._find_guards(identification)
             readings = self._poll()
         except (LinkError, IdentityError, MalformedAnswerError) as error:
             self._session.close()
@@ -417,6 +435,7 @@ class Supply:
             self._offline(str(error))
             raise
         self._due = self._first_due()
+        self._connected_at = time.monotonic()
         with self._lock:
             self._online = True
             self._reason = None
@@ -429,8 +448,8 @@ class Supply:
             self._session.uri,
             "one message" if len(self._poll_plan.messages) == 1 else f"{len(self._poll_plan.messages)} messages",
         )
-        self._outlet.unit(self.info())
         self._publish(readings)
+        self._outlet.unit(self.info())
 
     def _expected_model(self, identification: Identification) -> Model:
         model = identify(identification)
@@ -556,6 +575,7 @@ class Supply:
             for meter in self._meters.values():
                 meter.pause()
             self._outlet.states([self._state(channel, now, None) for channel in self._channels.values()])
+            self._outlet.flush()
 
     def _offline_reason(self) -> str:
         if self._stopping:
@@ -586,8 +606,10 @@ class Supply:
                     missed = (now - self._due) // self._interval + 1
                     self._due += missed * self._interval
                 else:
-                    self._due = now
+                    # As fast as it answers, but not faster than the broker takes it.
+                    self._due = now + (CONGESTION_PAUSE if self._outlet.congested else 0.0)
         self._publish(self._poll())
+        self._outlet.flush()
 
     def _poll(self) -> dict[int, Reading]:
         ask = self._session.ask
@@ -601,18 +623,21 @@ class Supply:
         states = []
         for index, reading in readings.items():
             self._latest[index] = (reading, moment)
+            channel = self._channels[index]
             meter = self._meters.setdefault(index, Meter())
-            power = self._power(self._channels[index], reading)
+            power = self._power(channel, reading)
             if power is None or reading.current is None or not reading.state:
                 meter.pause()
             else:
                 meter.add(moment, power, reading.current, longest_gap=max(5.0, 3 * self._interval))
-            states.append(self._state(self._channels[index], now, reading))
+            states.append(self._state(channel, now, reading, power))
         self._outlet.states(states)
         for index, reading in readings.items():
             self._tell_changes(self._channels[index], now, reading)
 
-    def _state(self, channel: Channel, now: datetime, reading: Reading | None) -> ChannelState:
+    def _state(
+        self, channel: Channel, now: datetime, reading: Reading | None, power: float | None = None
+    ) -> ChannelState:
         index = channel.index
         self._seq[index] += 1
         meter = self._meters.setdefault(index, Meter())
@@ -642,7 +667,7 @@ class Supply:
                 state=reading.state,
                 voltage=reading.voltage,
                 current=reading.current,
-                power=self._power(channel, reading),
+                power=power,
                 voltage_limit=reading.voltage_limit,
                 current_limit=reading.current_limit,
                 mode=reading.mode,
@@ -668,7 +693,7 @@ class Supply:
         before = self._before.get(index)
         self._before[index] = reading
         authors = self._authors.pop(index, {})
-        if before is None:
+        if before is None or before[2:] == reading[2:]:  # all but what is measured
             return
         for name in _WATCHED:
             old, new = getattr(before, name), getattr(reading, name)
@@ -677,7 +702,7 @@ class Supply:
             by, command_id = authors.get(name, ("panel", None))
             if name == "voltage_limit" and by == "command" and self._is_on_its_way(index, reading):
                 # A ramp is one change, told when it ends.
-                self._before[index] = replace(reading, voltage_limit=before.voltage_limit)
+                self._before[index] = reading._replace(voltage_limit=before.voltage_limit)
                 self._authors[index] = {name: (by, command_id)}
                 continue
             self._outlet.event(self._event(channel, now, name, old, new, by, command_id))
@@ -743,13 +768,14 @@ class Supply:
         )
         running = _Running(job, plan)
         self._running.append(running)
-        if not job.turns_off:
-            self._forget_errors()
         self._advance(running)
 
     def _advance(self, running: _Running) -> None:
         """Carry the plan on to its next pause, or to its end."""
         try:
+            if not running.begun:
+                running.begun = True
+                self._prepare(running.job)
             held_up = system_clock() - running.due if running.due else 0.0
             if held_up > LONGEST_ABSENCE:
                 raise Refusal("superseded", f"the rest of it was given up: the agent was held up for {held_up:.0f} s")
@@ -760,9 +786,12 @@ class Supply:
                 match step:
                     case Look():
                         running.looked = self._poll()
+                        # Not flushed: it goes with the response. The broker's thread and this one would only hinder each
+                        # other on the way there.
                         self._publish(running.looked)
                     case Pause(until=until):
                         running.due = until
+                        self._outlet.flush()
                         return
                     case writes:
                         self._write(running, writes)
@@ -777,6 +806,42 @@ class Supply:
             self._refuse(running.job, code, message)
             if running.wrote:
                 self._publish(self._poll())
+                self._outlet.flush()
+
+    def _prepare(self, job: Job) -> None:
+        """Before a setting is written: old errors out of the way, and no coupling that would set another output too.
+
+        :raises Refusal: ``unsupported``
+        """
+        if job.turns_off:
+            return
+        self._forget_errors()
+        for guard in self._guards:
+            if not job.indices.isdisjoint(guard.channels) and not self._holds(guard):
+                raise Refusal(
+                    "unsupported",
+                    f"{guard.coupling} on {self.name}, so a setting of one is a setting of both; end that at the unit first",
+                )
+
+    def _holds(self, guard: Guard) -> bool:
+        return self._session.ask(guard.ask).strip().strip('"').upper() in guard.expect
+
+    def _find_guards(self, identification: Identification) -> tuple[Guard, ...]:
+        """The guards that this unit can be asked about; remembered, as a refusal costs a timeout."""
+        unknown = self._unknown_guards.setdefault(identification.serial, set())
+        for guard in self._model.series.guards:
+            if guard.ask in unknown:
+                continue
+            try:
+                self._session.ask(guard.ask)
+            except LinkError:
+                self._session.open()
+                parse_identification(self._session.ask("*IDN?"))
+                if not self._errors():
+                    raise
+                unknown.add(guard.ask)
+                log.warning("%s: it can't tell whether %s; see to it that they do not", self.name, guard.coupling)
+        return tuple(guard for guard in self._model.series.guards if guard.ask not in unknown)
 
     def _yield_to_off(self, running: _Running) -> None:
         if self._offs and not running.job.turns_off:
@@ -803,7 +868,6 @@ class Supply:
 
     def _confirm(self, job: Job) -> None:
         states = [self._states[channel.index] for channel in job.channels]
-        log.info("%s: done: %s (%s)", self.name, job.command.fields, job.by)
         if job.by == "command":
             self._outlet.response(
                 Response(
@@ -816,6 +880,7 @@ class Supply:
                 ),
                 job.reply,
             )
+        log.info("%s: done: %s (%s)", self.name, job.command.fields, job.by)
 
     def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
         log.warning("%s: refused: %s (%s): %s", self.name, job.command.fields, code, message)

@@ -94,9 +94,14 @@ def test_ready_watchdog_and_stopping(
     assert manager.told.count("READY=1") == manager.told.count("STOPPING=1") == 1
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is what is tested
 @pytest.mark.parametrize("victim", ["supply-psu2", "broker"])
 def test_the_watchdog_starves_when_a_worker_is_dead(
-    monkeypatch: pytest.MonkeyPatch, manager: Manager, broker: LocalBroker, make_bench: Callable[..., Bench], victim: str
+    monkeypatch: pytest.MonkeyPatch,
+    manager: Manager,
+    broker: LocalBroker,
+    make_bench: Callable[..., Bench],
+    victim: str,
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
@@ -104,9 +109,6 @@ def test_the_watchdog_starves_when_a_worker_is_dead(
     wait_until(lambda: "WATCHDOG=1" in manager.told, "a sign of life")
     worker = bench.daemon._supplies["psu2"] if victim != "broker" else bench.daemon._broker
     thread = worker._thread
-
-    class Dead(BaseException):
-        """Nothing catches it."""
 
     def die(*_: object) -> None:
         raise SystemExit  # ends a thread without a word

@@ -105,7 +105,9 @@ def test_a_response_is_never_a_request_and_never_looks_like_what_the_agent_tells
         assert not topic_matches_sub(f"lab3/psu/{told}", topic)
 
 
-@pytest.mark.parametrize("topic", ["clients/me", "lab3/answers", "lab3/psux/1/set", "lab3/psu/psu1/1/response/me", "a/state"])
+@pytest.mark.parametrize(
+    "topic", ["clients/me", "lab3/answers", "lab3/psux/1/set", "lab3/psu/psu1/1/response/me", "a/state"]
+)
 def test_topics_that_take_responses(topic: str) -> None:
     assert TOPICS.takes_responses(topic)
 

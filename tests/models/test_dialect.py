@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.models import Batching, IdentityError, MalformedAnswerError, PollPlan, candidates, identify, parse_identification
+from agent.models import (
+    Batching,
+    IdentityError,
+    MalformedAnswerError,
+    PollPlan,
+    candidates,
+    identify,
+    parse_identification,
+)
 from agent.models.dialect import channel_list, format_value, parse_error
 from tests.models.test_e36300 import OFF
 from tests.properties import examples
@@ -104,7 +112,7 @@ def test_any_text_is_read_or_refused(answer: str) -> None:
 def test_a_good_answer_with_a_change_is_a_good_answer_or_refused(data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(GOOD)))
     length = data.draw(st.integers(0, 3))
-    inserted = data.draw(st.text(alphabet="0123456789+-.,;E \x00\"", max_size=3))
+    inserted = data.draw(st.text(alphabet='0123456789+-.,;E \x00"', max_size=3))
     changed = GOOD[:place] + inserted + GOOD[place + length :]
     try:
         readings = PLAN.read([changed])
@@ -157,7 +165,9 @@ def test_any_text_is_an_identification_or_refused(answer: str) -> None:
         assert str(error).isprintable()
         return
     identify(identification)
-    assert all(str(part).isprintable() for part in (identification.model, identification.serial, identification.firmware))
+    assert all(
+        str(part).isprintable() for part in (identification.model, identification.serial, identification.firmware)
+    )
 
 
 @given(st.floats(-1000, 1000))

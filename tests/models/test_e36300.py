@@ -79,7 +79,14 @@ def test_a_connection_and_a_poll(model: str) -> None:
     )
     with Driven(model, connecting(model, seen)) as driven:
         one, two, three = (driven.latest[index] for index in (1, 2, 3))
-        assert (one.model, one.name, one.online, one.state, one.mode, one.tripped) == (model, "CH1", True, True, "CV", None)
+        assert (one.model, one.name, one.online, one.state, one.mode, one.tripped) == (
+            model,
+            "CH1",
+            True,
+            True,
+            "CV",
+            None,
+        )
         assert (one.voltage, one.current, one.voltage_limit, one.current_limit) == (4.99982, 0.1203, 5.0, 1.0)
         assert (one.voltage_protection, one.current_protection) == (6.6, False)
         assert one.power == round(4.99982 * 0.1203, 6)
@@ -123,7 +130,14 @@ def test_a_unit_that_takes_no_channel_lists_is_polled_one_by_one() -> None:
         else:
             singles.append((query, answer))
     lines = [idn("E36313A"), NO_ERROR, (POLL, None), idn("E36313A"), REFUSED, NO_ERROR]
-    lines += [(QUERIES[0], None), idn("E36313A"), ("SYST:ERR?", '-171,"Invalid expression"'), NO_ERROR, *singles, *singles]
+    lines += [
+        (QUERIES[0], None),
+        idn("E36313A"),
+        ("SYST:ERR?", '-171,"Invalid expression"'),
+        NO_ERROR,
+        *singles,
+        *singles,
+    ]
     with Driven("E36313A", lines) as driven:
         assert driven.latest[1].voltage == 0.00011
         assert len(driven.sheet.all_states) == 3
@@ -223,7 +237,15 @@ def test_the_settings_of_the_negative_output() -> None:
         )
 
     with Driven("E36311A", connecting("E36311A", third(-12, 0.5))) as driven:
-        lines = [NO_ERROR, third(-12, 0.5), ("VOLT -5,(@3)", None), NO_ERROR, ("CURR 1,(@3)", None), NO_ERROR, third(-5, 1)]
+        lines = [
+            NO_ERROR,
+            third(-12, 0.5),
+            ("VOLT -5,(@3)", None),
+            NO_ERROR,
+            ("CURR 1,(@3)", None),
+            NO_ERROR,
+            third(-5, 1),
+        ]
         assert driven.carry_out('{"current_limit": 1, "voltage_limit": -5}', lines, "3").ok
 
 
