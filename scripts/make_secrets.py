@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 LEVEL = re.compile(r"[A-Za-z0-9_.-]+|\+")
 TOPIC = re.compile(r"(\+|[^/+#\s$][^/+#\s]*)(/(\+|[^/+#\s]+))*")
-#: Where the password of a user of this role is read by a service of the stack: (folder, file).
-SERVICE_OF_ROLE = {"agent": ("agent", "mqtt_password"), "telegraf": ("telegraf", "mqtt_password")}
+#: The users that are services of the stack; the container mounts the folder of its name.
+SERVICE_USERS = ("agent", "telegraf")
 #: Secrets of the services themselves.
 SERVICE_SECRETS = (
     ("influxdb", "admin_password"),
@@ -68,17 +68,19 @@ def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
 
 
 def telegraf_rules(_user: dict[str, Any], base: str, _prefix: str) -> Iterator[str]:
+    yield f"topic deny {base}/+/set/+"  # which …/+/+/state would let through
     yield from (f"topic read {base}/+/+/{leaf}" for leaf in ("state", "backlog", "event"))
     yield f"topic read {base}/+/status"
     yield from (f"topic read {base}/agents/+/{leaf}" for leaf in ("status", "metrics"))
 
 
 def reader_rules(_user: dict[str, Any], base: str, _prefix: str) -> Iterator[str]:
+    yield f"topic deny {base}/+/set/+"
     yield from (f"topic read {topic}" for topic in published(base))
 
 
-def command_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
-    yield from reader_rules(user, base, prefix)
+def command_rules(_user: dict[str, Any], base: str, _prefix: str) -> Iterator[str]:
+    yield from (f"topic read {topic}" for topic in published(base))
     yield from (f"topic write {topic}" for topic in requests(base))
 
 
@@ -89,6 +91,7 @@ def homeassistant_rules(user: dict[str, Any], base: str, prefix: str) -> Iterato
 
 
 def bridge_rules(user: dict[str, Any], _base: str, _prefix: str) -> Iterator[str]:
+    yield f"topic deny {user['base_topic']}/+/set/+"
     yield from (f"topic write {topic}" for topic in published(user["base_topic"]))
     yield from (f"topic read {topic}" for topic in requests(user["base_topic"]))
     yield "topic write reply/#"
@@ -212,32 +215,20 @@ def generate(users_toml: Path, out: Path) -> dict[str, str]:
     out.mkdir(exist_ok=True)
     out.chmod(0o700)
     passwords = {}
-    for name, user in config["users"].items():
-        folder, file = SERVICE_OF_ROLE.get(user["role"], ("users", name))
-        # The stack's own agent and Telegraf are the first of their role; others are for other machines.
-        if folder != "users" and any(other in passwords for other in _of_role(config, user["role"], before=name)):
-            folder, file = "users", name
-        passwords[name] = keep_or_make(out / folder / file)
+    for name in config["users"]:
+        file = out / name / "mqtt_password" if name in SERVICE_USERS else out / "users" / name
+        passwords[name] = keep_or_make(file)
     for folder, file in SERVICE_SECRETS:
         keep_or_make(out / folder / file)
 
     broker = out / "mosquitto"
     write(broker / "passwd", "".join(f"{name}:{hashed(password)}\n" for name, password in passwords.items()))
     write(broker / "acl", acl(config))
-    for name in _of_role(config, "health"):
-        write(broker / "mosquitto_sub", f"-u {name}\n-P {passwords[name]}\n")
+    for name, user in config["users"].items():
+        if user["role"] == "health":
+            write(broker / "mosquitto_sub", f"-u {name}\n-P {passwords[name]}\n")
     bridge(config, (ROOT / "mosquitto" / "bridge.conf").read_text(), out)
     return {name: user["role"] for name, user in config["users"].items()}
-
-
-def _of_role(config: dict[str, Any], role: str, before: str | None = None) -> list[str]:
-    names = []
-    for name, user in config["users"].items():
-        if name == before:
-            break
-        if user["role"] == role:
-            names.append(name)
-    return names
 
 
 def main() -> int:
