@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -106,6 +107,8 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
         sites.site.start()
         wait_for("the bridge is up", sites.linked)
         yield sites
+        # Mosquitto 2.0.11 may hang at the end of a clean stop with an MQTT 5 bridge, its database being written.
+        sites.site.stop(signal.SIGKILL)
 
 
 def test_what_the_site_publishes_is_seen_at_the_centre_and_kept_there(sites: Sites) -> None:

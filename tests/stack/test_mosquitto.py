@@ -15,6 +15,7 @@ from typing import Any, Self
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from .services import ROOT, Broker, generate_secrets, stopping, wait_for
 
@@ -91,8 +92,14 @@ class Client:
             self.client.username_pw_set(user, password if password is not None else broker.password(user))
         self.client.on_message = self._on_message
         self.client.on_publish = self._on_publish
-        self.client.on_connect = lambda *rest: self.codes.append(str(rest[3]))
+        self.client.on_connect = self._on_connect
+        self._filters: list[tuple[str, SubscribeOptions | int]] = []
         self._port = broker.port
+
+    def _on_connect(self, _client: object, _data: object, _flags: object, code: Any, _properties: object) -> None:
+        self.codes.append(str(code))
+        if self._filters:
+            self.client.subscribe(self._filters)  # type: ignore[arg-type]
 
     def _on_message(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         self.arrived.append((message.topic, message.payload, message.retain))
@@ -120,7 +127,9 @@ class Client:
     def subscribe(self, *topics: str) -> None:
         done = threading.Event()
         self.client.on_subscribe = lambda *_: done.set()
-        self.client.subscribe([(topic, 1) for topic in topics])
+        # As an agent does it: the retain flag stays as the sender set it.
+        self._filters = [(topic, SubscribeOptions(qos=1, retainAsPublished=True)) for topic in topics]
+        self.client.subscribe(self._filters)  # type: ignore[arg-type]
         assert done.wait(10)
 
     def topics(self) -> set[str]:
@@ -205,12 +214,13 @@ def test_the_health_check_of_compose(lab: Broker) -> None:
     assert subprocess.run(["sh", "-c", broken], env=environment, capture_output=True).returncode != 0
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_tls_with_the_labs_own_authority(lab: Broker) -> None:
     authority = lab.secrets / "mosquitto" / "tls" / "ca.crt"
 
     def ask(*options: str) -> subprocess.CompletedProcess[str]:
         command = ["mosquitto_sub", "-h", "localhost", "-p", str(lab.tls_port), "-u", "health", "-P",
-                   lab.password("health"), "-t", "$SYS/broker/uptime", "-C", "1", "-W", "5", *options]  # fmt: skip
+                   lab.password("health"), "-t", "$SYS/broker/uptime", "-C", "1", "-W", "2", *options]  # fmt: skip
         return subprocess.run(command, capture_output=True, text=True)
 
     assert ask("--cafile", str(authority)).returncode == 0
