@@ -11,11 +11,12 @@ from importlib.resources import files
 import yaml
 
 from agent.models.dialect import Batching, MalformedAnswerError, PollPlan, Reading
-from agent.models.schema import ChannelModel, Range, Series
+from agent.models.schema import ChannelModel, Guard, Range, Series
 
 __all__ = [
     "Batching",
     "ChannelModel",
+    "Guard",
     "Identification",
     "IdentityError",
     "MalformedAnswerError",
