@@ -57,11 +57,10 @@ def requests(base: str, unit: str = "+") -> Iterator[str]:
 def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
     for unit in user["units"]:
         yield from (f"topic write {topic}" for topic in published(base, unit, user["name"]))
-        # Its own retained topics, to clear those of a unit that is no longer configured.
-        yield from (f"topic read {topic}" for topic in (f"{base}/{unit}/+/state", f"{base}/{unit}/info"))
+        yield f"topic write {base}/{unit}/+/homeassistant"
         yield from (f"topic read {topic}" for topic in requests(base, unit))
     yield f"topic read {base}/all/set"
-    yield f"topic read {base}/agents/{user['name']}/info"
+    yield f"topic read {base}/agents/{user['name']}/metrics"  # for its container's health check
     yield "topic write reply/#"
     yield f"topic readwrite {prefix}/device/+/config"
     yield f"topic read {prefix}/status"
@@ -86,6 +85,7 @@ def command_rules(_user: dict[str, Any], base: str, _prefix: str) -> Iterator[st
 
 def homeassistant_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
     yield from command_rules(user, base, prefix)
+    yield f"topic read {base}/+/+/homeassistant"
     yield f"topic read {prefix}/device/+/config"
     yield f"topic readwrite {prefix}/status"
 

@@ -44,11 +44,12 @@ ALL = {"psu/all/set"}
 OTHERS = {topic.replace("psu1", "psu9").replace("bench3", "bench9") for topic in PUBLISHED}
 OTHERS_REQUESTS = {topic.replace("psu1", "psu9") for topic in REQUESTS}
 DISCOVERY, BIRTH = {"homeassistant/device/psu1/config"}, {"homeassistant/status"}
+FOR_HOMEASSISTANT = {"psu/psu1/1/homeassistant"}
 REPLIES = {"reply/commands/1", "reply/reader/1"}
 SITE = {f"site1/{topic}" for topic in PUBLISHED}
 SITE_REQUESTS = {f"site1/{topic}" for topic in REQUESTS | ALL}
 ELSEWHERE = {"other", "other/psu1/1/set", "psu", "psu/psu1", "psu/psu1/1", "psu/psu1/1/state/x", "site2/psu/psu1/1/state"}
-EVERYTHING = (PUBLISHED | REQUESTS | ALL | OTHERS | OTHERS_REQUESTS | DISCOVERY | BIRTH | REPLIES | SITE | SITE_REQUESTS
+EVERYTHING = (FOR_HOMEASSISTANT | PUBLISHED | REQUESTS | ALL | OTHERS | OTHERS_REQUESTS | DISCOVERY | BIRTH | REPLIES | SITE | SITE_REQUESTS
               | ELSEWHERE)  # fmt: skip
 
 #: The one request that has the form of a state, {base}/{unit}/{ch}/state.
@@ -56,7 +57,7 @@ LIKE_A_STATE = {"psu/psu1/set/state", "psu/psu9/set/state"}
 
 MAY_PUBLISH = {
     # To its own unit, where it needs no request to do what it likes.
-    "bench3": PUBLISHED | DISCOVERY | REPLIES | {"psu/psu1/set/state"},
+    "bench3": PUBLISHED | FOR_HOMEASSISTANT | DISCOVERY | REPLIES | {"psu/psu1/set/state"},
     "bench4": DISCOVERY | REPLIES,
     "telegraf": set(),
     "commands": REQUESTS | ALL | OTHERS_REQUESTS,
@@ -67,14 +68,14 @@ MAY_PUBLISH = {
 }
 ANY_PUBLISHED = PUBLISHED | OTHERS
 MAY_READ = {
-    "bench3": REQUESTS | ALL | BIRTH | DISCOVERY | {"psu/psu1/1/state", "psu/psu1/info", "psu/agents/bench3/info"},
+    "bench3": REQUESTS | ALL | BIRTH | DISCOVERY | METRICS,
     "bench4": ALL | BIRTH | DISCOVERY,
     "telegraf": {
         topic for topic in ANY_PUBLISHED if topic.endswith(("/state", "/backlog", "/event", "/status", "/metrics"))
     },
     "commands": ANY_PUBLISHED | LIKE_A_STATE | {"reply/commands/1"},
     "reader": ANY_PUBLISHED | {"reply/reader/1"},
-    "hass": ANY_PUBLISHED | LIKE_A_STATE | DISCOVERY | BIRTH,
+    "hass": ANY_PUBLISHED | FOR_HOMEASSISTANT | LIKE_A_STATE | DISCOVERY | BIRTH,
     "site1": SITE_REQUESTS - {"site1/psu/psu1/set/state"},
     "health": {"$SYS/broker/uptime"},
 }
