@@ -8,18 +8,22 @@ tokens=${TOKENS:-/run/tokens}
 
 INFLUX_TOKEN=$(<"$secrets/admin_token")
 export INFLUX_TOKEN
-bucket=$(influx bucket list --name "$INFLUX_BUCKET" --hide-headers | cut -f 1)
+# The value of the first "name" in the JSON that `influx … --json` prints. The image has no jq.
+value() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" | head -n 1; }
+
+bucket=$(influx bucket list --name "$INFLUX_BUCKET" --json | value id)
 [ -n "$bucket" ] || { echo "InfluxDB has no bucket $INFLUX_BUCKET" >&2; exit 1; }
 
 # token NAME PERMISSION
 token() {
-  if [ -s "$tokens/$1" ] && influx auth list --hide-headers | cut -f 3 | grep -qxF -- "$(<"$tokens/$1")"; then
+  if [ -s "$tokens/$1" ] && influx auth list --json | grep -qF -- "\"$(<"$tokens/$1")\""; then
     echo "$1: kept"
     return
   fi
-  # --hide-headers: ID, description, token, …
-  influx auth create --description "psu $1" "--$2-bucket" "$bucket" --hide-headers | cut -f 3 | tr -d '\n' >"$tokens/.$1"
-  [ -s "$tokens/.$1" ] || { echo "InfluxDB gave no token for $1" >&2; exit 1; }
+  local new
+  new=$(influx auth create --description "psu $1" "--$2-bucket" "$bucket" --json | value token)
+  [ -n "$new" ] || { echo "InfluxDB gave no token for $1" >&2; exit 1; }
+  printf %s "$new" >"$tokens/.$1"
   chmod 444 "$tokens/.$1"
   mv -f "$tokens/.$1" "$tokens/$1"
   echo "$1: new, may $2 bucket $INFLUX_BUCKET"
