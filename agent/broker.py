@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.2, 10.0, 0.5
+#: s. A connection that did not last that long is not made again at once.
+SHORT_LIVED = 5.0
 #: s for the TCP connection and TLS, and for the broker's CONNACK and SUBACK.
 CONNECT_TIMEOUT = 5.0
 #: Messages on their way that the broker has not acknowledged, where it does not ask for fewer.
@@ -142,6 +144,8 @@ class Broker:
         self._client: PublishingClient | None = None
         self._reset_connection()
         self._connected_before = False
+        self._connected_at = 0.0
+        self._short_lived = 0  # connections in a row
         self._last_problem = ""
         self._clock = system_clock()
 
@@ -261,6 +265,9 @@ class Broker:
         self._end()
 
     def _connect_until_it_works(self) -> None:
+        if self._short_lived:
+            # Two agents of one name take the connection from each other: not without end in a second.
+            self._wait_disconnected(min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._short_lived, 10)))
         tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((_ConnectionLost, OSError, ValueError)),
             wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
@@ -328,6 +335,7 @@ class Broker:
         for topic, payload in list(self._retained.items()):
             self._live.append(_Item(Kind.KEEP, topic, payload))
         self._gone_since = None
+        self._connected_at = time.monotonic()
 
     def _make_client(self) -> PublishingClient:
         settings = self._settings
@@ -633,6 +641,8 @@ class Broker:
 
     def _disconnected(self, reason: str) -> None:
         if self._gone_since is None:
+            lasted = time.monotonic() - self._connected_at
+            self._short_lived = self._short_lived + 1 if lasted < SHORT_LIVED else 0
             self._gone_since = min(self._last_heard, time.monotonic())
             log.warning("broker %s: gone: %s", self._address(), reason)
         self._close()

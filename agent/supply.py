@@ -58,6 +58,9 @@ CONGESTION_PAUSE = 0.002
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
 
+#: s. A link that did not last that long is not opened again at once.
+SHORT_LIVED = 1.0
+
 By = Literal["command", "panel", "agent"]
 
 
@@ -199,6 +202,7 @@ class Supply:
         self._states: dict[int, ChannelState] = {}
         self._policy_done: set[int] = set()
         self._connected_before = False
+        self._connected_at = -SHORT_LIVED
 
     # For other threads.
 
@@ -389,6 +393,9 @@ class Supply:
     # Connecting.
 
     def _connect_until_it_works(self) -> None:
+        if time.monotonic() - self._connected_at < SHORT_LIVED:
+            # A unit that takes the connection and then drops it must not be asked a hundred times a second.
+            self._wait_offline(FIRST_RETRY)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((LinkError, IdentityError, MalformedAnswerError)),
             wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
@@ -427,6 +434,7 @@ class Supply:
             self._offline(str(error))
             raise
         self._due = self._first_due()
+        self._connected_at = time.monotonic()
         with self._lock:
             self._online = True
             self._reason = None
