@@ -29,6 +29,7 @@ class Prometheus(Process):
             ("telegraf:9274", f"127.0.0.1:{status}"),
             ("/etc/prometheus/rules.yml", str(ROOT / "prometheus" / "rules.yml")),
             ("scrape_interval: 5s", "scrape_interval: 1s"),
+            ("evaluation_interval: 10s", "evaluation_interval: 1s"),
         ):
             assert text.count(old) == 1, old
             text = text.replace(old, new)
