@@ -38,7 +38,7 @@ class Dispatcher:
     def handle(self, incoming: Incoming) -> None:
         """Take one message. Never raises for what stands in it."""
         request = self._topics.parse(incoming.topic)
-        if request is None:
+        if request is None or (incoming.retain and not incoming.payload):  # that is how a retained message is removed
             return
         if request.verb == "get":
             supply = self._supplies.get(request.unit or "")
@@ -48,8 +48,10 @@ class Dispatcher:
         if request.unit is None:
             for supply in self._supplies.values():
                 self._command(incoming, request, _Target(supply, None))
+            self._spool.save_seen()
         elif request.unit in self._supplies:
             self._command(incoming, request, _Target(self._supplies[request.unit], request.channel))
+            self._spool.save_seen()  # while the unit's thread is at it already
 
     def _command(self, incoming: Incoming, request: Request, target: _Target) -> None:
         supply = target.supply

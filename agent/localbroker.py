@@ -116,6 +116,7 @@ class LocalBroker:
             "allow_anonymous true",
             # Without it Nagle's algorithm and delayed acknowledgements cost 40 ms a hop.
             "set_tcp_nodelay true",
+            "max_inflight_messages 1000",
             "persistence false",
             "log_dest stderr",
             *(["user root"] if os.geteuid() == 0 else []),

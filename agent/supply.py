@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Literal, Protocol
 import tenacity
 
 from agent import commands
+from agent.backoff import backoff
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.commands import Channel, Look, Pause, Plan, Write
 from agent.configschema import Channel as ChannelSettings
@@ -56,6 +58,9 @@ LONGEST_WAIT = 10.0
 CONGESTION_PAUSE = 0.002
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
+
+#: s. A link that did not last that long is not opened again at once.
+SHORT_LIVED = 1.0
 
 By = Literal["command", "panel", "agent"]
 
@@ -103,6 +108,7 @@ class Outlet(Protocol):
     def congested(self) -> bool: ...
     def states(self, states: list[ChannelState]) -> None: ...
     def event(self, event: Event) -> None: ...
+    def flush(self) -> None: ...  # states and events go then, or with a response
     def response(self, response: Response, reply: Reply) -> None: ...
     def unit(self, info: UnitInfo) -> None: ...
 
@@ -191,6 +197,7 @@ class Supply:
         self._poll_plan = PollPlan(self._model, Batching.COMPOUND)
         self._running: list[_Running] = []
         self._due = 0.0
+        self._asked = False  # a poll that is under way
         self._seq = dict.fromkeys(self._channels, 0)
         self._latest: dict[int, tuple[Reading, float]] = {}
         self._before: dict[int, Reading] = {}
@@ -198,6 +205,7 @@ class Supply:
         self._states: dict[int, ChannelState] = {}
         self._policy_done: set[int] = set()
         self._connected_before = False
+        self._connected_at = -SHORT_LIVED
 
     # For other threads.
 
@@ -388,9 +396,12 @@ class Supply:
     # Connecting.
 
     def _connect_until_it_works(self) -> None:
+        if time.monotonic() - self._connected_at < SHORT_LIVED:
+            # A unit that takes the connection and then drops it must not be asked a hundred times a second.
+            self._wait_offline(FIRST_RETRY)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((LinkError, IdentityError, MalformedAnswerError)),
-            wait=tenacity.wait_exponential_jitter(initial=FIRST_RETRY, max=LAST_RETRY, jitter=RETRY_JITTER),
+            wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
             sleep=self._wait_offline,
         )
         retrying(self._connect)
@@ -426,6 +437,7 @@ class Supply:
             self._offline(str(error))
             raise
         self._due = self._first_due()
+        self._connected_at = time.monotonic()
         with self._lock:
             self._online = True
             self._reason = None
@@ -438,8 +450,8 @@ class Supply:
             self._session.uri,
             "one message" if len(self._poll_plan.messages) == 1 else f"{len(self._poll_plan.messages)} messages",
         )
-        self._outlet.unit(self.info())
         self._publish(readings)
+        self._outlet.unit(self.info())
 
     def _expected_model(self, identification: Identification) -> Model:
         model = identify(identification)
@@ -510,6 +522,7 @@ class Supply:
     def _lost(self, reason: str) -> None:
         """The link failed: nothing is believed until it has been opened again and the unit has said who it is."""
         self._session.close()
+        self._asked = False
         self.counters.errors += 1
         self._offline(reason)
         unsure = [running for running in self._running if running.wrote]
@@ -565,6 +578,7 @@ class Supply:
             for meter in self._meters.values():
                 meter.pause()
             self._outlet.states([self._state(channel, now, None) for channel in self._channels.values()])
+            self._outlet.flush()
 
     def _offline_reason(self) -> str:
         if self._stopping:
@@ -579,6 +593,9 @@ class Supply:
             self._running.clear()
         for job in left:
             self._refuse(job, "superseded", "the agent stopped before it was finished; the output stays as it is")
+        if self._asked:
+            with contextlib.suppress(LinkError):
+                self._session.hear()  # a unit that is left in the middle of an answer remembers it as an error
         self._offline("the agent has stopped")
         self._session.close()
 
@@ -597,11 +614,28 @@ class Supply:
                 else:
                     # As fast as it answers, but not faster than the broker takes it.
                     self._due = now + (CONGESTION_PAUSE if self._outlet.congested else 0.0)
-        self._publish(self._poll())
+        readings = self._poll()
+        if self._interval <= 0 and len(self._poll_plan.messages) == 1 and not self._outlet.congested:
+            # The unit works on its next answer while this one is published.
+            self._session.tell(self._poll_plan.messages[0])
+            self._asked = True
+        self._publish(readings)
+        self._outlet.flush()
+
+    def _hear_what_was_asked(self) -> None:
+        """Before anything else is said to the unit."""
+        if self._asked:
+            self._publish(self._poll())
+            self._outlet.flush()
 
     def _poll(self) -> dict[int, Reading]:
-        ask = self._session.ask
-        readings = self._poll_plan.read([ask(message) for message in self._poll_plan.messages])
+        session = self._session
+        if self._asked:
+            self._asked = False
+            answers = [session.hear()]
+        else:
+            answers = [session.ask(message) for message in self._poll_plan.messages]
+        readings = self._poll_plan.read(answers)
         self.counters.polls += 1
         self._door.saw(readings)
         return readings
@@ -611,18 +645,21 @@ class Supply:
         states = []
         for index, reading in readings.items():
             self._latest[index] = (reading, moment)
+            channel = self._channels[index]
             meter = self._meters.setdefault(index, Meter())
-            power = self._power(self._channels[index], reading)
+            power = self._power(channel, reading)
             if power is None or reading.current is None or not reading.state:
                 meter.pause()
             else:
                 meter.add(moment, power, reading.current, longest_gap=max(5.0, 3 * self._interval))
-            states.append(self._state(self._channels[index], now, reading))
+            states.append(self._state(channel, now, reading, power))
         self._outlet.states(states)
         for index, reading in readings.items():
             self._tell_changes(self._channels[index], now, reading)
 
-    def _state(self, channel: Channel, now: datetime, reading: Reading | None) -> ChannelState:
+    def _state(
+        self, channel: Channel, now: datetime, reading: Reading | None, power: float | None = None
+    ) -> ChannelState:
         index = channel.index
         self._seq[index] += 1
         meter = self._meters.setdefault(index, Meter())
@@ -652,7 +689,7 @@ class Supply:
                 state=reading.state,
                 voltage=reading.voltage,
                 current=reading.current,
-                power=self._power(channel, reading),
+                power=power,
                 voltage_limit=reading.voltage_limit,
                 current_limit=reading.current_limit,
                 mode=reading.mode,
@@ -757,6 +794,7 @@ class Supply:
 
     def _advance(self, running: _Running) -> None:
         """Carry the plan on to its next pause, or to its end."""
+        self._hear_what_was_asked()
         try:
             if not running.begun:
                 running.begun = True
@@ -771,9 +809,12 @@ class Supply:
                 match step:
                     case Look():
                         running.looked = self._poll()
+                        # Not flushed: it goes with the response. The broker's thread and this one would only hinder each
+                        # other on the way there.
                         self._publish(running.looked)
                     case Pause(until=until):
                         running.due = until
+                        self._outlet.flush()
                         return
                     case writes:
                         self._write(running, writes)
@@ -788,6 +829,7 @@ class Supply:
             self._refuse(running.job, code, message)
             if running.wrote:
                 self._publish(self._poll())
+                self._outlet.flush()
 
     def _prepare(self, job: Job) -> None:
         """Before a setting is written: old errors out of the way, and no coupling that would set another output too.
@@ -849,7 +891,6 @@ class Supply:
 
     def _confirm(self, job: Job) -> None:
         states = [self._states[channel.index] for channel in job.channels]
-        log.info("%s: done: %s (%s)", self.name, job.command.fields, job.by)
         if job.by == "command":
             self._outlet.response(
                 Response(
@@ -862,6 +903,7 @@ class Supply:
                 ),
                 job.reply,
             )
+        log.info("%s: done: %s (%s)", self.name, job.command.fields, job.by)
 
     def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
         log.warning("%s: refused: %s (%s): %s", self.name, job.command.fields, code, message)
