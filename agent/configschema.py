@@ -426,7 +426,9 @@ class Config(_Section):
     """A whole configuration file."""
 
     settings: Settings = Field(default_factory=Settings, description="what holds for the agent as a whole: a mapping")
-    units: list[Unit] = Field(description=f"a list of supplies, each such as {UNIT_EXAMPLE}")
+    units: list[Unit] = Field(
+        description=f"a list of supplies, each such as {UNIT_EXAMPLE}", json_schema_extra={"minItems": 1}
+    )
 
     _path: Path | None = PrivateAttr(default=None)
     _warnings: tuple[Fault, ...] = PrivateAttr(default=())
