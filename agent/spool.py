@@ -112,7 +112,7 @@ class Spool:
             # Every table is read once: damage shows here and not in the middle of the work.
             self._sample_count = db.execute("SELECT count(*) FROM samples").fetchone()[0]
             self._message_count = db.execute("SELECT count(*) FROM messages").fetchone()[0]
-            self._seen |= db.execute("SELECT key, time FROM seen NOT INDEXED ORDER BY time")
+            self._seen |= sorted(db.execute("SELECT key, time FROM seen ORDER BY key"), key=lambda row: float(row[1]))
             db.execute(_SELECT_METERS).fetchall()
         except BaseException:
             db.close()
