@@ -191,20 +191,21 @@ class Client:
             self._filters.update(dict.fromkeys(wanted, qos))
 
     def retained(self, filters: Iterable[str]) -> list[Message]:
-        """Everything that is retained under the filters, and what is published meanwhile. Takes `QUIET` s or little more.
+        """Everything that is retained under the filters, and what is published meanwhile. Takes little more than `QUIET` s.
 
         :raises BrokerError: as `subscribe`
         """
         self.subscribe(filters)
         messages: list[Message] = []
-        deadline = time.monotonic() + LONGEST_READING
-        while (left := deadline - time.monotonic()) > 0:
-            try:
-                item = self.inbox.get(timeout=min(QUIET, left))
-            except queue.Empty:
-                break
-            if isinstance(item, Message):
-                messages.append(item)
+        now = time.monotonic()
+        deadline, quiet = now + LONGEST_READING, now + QUIET
+        while (left := min(deadline, quiet) - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                item = self.inbox.get(timeout=left)
+                if isinstance(item, Message):
+                    messages.append(item)
+                    if item.retain:
+                        quiet = time.monotonic() + QUIET
         return messages
 
     def publish(

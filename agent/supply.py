@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -200,6 +201,7 @@ class Supply:
         self._poll_plan = PollPlan(self._model, Batching.COMPOUND)
         self._running: list[_Running] = []
         self._due = 0.0
+        self._asked = False  # a poll that is under way
         self._seq = dict.fromkeys(self._channels, 0)
         self._latest: dict[int, tuple[Reading, float]] = {}
         self._before: dict[int, Reading] = {}
@@ -532,6 +534,7 @@ class Supply:
     def _lost(self, reason: str) -> None:
         """The link failed: nothing is believed until it has been opened again and the unit has said who it is."""
         self._session.close()
+        self._asked = False
         self.counters.errors += 1
         self._offline(reason)
         unsure = [running for running in self._running if running.wrote]
@@ -602,6 +605,9 @@ class Supply:
             self._running.clear()
         for job in left:
             self._refuse(job, "superseded", "the agent stopped before it was finished; the output stays as it is")
+        if self._asked:
+            with contextlib.suppress(LinkError):
+                self._session.hear()  # a unit that is left in the middle of an answer remembers it as an error
         self._offline("the agent has stopped")
         self._session.close()
 
@@ -620,12 +626,28 @@ class Supply:
                 else:
                     # As fast as it answers, but not faster than the broker takes it.
                     self._due = now + (CONGESTION_PAUSE if self._outlet.congested else 0.0)
-        self._publish(self._poll())
+        readings = self._poll()
+        if self._interval <= 0 and len(self._poll_plan.messages) == 1 and not self._outlet.congested:
+            # The unit works on its next answer while this one is published.
+            self._session.tell(self._poll_plan.messages[0])
+            self._asked = True
+        self._publish(readings)
         self._outlet.flush()
 
+    def _hear_what_was_asked(self) -> None:
+        """Before anything else is said to the unit."""
+        if self._asked:
+            self._publish(self._poll())
+            self._outlet.flush()
+
     def _poll(self) -> dict[int, Reading]:
-        ask = self._session.ask
-        readings = self._poll_plan.read([ask(message) for message in self._poll_plan.messages])
+        session = self._session
+        if self._asked:
+            self._asked = False
+            answers = [session.hear()]
+        else:
+            answers = [session.ask(message) for message in self._poll_plan.messages]
+        readings = self._poll_plan.read(answers)
         self.counters.polls += 1
         self._door.saw(readings)
         return readings
@@ -784,6 +806,7 @@ class Supply:
 
     def _advance(self, running: _Running) -> None:
         """Carry the plan on to its next pause, or to its end."""
+        self._hear_what_was_asked()
         try:
             if not running.begun:
                 running.begun = True

@@ -118,8 +118,20 @@ class Session:
             self.close()
             raise
 
+    def hear(self) -> str:
+        """Read the answer to a question that `tell` has put, without the line end.
+
+        :raises LinkError: no answer in time, a broken link, or bytes that are no text; the session is closed then
+        """
+        try:
+            with _translated("no answer"):
+                return self._read()
+        except LinkError:
+            self.close()
+            raise
+
     def tell(self, message: str) -> None:
-        """Send one message that has no answer.
+        """Send one message, whose answer, if it has one, `hear` will read.
 
         :raises LinkError: a broken link; the session is closed then
         """
