@@ -94,6 +94,10 @@ class Job:
     def turns_off(self) -> bool:
         return self.command.state is False
 
+    @property
+    def turns_on(self) -> bool:
+        return bool(self.command.state) or self.command.cycle is not None
+
     def has_expired(self) -> bool:
         expires_at = self.command.expires_at
         return (expires_at is not None and utc_now() > expires_at) or (
@@ -251,6 +255,8 @@ class Supply:
     def submit(self, job: Job) -> None:
         """Check a command and give it to the worker: turning off goes ahead of everything that waits.
 
+        What waits to turn one of the same outputs on is older than the wish that it be off, and is refused.
+
         :raises Refusal: it is not carried out, and nothing of it was
         """
         if job.has_expired():
@@ -258,16 +264,22 @@ class Supply:
                 "expired", f"it has expired: expires_at was {job.command.expires_at}, or MQTT's expiry ran out"
             )
         commands.check(job.command, job.channels, self._model.series)
+        replaced: list[Job] = []
         with self._lock:
             if not self._online or self._stopping:
                 raise Refusal("offline", self._offline_reason())
             if job.turns_off:
                 self._offs.append(job)
+                replaced = [other for other in self._waiting if other.turns_on and other.indices & job.indices]
+                for other in replaced:
+                    self._waiting.remove(other)
             elif len(self._waiting) >= MOST_WAITING:
                 raise Refusal("busy", f"{MOST_WAITING} commands wait for {self.name} already; send fewer at a time")
             else:
                 self._waiting.append(job)
             self._lock.notify_all()
+        for other in replaced:
+            self._refuse(other, "superseded", "the output was turned off before it was begun")
 
     def poll_now(self) -> None:
         """Poll and publish as soon as the worker is free, out of its schedule."""
