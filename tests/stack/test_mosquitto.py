@@ -15,6 +15,8 @@ from typing import Any, Self
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from .services import ROOT, Broker, generate_secrets, stopping, wait_for
@@ -84,11 +86,20 @@ MAY_READ = {
 class Client:
     """A connection that notes what arrives."""
 
-    def __init__(self, broker: Broker, user: str | None, password: str | None = None, version: int = mqtt.MQTTv5) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        user: str | None,
+        password: str | None = None,
+        version: int = mqtt.MQTTv5,
+        session: str = "",
+    ) -> None:
+        """`session`: a client id under which the broker keeps what comes while this is away."""
         self.arrived: list[tuple[str, bytes, bool]] = []
         self.codes: list[str] = []
         self._acknowledged = self._sent = 0
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=version)  # type: ignore[arg-type]
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, session, protocol=version)  # type: ignore[arg-type]
+        self._session = session
         if user is not None:
             self.client.username_pw_set(user, password if password is not None else broker.password(user))
         self.client.on_message = self._on_message
@@ -109,7 +120,12 @@ class Client:
         self._acknowledged += 1
 
     def __enter__(self) -> Self:
-        self.client.connect("127.0.0.1", self._port)
+        options: dict[str, Any] = {}
+        if self._session:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = 600
+            options = {"clean_start": False, "properties": properties}
+        self.client.connect("127.0.0.1", self._port, **options)
         self.client.loop_start()
         wait_for("an answer to CONNECT", lambda: self.codes)
         return self
