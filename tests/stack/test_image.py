@@ -1,11 +1,14 @@
 """The Dockerfile, step by step, in clean Debian trees: what `docker build` does, without Docker.
 
 It takes root and the bare tree that .ci/stack-tools makes. Each stage starts from a copy of that tree, RUN is a chroot,
-COPY copies what .dockerignore lets through, and the result runs as the image would: as its user, as process 1.
+COPY copies what .dockerignore lets through, and the result runs as the image would: as its user, as process 1. As with
+Docker, what the steps before the project's own files come to is kept and used again until one of them changes.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 import re
@@ -47,6 +50,11 @@ def instructions() -> Iterator[tuple[str, str]]:
             yield word, rest.strip()
 
 
+def _before_the_projects_files(step: tuple[str, str]) -> bool:
+    word, rest = step
+    return word in ("RUN", "WORKDIR") or (word == "COPY" and all(".lock" in source for source in rest.split()[:-1]))
+
+
 class Image:
     """What the Dockerfile makes."""
 
@@ -57,37 +65,69 @@ class Image:
         self.settings: dict[str, str] = {}
         self.entrypoint: list[str] = []
         self.command: list[str] = []
-        stages: dict[str, Path] = {}
-        for word, rest in instructions():
+        self._stages: dict[str, Path] = {}
+        self._directory = "/"
+        steps = list(instructions())
+        while steps:
+            word, rest = steps.pop(0)
             if word == "FROM":
-                base, _, name = rest.partition(" AS ")
-                assert re.fullmatch(r"debian:12\.\d+-slim", base), "a pinned Debian 12: that is what the bare tree is"
-                self.tree, self._directory, self.environment = folder / (name or "final"), "/", {}
-                stages[name] = self.tree
-                subprocess.run(["cp", "-a", "--reflink=auto", BASE, self.tree], check=True)
-                for file, name_there in OF_THIS_HOST.items():
-                    if Path(file).exists():
-                        shutil.copy(file, self.tree / name_there[1:])
-            elif word == "WORKDIR":
-                self._directory = rest
-                self.inside(rest).mkdir(parents=True, exist_ok=True)
-            elif word == "ENV":
-                self.environment |= dict(pair.split("=", 1) for pair in shlex.split(rest))
-            elif word == "RUN":
-                done = self.run(["sh", "-ec", rest], user=0, directory=self._directory)
-                assert done.returncode == 0, f"{rest}\n{done.stdout}"
-            elif word == "COPY":
-                *sources, target = rest.split()
-                origin = ROOT
-                if sources[0].startswith("--from="):
-                    origin = stages[sources.pop(0).partition("=")[2]]
-                self._copy(origin, sources, target)
-            elif word == "ENTRYPOINT":
-                self.entrypoint = json.loads(rest)
-            elif word == "CMD":
-                self.command = json.loads(rest)
+                head = list(itertools.takewhile(_before_the_projects_files, steps))
+                kept = self._begin(rest, head)
+                if kept.exists():
+                    del steps[: len(head)]
+                    continue
+                for step in head:
+                    self._do(*step)
+                del steps[: len(head)]
+                kept.parent.mkdir(exist_ok=True)
+                subprocess.run(["cp", "-a", "--reflink=auto", self.tree, f"{kept}.new"], check=True)
+                Path(f"{kept}.new").rename(kept)
             else:
-                self.settings[word] = rest
+                self._do(word, rest)
+
+    def _begin(self, rest: str, head: list[tuple[str, str]]) -> Path:
+        """A new stage's tree. Returns where its head is kept, or is to be."""
+        base, _, name = rest.partition(" AS ")
+        assert re.fullmatch(r"debian:12\.\d+-slim", base), "a pinned Debian 12: that is what the bare tree is"
+        digest = hashlib.sha256(json.dumps([BASE.stat().st_mtime, head]).encode())
+        for _, step in head:
+            for source in step.split():
+                if source.endswith(".lock") and (ROOT / source).exists():
+                    digest.update((ROOT / source).read_bytes())
+        kept = ROOT / ".cache" / "image" / digest.hexdigest()[:16]
+        self.tree, self._directory, self.environment = self.folder / (name or "final"), "/", {}
+        self._stages[name] = self.tree
+        subprocess.run(["cp", "-a", "--reflink=auto", kept if kept.exists() else BASE, self.tree], check=True)
+        for file, name_there in OF_THIS_HOST.items():
+            if Path(file).exists():
+                shutil.copy(file, self.tree / name_there[1:])
+        if kept.exists():
+            for word, step in head:
+                if word == "WORKDIR":
+                    self._directory = step
+        return kept
+
+    def _do(self, word: str, rest: str) -> None:
+        if word == "WORKDIR":
+            self._directory = rest
+            self.inside(rest).mkdir(parents=True, exist_ok=True)
+        elif word == "ENV":
+            self.environment |= dict(pair.split("=", 1) for pair in shlex.split(rest))
+        elif word == "RUN":
+            done = self.run(["sh", "-ec", rest], user=0, directory=self._directory)
+            assert done.returncode == 0, f"{rest}\n{done.stdout}"
+        elif word == "COPY":
+            *sources, target = rest.split()
+            origin = ROOT
+            if sources[0].startswith("--from="):
+                origin = self._stages[sources.pop(0).partition("=")[2]]
+            self._copy(origin, sources, target)
+        elif word == "ENTRYPOINT":
+            self.entrypoint = json.loads(rest)
+        elif word == "CMD":
+            self.command = json.loads(rest)
+        else:
+            self.settings[word] = rest
 
     def inside(self, path: str) -> Path:
         return self.tree / os.path.join(self._directory, path).lstrip("/")
@@ -99,7 +139,9 @@ class Image:
             if origin == ROOT:
                 assert any(source.startswith(allowed) for allowed in allowed_context()), f"{source}: see .dockerignore"
             if path.is_dir():
-                shutil.copytree(path, into, dirs_exist_ok=True, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(
+                    path, into, dirs_exist_ok=True, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+                )
             else:
                 file = into / path.name if target.endswith("/") else into
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +166,7 @@ class Image:
 
 def allowed_context() -> list[str]:
     lines = (ROOT / ".dockerignore").read_text().split("\n")
-    assert [line for line in lines if line and not line.startswith("#")][0] == "*"
+    assert next(line for line in lines if line and not line.startswith("#")) == "*"
     return [line[1:].rstrip("/") for line in lines if line.startswith("!")]
 
 
@@ -145,7 +187,9 @@ def test_the_image_runs_as_a_user_of_its_own_and_has_what_the_agent_needs(image:
     assert image.run(["python", "-c", "import usb.core, serial; assert usb.core.find() or True"]).returncode == 0
     assert "ok" in image.run(["sh", "-c", "touch /var/lib/psu-agent/x && rm /var/lib/psu-agent/x && echo ok"]).stdout
     # Nothing else may be written to, and nothing to build with is left.
-    written = image.run(["sh", "-c", "find / -xdev -writable -type d -not -path '/proc/*' -not -path '/dev/*' 2>/dev/null"])
+    written = image.run(
+        ["sh", "-c", "find / -xdev -writable -type d -not -path '/proc/*' -not -path '/dev/*' 2>/dev/null"]
+    )
     assert set(written.stdout.split()) <= {"/tmp", "/var/tmp", "/run/lock", "/var/lib/psu-agent", "/etc/psu-agent"}
     for missing in ("gcc", "pip", "git"):
         assert image.run(["sh", "-c", f"command -v {missing}"]).returncode != 0, missing
@@ -168,7 +212,9 @@ def test_process_1_ends_cleanly_and_buries_its_children(image: Image, tmp_path: 
     # An orphan of the agent's: init has to take it and bury it.
     shell = 'sh -c "sleep 0.2 & exit" & exec "$@"'
     inner = shlex.join([*image.chroot(10001), "sh", "-c", shell, "sh", *command])
-    script = f"ip link set lo up; mount -t proc proc {image.tree}/proc; mount --rbind /dev {image.tree}/dev; exec {inner}"
+    script = (
+        f"ip link set lo up; mount -t proc proc {image.tree}/proc; mount --rbind /dev {image.tree}/dev; exec {inner}"
+    )
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", script]
     process = Process("image", unshare, tmp_path)
     process.start()
