@@ -174,6 +174,10 @@ class Broker:
     def connected(self) -> bool:
         return self._gone_since is None
 
+    def listen(self, filters: Iterable[str]) -> None:
+        """Subscribe to these, too. To be called before `start`."""
+        self._filters += filters
+
     def start(self, handle: Callable[[Incoming], None]) -> None:
         """Connect, and give every message that comes in to ``handle``, which must return at once."""
         self._handle = handle
@@ -594,6 +598,8 @@ class Broker:
             self._refused(item, reason)
             return
         self.published += 1
+        if item.kind is Kind.KEEP and not item.payload and self._retained.get(item.topic) == b"":
+            self._retained.pop(item.topic, None)  # it is gone: what another agent may put there is none of ours
         if item.row and item.kind is Kind.STATE:
             self._backlog_in_flight -= 1
             self._acknowledged.append(item.row)

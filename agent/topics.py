@@ -40,6 +40,10 @@ class Topics:
     def backlog(self, unit: str, channel: int | str) -> str:
         return f"{self._prefix}{unit}/{channel}/backlog"
 
+    def homeassistant(self, unit: str, channel: int | str) -> str:
+        """The state again, as often as is good for Home Assistant's database."""
+        return f"{self._prefix}{unit}/{channel}/homeassistant"
+
     def event(self, unit: str, channel: int | str) -> str:
         return f"{self._prefix}{unit}/{channel}/event"
 
