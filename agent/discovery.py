@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 _DEFAULT_PREFIX = "homeassistant"
 #: s after connecting in which retained messages of other agents arrive, before anything is cleared.
 SETTLING = 2.0
+#: s after which Home Assistant has let go of the topics of an entity that it was told to remove, and they can be cleared.
+LINGERING = 5.0
 #: s in which every unit should have said who it is. One that was renamed and moved is known by its serial number alone.
 LONGEST_INTRODUCTION = 30.0
 
@@ -54,6 +56,7 @@ class _Record(BaseModel):
     info: UnitInfo | None = None  # with the unit's identity
     platforms: dict[str, str]  # component id → platform, of all that ever stood there
     retained: list[str] = []  # other retained topics that go with it
+    stale: list[str] = []  # of them, those that nothing is published on any more
 
 
 class Discovery:
@@ -91,7 +94,9 @@ class Discovery:
         self._throttles: dict[tuple[str, int], tuple[Scale, Throttle]] = {}
         meters = spool.meters()
         self._saved = {(unit, index): meter for unit, by in meters.items() for index, meter in by.items()}
-        self._cleared: set[str] = set()
+        self._clear_at: dict[str, float] = {}  # topic of stale topics → when they are to be cleared
+        self._cleared: set[str] = set()  # discovery topics, by this run
+        self._confirmed: set[str] = set()  # of them, those that the broker has cleared
         self._started = time.monotonic()
         self._connected_at: float | None = None
 
@@ -167,7 +172,7 @@ class Discovery:
                 return True
             if not incoming.payload:
                 if incoming.topic in self._cleared:
-                    self._forget(incoming.topic)
+                    self._confirmed.add(incoming.topic)
             elif homeassistant.owner(incoming.payload) != homeassistant.agent_key(self._agent.agent):
                 log.info("Home Assistant: %s now belongs to another agent", incoming.topic)
                 self._forget(incoming.topic)
@@ -180,9 +185,14 @@ class Discovery:
             return
         if self._connected_at is None:
             self._connected_at = now
-        if now - self._connected_at < SETTLING or len(self._payloads) == len(self._records):
+        if now - self._connected_at < SETTLING:
             return
         with self._lock:
+            for topic in [topic for topic, due in self._clear_at.items() if due <= now]:
+                del self._clear_at[topic]
+                self._clear_stale(topic)
+            if len(self._payloads) + len(self._cleared) == len(self._records):
+                return
             waiting = self._settings is not None and not self._introduced.issuperset(self._units)
             if waiting and now - self._started < LONGEST_INTRODUCTION:
                 return
@@ -256,16 +266,16 @@ class Discovery:
         gone: dict[str, str] = {}
         if old is not None:
             gone = {name: platform for name, platform in old.platforms.items() if name not in record.platforms}
-            for retained in old.retained:
-                if retained not in record.retained:
-                    self._publisher.keep(retained, b"")
+            record.stale = [name for name in {*old.retained, *old.stale} if name not in record.retained]
         encoded = homeassistant.encode(payload, gone)
         # A bare component removes an entity; it stays there, as nobody knows when Home Assistant listens.
         record.platforms = {**record.platforms, **gone}
         self._cleared.discard(topic)
+        self._confirmed.discard(topic)
         if record != old:
-            self._records[topic] = record
-            self._spool.remember_discovered(topic, record.model_dump_json())
+            self._remember(topic, record)
+        if record.stale:
+            self._clear_at[topic] = time.monotonic() + LINGERING
         if self._payloads.get(topic) != encoded:
             self._payloads[topic] = encoded
             self._publisher.keep(topic, encoded)
@@ -277,20 +287,36 @@ class Discovery:
                 self._publisher.keep(topic, payload)
 
     def _clear(self, topic: str) -> None:
+        """Take a device away. Its record stays until the broker has confirmed that: else the next run does it again."""
         log.info("Home Assistant: clearing %s", topic)
         self._payloads.pop(topic, None)
         self._cleared.add(topic)
         self._publisher.keep(topic, b"")
-        for retained in self._records[topic].retained:
-            if retained not in self._retained():
-                self._publisher.keep(retained, b"")
+        record = self._records[topic]
+        self._remember(topic, record.model_copy(update={"retained": [], "stale": [*record.retained, *record.stale]}))
+        self._clear_at[topic] = time.monotonic() + LINGERING
 
-    def _retained(self) -> set[str]:
-        return {topic for place in self._payloads for topic in self._records[place].retained}
+    def _clear_stale(self, topic: str) -> None:
+        record = self._records.get(topic)
+        if record is None:
+            return
+        in_use = {name for place in self._payloads for name in self._records[place].retained}
+        for name in record.stale:
+            if name not in in_use:
+                self._publisher.keep(name, b"")
+        if topic in self._confirmed:
+            self._forget(topic)
+        else:
+            self._remember(topic, record.model_copy(update={"stale": []}))
+
+    def _remember(self, topic: str, record: _Record) -> None:
+        self._records[topic] = record
+        self._spool.remember_discovered(topic, record.model_dump_json())
 
     def _forget(self, topic: str) -> None:
         self._records.pop(topic, None)
         self._cleared.discard(topic)
+        self._confirmed.discard(topic)
         self._spool.forget_discovered(topic)
 
     def _load(self) -> dict[str, _Record]:
