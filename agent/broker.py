@@ -1,6 +1,6 @@
 """One MQTT connection, in a thread of its own: will, subscriptions, publishing, and what waits while there is no broker.
 
-The thread drives paho's external loop. paho writes and reads; what may be in flight, what goes first and what happens to a
+The thread drives paho's external loop; what may be in flight, what goes first and what happens to a
 message that was not acknowledged is decided here, with a new client for each connection, so that none of paho's own memory
 of an old one is ever sent on a new one.
 """
@@ -29,10 +29,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent.backoff import backoff
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.configschema import Mqtt
 from agent.messages import AgentInfo, ChannelState, Event, Metrics, Response, UnitInfo
-from agent.mqtt import BufferedClient
+from agent.mqtt import PublishingClient
 from agent.spool import Row, Spool
 from agent.supply import Reply
 from agent.topics import Topics
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.2, 10.0, 0.5
+#: s. A connection that did not last that long is not made again at once.
+SHORT_LIVED = 5.0
 #: s for the TCP connection and TLS, and for the broker's CONNACK and SUBACK.
 CONNECT_TIMEOUT = 5.0
 #: Messages on their way that the broker has not acknowledged, where it does not ask for fewer.
@@ -138,9 +141,11 @@ class Broker:
         self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
 
-        self._client: BufferedClient | None = None
+        self._client: PublishingClient | None = None
         self._reset_connection()
         self._connected_before = False
+        self._connected_at = 0.0
+        self._short_lived = 0  # connections in a row
         self._last_problem = ""
         self._clock = system_clock()
 
@@ -264,9 +269,12 @@ class Broker:
         self._end()
 
     def _connect_until_it_works(self) -> None:
+        if self._short_lived:
+            # Two agents of one name take the connection from each other: not without end in a second.
+            self._wait_disconnected(min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._short_lived, 10)))
         tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((_ConnectionLost, OSError, ValueError)),
-            wait=tenacity.wait_exponential_jitter(initial=FIRST_RETRY, max=LAST_RETRY, jitter=RETRY_JITTER),
+            wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
             sleep=self._wait_disconnected,
             after=self._tell_failure,
         )(self._connect)
@@ -331,17 +339,17 @@ class Broker:
         for topic, payload in list(self._retained.items()):
             self._live.append(_Item(Kind.KEEP, topic, payload))
         self._gone_since = None
+        self._connected_at = time.monotonic()
 
-    def _make_client(self) -> BufferedClient:
+    def _make_client(self) -> PublishingClient:
         settings = self._settings
-        client = BufferedClient(
+        client = PublishingClient(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id or f"psu-agent-{self._agent}",
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
             clean_session=None if self._is_v5 else True,
         )
         client.connect_timeout = CONNECT_TIMEOUT
-        client.max_inflight_messages_set(0)  # the window is ours
         client.will_set(self._topics.agent_status(self._agent), b"offline", qos=1, retain=True)
         if settings.username is not None:
             password = settings.password.get_secret_value() if settings.password is not None else None
@@ -355,11 +363,11 @@ class Broker:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_publish = self._on_publish
+        client.on_acknowledged = self._on_acknowledged
         client.on_message = self._on_message
         return client
 
-    def _subscribe(self, client: BufferedClient) -> None:
+    def _subscribe(self, client: PublishingClient) -> None:
         for start in range(0, len(self._filters), 100):
             filters = self._filters[start : start + 100]
             self._subacks_due += 1
@@ -424,14 +432,14 @@ class Broker:
         if self._lost is not None or client.socket() is None:
             raise _ConnectionLost(self._lost or "the connection broke")
 
-    def _read(self, client: BufferedClient) -> None:
+    def _read(self, client: PublishingClient) -> None:
         self._last_heard = time.monotonic()
         client.loop_read()
         # More may have come than one call takes; and TLS may have decrypted more than was asked for. No poll shows either.
         while client.socket() is not None and (client.has_received or _has_decrypted(client.socket())):
             client.loop_read()
 
-    def _sleep(self, timeout: float, client: BufferedClient | None) -> bool:
+    def _sleep(self, timeout: float, client: PublishingClient | None) -> bool:
         """Whether the connection can be read. Ends early when another thread has something to send."""
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
@@ -450,7 +458,7 @@ class Broker:
                 os.read(self._wake_read, 4096)
         return bool(events.get(number, 0) & ~select.POLLOUT)
 
-    def _connected_client(self) -> BufferedClient:
+    def _connected_client(self) -> PublishingClient:
         if self._client is None:
             raise _ConnectionLost("the connection is closed")
         return self._client
@@ -482,7 +490,7 @@ class Broker:
             self._live.extendleft(reversed([item for item in older if item.kind is not Kind.STATE]))
         return only_states
 
-    def _pump(self, client: Client) -> None:
+    def _pump(self, client: PublishingClient) -> None:
         """Publish what the window has room for: messages first, then present states, then the backlog."""
         room = self._window - len(self._in_flight)
         if room > 0 and self._spooled_messages and not self._messages:
@@ -515,14 +523,14 @@ class Broker:
             self._last_row = row.id
             self._backlog.append(_from_row(Kind.STATE, row))
 
-    def _publish(self, client: Client, item: _Item) -> None:
+    def _publish(self, client: PublishingClient, item: _Item) -> None:
         properties = None
         if item.correlation is not None and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = item.correlation
-        info = client.publish(item.topic, item.payload, qos=1, retain=item.retain, properties=properties)
+        mid = client.send(item.topic, item.payload, retain=item.retain, properties=properties)
         item.sent = time.monotonic()
-        self._in_flight[info.mid] = item
+        self._in_flight[mid] = item
 
     def _settle(self) -> None:
         """Take out of the spool what the broker has acknowledged."""
@@ -590,12 +598,12 @@ class Broker:
                 "broker: it refused %d subscriptions (%s): commands to them are not heard", len(refused), refused[0]
             )
 
-    def _on_publish(self, client: Client, _: object, mid: int, reason: ReasonCode, __: Properties | None) -> None:
+    def _on_acknowledged(self, mid: int, code: int) -> None:
         item = self._in_flight.pop(mid, None)
         if item is None:
             return
-        if reason.is_failure:
-            self._refused(item, reason)
+        if code >= 0x80:
+            self._refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
             return
         self.published += 1
         if item.kind is Kind.KEEP and not item.payload and self._retained.get(item.topic) == b"":
@@ -639,6 +647,8 @@ class Broker:
 
     def _disconnected(self, reason: str) -> None:
         if self._gone_since is None:
+            lasted = time.monotonic() - self._connected_at
+            self._short_lived = self._short_lived + 1 if lasted < SHORT_LIVED else 0
             self._gone_since = min(self._last_heard, time.monotonic())
             log.warning("broker %s: gone: %s", self._address(), reason)
         self._close()
@@ -685,7 +695,7 @@ class Broker:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def _say_goodbye(self, client: BufferedClient) -> None:
+    def _say_goodbye(self, client: PublishingClient) -> None:
         self._live.append(_Item(Kind.KEEP, self._topics.agent_status(self._agent), b"offline"))
         self._window += 1
         self._pump(client)
@@ -696,7 +706,7 @@ class Broker:
         _send(client)
 
 
-def _send(client: BufferedClient) -> None:
+def _send(client: PublishingClient) -> None:
     try:
         client.loop_write()
     except OSError as error:

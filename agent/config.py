@@ -150,7 +150,7 @@ class _Check:
         data = self._source.data
         config: Config | None = None
         if data is None and not self._faults:
-            self._fault((), f"is empty; give `units:` with at least one supply, such as {UNIT_EXAMPLE}")
+            self._fault((), f"the file is empty; give `units:` with at least one supply, such as {UNIT_EXAMPLE}")
         elif not isinstance(data, dict | None):
             self._fault((), "is no mapping; give `settings:` and `units:`")
         elif data is not None:
@@ -197,7 +197,7 @@ class _Check:
                     self._schema_fault(path, details)
         for path in nulls:
             if self._source.place(path).key not in self._unreadable:
-                self._fault(path, _with_right("has no value; take the key out or", path))
+                self._fault(path, _with_right("has no value; take the key out", path, " or give "))
         return config
 
     def _schema_fault(self, path: yamlsource.Path, details: ErrorDetails) -> None:
@@ -212,11 +212,13 @@ class _Check:
             self._fault(path, f"{self._shown(path, details['input'])} {details['ctx']['message']}")
         elif kind == "wrong_value_shown":
             self._fault(path, str(details["ctx"]["message"]))
+        elif "[key]" in details["loc"] and path[-2:-1] == ("pyvisa_args",):
+            self._fault(path, "is no argument; give arguments of pyvisa's open_resource() such as open_timeout")
         elif "[key]" in details["loc"]:
             self._fault(path, "is no channel number; give the number on the front panel, from 1")
         else:
             wrong = _WRONG_KINDS.get(kind, "is not right here")
-            if kind in ("int_type", "float_type") and _NUMBER.fullmatch(str(details["input"])):
+            if kind in ("int_type", "float_type") and _is_written_number(details["input"]):
                 wrong = "is in quotes, which makes it text"
             self._fault(path, _with_right(f"{self._shown(path, details['input'])} {wrong}", path))
 
@@ -322,7 +324,9 @@ class _Check:
             here = (*path, name)
             if not self._sound(here):
                 continue
-            if name in ("resource_name", "resource_pyclass") or not isinstance(name, str):
+            if not isinstance(name, str):
+                continue
+            if name in ("resource_name", "resource_pyclass"):
                 self._fault(
                     here, "can't be given here; give arguments of pyvisa's open_resource() such as open_timeout"
                 )
@@ -468,12 +472,12 @@ def _schema_at(path: yamlsource.Path) -> tuple[Any, str | None]:
     return kind, description
 
 
-def _with_right(wrong: str, path: yamlsource.Path, behind: str = "") -> str:
+def _with_right(wrong: str, path: yamlsource.Path, give: str = "; give ") -> str:
     """What is wrong, and from the schema what would be right."""
     kind, description = _schema_at(path)
     if description is None and isinstance(kind, type) and issubclass(kind, BaseModel):
         description = f"a mapping of {', '.join(kind.model_fields)}"
-    return f"{wrong}; give {description}{behind}" if description else wrong
+    return f"{wrong}{give}{description}" if description else wrong
 
 
 def _unknown_key(path: yamlsource.Path) -> str:
@@ -488,7 +492,6 @@ def _unknown_key(path: yamlsource.Path) -> str:
     return f"unknown key; known here: {', '.join(known)}"
 
 
-_NUMBER = re.compile(r"[-+]?\d{1,20}(\.\d{1,20})?")
 _WRONG_KINDS = {
     "int_type": "is not a whole number",
     "int_from_float": "is not a whole number",
@@ -506,6 +509,10 @@ _WRONG_KINDS = {
     "is_instance_of": "is not text",
     "path_type": "is not text",
 } | dict.fromkeys(("greater_than", "greater_than_equal", "less_than", "less_than_equal"), "is out of range")
+
+
+def _is_written_number(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[-+]?\d{1,20}(\.\d{1,20})?", value) is not None
 
 
 def _is_number(value: object, least: float, whole: bool = False) -> bool:

@@ -48,6 +48,9 @@ def parse(name: str) -> rname.ResourceName:
             _, comma, port = part.partition(",")
             if comma:
                 _check_port(port)
+        if parsed.lan_device_name.isdigit():
+            whole = name.removesuffix("::INSTR") + "::SOCKET"
+            raise ResourceNameError(f"ends in a port, which wants ::SOCKET behind it: {whole}")
     if " " in getattr(parsed, "host_address", ""):
         raise ResourceNameError(f"holds a space in the host's name; {_EXAMPLE}")
     return parsed

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import tenacity
 
 from agent import commands
+from agent.backoff import backoff
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.commands import Channel, Look, Pause, Plan, Write
 from agent.configschema import Channel as ChannelSettings
@@ -56,6 +57,9 @@ LONGEST_WAIT = 10.0
 CONGESTION_PAUSE = 0.002
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
+
+#: s. A link that did not last that long is not opened again at once.
+SHORT_LIVED = 1.0
 
 By = Literal["command", "panel", "agent"]
 
@@ -198,6 +202,7 @@ class Supply:
         self._states: dict[int, ChannelState] = {}
         self._policy_done: set[int] = set()
         self._connected_before = False
+        self._connected_at = -SHORT_LIVED
 
     # For other threads.
 
@@ -388,9 +393,12 @@ class Supply:
     # Connecting.
 
     def _connect_until_it_works(self) -> None:
+        if time.monotonic() - self._connected_at < SHORT_LIVED:
+            # A unit that takes the connection and then drops it must not be asked a hundred times a second.
+            self._wait_offline(FIRST_RETRY)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((LinkError, IdentityError, MalformedAnswerError)),
-            wait=tenacity.wait_exponential_jitter(initial=FIRST_RETRY, max=LAST_RETRY, jitter=RETRY_JITTER),
+            wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
             sleep=self._wait_offline,
         )
         retrying(self._connect)
@@ -426,6 +434,7 @@ class Supply:
             self._offline(str(error))
             raise
         self._due = self._first_due()
+        self._connected_at = time.monotonic()
         with self._lock:
             self._online = True
             self._reason = None
@@ -611,18 +620,21 @@ class Supply:
         states = []
         for index, reading in readings.items():
             self._latest[index] = (reading, moment)
+            channel = self._channels[index]
             meter = self._meters.setdefault(index, Meter())
-            power = self._power(self._channels[index], reading)
+            power = self._power(channel, reading)
             if power is None or reading.current is None or not reading.state:
                 meter.pause()
             else:
                 meter.add(moment, power, reading.current, longest_gap=max(5.0, 3 * self._interval))
-            states.append(self._state(self._channels[index], now, reading))
+            states.append(self._state(channel, now, reading, power))
         self._outlet.states(states)
         for index, reading in readings.items():
             self._tell_changes(self._channels[index], now, reading)
 
-    def _state(self, channel: Channel, now: datetime, reading: Reading | None) -> ChannelState:
+    def _state(
+        self, channel: Channel, now: datetime, reading: Reading | None, power: float | None = None
+    ) -> ChannelState:
         index = channel.index
         self._seq[index] += 1
         meter = self._meters.setdefault(index, Meter())
@@ -652,7 +664,7 @@ class Supply:
                 state=reading.state,
                 voltage=reading.voltage,
                 current=reading.current,
-                power=self._power(channel, reading),
+                power=power,
                 voltage_limit=reading.voltage_limit,
                 current_limit=reading.current_limit,
                 mode=reading.mode,

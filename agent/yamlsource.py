@@ -110,7 +110,7 @@ def read(content: bytes, environment: Mapping[str, str] | None = None) -> Source
     except yaml.YAMLError as error:
         return _broken(*_explain(error, text))
     if root is None:
-        return Source()
+        return Source(places={(): Place(1, "")})
     return _Reader(os.environ if environment is None else environment).read(root)
 
 

@@ -10,6 +10,7 @@ import platform
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -199,6 +200,12 @@ class Counter(Process):
             if self.count != count:
                 count, since = self.count, time.monotonic()
         return count
+
+
+def samples_in_spool(folder: Path) -> int:
+    """Samples that an agent which has ended kept for its next start."""
+    with contextlib.closing(sqlite3.connect(folder / "state" / "bench.sqlite3")) as database:
+        return int(database.execute("SELECT count(*) FROM samples").fetchone()[0])
 
 
 def address_of(resource: str) -> tuple[str, int]:

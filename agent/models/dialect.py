@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from enum import IntEnum
 from functools import lru_cache
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from agent.models.schema import QUANTITIES, AnswerKind
@@ -71,13 +73,19 @@ class PollPlan:
                 parts.append((text, [(quantity, index, query.answer) for index in group]))
         groups = [parts] if batching is Batching.COMPOUND else [[part] for part in parts]
         self.messages = tuple(";:".join(text for text, _ in group) for group in groups)
-        self._answers = tuple(_answer(group) for group in groups)
-        # Where, among the fields of all answers together, each quantity of a channel stands.
+        self._forms = [re.compile(", ?".join(_FIELD[kind] for *_, kind in fields), re.ASCII) for _, fields in parts]
+        # Most of an answer is settings, which stay as they are: a part that did not change is not read again.
+        self._texts = [""] * len(parts)
+        self._values: list[tuple[float | None, ...]] = [()] * len(parts)
+        # Where, among the values of all parts, each quantity of a channel stands; what is not asked for is the None behind them.
         order = {
             (quantity, index): place
             for place, (quantity, index, _) in enumerate(field for _, fields in parts for field in fields)
         }
-        self._places = {index: tuple(order.get((quantity, index)) for quantity in QUANTITIES) for index in indices}
+        self._pick = {
+            index: itemgetter(*[order.get((quantity, index), len(order)) for quantity in QUANTITIES])
+            for index in indices
+        }
         self._cc, self._cv, self._otp = (
             1 << series.condition_bits[name] if name in series.condition_bits else 0 for name in _BITS
         )
@@ -87,16 +95,21 @@ class PollPlan:
 
         :raises MalformedAnswerError: an answer has another form than its question asks for
         """
-        values: list[float | None] = []
-        for message, pattern, answer in zip(self.messages, self._answers, answers, strict=True):
-            match = pattern.fullmatch(answer)
-            if match is None:
-                raise MalformedAnswerError(f"{_shorten(answer)} is no answer to {_shorten(message)}")
-            values += map(_value, match.groups())
-        return {
-            index: self._reading(*[None if place is None else values[place] for place in places])
-            for index, places in self._places.items()
-        }
+        texts = ";".join(answers).split(";")
+        if len(texts) != len(self._texts) or len(answers) != len(self.messages):
+            raise MalformedAnswerError(
+                f"{_shorten(';'.join(answers))} has {len(texts)} parts, not the {len(self._texts)} that were asked for"
+            )
+        for part, text in enumerate(texts):
+            if text != self._texts[part]:
+                match = self._forms[part].fullmatch(text.strip(" "))
+                if match is None:
+                    raise MalformedAnswerError(f"{_shorten(text)} is no answer to part {part + 1} of a poll")
+                self._values[part] = tuple(map(_value, match.groups()))
+                self._texts[part] = text
+        values = (*chain.from_iterable(self._values), None)
+        reading = self._reading
+        return {index: reading(*pick(values)) for index, pick in self._pick.items()}
 
     def _reading(
         self,
@@ -144,13 +157,6 @@ class PollPlan:
 def _value(text: str) -> float | None:
     value = float(text)
     return value if -_NOT_A_VALUE < value < _NOT_A_VALUE else None
-
-
-def _answer(parts: Sequence[_Part]) -> re.Pattern[str]:
-    """The form of the one answer to these parts of a message: their answers between semicolons, values between commas."""
-    return re.compile(
-        " ?; ?".join(" ?, ?".join(_FIELD[kind] for _, _, kind in fields) for _, fields in parts), re.ASCII
-    )
 
 
 def _shorten(text: str, limit: int = 120) -> str:
