@@ -239,6 +239,10 @@ class Broker:
         self._retained[topic] = payload
         self._put(_Item(Kind.KEEP, topic, payload))
 
+    def owes(self, topic: str) -> bool:
+        """Whether a broker that comes back is to be told of this topic again; of a removal until one has confirmed it."""
+        return topic in self._retained
+
     def _put(self, item: _Item) -> None:
         self._inbox.append(item)
         self._urgent = True

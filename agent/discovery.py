@@ -35,6 +35,10 @@ _DEFAULT_PREFIX = "homeassistant"
 SETTLING = 2.0
 #: s after which Home Assistant has let go of the topics of an entity that it was told to remove, and they can be cleared.
 LINGERING = 5.0
+#: s in which Home Assistant takes up entities, so that it can be told to remove them.
+HAUNTING = 3.0
+#: s between a unit that goes and the one that takes its place: it needs the names that the first one had.
+SUCCESSION = 2.0
 #: s in which every unit should have said who it is. One that was renamed and moved is known by its serial number alone.
 LONGEST_INTRODUCTION = 30.0
 
@@ -45,6 +49,7 @@ class Publisher(Outlet, Protocol):
     @property
     def gone_since(self) -> float | None: ...
     def keep(self, topic: str, payload: bytes) -> None: ...
+    def owes(self, topic: str) -> bool: ...
 
 
 class _Record(BaseModel):
@@ -54,9 +59,12 @@ class _Record(BaseModel):
 
     unit: str | None = None  # None: the agent's own device
     info: UnitInfo | None = None  # with the unit's identity
-    platforms: dict[str, str]  # component id → platform, of all that ever stood there
+    platforms: dict[str, str] = {}  # component id → platform of what stands there
+    gone: dict[str, str] = {}  # and of what once stood there
     retained: list[str] = []  # other retained topics that go with it
-    stale: list[str] = []  # of them, those that nothing is published on any more
+    stale: list[str] = []  # those that nothing is published on any more
+    removed: bool = False  # the broker has no device there any more
+    unseen: bool = False  # a Home Assistant that was not there may not know that something has gone
 
 
 class Discovery:
@@ -78,9 +86,6 @@ class Discovery:
         :param units: name → address of every configured unit
         """
         self._settings = settings
-        self._births: tuple[str, ...] = ()
-        if settings is not None:
-            self._births = tuple({f"{settings.discovery_prefix}/status": None, f"{_DEFAULT_PREFIX}/status": None})
         self._agent = agent
         self._units = dict(units)
         self._topics = topics
@@ -88,15 +93,20 @@ class Discovery:
         self._publisher = publisher
         self._lock = threading.Lock()
         self._records = self._load()
-        self._payloads: dict[str, bytes] = {}  # by topic: what is offered now
+        self._payloads: dict[str, tuple[Payload, bytes]] = {}  # by topic: what is offered now, and as it is published
         self._places: dict[str, str] = {}  # unit → topic, while it is offered
         self._introduced: set[str] = set()  # units that have said who they are since the start
         self._throttles: dict[tuple[str, int], tuple[Scale, Throttle]] = {}
         meters = spool.meters()
         self._saved = {(unit, index): meter for unit, by in meters.items() for index, meter in by.items()}
-        self._clear_at: dict[str, float] = {}  # topic of stale topics → when they are to be cleared
-        self._cleared: set[str] = set()  # discovery topics, by this run
-        self._confirmed: set[str] = set()  # of them, those that the broker has cleared
+        prefixes = {homeassistant.parse_discovery_topic(topic)[0] for topic in self._records}
+        if settings is not None:
+            prefixes |= {settings.discovery_prefix, _DEFAULT_PREFIX}
+        self._births = tuple(f"{prefix}/status" for prefix in sorted(prefixes))
+        self._clearing: set[str] = set()  # topics that the broker has not confirmed to be cleared yet
+        self._stale_at: dict[str, float] = {}  # when the stale topics of a record are to be cleared
+        self._bury_at: dict[str, float] = {}  # when ghosts are to go again
+        self._successors: dict[str, tuple[float, Payload, _Record]] = {}  # when they are to be offered
         self._started = time.monotonic()
         self._connected_at: float | None = None
 
@@ -162,19 +172,14 @@ class Discovery:
         if incoming.topic in self._births:
             # A retained one says nothing new: what is offered was published again when the broker was found.
             if incoming.payload == b"online" and not incoming.retain:
-                self._offer_again()
+                self._offer_again(time.monotonic())
             return True
         with self._lock:
-            record = self._records.get(incoming.topic)
-            if record is None:
+            if incoming.topic not in self._records:
                 return False
-            if incoming.topic in self._payloads:
-                return True
-            if not incoming.payload:
-                if incoming.topic in self._cleared:
-                    self._confirmed.add(incoming.topic)
-            elif homeassistant.owner(incoming.payload) != homeassistant.agent_key(self._agent.agent):
-                log.info("Home Assistant: %s now belongs to another agent", incoming.topic)
+            ours = homeassistant.agent_key(self._agent.agent)
+            if incoming.topic not in self._payloads and homeassistant.owner(incoming.payload) not in (None, ours):
+                log.info("Home Assistant: %s belongs to another agent now", incoming.topic)
                 self._forget(incoming.topic)
         return True
 
@@ -188,16 +193,22 @@ class Discovery:
         if now - self._connected_at < SETTLING:
             return
         with self._lock:
-            for topic in [topic for topic, due in self._clear_at.items() if due <= now]:
-                del self._clear_at[topic]
+            for topic in [topic for topic, due in self._stale_at.items() if due <= now]:
+                del self._stale_at[topic]
                 self._clear_stale(topic)
-            if len(self._payloads) + len(self._cleared) == len(self._records):
-                return
+            for topic in [topic for topic, due in self._bury_at.items() if due <= now]:
+                del self._bury_at[topic]
+                self._bury(topic)
+            for topic in [topic for topic in self._clearing if not self._publisher.owes(topic)]:
+                self._clearing.discard(topic)
+                self._update(topic, removed=True)
+            for topic in [topic for topic, (due, _, _) in self._successors.items() if due <= now]:
+                _, payload, record = self._successors.pop(topic)
+                self._offer(topic, payload, record)
             waiting = self._settings is not None and not self._introduced.issuperset(self._units)
-            if waiting and now - self._started < LONGEST_INTRODUCTION:
-                return
-            for topic in [t for t in self._records if t not in self._payloads and t not in self._cleared]:
-                self._clear(topic)
+            if not waiting or now - self._started >= LONGEST_INTRODUCTION:
+                for topic in [topic for topic in self._records if self._is_lost(topic)]:
+                    self._clear(topic)
 
     def saved(self, meters: Mapping[str, Mapping[int, Meter]]) -> None:
         """These meters are on disk: Home Assistant may be told of them."""
@@ -223,9 +234,6 @@ class Discovery:
             if not live:
                 return
             del self._places[rival]
-        before = self._places.get(info.psu)
-        if before is not None and before != topic:
-            self._clear(before)  # another unit stands in its place
         self._places[info.psu] = topic
         payload = homeassistant.unit_discovery(identity, key, self._topics, self._agent.version)
         record = _Record(
@@ -234,89 +242,144 @@ class Discovery:
             platforms=homeassistant.platforms(payload),
             retained=[self._topics.homeassistant(info.psu, channel.index) for channel in info.channels],
         )
-        self._offer(topic, payload, record)
+        predecessors = self._predecessors(info.psu, topic) if live else []
+        for predecessor in predecessors:
+            self._clear(predecessor)
+        if predecessors or topic in self._successors:
+            due = self._successors[topic][0] if topic in self._successors else time.monotonic() + SUCCESSION
+            self._successors[topic] = due, payload, record
+        else:
+            self._offer(topic, payload, record)
+
+    def _predecessors(self, unit: str, topic: str) -> list[str]:
+        """Where other units stand that had this unit's name, and that no other name claims."""
+        claimed = {place for name, place in self._places.items() if name != unit}
+        return [
+            place
+            for place, record in self._records.items()
+            if record.unit == unit and place not in claimed | {topic} | self._clearing and not record.removed
+        ]
 
     def _remembered(self, info: UnitInfo) -> UnitInfo | None:
         """A unit that has not been reached yet, with the identity that it told an earlier run.
 
         It is known by its address, else by its name where that address is no other unit's now.
         """
-        known = [record.info for record in self._records.values() if record.info is not None]
+        records = sorted(self._records.values(), key=lambda record: record.removed)
+        known = [record.info for record in records if record.info is not None]
         found = next((old for old in known if old.uri == info.uri), None)
         if found is None:
             elsewhere = {uri for name, uri in self._units.items() if name != info.psu}
             found = next((old for old in known if old.psu == info.psu and old.uri not in elsewhere), None)
         if found is None or info.model not in (None, found.model):
             return None
-        whole_series = (
-            info.model is None
-        )  # which of its models it is, and so its channels, is known from the record alone
         return info.model_copy(
             update={
                 "model": found.model,
                 "manufacturer": found.manufacturer,
                 "serial": found.serial,
                 "firmware": found.firmware,
-                "channels": found.channels if whole_series else info.channels,
+                # Where a whole series is configured the record alone tells which of its models it is.
+                "channels": found.channels if info.model is None else info.channels,
             }
         )
 
     def _offer(self, topic: str, payload: Payload, record: _Record) -> None:
-        old = self._records.get(topic)
-        gone: dict[str, str] = {}
-        if old is not None:
-            gone = {name: platform for name, platform in old.platforms.items() if name not in record.platforms}
-            record.stale = [name for name in {*old.retained, *old.stale} if name not in record.retained]
-        encoded = homeassistant.encode(payload, gone)
-        # A bare component removes an entity; it stays there, as nobody knows when Home Assistant listens.
-        record.platforms = {**record.platforms, **gone}
-        self._cleared.discard(topic)
-        self._confirmed.discard(topic)
+        old = self._records.get(topic, _Record())
+        gone = {name: p for name, p in {**old.gone, **old.platforms}.items() if name not in record.platforms}
+        record = record.model_copy(
+            update={
+                "gone": gone,
+                "unseen": bool(gone) and (old.unseen or not gone.keys() <= old.gone.keys()),
+                "stale": [name for name in dict.fromkeys([*old.retained, *old.stale]) if name not in record.retained],
+            }
+        )
+        self._clearing.discard(topic)
+        self._bury_at.pop(topic, None)
         if record != old:
             self._remember(topic, record)
         if record.stale:
-            self._clear_at[topic] = time.monotonic() + LINGERING
-        if self._payloads.get(topic) != encoded:
-            self._payloads[topic] = encoded
+            self._stale_at[topic] = time.monotonic() + LINGERING
+        # What is gone stays in the payload, bare: nobody knows when Home Assistant listens.
+        encoded = homeassistant.encode(payload, gone)
+        if topic not in self._payloads or self._payloads[topic][1] != encoded:
+            self._payloads[topic] = payload, encoded
             self._publisher.keep(topic, encoded)
 
-    def _offer_again(self) -> None:
+    def _offer_again(self, now: float) -> None:
         with self._lock:
-            log.info("Home Assistant has started: offering %d devices", len(self._payloads))
-            for topic, payload in self._payloads.items():
-                self._publisher.keep(topic, payload)
+            log.info("Home Assistant has started: offering it %d devices", len(self._payloads))
+            for topic, record in self._records.items():
+                _, key = homeassistant.parse_discovery_topic(topic)
+                if topic in self._payloads:
+                    payload, encoded = self._payloads[topic]
+                    if record.unseen:
+                        ghosts = homeassistant.ghosts(key, self._agent.agent, record.gone, self._topics)
+                        encoded = homeassistant.encode(payload, {}, ghosts)
+                        self._bury_at[topic] = now + HAUNTING
+                    self._publisher.keep(topic, encoded)
+                elif record.unseen:
+                    self._clearing.discard(topic)
+                    self._remember(topic, record.model_copy(update={"removed": False}))
+                    ghosts = homeassistant.ghosts(
+                        key, self._agent.agent, {**record.gone, **record.platforms}, self._topics
+                    )
+                    payload = homeassistant.ghost_discovery(
+                        key, record.unit or self._agent.agent, ghosts, self._agent.version
+                    )
+                    self._publisher.keep(topic, homeassistant.encode(payload, {}))
+                    self._bury_at[topic] = now + HAUNTING
+
+    def _bury(self, topic: str) -> None:
+        """Home Assistant has started since something went, and has taken it up again: now it removes it for good."""
+        if topic in self._payloads:
+            self._publisher.keep(topic, self._payloads[topic][1])
+        else:
+            self._clearing.add(topic)
+            self._publisher.keep(topic, b"")
+        self._update(topic, unseen=False)
+
+    def _is_lost(self, topic: str) -> bool:
+        """Whether it was published by an earlier configuration, and nothing has been done about it yet."""
+        known = (
+            topic in self._payloads or topic in self._clearing or topic in self._bury_at or topic in self._successors
+        )
+        return not known and not self._records[topic].removed
 
     def _clear(self, topic: str) -> None:
-        """Take a device away. Its record stays until the broker has confirmed that: else the next run does it again."""
+        """Take a device away."""
         log.info("Home Assistant: clearing %s", topic)
-        self._payloads.pop(topic, None)
-        self._cleared.add(topic)
-        self._publisher.keep(topic, b"")
         record = self._records[topic]
-        self._remember(topic, record.model_copy(update={"retained": [], "stale": [*record.retained, *record.stale]}))
-        self._clear_at[topic] = time.monotonic() + LINGERING
+        self._payloads.pop(topic, None)
+        self._clearing.add(topic)
+        self._publisher.keep(topic, b"")
+        self._update(topic, unseen=True, retained=[], stale=[*record.retained, *record.stale])
+        self._stale_at[topic] = time.monotonic() + LINGERING
 
     def _clear_stale(self, topic: str) -> None:
-        record = self._records.get(topic)
-        if record is None:
-            return
         in_use = {name for place in self._payloads for name in self._records[place].retained}
-        for name in record.stale:
+        for name in self._records[topic].stale:
             if name not in in_use:
                 self._publisher.keep(name, b"")
-        if topic in self._confirmed:
+        self._update(topic, stale=[])
+
+    def _update(self, topic: str, **changes: object) -> None:
+        """Change a record. One that has nothing left to be done is forgotten."""
+        record = self._records[topic].model_copy(update=changes)
+        if record.removed and not record.unseen and not record.stale:
             self._forget(topic)
         else:
-            self._remember(topic, record.model_copy(update={"stale": []}))
+            self._remember(topic, record)
 
     def _remember(self, topic: str, record: _Record) -> None:
         self._records[topic] = record
         self._spool.remember_discovered(topic, record.model_dump_json())
 
     def _forget(self, topic: str) -> None:
-        self._records.pop(topic, None)
-        self._cleared.discard(topic)
-        self._confirmed.discard(topic)
+        del self._records[topic]
+        self._clearing.discard(topic)
+        self._stale_at.pop(topic, None)
+        self._bury_at.pop(topic, None)
         self._spool.forget_discovered(topic)
 
     def _load(self) -> dict[str, _Record]:
@@ -325,5 +388,5 @@ class Discovery:
             try:
                 records[topic] = _Record.model_validate_json(text)
             except ValidationError:  # of another version: it is cleared if it is not offered again
-                records[topic] = _Record(platforms={})
+                records[topic] = _Record()
         return records

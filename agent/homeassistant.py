@@ -71,15 +71,37 @@ def discovery_topic(prefix: str, key: str) -> str:
     return f"{prefix}/device/{key}/config"
 
 
-def encode(payload: Payload, gone: Mapping[str, str]) -> bytes:
+def parse_discovery_topic(topic: str) -> tuple[str, str]:
+    """The prefix and the key."""
+    prefix, _, rest = topic.rpartition("/device/")
+    return prefix, rest.removesuffix("/config")
+
+
+def encode(payload: Payload, gone: Mapping[str, str], ghosts: Mapping[str, Component] | None = None) -> bytes:
     """The payload as it is published.
 
     :param gone: component id → platform of what an older payload had; naming it bare is what removes it
+    :param ghosts: what is to stand in the place of those, see `ghosts`
     """
-    bare = {name: {"platform": platform} for name, platform in gone.items() if name not in payload["components"]}
-    return json.dumps(
-        {**payload, "components": {**payload["components"], **bare}}, ensure_ascii=False, separators=(",", ":")
-    ).encode()
+    bare = {name: {"platform": platform} for name, platform in gone.items()}
+    components = {**bare, **(ghosts or {}), **payload["components"]}
+    return json.dumps({**payload, "components": components}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def ghosts(key: str, agent: str, gone: Mapping[str, str], topics: Topics) -> dict[str, Component]:
+    """Entities that are never available, with the unique ids of entities that are gone.
+
+    A Home Assistant that was not there when an entity was removed remembers it for ever, and lets go of it only when the
+    entity comes and is removed once more.
+    """
+    nowhere = topics.agent_nowhere(agent)
+    shell = {"state_topic": nowhere, "command_topic": nowhere, "availability": [_status(nowhere)]}
+    return {name: {"platform": platform, "unique_id": f"{key}_{name}", **shell} for name, platform in gone.items()}
+
+
+def ghost_discovery(key: str, name: str, components: Mapping[str, Component], version: str) -> Payload:
+    """A device that is gone, with nothing but `ghosts`."""
+    return _payload(key, {"identifiers": [key], "name": name}, components, version)
 
 
 def platforms(payload: Payload) -> dict[str, str]:

@@ -67,6 +67,10 @@ class Topics:
     def agent_metrics(self, agent: str) -> str:
         return f"{self._prefix}agents/{agent}/metrics"
 
+    def agent_nowhere(self, agent: str) -> str:
+        """Nothing is ever published here."""
+        return f"{self._prefix}agents/{agent}/nowhere"
+
     def set(self, unit: str, channel: int | str | None = None) -> str:
         """Where a command goes: to a channel, a unit, or ``all``."""
         return f"{self._prefix}{unit}/set" if channel is None else f"{self._prefix}{unit}/{channel}/set"

@@ -22,6 +22,8 @@ HERE = Path(__file__).parent
 CHECKOUT = HERE.parent.parent
 #: Where it is installed; by default a cache folder of this checkout.
 FOLDER = Path(os.environ.get("PSU_AGENT_TEST_HOMEASSISTANT") or CHECKOUT / ".cache" / "home-assistant")
+#: The id of the MQTT integration's configuration.
+ENTRY = "mqttbroker"
 
 T = TypeVar("T")
 
@@ -40,6 +42,11 @@ def missing() -> str | None:
         said = error.stderr.decode().strip() if isinstance(error, subprocess.CalledProcessError) else error
         return f"no network namespace can be made here: {said}"
     return None
+
+
+def _environment() -> dict[str, str]:
+    # Debian keeps `ip` and `chroot` where a user's PATH does not look.
+    return {**os.environ, "PATH": os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])}
 
 
 class HomeAssistant:
@@ -63,7 +70,7 @@ class HomeAssistant:
             "logger: {default: info}\n"
         )
         entry = {
-            "entry_id": "psuagenttest",
+            "entry_id": ENTRY,
             "domain": "mqtt",
             "title": "broker",
             "version": 2,
