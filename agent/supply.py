@@ -107,6 +107,7 @@ class Outlet(Protocol):
     def congested(self) -> bool: ...
     def states(self, states: list[ChannelState]) -> None: ...
     def event(self, event: Event) -> None: ...
+    def flush(self) -> None: ...  # states and events go then, or with a response
     def response(self, response: Response, reply: Reply) -> None: ...
     def unit(self, info: UnitInfo) -> None: ...
 
@@ -447,8 +448,8 @@ class Supply:
             self._session.uri,
             "one message" if len(self._poll_plan.messages) == 1 else f"{len(self._poll_plan.messages)} messages",
         )
-        self._outlet.unit(self.info())
         self._publish(readings)
+        self._outlet.unit(self.info())
 
     def _expected_model(self, identification: Identification) -> Model:
         model = identify(identification)
@@ -574,6 +575,7 @@ class Supply:
             for meter in self._meters.values():
                 meter.pause()
             self._outlet.states([self._state(channel, now, None) for channel in self._channels.values()])
+            self._outlet.flush()
 
     def _offline_reason(self) -> str:
         if self._stopping:
@@ -607,6 +609,7 @@ class Supply:
                     # As fast as it answers, but not faster than the broker takes it.
                     self._due = now + (CONGESTION_PAUSE if self._outlet.congested else 0.0)
         self._publish(self._poll())
+        self._outlet.flush()
 
     def _poll(self) -> dict[int, Reading]:
         ask = self._session.ask
@@ -783,9 +786,12 @@ class Supply:
                 match step:
                     case Look():
                         running.looked = self._poll()
+                        # Not flushed: it goes with the response. The broker's thread and this one would only hinder each
+                        # other on the way there.
                         self._publish(running.looked)
                     case Pause(until=until):
                         running.due = until
+                        self._outlet.flush()
                         return
                     case writes:
                         self._write(running, writes)
@@ -800,6 +806,7 @@ class Supply:
             self._refuse(running.job, code, message)
             if running.wrote:
                 self._publish(self._poll())
+                self._outlet.flush()
 
     def _prepare(self, job: Job) -> None:
         """Before a setting is written: old errors out of the way, and no coupling that would set another output too.
@@ -861,7 +868,6 @@ class Supply:
 
     def _confirm(self, job: Job) -> None:
         states = [self._states[channel.index] for channel in job.channels]
-        log.info("%s: done: %s (%s)", self.name, job.command.fields, job.by)
         if job.by == "command":
             self._outlet.response(
                 Response(
@@ -874,6 +880,7 @@ class Supply:
                 ),
                 job.reply,
             )
+        log.info("%s: done: %s (%s)", self.name, job.command.fields, job.by)
 
     def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
         log.warning("%s: refused: %s (%s): %s", self.name, job.command.fields, code, message)
