@@ -644,7 +644,7 @@ class Broker:
             self._refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
             return
         self.published += 1
-        if item.kind is Kind.KEEP and not item.payload and self._retained.get(item.topic) == b"":
+        if item.content == b"" and self._retained.get(item.topic) is item:
             self._retained.pop(item.topic, None)  # it is gone: what another agent may put there is none of ours
         if item.row and item.kind is Kind.STATE:
             self._backlog_in_flight -= 1

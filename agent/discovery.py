@@ -148,6 +148,9 @@ class Discovery:
                 topic = self._topics.homeassistant(*key)
                 self._publisher.keep(topic, scale.rounded(state, energy, charge).to_json())
 
+    def flush(self) -> None:
+        self._publisher.flush()
+
     def event(self, event: Event) -> None:
         self._publisher.event(event)
 
