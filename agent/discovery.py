@@ -103,11 +103,13 @@ class Discovery:
         if settings is not None:
             prefixes |= {settings.discovery_prefix, _DEFAULT_PREFIX}
         self._births = tuple(f"{prefix}/status" for prefix in sorted(prefixes))
+        self._is_heard = False  # it is certain that Home Assistant is there
         self._clearing: set[str] = set()  # topics that the broker has not confirmed to be cleared yet
         self._stale_at: dict[str, float] = {}  # when the stale topics of a record are to be cleared
         self._bury_at: dict[str, float] = {}  # when ghosts are to go again
         self._successors: dict[str, tuple[float, Payload, _Record]] = {}  # when they are to be offered
         self._started = time.monotonic()
+        self._stale_at |= {topic: self._started + LINGERING for topic, r in self._records.items() if r.stale}
         self._connected_at: float | None = None
 
     @property
@@ -174,8 +176,10 @@ class Discovery:
         """Take a message; False for one that is none of Home Assistant's business."""
         if incoming.topic in self._births:
             # A retained one says nothing new: what is offered was published again when the broker was found.
-            if incoming.payload == b"online" and not incoming.retain:
-                self._offer_again(time.monotonic())
+            if not incoming.retain:
+                self._is_heard = incoming.payload == b"online"
+                if self._is_heard:
+                    self._offer_again(time.monotonic())
             return True
         with self._lock:
             if incoming.topic not in self._records:
@@ -190,6 +194,7 @@ class Discovery:
         """Clear what is gone, once it is sure to be gone. To be called now and then, with `time.monotonic`."""
         if self._publisher.gone_since is not None:
             self._connected_at = None
+            self._is_heard = False
             return
         if self._connected_at is None:
             self._connected_at = now
@@ -313,25 +318,27 @@ class Discovery:
         with self._lock:
             log.info("Home Assistant has started: offering it %d devices", len(self._payloads))
             for topic, record in self._records.items():
-                _, key = homeassistant.parse_discovery_topic(topic)
-                if topic in self._payloads:
-                    payload, encoded = self._payloads[topic]
-                    if record.unseen:
-                        ghosts = homeassistant.ghosts(key, self._agent.agent, record.gone, self._topics)
-                        encoded = homeassistant.encode(payload, {}, ghosts)
-                        self._bury_at[topic] = now + HAUNTING
-                    self._publisher.keep(topic, encoded)
-                elif record.unseen:
+                if record.unseen:
+                    self._bury_at[topic] = now + HAUNTING
                     self._clearing.discard(topic)
                     self._remember(topic, record.model_copy(update={"removed": False}))
-                    ghosts = homeassistant.ghosts(
-                        key, self._agent.agent, {**record.gone, **record.platforms}, self._topics
-                    )
-                    payload = homeassistant.ghost_discovery(
-                        key, record.unit or self._agent.agent, ghosts, self._agent.version
-                    )
-                    self._publisher.keep(topic, homeassistant.encode(payload, {}))
-                    self._bury_at[topic] = now + HAUNTING
+                    self._publisher.keep(topic, self._haunted(topic, record))
+                elif topic in self._payloads:
+                    self._publisher.keep(topic, self._payloads[topic][1])
+
+    def _haunted(self, topic: str, record: _Record) -> bytes:
+        """What is offered, with the ghosts of all that is gone."""
+        _, key = homeassistant.parse_discovery_topic(topic)
+        agent, topics = self._agent.agent, self._topics
+        if topic in self._payloads:
+            payload = self._payloads[topic][0]
+        elif record.info is not None:
+            payload = homeassistant.unit_discovery(record.info, key, topics, self._agent.version)
+            payload = homeassistant.ghost_of(payload, agent, topics)
+        else:
+            payload = homeassistant.ghost_of(homeassistant.agent_discovery(self._agent, topics), agent, topics)
+        gone = {name: p for name, p in {**record.gone, **record.platforms}.items() if name not in payload["components"]}
+        return homeassistant.encode(payload, {}, homeassistant.ghosts(key, agent, gone, topics))
 
     def _bury(self, topic: str) -> None:
         """Home Assistant has started since something went, and has taken it up again: now it removes it for good."""
@@ -356,7 +363,7 @@ class Discovery:
         self._payloads.pop(topic, None)
         self._clearing.add(topic)
         self._publisher.keep(topic, b"")
-        self._update(topic, unseen=True, retained=[], stale=[*record.retained, *record.stale])
+        self._update(topic, unseen=not self._is_heard, retained=[], stale=[*record.retained, *record.stale])
         self._stale_at[topic] = time.monotonic() + LINGERING
 
     def _clear_stale(self, topic: str) -> None:

@@ -94,14 +94,26 @@ def ghosts(key: str, agent: str, gone: Mapping[str, str], topics: Topics) -> dic
     A Home Assistant that was not there when an entity was removed remembers it for ever, and lets go of it only when the
     entity comes and is removed once more.
     """
+    return {
+        name: {
+            "platform": platform,
+            "unique_id": f"{key}_{name}",
+            "name": name.replace("_", " "),
+            **_silence(agent, topics),
+        }
+        for name, platform in gone.items()
+    }
+
+
+def ghost_of(payload: Payload, agent: str, topics: Topics) -> Payload:
+    """A device that is gone: all its entities, none of them ever available."""
+    silence = _silence(agent, topics)
+    return {**payload, "components": {name: {**c, **silence} for name, c in payload["components"].items()}}
+
+
+def _silence(agent: str, topics: Topics) -> Component:
     nowhere = topics.agent_nowhere(agent)
-    shell = {"state_topic": nowhere, "command_topic": nowhere, "availability": [_status(nowhere)]}
-    return {name: {"platform": platform, "unique_id": f"{key}_{name}", **shell} for name, platform in gone.items()}
-
-
-def ghost_discovery(key: str, name: str, components: Mapping[str, Component], version: str) -> Payload:
-    """A device that is gone, with nothing but `ghosts`."""
-    return _payload(key, {"identifiers": [key], "name": name}, components, version)
+    return {"state_topic": nowhere, "command_topic": nowhere, "availability": [_status(nowhere)]}
 
 
 def platforms(payload: Payload) -> dict[str, str]:
