@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS meters (
     unit TEXT NOT NULL, channel INTEGER NOT NULL, energy REAL NOT NULL, charge REAL NOT NULL, PRIMARY KEY (unit, channel));
 CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS seen_time ON seen (time);
+CREATE TABLE IF NOT EXISTS discovered (topic TEXT PRIMARY KEY, record TEXT NOT NULL);
 """
 _SELECT_METERS = "SELECT unit, channel, energy, charge FROM meters"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -228,6 +229,20 @@ class Spool:
                 "INSERT OR REPLACE INTO meters (unit, channel, energy, charge) VALUES (?, ?, ?, ?)", rows
             )
         )
+
+    # Home Assistant's discovery.
+
+    def discovered(self) -> dict[str, str]:
+        """What was published for discovery and not cleared since: topic → record."""
+        return dict(self._select("SELECT topic, record FROM discovered"))
+
+    def remember_discovered(self, topic: str, record: str) -> None:
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO discovered (topic, record) VALUES (?, ?)", (topic, record))
+
+    def forget_discovered(self, topic: str) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM discovered WHERE topic = ?", (topic,))
 
     # Commands.
 
