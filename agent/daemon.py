@@ -10,12 +10,14 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from agent import __version__, systemd
 from agent.broker import Broker
 from agent.configschema import Config
 from agent.configschema import Unit as UnitConfig
 from agent.dispatch import Dispatcher
+from agent.external import ExternalLink, ExternalSupply
 from agent.messages import AgentInfo, Metrics, utc_now
 from agent.meters import Meter
 from agent.spool import Spool
@@ -67,19 +69,22 @@ class Daemon:
 
     def _make_supply(self, unit: UnitConfig, meters: dict[int, Meter], number: int) -> Supply:
         interval = self._config.poll_interval(unit)
-        return Supply(
-            name=unit.name,
-            agent=self._agent,
-            model=unit.model,
-            session=Session(unit.uri, unit.visabackend, unit.pyvisa_args),
-            outlet=self._broker,
-            serial=unit.serial,
-            poll_interval=interval,
-            channels=unit.channels,
-            meters=meters,
+        what: dict[str, Any] = {
+            "name": unit.name,
+            "agent": self._agent,
+            "model": unit.model,
+            "outlet": self._broker,
+            "serial": unit.serial,
+            "poll_interval": interval,
+            "channels": unit.channels,
+            "meters": meters,
             # Spread over the interval, so that many units do not all want the processor in the same moment.
-            phase=self._start_moment + interval * number / len(self._config.units),
-        )
+            "phase": self._start_moment + interval * number / len(self._config.units),
+        }
+        if unit.commands is not None:
+            folder = self._config.path.parent if self._config.path is not None else Path()
+            return ExternalSupply(session=ExternalLink(unit.name, unit.commands, folder), **what)
+        return Supply(session=Session(unit.uri, unit.visabackend, unit.pyvisa_args), **what)
 
     def run(self) -> int:
         """Serve until SIGTERM, SIGINT or `stop`. The exit status: 0."""

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, Protocol
@@ -43,7 +43,7 @@ from agent.models import (
     parse_identification,
 )
 from agent.models.dialect import parse_error
-from agent.visa import LinkError, Session
+from agent.visa import LinkError
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +102,27 @@ class Outlet(Protocol):
     def unit(self, info: UnitInfo) -> None: ...
 
 
+class Link(Protocol):
+    """The way to a unit. Any `LinkError` closes it, and only opening it again cures."""
+
+    uri: str
+
+    @property
+    def is_open(self) -> bool: ...
+    def open(self) -> None: ...
+    def ask(self, message: str) -> str: ...
+    def tell(self, message: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class Questions(Protocol):
+    """What is asked for a poll, and the reader of the answers."""
+
+    @property
+    def messages(self) -> tuple[str, ...]: ...
+    def read(self, answers: Sequence[str]) -> dict[int, Reading]: ...
+
+
 @dataclass(slots=True)
 class Counters:
     """Since the agent's start."""
@@ -144,7 +165,7 @@ class Supply:
         name: str,
         agent: str,
         model: str,
-        session: Session,
+        session: Link,
         outlet: Outlet,
         serial: str | None = None,
         poll_interval: float = 1.0,
@@ -180,7 +201,7 @@ class Supply:
         self._channels = self._channels_of(self._model)
         self._door = commands.Door(self._model.series, self._channels)
         self._batching: dict[str, Batching] = {}
-        self._poll_plan = PollPlan(self._model, Batching.COMPOUND)
+        self._poll_plan: Questions = PollPlan(self._model, Batching.COMPOUND)
         self._running: list[_Running] = []
         self._due = 0.0
         self._seq = dict.fromkeys(self._channels, 0)
@@ -223,6 +244,8 @@ class Supply:
         for channel in self._channels.values():
             if key in (str(channel.index), channel.name):
                 return channel
+        if not self._channels:
+            raise Refusal("offline", self._offline_reason())
         known = ", ".join(
             str(c.index) if c.name == c.model.name else f"{c.index} ({c.name})" for c in self._channels.values()
         )
@@ -276,7 +299,6 @@ class Supply:
 
     def info(self) -> UnitInfo:
         identification = self._identification
-        fields = [name for name in self._model.series.commands if name != "state"]
         return UnitInfo(
             time=utc_now(),
             agent=self._agent,
@@ -295,8 +317,8 @@ class Supply:
                     name=channel.name,
                     voltage_rating=channel.model.voltage_rating,
                     current_rating=channel.model.current_rating,
-                    voltage_limit_range=channel.allowed("voltage_limit") or channel.model.voltage,
-                    current_limit_range=channel.allowed("current_limit") or channel.model.current,
+                    voltage_limit_range=channel.allowed("voltage_limit"),
+                    current_limit_range=channel.allowed("current_limit"),
                     voltage_protection_range=channel.range("voltage_protection"),
                     voltage_resolution=channel.model.voltage_resolution,
                     current_resolution=channel.model.current_resolution,
@@ -304,7 +326,7 @@ class Supply:
                     broker_loss_after=self._channel_settings(channel.index).broker_loss_after
                     if self._channel_settings(channel.index).on_broker_loss == "off"
                     else None,
-                    fields=["state", *fields, "cycle", "ramp"],
+                    fields=commands.supported(channel, self._model.series),
                 )
                 for channel in self._channels.values()
             ],
@@ -406,10 +428,7 @@ class Supply:
             self.counters.reconnects += 1
         try:
             self._session.open()
-            identification = parse_identification(self._session.ask("*IDN?"))
-            self._adopt(identification, self._expected_model(identification))
-            self._forget_errors()
-            self._poll_plan = self._find_batching(identification)
+            identification = self._get_acquainted()
             readings = self._poll()
         except (LinkError, IdentityError, MalformedAnswerError) as error:
             self._session.close()
@@ -431,6 +450,14 @@ class Supply:
         )
         self._outlet.unit(self.info())
         self._publish(readings)
+
+    def _get_acquainted(self) -> Identification:
+        """Learn who answers on a fresh link, whether it may be served, and how it is polled."""
+        identification = parse_identification(self._session.ask("*IDN?"))
+        self._adopt(identification, self._expected_model(identification))
+        self._forget_errors()
+        self._poll_plan = self._find_batching(identification)
+        return identification
 
     def _expected_model(self, identification: Identification) -> Model:
         model = identify(identification)
@@ -660,7 +687,8 @@ class Supply:
         """What the output delivers (W), to the microwatt; a negative output delivers it at negative volts."""
         if reading.voltage is None or reading.current is None:
             return None
-        voltage = abs(reading.voltage) if channel.model.voltage.max <= 0 else reading.voltage
+        negative = channel.model.voltage is not None and channel.model.voltage.max <= 0
+        voltage = abs(reading.voltage) if negative else reading.voltage
         return round(voltage * reading.current, 6) + 0.0  # no -0.0
 
     def _tell_changes(self, channel: Channel, now: datetime, reading: Reading) -> None:
