@@ -1,6 +1,6 @@
 """One MQTT connection, in a thread of its own: will, subscriptions, publishing, and what waits while there is no broker.
 
-The thread drives paho's external loop. paho writes and reads; what may be in flight, what goes first and what happens to a
+The thread drives paho's external loop; what may be in flight, what goes first and what happens to a
 message that was not acknowledged is decided here, with a new client for each connection, so that none of paho's own memory
 of an old one is ever sent on a new one.
 """
@@ -32,6 +32,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.configschema import Mqtt
 from agent.messages import AgentInfo, ChannelState, Event, Metrics, Response, UnitInfo
+from agent.mqtt import PublishingClient
 from agent.spool import Row, Spool
 from agent.supply import Reply
 from agent.topics import Topics
@@ -51,6 +52,10 @@ MOST_LIVE = 6000
 #: bytes. A broker that knows MQTT 5 keeps larger messages to itself; the largest command has 16 KiB.
 LARGEST_PACKET = 16 * 1024 * 1024
 _TICK = 1.0
+#: s. Where states come in faster than this, the thread sends them by the handful: each waking costs more than a message.
+_NAP = 0.002
+#: States that may wait for the broker before a unit that is polled without a pause is slowed down.
+_CONGESTED = 300
 
 
 class Kind(IntEnum):
@@ -124,6 +129,8 @@ class Broker:
         self._inbox: deque[_Item] = deque()
         self._retained: dict[str, bytes] = {}
         self._sleeping = False
+        self._napping = False
+        self._urgent = False  # something else than states is in the inbox
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -131,7 +138,7 @@ class Broker:
         self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
 
-        self._client: Client | None = None
+        self._client: PublishingClient | None = None
         self._reset_connection()
         self._connected_before = False
         self._last_problem = ""
@@ -192,7 +199,13 @@ class Broker:
             topic, payload = topics.state(state.psu, state.index), state.to_json()
             self._retained[topic] = payload
             self._inbox.append(_Item(Kind.STATE, topic, payload, None, topics.backlog(state.psu, state.index)))
-        self._wake()
+        if not self._napping:
+            self._wake()
+
+    @property
+    def congested(self) -> bool:
+        """Whether the broker takes states more slowly than they come."""
+        return self._gone_since is None and len(self._inbox) + len(self._live) > _CONGESTED
 
     def event(self, event: Event) -> None:
         self._put(_Item(Kind.MESSAGE, self._topics.event(event.psu, event.index), event.to_json()))
@@ -219,6 +232,7 @@ class Broker:
 
     def _put(self, item: _Item) -> None:
         self._inbox.append(item)
+        self._urgent = True
         self._wake()
 
     def _wake(self) -> None:
@@ -314,16 +328,15 @@ class Broker:
             self._live.append(_Item(Kind.KEEP, topic, payload))
         self._gone_since = None
 
-    def _make_client(self) -> Client:
+    def _make_client(self) -> PublishingClient:
         settings = self._settings
-        client = Client(
+        client = PublishingClient(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id or f"psu-agent-{self._agent}",
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
             clean_session=None if self._is_v5 else True,
         )
         client.connect_timeout = CONNECT_TIMEOUT
-        client.max_inflight_messages_set(0)  # the window is ours
         client.will_set(self._topics.agent_status(self._agent), b"offline", qos=1, retain=True)
         if settings.username is not None:
             password = settings.password.get_secret_value() if settings.password is not None else None
@@ -337,11 +350,11 @@ class Broker:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_publish = self._on_publish
+        client.on_acknowledged = self._on_acknowledged
         client.on_message = self._on_message
         return client
 
-    def _subscribe(self, client: Client) -> None:
+    def _subscribe(self, client: PublishingClient) -> None:
         for start in range(0, len(self._filters), 100):
             filters = self._filters[start : start + 100]
             self._subacks_due += 1
@@ -366,8 +379,12 @@ class Broker:
         client = self._connected_client()
         tick = time.monotonic()
         self._clock = system_clock()
+        before = 0.0
         while True:
-            self._take_inbox()
+            if self._inbox and time.monotonic() - before < _NAP:
+                self._nap()
+            if self._take_inbox():
+                before = time.monotonic()
             self._pump(client)
             self._exchange(0 if self._inbox else _TICK)
             self._settle()
@@ -390,7 +407,7 @@ class Broker:
         """
         client = self._connected_client()
         if client.want_write():
-            client.loop_write()
+            _send(client)
         readable = self._sleep(timeout, client)
         before, self._clock = self._clock, system_clock()
         if self._clock - before > LONGEST_ABSENCE and self._gone_since is None:
@@ -402,16 +419,14 @@ class Broker:
         if self._lost is not None or client.socket() is None:
             raise _ConnectionLost(self._lost or "the connection broke")
 
-    def _read(self, client: Client) -> None:
+    def _read(self, client: PublishingClient) -> None:
         self._last_heard = time.monotonic()
         client.loop_read()
-        # TLS may have decrypted more than was asked for, which no poll shows.
-        connection = client.socket()
-        while isinstance(connection, ssl.SSLSocket) and connection.pending():
+        # More may have come than one call takes; and TLS may have decrypted more than was asked for. No poll shows either.
+        while client.socket() is not None and (client.has_received or _has_decrypted(client.socket())):
             client.loop_read()
-            connection = client.socket()
 
-    def _sleep(self, timeout: float, client: Client | None) -> bool:
+    def _sleep(self, timeout: float, client: PublishingClient | None) -> bool:
         """Whether the connection can be read. Ends early when another thread has something to send."""
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
@@ -430,15 +445,27 @@ class Broker:
                 os.read(self._wake_read, 4096)
         return bool(events.get(number, 0) & ~select.POLLOUT)
 
-    def _connected_client(self) -> Client:
+    def _connected_client(self) -> PublishingClient:
         if self._client is None:
             raise _ConnectionLost("the connection is closed")
         return self._client
 
     # Publishing.
 
-    def _take_inbox(self) -> None:
+    def _nap(self) -> None:
+        """Let states gather for a moment. A response or an event ends it."""
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        self._napping = self._sleeping = True
+        if not self._urgent:
+            poll.poll(_NAP * 1000)
+        self._napping = self._sleeping = False
+
+    def _take_inbox(self) -> bool:
+        """Sort what other threads put there. Whether it was nothing but states, as in the flow of many polls."""
         inbox = self._inbox
+        only_states = bool(inbox) and not self._urgent
+        self._urgent = False
         while inbox:
             item = inbox.popleft()
             (self._messages if item.kind is Kind.MESSAGE else self._live).append(item)
@@ -448,8 +475,9 @@ class Broker:
                 older.append(self._live.popleft())
             self._spool_items(older)
             self._live.extendleft(reversed([item for item in older if item.kind is not Kind.STATE]))
+        return only_states
 
-    def _pump(self, client: Client) -> None:
+    def _pump(self, client: PublishingClient) -> None:
         """Publish what the window has room for: messages first, then present states, then the backlog."""
         room = self._window - len(self._in_flight)
         if room > 0 and self._spooled_messages and not self._messages:
@@ -482,14 +510,14 @@ class Broker:
             self._last_row = row.id
             self._backlog.append(_from_row(Kind.STATE, row))
 
-    def _publish(self, client: Client, item: _Item) -> None:
+    def _publish(self, client: PublishingClient, item: _Item) -> None:
         properties = None
         if item.correlation is not None and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = item.correlation
-        info = client.publish(item.topic, item.payload, qos=1, retain=item.retain, properties=properties)
+        mid = client.send(item.topic, item.payload, retain=item.retain, properties=properties)
         item.sent = time.monotonic()
-        self._in_flight[info.mid] = item
+        self._in_flight[mid] = item
 
     def _settle(self) -> None:
         """Take out of the spool what the broker has acknowledged."""
@@ -523,7 +551,7 @@ class Broker:
             connection = client.socket()
         self._take_inbox()
         self._pump(client)
-        client.loop_write()
+        _send(client)
         raise _ConnectionLost("a new connection, so that nothing old waits on it")
 
     # What paho calls, in this thread.
@@ -557,12 +585,12 @@ class Broker:
                 "broker: it refused %d subscriptions (%s): commands to them are not heard", len(refused), refused[0]
             )
 
-    def _on_publish(self, client: Client, _: object, mid: int, reason: ReasonCode, __: Properties | None) -> None:
+    def _on_acknowledged(self, mid: int, code: int) -> None:
         item = self._in_flight.pop(mid, None)
         if item is None:
             return
-        if reason.is_failure:
-            self._refused(item, reason)
+        if code >= 0x80:
+            self._refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
             return
         self.published += 1
         if item.row and item.kind is Kind.STATE:
@@ -650,7 +678,7 @@ class Broker:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
-    def _say_goodbye(self, client: Client) -> None:
+    def _say_goodbye(self, client: PublishingClient) -> None:
         self._live.append(_Item(Kind.KEEP, self._topics.agent_status(self._agent), b"offline"))
         self._window += 1
         self._pump(client)
@@ -658,7 +686,14 @@ class Broker:
         while self._in_flight and time.monotonic() < deadline:
             self._exchange(0.1)
         client.disconnect()
+        _send(client)
+
+
+def _send(client: PublishingClient) -> None:
+    try:
         client.loop_write()
+    except OSError as error:
+        raise _ConnectionLost(error.strerror or str(error)) from error
 
 
 def _ignore(incoming: Incoming) -> None:
@@ -667,6 +702,10 @@ def _ignore(incoming: Incoming) -> None:
 
 def _from_row(kind: Kind, row: Row) -> _Item:
     return _Item(kind, row.topic, row.payload, row.correlation, row=row.id)
+
+
+def _has_decrypted(connection: Any) -> bool:
+    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
 
 
 def _no_delay(client: Client, _: object, connection: Any) -> None:

@@ -536,6 +536,11 @@ class Unit(_Section):
         """The models that `model` may mean; which one it is the unit's ``*IDN?`` tells."""
         return models.candidates(self.model)
 
+    @property
+    def address(self) -> str:
+        """Where it is, for people: its VISA resource name, or the program that speaks for it."""
+        return self.uri if self.commands is None else f"external:{Path(self.commands.get_channels[0]).name}"
+
     def channel(self, index: int) -> Channel:
         """The configuration of a channel, the defaults if the file has none."""
         return self.channels.get(index, _DEFAULT_CHANNEL)
@@ -557,6 +562,11 @@ class Config(_Section):
     def path(self) -> Path | None:
         """The file it was read from."""
         return self._path
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in it are relative to."""
+        return self._path.parent if self._path is not None else Path()
 
     @property
     def warnings(self) -> tuple[Fault, ...]:

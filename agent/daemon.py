@@ -82,8 +82,7 @@ class Daemon:
             "phase": self._start_moment + interval * number / len(self._config.units),
         }
         if unit.commands is not None:
-            folder = self._config.path.parent if self._config.path is not None else Path()
-            return ExternalSupply(session=ExternalLink(unit.name, unit.commands, folder), **what)
+            return ExternalSupply(session=ExternalLink(unit, self._config.folder), **what)
         return Supply(session=Session(unit.uri, unit.visabackend, unit.pyvisa_args), **what)
 
     def run(self) -> int:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from agent.configschema import Commands, check_channel_name
+from agent.configschema import Unit, check_channel_name
 from agent.models import (
     ChannelModel,
     Identification,
@@ -39,7 +39,7 @@ _MOST_CHANNELS = 100
 _RESOLUTION = 0.001
 #: s that a program may still take when the agent stops.
 _HURRY = 1.0
-_GET_CHANNELS = "get_channels"
+GET_CHANNELS = "get_channels"
 
 
 def _number(value: object) -> object:
@@ -172,9 +172,11 @@ def _fault(error: ValidationError, text: str) -> str:
 class ExternalLink:
     """The programs of one unit, as a link: `ask` runs ``get_channels``, `tell` runs ``set``."""
 
-    def __init__(self, unit: str, commands: Commands, folder: Path) -> None:
-        self.uri = f"external:{Path(commands.get_channels[0]).name}"
-        self._unit = unit
+    def __init__(self, unit: Unit, folder: Path) -> None:
+        assert unit.commands is not None
+        commands = unit.commands
+        self.uri = unit.address
+        self._unit = unit.name
         self._commands = commands
         self._runner = Runner(
             folder,
@@ -204,7 +206,7 @@ class ExternalLink:
         """From any thread: the agent stops and waits for nothing that hangs."""
         self._runner.hurry(_HURRY)
 
-    def ask(self, message: str) -> str:
+    def ask(self, message: str = GET_CHANNELS) -> str:
         """What ``get_channels`` prints, after ``ping`` has said that the unit is there.
 
         :raises LinkError: one of them did not end well
@@ -269,7 +271,7 @@ def _filled_in(argument: str, values: dict[str, str]) -> str:
 class _Questions:
     """A poll of an external unit: one question, and its answer has to have the channels that were there at the start."""
 
-    messages = (_GET_CHANNELS,)
+    messages = (GET_CHANNELS,)
 
     def __init__(self, indices: frozenset[int]) -> None:
         self._indices = indices
@@ -295,7 +297,7 @@ class ExternalSupply(Supply):
         self._link.hurry()
 
     def _get_acquainted(self) -> Identification:
-        answer = read_answer(self._link.ask(_GET_CHANNELS))
+        answer = read_answer(self._link.ask(GET_CHANNELS))
         indices = frozenset(channel.index for channel in answer.channels)
         identification = Identification(answer.manufacturer, answer.model, answer.serial, answer.firmware)
         if self._serial is not None and answer.serial != self._serial:

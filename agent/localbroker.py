@@ -5,21 +5,18 @@ For the demonstration and the tests. It ends with this process, even if that is 
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
 import importlib.util
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, Literal, Self
+from typing import Literal, Self
 
-_PR_SET_PDEATHSIG = 1
+from agent import children
+
 _START_TIMEOUT = 15.0
 
 Kind = Literal["mosquitto", "iotcore"]
@@ -79,7 +76,7 @@ class LocalBroker:
                 raise NoBrokerError(f"port {port} is taken")
         command = self._mosquitto_command() if self.kind == "mosquitto" else self._iotcore_command()
         with self.log.open("ab") as log:
-            self._process = _start(command, log)
+            self._process = children.start(command, log)
         deadline = time.monotonic() + _START_TIMEOUT
         for port in {self.port, self.port_311}:
             while not _accepts(self.host, port):
@@ -93,17 +90,14 @@ class LocalBroker:
 
     def stop(self) -> None:
         """End it in good order (SIGTERM); may be called twice."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
-        self.kill()
+        if self._process is not None:
+            children.end(self._process)
+            self._process = None
 
     def kill(self) -> None:
         """End it as a power cut would (SIGKILL)."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            children.kill(self._process)
             self._process = None
 
     def __enter__(self) -> Self:
@@ -122,6 +116,7 @@ class LocalBroker:
             "allow_anonymous true",
             # Without it Nagle's algorithm and delayed acknowledgements cost 40 ms a hop.
             "set_tcp_nodelay true",
+            "max_inflight_messages 1000",
             "persistence false",
             "log_dest stderr",
             *(["user root"] if os.geteuid() == 0 else []),
@@ -180,26 +175,3 @@ def _accepts(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-@functools.cache
-def _libc() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _start(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that a terminal's Ctrl-C does not reach it before us."""
-    libc = _libc()
-
-    def die_with_parent() -> None:
-        if libc is not None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    return subprocess.Popen(  # noqa: S603  # our own command
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-        preexec_fn=die_with_parent,  # noqa: PLW1509  # calls nothing but prctl()
-    )

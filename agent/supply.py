@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -32,6 +32,7 @@ from agent.messages import (
 from agent.meters import Meter
 from agent.models import (
     Batching,
+    Guard,
     Identification,
     IdentityError,
     MalformedAnswerError,
@@ -51,6 +52,8 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 100
 #: s. A command that could not be begun by then is not wanted any more.
 LONGEST_WAIT = 10.0
+#: s
+CONGESTION_PAUSE = 0.002
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
 
@@ -96,6 +99,8 @@ class Job:
 class Outlet(Protocol):
     """Where a unit's reports go. Every method returns at once, whatever the broker does."""
 
+    @property
+    def congested(self) -> bool: ...
     def states(self, states: list[ChannelState]) -> None: ...
     def event(self, event: Event) -> None: ...
     def response(self, response: Response, reply: Reply) -> None: ...
@@ -142,6 +147,7 @@ class _Running:
     job: Job
     plan: Plan
     due: float = 0.0
+    begun: bool = False
     wrote: bool = False
     looked: commands.Readings | None = None
     errors: list[str] = field(default_factory=list)
@@ -201,6 +207,8 @@ class Supply:
         self._channels = self._channels_of(self._model)
         self._door = commands.Door(self._model.series, self._channels)
         self._batching: dict[str, Batching] = {}
+        self._guards: tuple[Guard, ...] = ()
+        self._unknown_guards: dict[str, set[str]] = {}
         self._poll_plan: Questions = PollPlan(self._model, Batching.COMPOUND)
         self._running: list[_Running] = []
         self._due = 0.0
@@ -457,6 +465,7 @@ class Supply:
         self._adopt(identification, self._expected_model(identification))
         self._forget_errors()
         self._poll_plan = self._find_batching(identification)
+        self._guards = self._find_guards(identification)
         return identification
 
     def _expected_model(self, identification: Identification) -> Model:
@@ -613,7 +622,8 @@ class Supply:
                     missed = (now - self._due) // self._interval + 1
                     self._due += missed * self._interval
                 else:
-                    self._due = now
+                    # As fast as it answers, but not faster than the broker takes it.
+                    self._due = now + (CONGESTION_PAUSE if self._outlet.congested else 0.0)
         self._publish(self._poll())
 
     def _poll(self) -> dict[int, Reading]:
@@ -628,18 +638,21 @@ class Supply:
         states = []
         for index, reading in readings.items():
             self._latest[index] = (reading, moment)
+            channel = self._channels[index]
             meter = self._meters.setdefault(index, Meter())
-            power = self._power(self._channels[index], reading)
+            power = self._power(channel, reading)
             if power is None or reading.current is None or not reading.state:
                 meter.pause()
             else:
                 meter.add(moment, power, reading.current, longest_gap=max(5.0, 3 * self._interval))
-            states.append(self._state(self._channels[index], now, reading))
+            states.append(self._state(channel, now, reading, power))
         self._outlet.states(states)
         for index, reading in readings.items():
             self._tell_changes(self._channels[index], now, reading)
 
-    def _state(self, channel: Channel, now: datetime, reading: Reading | None) -> ChannelState:
+    def _state(
+        self, channel: Channel, now: datetime, reading: Reading | None, power: float | None = None
+    ) -> ChannelState:
         index = channel.index
         self._seq[index] += 1
         meter = self._meters.setdefault(index, Meter())
@@ -669,7 +682,7 @@ class Supply:
                 state=reading.state,
                 voltage=reading.voltage,
                 current=reading.current,
-                power=self._power(channel, reading),
+                power=power,
                 voltage_limit=reading.voltage_limit,
                 current_limit=reading.current_limit,
                 mode=reading.mode,
@@ -696,7 +709,7 @@ class Supply:
         before = self._before.get(index)
         self._before[index] = reading
         authors = self._authors.pop(index, {})
-        if before is None:
+        if before is None or before[2:] == reading[2:]:  # all but what is measured
             return
         for name in _WATCHED:
             old, new = getattr(before, name), getattr(reading, name)
@@ -705,7 +718,7 @@ class Supply:
             by, command_id = authors.get(name, ("panel", None))
             if name == "voltage_limit" and by == "command" and self._is_on_its_way(index, reading):
                 # A ramp is one change, told when it ends.
-                self._before[index] = replace(reading, voltage_limit=before.voltage_limit)
+                self._before[index] = reading._replace(voltage_limit=before.voltage_limit)
                 self._authors[index] = {name: (by, command_id)}
                 continue
             self._outlet.event(self._event(channel, now, name, old, new, by, command_id))
@@ -771,13 +784,14 @@ class Supply:
         )
         running = _Running(job, plan)
         self._running.append(running)
-        if not job.turns_off:
-            self._forget_errors()
         self._advance(running)
 
     def _advance(self, running: _Running) -> None:
         """Carry the plan on to its next pause, or to its end."""
         try:
+            if not running.begun:
+                running.begun = True
+                self._prepare(running.job)
             held_up = system_clock() - running.due if running.due else 0.0
             if held_up > LONGEST_ABSENCE:
                 raise Refusal("superseded", f"the rest of it was given up: the agent was held up for {held_up:.0f} s")
@@ -805,6 +819,41 @@ class Supply:
             self._refuse(running.job, code, message)
             if running.wrote:
                 self._publish(self._poll())
+
+    def _prepare(self, job: Job) -> None:
+        """Before a setting is written: old errors out of the way, and no coupling that would set another output too.
+
+        :raises Refusal: ``unsupported``
+        """
+        if job.turns_off:
+            return
+        self._forget_errors()
+        for guard in self._guards:
+            if not job.indices.isdisjoint(guard.channels) and not self._holds(guard):
+                raise Refusal(
+                    "unsupported",
+                    f"{guard.coupling} on {self.name}, so a setting of one is a setting of both; end that at the unit first",
+                )
+
+    def _holds(self, guard: Guard) -> bool:
+        return self._session.ask(guard.ask).strip().strip('"').upper() in guard.expect
+
+    def _find_guards(self, identification: Identification) -> tuple[Guard, ...]:
+        """The guards that this unit can be asked about; remembered, as a refusal costs a timeout."""
+        unknown = self._unknown_guards.setdefault(identification.serial, set())
+        for guard in self._model.series.guards:
+            if guard.ask in unknown:
+                continue
+            try:
+                self._session.ask(guard.ask)
+            except LinkError:
+                self._session.open()
+                parse_identification(self._session.ask("*IDN?"))
+                if not self._errors():
+                    raise
+                unknown.add(guard.ask)
+                log.warning("%s: it can't tell whether %s; see to it that they do not", self.name, guard.coupling)
+        return tuple(guard for guard in self._model.series.guards if guard.ask not in unknown)
 
     def _yield_to_off(self, running: _Running) -> None:
         if self._offs and not running.job.turns_off:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import socket
+import struct
 import time
 from typing import Any
 
@@ -23,7 +23,6 @@ from pyvisa_py.tcpip import TCPIPSocketSession
 #: An answer of a supply has a few hundred bytes. What never ends is no answer.
 LONGEST_ANSWER = 64 * 1024
 _DEFAULT_OPEN_TIMEOUT = 3.0
-_READABLE = select.POLLIN | select.POLLPRI
 
 
 class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has no types
@@ -36,12 +35,11 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
         timeout = self.open_timeout / 1000 if self.open_timeout else _DEFAULT_OPEN_TIMEOUT
         host = self.parsed.host_address.strip("[]")
         self.interface = socket.create_connection((host, int(self.parsed.port)), timeout)
-        self.interface.setblocking(False)
         self.interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.interface.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # poll() has no ceiling on file descriptors, select() ends at 1,024: some three hundred units and their spool.
-        self._poll = select.poll()
-        self._poll.register(self.interface, _READABLE)
+        # The kernel keeps the timeout: one system call instead of two, and none of select()'s ceiling on file descriptors.
+        self.interface.setblocking(True)
+        self._kernel_timeout = -1.0
         return StatusCode.success
 
     def close(self) -> StatusCode:
@@ -50,34 +48,33 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
             self.interface = None
         return StatusCode.success
 
-    def _open(self) -> socket.socket:
+    def _ready(self) -> socket.socket:
+        """The socket, its timeouts set.
+
+        :raises OSError: it is closed
+        """
         if self.interface is None:
             raise ConnectionError("the connection is closed")
+        timeout = self.timeout or 0.0  # to the kernel, 0 is for ever
+        if timeout != self._kernel_timeout:
+            seconds, fraction = divmod(timeout, 1)
+            value = struct.pack("@ll", int(seconds), int(fraction * 1e6))
+            self.interface.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+            self.interface.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+            self._kernel_timeout = timeout
         return self.interface
-
-    def _deadline(self) -> float | None:
-        return None if self.timeout is None else time.monotonic() + self.timeout
-
-    def _wait(self, poll: select.poll, deadline: float | None) -> bool:
-        left = None if deadline is None else (deadline - time.monotonic()) * 1000
-        return bool(poll.poll(left if left is None or left > 0 else 0))
-
-    def _receive(self) -> None:
-        data = self._open().recv(LONGEST_ANSWER)
-        if not data:
-            raise ConnectionResetError("the unit closed the connection")
-        self._pending_buffer += data
 
     def read(self, count: int) -> tuple[bytes, StatusCode]:
         """Read to the termination character, if one is set, and at most ``count`` bytes.
 
         :raises OSError: the connection is gone, or the answer is longer than any
         """
+        connection = self._ready()
         termchar, _ = self.get_attribute(constants.ResourceAttribute.termchar)
         enabled, _ = self.get_attribute(constants.ResourceAttribute.termchar_enabled)
         end = termchar if enabled and termchar is not None else -1
         buffer = self._pending_buffer
-        deadline = self._deadline()
+        deadline = time.monotonic() + self.timeout if self.timeout else None
         searched = 0
         while True:
             found = buffer.find(end, searched, count) if end >= 0 else -1
@@ -88,10 +85,15 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
             if len(buffer) >= LONGEST_ANSWER:
                 raise ConnectionError(f"an answer of more than {LONGEST_ANSWER} bytes without an end")
             searched = len(buffer)
-            if not self._wait(self._poll, deadline):
-                return self._take(len(buffer)), StatusCode.error_timeout
-            with contextlib.suppress(BlockingIOError):
-                self._receive()
+            if deadline is not None and searched and time.monotonic() > deadline:
+                return self._take(searched), StatusCode.error_timeout
+            try:
+                data = connection.recv(LONGEST_ANSWER)
+            except BlockingIOError:
+                return self._take(searched), StatusCode.error_timeout
+            if not data:
+                raise ConnectionResetError("the unit closed the connection")
+            buffer += data
 
     def _take(self, count: int) -> bytes:
         taken = bytes(self._pending_buffer[:count])
@@ -103,20 +105,20 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
 
         :raises OSError: the connection is gone, or something has come in that nobody asked for
         """
+        connection = self._ready()
         with contextlib.suppress(BlockingIOError):
-            self._receive()
+            unasked = connection.recv(LONGEST_ANSWER, socket.MSG_DONTWAIT)
+            if not unasked:
+                raise ConnectionResetError("the unit closed the connection")
+            self._pending_buffer += unasked
         if self._pending_buffer:
             raise ConnectionError(f"an answer that nobody asked for: {bytes(self._pending_buffer[:60])!r}")
         sent = 0
-        deadline = self._deadline()
         while sent < len(data):
             try:
-                sent += self._open().send(data[sent:])
+                sent += connection.send(data[sent:])
             except BlockingIOError:
-                writable = select.poll()
-                writable.register(self._open(), select.POLLOUT)
-                if not self._wait(writable, deadline):
-                    return sent, StatusCode.error_timeout
+                return sent, StatusCode.error_timeout
         return sent, StatusCode.success
 
     def clear(self) -> StatusCode:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import config
+from agent.check import check_external
 from agent.external import read_answer
 from agent.localbroker import LocalBroker
 from agent.models import MalformedAnswerError
@@ -92,7 +93,7 @@ class Programs:
             "timeout": 10,
             **more.pop("commands", {}),
         }
-        return {"name": "ext", "model": "external", "commands": commands, **more}
+        return {"name": "ext", "model": "external", **more, "commands": commands}
 
 
 @pytest.fixture
@@ -344,6 +345,17 @@ def test_a_shell_where_it_is_asked_for(broker: LocalBroker, programs: Programs, 
         assert lab.observer.ask("psu/ext/LAMP/set/state", "ON")["ok"]
     finally:
         lab.close()
+
+
+def test_check_connect_runs_what_reads_it(programs: Programs) -> None:
+    data = {"units": [programs.unit(serial="17"), programs.unit(name="gone", commands={"get_channels": ["./gone"]})]}
+    programs.write(channels={"serial": "17", "manufacturer": "Acme", "model": "R8", "channels": [RELAY, LAB]})
+    found = [check_external(unit, programs.folder) for unit in config.from_data(data).units]
+    assert [(f.ok, f.text) for f in found] == [
+        (True, "Acme R8, channels 1 (RELAY), 2 (LAB)"),
+        (False, "'./gone' can't be started: No such file or directory"),
+    ]
+    assert programs.runs("set") == []
 
 
 # The configuration.

@@ -12,12 +12,13 @@ from importlib.resources import files
 import yaml
 
 from agent.models.dialect import Batching, MalformedAnswerError, PollPlan, Reading
-from agent.models.schema import ChannelModel, CommandField, Identity, Range, Series
+from agent.models.schema import ChannelModel, CommandField, Guard, Identity, Range, Series
 
 __all__ = [
     "EXTERNAL",
     "Batching",
     "ChannelModel",
+    "Guard",
     "Identification",
     "IdentityError",
     "MalformedAnswerError",

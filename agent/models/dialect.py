@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from itertools import chain
+from operator import itemgetter
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from agent.models.schema import AnswerKind
+from agent.models.schema import QUANTITIES, AnswerKind
 
 if TYPE_CHECKING:
     from agent.models import Model
@@ -38,8 +39,7 @@ class Batching(IntEnum):
     SINGLE = 2  # one quantity of one channel
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What one poll tells of one channel. V and A; None where the unit can't say."""
 
     voltage: float | None
@@ -53,11 +53,9 @@ class Reading:
     tripped: Trip | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
-    text: str
-    answer: re.Pattern[str]
-    fields: tuple[tuple[str, int, AnswerKind], ...]  # quantity, channel, kind; one for each group of `answer`
+#: A part of a message, and the quantity, channel and kind of each value of its answer.
+_Part = tuple[str, list[tuple[str, int, AnswerKind]]]
+_BITS: tuple[Literal["CC", "CV", "OTP"], ...] = ("CC", "CV", "OTP")
 
 
 class PollPlan:
@@ -65,87 +63,100 @@ class PollPlan:
 
     def __init__(self, model: Model, batching: Batching) -> None:
         self.batching = batching
-        self._model = model
-        self._indices = tuple(channel.index for channel in model.channels)
-        parts: list[tuple[str, list[tuple[str, int, AnswerKind]]]] = []
-        for quantity, query in model.series.queries.items():
-            groups = (
-                [self._indices] if query.takes_list and batching < Batching.SINGLE else [(i,) for i in self._indices]
-            )
-            parts += [
-                (
-                    query.ask.format(list=channel_list(group), channel=group[0]),
-                    [(quantity, index, query.answer) for index in group],
-                )
-                for group in groups
-            ]
-        groups_of_parts = [parts] if batching is Batching.COMPOUND else [[part] for part in parts]
-        self._messages = tuple(_message(group) for group in groups_of_parts)
-        self.messages = tuple(message.text for message in self._messages)
+        series = model.series
+        indices = tuple(channel.index for channel in model.channels)
+        parts: list[_Part] = []
+        for quantity, query in series.queries.items():
+            together = query.takes_list and batching < Batching.SINGLE
+            for group in [indices] if together else [(index,) for index in indices]:
+                text = query.ask.format(list=channel_list(group), channel=group[0])
+                parts.append((text, [(quantity, index, query.answer) for index in group]))
+        groups = [parts] if batching is Batching.COMPOUND else [[part] for part in parts]
+        self.messages = tuple(";:".join(text for text, _ in group) for group in groups)
+        self._forms = [re.compile(", ?".join(_FIELD[kind] for *_, kind in fields), re.ASCII) for _, fields in parts]
+        # Most of an answer is settings, which stay as they are: a part that did not change is not read again.
+        self._texts = [""] * len(parts)
+        self._values: list[tuple[float | None, ...]] = [()] * len(parts)
+        # Where, among the values of all parts, each quantity of a channel stands; what is not asked for is the None behind them.
+        order = {
+            (quantity, index): place
+            for place, (quantity, index, _) in enumerate(field for _, fields in parts for field in fields)
+        }
+        self._pick = {
+            index: itemgetter(*[order.get((quantity, index), len(order)) for quantity in QUANTITIES])
+            for index in indices
+        }
+        self._cc, self._cv, self._otp = (
+            1 << series.condition_bits[name] if name in series.condition_bits else 0 for name in _BITS
+        )
 
     def read(self, answers: Sequence[str]) -> dict[int, Reading]:
         """Turn the answers to `messages`, in their order, into one reading for each channel.
 
         :raises MalformedAnswerError: an answer has another form than its question asks for
         """
-        values: dict[int, dict[str, float]] = {index: {} for index in self._indices}
-        for message, answer in zip(self._messages, answers, strict=True):
-            match = message.answer.fullmatch(answer)
-            if match is None:
-                raise MalformedAnswerError(f"{_shorten(answer)} is no answer to {_shorten(message.text)}")
-            for (quantity, index, _), text in zip(message.fields, match.groups(), strict=True):
-                values[index][quantity] = float(text)
-        return {index: self._reading(values[index]) for index in self._indices}
+        texts = ";".join(answers).split(";")
+        if len(texts) != len(self._texts) or len(answers) != len(self.messages):
+            raise MalformedAnswerError(
+                f"{_shorten(';'.join(answers))} has {len(texts)} parts, not the {len(self._texts)} that were asked for"
+            )
+        for part, text in enumerate(texts):
+            if text != self._texts[part]:
+                match = self._forms[part].fullmatch(text.strip(" "))
+                if match is None:
+                    raise MalformedAnswerError(f"{_shorten(text)} is no answer to part {part + 1} of a poll")
+                self._values[part] = tuple(map(_value, match.groups()))
+                self._texts[part] = text
+        values = (*chain.from_iterable(self._values), None)
+        reading = self._reading
+        return {index: reading(*pick(values)) for index, pick in self._pick.items()}
 
-    def _reading(self, value: dict[str, float]) -> Reading:
-        for setting in ("voltage_limit", "current_limit"):
-            if abs(value[setting]) >= _NOT_A_VALUE:
-                raise MalformedAnswerError(f"{setting} {value[setting]} is no setting")
-        state = value["state"] == 1
-        condition = int(value.get("condition", 0))
-        bits = self._model.series.condition_bits
-        set_bits = {name for name, bit in bits.items() if condition >> bit & 1}
+    def _reading(
+        self,
+        voltage: float | None,
+        current: float | None,
+        voltage_limit: float | None,
+        current_limit: float | None,
+        state: float | None,
+        voltage_protection: float | None,
+        voltage_tripped: float | None,
+        current_protection: float | None,
+        current_tripped: float | None,
+        condition: float | None,
+    ) -> Reading:
+        if voltage_limit is None or current_limit is None:
+            raise MalformedAnswerError("9.9E37, which stands for no value, is no setting")
+        bits = 0 if condition is None else int(condition)
         tripped: Trip | None = None
-        if value.get("voltage_tripped"):
+        if voltage_tripped:
             tripped = "OVP"
-        elif value.get("current_tripped"):
+        elif current_tripped:
             tripped = "OCP"
-        elif "OTP" in set_bits:
+        elif bits & self._otp:
             tripped = "OTP"
         mode: Mode = "UR"
-        regulation = set_bits & {"CV", "CC"}
         if not state or tripped:
             mode = "OFF"
-        elif regulation == {"CV"}:
+        elif bits & self._cv and not bits & self._cc:
             mode = "CV"
-        elif regulation == {"CC"}:
+        elif bits & self._cc and not bits & self._cv:
             mode = "CC"
-        protection = value.get("current_protection")
         return Reading(
-            voltage=_measured(value["voltage"]),
-            current=_measured(value["current"]),
-            voltage_limit=value["voltage_limit"],
-            current_limit=value["current_limit"],
-            state=state,
-            voltage_protection=_measured(value.get("voltage_protection")),
-            current_protection=None if protection is None else protection == 1,
-            mode=mode,
-            tripped=tripped,
+            voltage,
+            current,
+            voltage_limit,
+            current_limit,
+            state == 1,
+            voltage_protection,
+            None if current_protection is None else current_protection == 1,
+            mode,
+            tripped,
         )
 
 
-def _message(parts: Sequence[tuple[str, list[tuple[str, int, AnswerKind]]]]) -> _Message:
-    return _Message(
-        text=";:".join(text for text, _ in parts),
-        answer=re.compile(
-            r"\s*;\s*".join(r"\s*,\s*".join(_FIELD[kind] for _, _, kind in fields) for _, fields in parts), re.ASCII
-        ),
-        fields=tuple(field for _, fields in parts for field in fields),
-    )
-
-
-def _measured(value: float | None) -> float | None:
-    return None if value is None or abs(value) >= _NOT_A_VALUE else value
+def _value(text: str) -> float | None:
+    value = float(text)
+    return value if -_NOT_A_VALUE < value < _NOT_A_VALUE else None
 
 
 def _shorten(text: str, limit: int = 120) -> str:

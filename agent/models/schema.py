@@ -80,6 +80,15 @@ class Query(_Strict):
         return "{list}" in self.ask
 
 
+class Guard(_Strict):
+    """A question whose answer must be one of ``expect`` before a setting of these channels is written."""
+
+    ask: str
+    expect: list[str] = Field(min_length=1)
+    channels: list[int] = Field(min_length=1)
+    coupling: str
+
+
 class Identity(_Strict):
     """What the first field of ``*IDN?`` looks like, as a regular expression."""
 
@@ -142,6 +151,7 @@ class Series(_Strict):
     queries: dict[str, Query]
     condition_bits: dict[Literal["CC", "CV", "OTP"], int] = {}
     commands: dict[CommandField, str]
+    guards: list[Guard] = []
     error_query: str
     error_queue: int = Field(gt=0)
     models: dict[str, ModelEntry] = Field(min_length=1)

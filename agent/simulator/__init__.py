@@ -11,6 +11,17 @@ from agent.simulator.e36300 import E36300, MODELS
 from agent.simulator.loads import Load
 from agent.simulator.reactor import Reactor
 from agent.simulator.scpi import Quirks, ScpiError
-from agent.simulator.simulator import Simulator
+from agent.simulator.simulator import Fleet, NetworkInstrument, Simulator
 
-__all__ = ["E36300", "MODELS", "Load", "Quirks", "Reactor", "ScpiError", "Simulator", "loads"]
+__all__ = [
+    "E36300",
+    "MODELS",
+    "Fleet",
+    "Load",
+    "NetworkInstrument",
+    "Quirks",
+    "Reactor",
+    "ScpiError",
+    "Simulator",
+    "loads",
+]

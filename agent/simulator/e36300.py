@@ -11,8 +11,8 @@ What is not known for certain, and was decided so:
 - Clearing a trip restores the output to the state before it. The guides of the E3632A and of the N6900 series say so
   word for word; for this series it is assumed, as the more dangerous of the two.
   ``E36300(restore_after_clear=False)`` is the other. ``OUTP?`` answers 0 while an output is tripped.
-- Bits 9 (OV) and 10 (OC) of the instrument summary, after the E3600 family; sources disagree. Bit 4
-  (temperature) is SCPI's.
+- Bits 9 (OV) and 10 (OC) of the instrument summary, after the E3600 family; sources disagree. Bits 0 (CC), 1 (CV) and 4
+  (temperature) are libsigrok's, tried on an E36312A; neither CC nor CV is off or unregulated.
 - The over-current protection's delay is 0 s after ``*RST``, and resolution is 1 mV and 1 mA.
 
 A reading is worked out when it is asked for: a load's surge between two messages trips nothing.
@@ -32,9 +32,10 @@ from agent.simulator.loads import Load, Open
 from agent.simulator.scpi import Boolean, Call, Choice, Command, Integer, Numeric, Quirks, ScpiError, Text
 
 Trip = Literal["OVP", "OCP", "OTP"]
-Mode = Literal["CV", "CC", "OFF"]
+Mode = Literal["CV", "CC", "UR", "OFF"]
 
-_CC, _CV, _OVER_TEMPERATURE, _OVER_VOLTAGE, _OVER_CURRENT = 1, 2, 1 << 4, 1 << 9, 1 << 10
+_MODE_BITS: Final[Mapping[Mode, int]] = {"CC": 1, "CV": 2, "UR": 0, "OFF": 0}
+_OVER_TEMPERATURE, _OVER_VOLTAGE, _OVER_CURRENT = 1 << 4, 1 << 9, 1 << 10
 _TRIP_BITS: Final[Mapping[Trip, int]] = {"OVP": _OVER_VOLTAGE, "OCP": _OVER_CURRENT, "OTP": _OVER_TEMPERATURE}
 _QUESTIONABLE_INSTRUMENT = 1 << 13
 _ALL_BITS = 32767
@@ -71,7 +72,7 @@ MODELS: Final[Mapping[str, tuple[Output, ...]]] = {
 """Outputs have the names that INSTrument:SELect takes; on E36312A and E36313A, N25V is a positive output too."""
 
 _PROTECTION_MIN = 0.5
-_RESOLUTION = 0.001
+_DECIMALS = 3  # of volts and amperes
 _LONGEST_DELAY = 3600.0
 
 
@@ -138,7 +139,7 @@ class Channel:
             self.voltage, self.current, self.mode = self.load.operating_point(settings.voltage, settings.current, now)
             if settings.protection_enabled and self.voltage > settings.protection + 1e-9:
                 self.trip_by("OVP")
-            elif self.mode == "CV":
+            elif self.mode != "CC":
                 self.limiting_since = None
             elif settings.current_protection:
                 if self.limiting_since is None:
@@ -147,9 +148,7 @@ class Channel:
                 if now - start >= settings.current_protection_delay:
                     self.trip_by("OCP")
         condition = _TRIP_BITS[self.trip] if self.trip else 0
-        if self.mode != "OFF":
-            condition |= _CC if self.mode == "CC" else _CV
-        self.status.update(condition)
+        self.status.update(condition | _MODE_BITS[self.mode])
 
     def trip_by(self, cause: Trip) -> None:
         """Latch a trip: the output is disabled until it is cleared."""
@@ -352,7 +351,7 @@ class E36300(ScpiInstrument):
         low = _PROTECTION_MIN if quantity == "protection" else 0.0
         if not low - 1e-9 <= level <= self._maximum(channel, quantity) + 1e-9:
             raise ScpiError(-222)
-        return round(level / _RESOLUTION) * _RESOLUTION
+        return round(level, _DECIMALS)
 
     def _set_levels(self, call: Call, quantity: str, attribute: str) -> None:
         channels = self._peers(self._channels(call))

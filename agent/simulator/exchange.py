@@ -11,6 +11,7 @@ from agent.simulator.reactor import Reactor
 from agent.simulator.scpi import ScpiError
 
 Reply = Callable[[bytes | None], None]
+Tamper = Callable[[str, str | None], str | None]
 
 INPUT_LIMIT = 65536
 """Bytes of one message; more is an input buffer overrun (-363) and is thrown away up to the next terminator."""
@@ -23,16 +24,21 @@ class _Message(NamedTuple):
 
 
 class Exchange:
-    """Feeds an instrument from many connections. For the reactor's thread, but for `latency`, `freeze` and `thaw`.
+    """Feeds an instrument from many connections.
+
+    For the reactor's thread, but for `latency`, `tamper`, `freeze` and `thaw`.
 
     ``latency`` s pass between a message and its being carried out. A frozen instrument takes messages in and doesn't
     carry them out until it is thawed, when they are answered late.
     """
 
-    def __init__(self, reactor: Reactor, instrument: ScpiInstrument, latency: float = 0.0) -> None:
+    def __init__(
+        self, reactor: Reactor, instrument: ScpiInstrument, latency: float = 0.0, tamper: Tamper | None = None
+    ) -> None:
         self.reactor = reactor
         self.instrument = instrument
         self.latency = latency
+        self.tamper = tamper
         self.lock_owner: object | None = None
         self._waiting: deque[_Message] = deque()
         self._busy = False
@@ -46,9 +52,13 @@ class Exchange:
         else:
             reply(self._execute(data))
 
+    def discard(self, owner: object) -> None:
+        """Drop what an owner still waits for."""
+        self._waiting = deque(message for message in self._waiting if message.owner is not owner)
+
     def forget(self, owner: object) -> None:
         """Drop what an owner still waits for, and its lock."""
-        self._waiting = deque(message for message in self._waiting if message.owner is not owner)
+        self.discard(owner)
         if self.lock_owner is owner:
             self.unlock()
 
@@ -62,10 +72,6 @@ class Exchange:
     def unlock(self) -> None:
         self.lock_owner = None
         self._next()
-
-    def is_waiting(self, owner: object) -> bool:
-        """Is a message of this owner still to be carried out."""
-        return any(message.owner is owner for message in self._waiting)
 
     def freeze(self) -> None:
         self._frozen = True
@@ -108,5 +114,8 @@ class Exchange:
         if len(data) > INPUT_LIMIT:
             self.instrument.report(ScpiError(-363))
             return None
-        answer = self.instrument.execute(data.decode("latin-1").rstrip("\r\n"))
+        message = data.decode("latin-1").rstrip("\r\n")
+        answer = self.instrument.execute(message)
+        if self.tamper is not None:
+            answer = self.tamper(message, answer)
         return None if answer is None else answer.encode("latin-1", "replace")

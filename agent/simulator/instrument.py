@@ -1,7 +1,7 @@
 """A SCPI instrument without its purpose: message exchange, common commands, status registers, error queue.
 
-After IEEE 488.2-1992 chapters 10 to 12 and SCPI-1999 volume 1 chapter 9. What the instrument is for comes from a subclass,
-which adds its `Command`s to ``commands`` and overrides the hooks.
+After IEEE 488.2-1992 chapters 10 to 12 and SCPI-1999 volume 1 chapter 9. What the instrument is for comes from a
+subclass, which adds its `Command`s to ``commands`` and overrides the hooks.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ScpiInstrument:
         self._log: deque[str] = deque(maxlen=log_size)
         self._clock = clock
         self._epoch = clock()
-        self._tree = _command_tree(type(self), quirks or Quirks())
+        self._tree = _command_tree(type(self).commands, quirks or Quirks())
 
     # --- what transports and tests call
 
@@ -280,6 +280,6 @@ COMMON_COMMANDS: Final = (
 
 
 @lru_cache(maxsize=64)
-def _command_tree(instrument: type[ScpiInstrument], quirks: Quirks) -> CommandTree:
+def _command_tree(commands: tuple[Command, ...], quirks: Quirks) -> CommandTree:
     """One tree, and one cache of parsed messages, for all instruments of a kind."""
-    return CommandTree((*COMMON_COMMANDS, *instrument.commands), quirks)
+    return CommandTree((*COMMON_COMMANDS, *commands), quirks)

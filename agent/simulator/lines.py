@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -12,7 +13,7 @@ from agent.simulator.reactor import Connection, Listener, Reactor
 
 
 class LineReader:
-    """Cuts a stream into messages. A message of more than `INPUT_LIMIT` bytes comes out cut short, but still too long."""
+    """Cuts a stream into messages. One of more than `INPUT_LIMIT` bytes comes out cut short, but still too long."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -44,10 +45,18 @@ class _LineConnection(Connection):
 
 
 class SocketServer(Listener):
-    """The raw SCPI socket of one instrument."""
+    """The raw SCPI socket of one instrument. Sessions above ``max_sessions`` are closed as soon as they are opened."""
 
-    def __init__(self, exchange: Exchange, host: str, port: int) -> None:
-        super().__init__(exchange.reactor, host, port, lambda stream: _LineConnection(exchange, stream))
+    def __init__(self, exchange: Exchange, host: str, port: int, *, max_sessions: int | None = None) -> None:
+        self._exchange = exchange
+        self._max_sessions = max_sessions
+        super().__init__(exchange.reactor, host, port, self._connect)
+
+    def _connect(self, stream: socket.socket) -> Connection:
+        connection = _LineConnection(self._exchange, stream)
+        if self._max_sessions is not None and self.open_connections >= self._max_sessions:
+            connection.close()
+        return connection
 
 
 class SerialPort:
@@ -83,10 +92,8 @@ class SerialPort:
             self._flush()
 
     def _flush(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             del self._unsent[: os.write(self._master, self._unsent)]
-        except BlockingIOError:
-            pass
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
         self._reactor.watch(self._master, events, self)
 

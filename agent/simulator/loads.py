@@ -1,7 +1,7 @@
 """What hangs on a simulated output, and the point at which supply and load agree.
 
-All loads are pure functions of voltage, current limit and time (seconds since the instrument was made), so that a run with
-the same clock and seed gives the same figures.
+All loads are pure functions of voltage, current limit and time (seconds since the instrument was made), so that a run
+with the same clock and seed gives the same figures.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _SHORT_CIRCUIT_OHM = 0.005  # leads and binding posts
 
 
 class OperatingPoint(NamedTuple):
-    """Volts and amperes at the terminals, and which of the two the supply regulates."""
+    """Volts and amperes at the terminals, and which of the two the supply regulates (UR: neither)."""
 
     voltage: float
     current: float
-    mode: Literal["CV", "CC"]
+    mode: Literal["CV", "CC", "UR"]
 
 
 class Load(ABC):
@@ -76,7 +76,7 @@ class ConstantCurrent(Load):
 
 @dataclass(frozen=True, slots=True)
 class ConstantPower(Load):
-    """A converter's input, in watts. Below ``minimum_voltage`` it behaves like a resistor, as converters that start do."""
+    """A converter's input, in watts; a resistor below ``minimum_voltage``, as converters that start are."""
 
     power: float
     minimum_voltage: float = 1.0
@@ -88,11 +88,19 @@ class ConstantPower(Load):
     def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
         if voltage >= self.minimum_voltage and self.power / voltage <= current_limit:
             return OperatingPoint(voltage, self.power / voltage, "CV")
-        return (
-            Resistor(self.minimum_voltage**2 / self.power)
-            .operating_point(min(voltage, self.minimum_voltage), current_limit, time)
-            ._replace(mode="CC" if voltage >= self.minimum_voltage else "CV")
-        )
+        # A supply that can't give what is drawn at its voltage can't at the lower one either.
+        converter_off = Resistor(self.minimum_voltage**2 / self.power)
+        return converter_off.operating_point(min(voltage, self.minimum_voltage), current_limit, time)
+
+
+@dataclass(frozen=True, slots=True)
+class Unregulated(Load):
+    """Another load, with a supply that regulates neither its voltage nor its current, as at too low a mains voltage."""
+
+    load: Load
+
+    def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
+        return self.load.operating_point(0.9 * voltage, current_limit, time)._replace(mode="UR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +134,8 @@ class Sine(Load):
 class Wander(Load):
     """A sink whose current wanders about like a random walk, within ``mean`` ± ``amplitude`` A.
 
-    It is value noise of four octaves rather than a walk, so that the figure at a time depends on that time and ``seed`` alone,
-    however often or seldom it is asked for. ``period`` s is the time in which it may go from one end to the other.
+    It is value noise of four octaves rather than a walk, so that the figure at a time depends on that time and ``seed``
+    alone, however often or seldom it is asked for. It may go from one end to the other in ``period`` s.
     """
 
     mean: float
@@ -145,6 +153,18 @@ class Wander(Load):
             noise += (low + (high - low) * fraction) / 2**octave
             scale += 1 / 2**octave
         return _sink(max(self.mean + self.amplitude * noise / scale, 0.0), voltage, current_limit)
+
+
+def lively(seed: int = 0) -> dict[int, Load]:
+    """Loads for the three outputs of a demonstration: a device that wakes now and then, a wandering and a swinging one.
+
+    They suit 5 V on output 1 and 12 V on outputs 2 and 3. At limits of 1 A or below, output 1 goes into CC while awake.
+    """
+    return {
+        1: Square(ConstantCurrent(0.08), Resistor(4.2), period=12.0, duty=0.7),
+        2: Wander(0.35, 0.3, period=8.0, seed=seed),
+        3: Sine(0.2, 0.15, period=20.0),
+    }
 
 
 def _sink(current: float, voltage: float, current_limit: float) -> OperatingPoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
@@ -56,7 +57,7 @@ class Reactor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and wait for it. Whatever is still registered is not closed: that is for its owner to do before."""
+        """End the thread and wait for it. What is still registered stays open: closing it is for its owner."""
         if self._thread.is_alive():
             self._stopping = True
             self._wake()
@@ -70,7 +71,10 @@ class Reactor:
         return threading.current_thread() is self._thread
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Run a function in the loop's thread, and give what it returned or raise what it raised."""
+        """Run a function in the loop's thread, and give what it returned or raise what it raised.
+
+        Raises RuntimeError if the reactor is not running.
+        """
         if self.in_thread:
             return function()
         done = threading.Event()
@@ -85,7 +89,9 @@ class Reactor:
                 done.set()
 
         self.call_soon(run)
-        done.wait()
+        while not (done.wait(1.0) if self._thread.is_alive() else done.is_set()):
+            if not self._thread.is_alive():
+                raise RuntimeError("the reactor is not running")
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
@@ -117,16 +123,14 @@ class Reactor:
             self._selector.register(file, events, owner)
 
     def _wake(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # a full pipe wakes as well, and a closed one has nobody to wake
             self._wake_in.send(b"\0")
-        except (BlockingIOError, OSError):
-            pass  # a full pipe wakes as well, and a closed one has nobody to wake
 
     def _run(self) -> None:
         while not self._stopping:
             try:
                 self._turn()
-            except Exception:
+            except Exception:  # noqa: BLE001 - the thread's outermost loop
                 _log.exception("a simulated instrument stumbled")
 
     def _turn(self) -> None:
@@ -169,6 +173,11 @@ class Connection:
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reactor.watch(stream, selectors.EVENT_READ, self)
 
+    @property
+    def usable(self) -> bool:
+        """Can anything still be sent."""
+        return self.open and not self._finishing
+
     def received(self, data: bytes) -> None:
         """Bytes came in."""
         raise NotImplementedError
@@ -178,7 +187,7 @@ class Connection:
 
     def send(self, data: bytes) -> None:
         """Send bytes, or keep them until the peer takes them."""
-        if not self.open or self._finishing:
+        if not self.usable:
             return
         if not self._unsent:
             try:
@@ -286,6 +295,11 @@ class Listener:
                 accepted.close()
                 continue
             self.connections = {other for other in self.connections if other.open} | {connection}
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are now."""
+        return sum(connection.open for connection in self.connections)
 
     def disconnect(self, *, reset: bool = False) -> None:
         """Close every connection, and go on listening."""

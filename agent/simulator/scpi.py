@@ -1,12 +1,12 @@
 """The SCPI grammar: what a message means, before any instrument is asked to do it.
 
-Written from SCPI-1999 volume 1 (Syntax and Style) and IEEE 488.2-1992 (data formats). An instrument hands its commands in
-the notation of its manual (``[SOURce:]VOLTage[:LEVel]``) to a `CommandTree`, which turns a message into a tuple of
+Written from SCPI-1999 volume 1 (Syntax and Style) and IEEE 488.2-1992 (data formats). An instrument hands its commands
+in the notation of its manual (``[SOURce:]VOLTage[:LEVel]``) to a `CommandTree`, which turns a message into a tuple of
 `Unit`, each a handler and the arguments it is to be called with.
 
-A command error (-1xx) makes the rest of its message be discarded, answers to the queries before it stay. An execution error
-(-2xx) concerns its own unit alone: SCPI-1999 volume 2, 21.8.9 and 21.8.10 keep the two classes apart for that reason,
-since after a syntax error the parser no longer knows where the next unit begins.
+A command error (SCPI-1999 volume 2, 21.8.9: -1xx) makes the rest of its message be discarded, since a parser that is
+lost does not know where the next unit begins; the units before it have been carried out, and their answers stay. An
+execution error (21.8.10: -2xx) concerns its own unit alone.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ _CACHED_LENGTH = 2048
 
 
 class ScpiError(Exception):
-    """An error an instrument puts into its queue: ``number`` as in SCPI-1999 volume 2, chapter 21, or the instrument's own."""
+    """An error for the queue: ``number`` as in SCPI-1999 volume 2, chapter 21, or the instrument's own."""
 
     def __init__(self, number: int, text: str | None = None) -> None:
         self.number = number
@@ -137,7 +137,7 @@ class Datum(NamedTuple):
 
 
 def parse_datum(text: str) -> Datum:
-    """Read one parameter (IEEE 488.2 7.7: decimal and non-decimal numbers, character and string data, channel lists)."""
+    """Read one parameter: a number, a word, a string (IEEE 488.2 7.7) or a channel list."""
     first = text[0]
     if first in "'\"":
         return Datum("string", _parse_string(text))
@@ -270,7 +270,7 @@ class Integer(Parameter):
             raise ScpiError(-138)
         if not self._low <= datum.value <= self._high:
             raise ScpiError(-222)
-        return math.floor(datum.value + 0.5)
+        return int(datum.value + 0.5) if datum.value >= 0 else -int(0.5 - datum.value)
 
 
 class Boolean(Parameter):
@@ -285,7 +285,7 @@ class Boolean(Parameter):
             raise ScpiError(-104)
         if datum.suffix:
             raise ScpiError(-138)
-        return abs(datum.value) >= 0.5
+        return bool(abs(datum.value) >= 0.5)
 
 
 class Text(Parameter):

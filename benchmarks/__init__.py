@@ -1,0 +1,1 @@
+"""What the README's figures come from. Each module is a program: ``python -m benchmarks.polling --help``."""
