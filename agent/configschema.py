@@ -577,6 +577,16 @@ class Config(_Section):
         """Seconds between polls of `unit`, 0 for as fast as it answers."""
         return self.settings.poll_interval if unit.poll_interval is None else unit.poll_interval
 
+    def restart_needed(self, newer: Config) -> list[str]:
+        """The settings of a newer version of the file that only a restart brings into effect."""
+        keys = set(Settings.model_fields) - {"poll_interval", "uvicorn"}
+        return sorted(key for key in keys if getattr(self.settings, key) != getattr(newer.settings, key))
+
+    def with_settings_of(self, older: Config) -> Config:
+        """This version of the file as far as it can come into effect without a restart."""
+        settings = older.settings.model_copy(update={"poll_interval": self.settings.poll_interval})
+        return self.model_copy(update={"settings": settings})
+
     def backlog_capacity(self) -> int:
         """How many samples, of all channels together, the backlog holds at most.
 

@@ -29,7 +29,7 @@ from agent.models import (
 from agent.models.dialect import Mode, Trip
 from agent.models.schema import CommandField
 from agent.programs import Outcome, ProgramError, Runner
-from agent.supply import Supply
+from agent.supply import STOPPED, Supply
 from agent.visa import LinkError
 
 log = logging.getLogger(__name__)
@@ -292,8 +292,8 @@ class ExternalSupply(Supply):
         super().__init__(session=session, **arguments)
         self._link = session
 
-    def stop(self) -> None:
-        super().stop()
+    def stop(self, why: str = STOPPED) -> None:
+        super().stop(why)
         self._link.hurry()
 
     def _get_acquainted(self) -> Identification:

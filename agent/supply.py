@@ -57,6 +57,8 @@ CONGESTION_PAUSE = 0.002
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
 
+STOPPED = "the agent has stopped"
+
 By = Literal["command", "panel", "agent"]
 
 
@@ -101,6 +103,17 @@ class Outlet(Protocol):
 
     @property
     def congested(self) -> bool: ...
+    def states(self, states: list[ChannelState]) -> None: ...
+    def event(self, event: Event) -> None: ...
+    def response(self, response: Response, reply: Reply) -> None: ...
+    def unit(self, info: UnitInfo) -> None: ...
+
+
+class _Nowhere:
+    """The outlet of a worker that has been abandoned."""
+
+    congested = False
+
     def states(self, states: list[ChannelState]) -> None: ...
     def event(self, event: Event) -> None: ...
     def response(self, response: Response, reply: Reply) -> None: ...
@@ -178,9 +191,11 @@ class Supply:
         channels: Mapping[int, ChannelSettings] | None = None,
         meters: Mapping[int, Meter] | None = None,
         phase: float = 0.0,
+        predecessor: Supply | None = None,
     ) -> None:
+        """``predecessor``: the unit under an older configuration, whose counts go on; it has been stopped."""
         self.name = name
-        self.counters = Counters()
+        self.counters: Counters = Counters() if predecessor is None else predecessor.counters
         self._agent = agent
         self._session = session
         self._outlet = outlet
@@ -196,6 +211,7 @@ class Supply:
         self._offs: deque[Job] = deque()
         self._look_now = False
         self._stopping = False
+        self._stopped_why = STOPPED
         self._gone_since: float | None = None
         self._online = False
         self._heartbeat = time.monotonic()
@@ -212,7 +228,9 @@ class Supply:
         self._poll_plan: Questions = PollPlan(self._model, Batching.COMPOUND)
         self._running: list[_Running] = []
         self._due = 0.0
-        self._seq = dict.fromkeys(self._channels, 0)
+        self._seq: dict[int, int] = dict.fromkeys(self._channels, 0)
+        if predecessor is not None:
+            self._seq |= predecessor._seq
         self._latest: dict[int, tuple[Reading, float]] = {}
         self._before: dict[int, Reading] = {}
         self._authors: dict[int, dict[str, tuple[By, str | None]]] = {}
@@ -225,10 +243,11 @@ class Supply:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ask the worker to end; `join` waits for it. No output changes."""
+    def stop(self, why: str = STOPPED) -> None:
+        """Ask the worker to end; `join` waits for it. No output changes. ``why`` is told to whoever wants something of it."""
         with self._lock:
             self._stopping = True
+            self._stopped_why = why
             self._lock.notify_all()
 
     def join(self, timeout: float) -> bool:
@@ -237,8 +256,9 @@ class Supply:
         return not self._thread.is_alive()
 
     def abandon(self) -> None:
-        """Say in the place of a worker that a unit holds up that nothing is known of the unit any more."""
-        self._offline("the agent has stopped")
+        """Say in the place of a worker that a unit holds up that nothing is known of the unit any more; it says no more."""
+        self._offline(self._stopped_why)
+        self._outlet = _Nowhere()
 
     @property
     def online(self) -> bool:
@@ -595,7 +615,7 @@ class Supply:
 
     def _offline_reason(self) -> str:
         if self._stopping:
-            return f"{self.name} is not served any more: the agent is stopping"
+            return f"{self.name} is not served any more: {self._stopped_why}"
         return f"{self.name} is offline: {self._reason}" if self._reason else f"{self.name} is offline"
 
     def _end(self) -> None:
@@ -605,8 +625,8 @@ class Supply:
             self._waiting.clear()
             self._running.clear()
         for job in left:
-            self._refuse(job, "superseded", "the agent stopped before it was finished; the output stays as it is")
-        self._offline("the agent has stopped")
+            self._refuse(job, "superseded", f"{self._stopped_why} before it was finished; the output stays as it is")
+        self._offline(self._stopped_why)
         self._session.close()
 
     # Polling.
