@@ -29,6 +29,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent.backoff import backoff
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.configschema import Mqtt
 from agent.messages import AgentInfo, ChannelState, Event, Metrics, Response, UnitInfo
@@ -269,7 +270,7 @@ class Broker:
     def _connect_until_it_works(self) -> None:
         tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((_ConnectionLost, OSError, ValueError)),
-            wait=tenacity.wait_exponential_jitter(initial=FIRST_RETRY, max=LAST_RETRY, jitter=RETRY_JITTER),
+            wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
             sleep=self._wait_disconnected,
             after=self._tell_failure,
         )(self._connect)

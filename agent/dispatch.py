@@ -42,7 +42,7 @@ class Dispatcher:
     def handle(self, incoming: Incoming) -> None:
         """Take one message. Never raises for what stands in it."""
         request = self._topics.parse(incoming.topic)
-        if request is None:
+        if request is None or (incoming.retain and not incoming.payload):  # that is how a retained message is removed
             return
         if request.verb == "get":
             supply = self._supplies.get(request.unit or "")

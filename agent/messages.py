@@ -406,10 +406,12 @@ def _combination(command: Command, scope: Literal["channel", "unit", "all"], kno
 def _faults(error: ValidationError) -> list[str]:
     faults = []
     for detail in error.errors(include_url=False, include_context=True)[:8]:
-        name = _shorten(str(detail["loc"][0])) if detail["loc"] else "the command"
+        name = str(detail["loc"][0]) if detail["loc"] else "the command"
         match detail["type"]:
             case "extra_forbidden":
-                faults.append(f"there is no field {name}; fields: {', '.join((*COMMAND_FIELDS, 'id', 'expires_at'))}")
+                faults.append(
+                    f"there is no field {_shorten(name)}; fields: {', '.join((*COMMAND_FIELDS, 'id', 'expires_at'))}"
+                )
             case "value_error":
                 faults.append(f"{name} {detail['ctx']['error']}, not {_shorten(detail['input'])}")
             case _ if name == "id":

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import tenacity
 
 from agent import commands
+from agent.backoff import backoff
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.commands import Channel, Look, Pause, Plan, Write
 from agent.configschema import Channel as ChannelSettings
@@ -432,7 +433,7 @@ class Supply:
     def _connect_until_it_works(self) -> None:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((LinkError, IdentityError, MalformedAnswerError)),
-            wait=tenacity.wait_exponential_jitter(initial=FIRST_RETRY, max=LAST_RETRY, jitter=RETRY_JITTER),
+            wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
             sleep=self._wait_offline,
         )
         retrying(self._connect)

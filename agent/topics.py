@@ -9,6 +9,8 @@ from typing import Literal
 RESERVED_UNITS = frozenset({"all", "agents"})
 #: Levels that stand where a channel could.
 RESERVED_CHANNELS = frozenset({"set", "get", "status", "info", "response"})
+#: What stands last in a topic where the agent itself tells something, or is told something.
+_OWN = frozenset({"state", "backlog", "event", "status", "info", "metrics", "set", "get"})
 #: MQTT 5, 4.7.3: a topic takes at most 65,535 bytes. Ours end long before that.
 _LONGEST_LEVEL = 256
 
@@ -93,7 +95,10 @@ class Topics:
             return False
         if "+" in topic or "#" in topic or self.parse(topic) is not None:
             return False
-        return not f"{topic}/".startswith(self._prefix) or "response" in topic[len(self._prefix) :].split("/")[1:]
+        if not f"{topic}/".startswith(self._prefix):
+            return True
+        levels = topic[len(self._prefix) :].split("/")
+        return "response" in levels[1:] and levels[-1] not in _OWN
 
     def parse(self, topic: str) -> Request | None:
         """What a message on this topic asks for; None where it is no request."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import socket
 import sys
 import threading
@@ -102,12 +103,19 @@ class CannedUnit:
                 connection.sendall(answer)
 
 
+def _allow_many_files() -> None:
+    """Two sockets a unit are more than most systems allow a process by default."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="simulated units, for the benchmarks")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--latency", type=float, default=0.0, metavar="S")
     parser.add_argument("--canned", action="store_true")
     arguments = parser.parse_args()
+    _allow_many_files()
     units: Units = CannedUnit() if arguments.canned else SimulatedUnits(arguments.count, arguments.latency)
     print(json.dumps(units.resources), flush=True)
     for line in sys.stdin:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.localbroker import LocalBroker
+from agent.simulator import Simulator
+from tests.lab import Bench
 
 
 @pytest.fixture
@@ -33,3 +36,25 @@ def make_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 def broker(make_broker: Callable[..., LocalBroker]) -> LocalBroker:
     """A broker on a free port of loopback: ``host``, ``port``, ``start()``, ``stop()``, ``kill()``."""
     return make_broker()
+
+
+@pytest.fixture
+def make_bench(make_broker: Callable[..., LocalBroker], tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    """A `Bench` that has been started, on a broker of its own unless ``port`` is given: see there for the arguments."""
+    benches: list[Bench] = []
+
+    def make(
+        simulators: list[Simulator] | None = None,
+        units: list[dict[str, Any]] | None = None,
+        *,
+        port: int = 0,
+        online: bool = True,
+        **more: Any,
+    ) -> Bench:
+        bench = Bench(port or make_broker().port, tmp_path, simulators or [Simulator()], units, **more)
+        benches.append(bench)
+        return bench.start(online=online)
+
+    yield make
+    for bench in benches:
+        bench.close()
