@@ -63,11 +63,12 @@ class Spool:
         self.dropped = 0
         self._lock = threading.Lock()
         self._complained = -_COMPLAINT_INTERVAL
-        self._seen_since_trim = 0
+        self._unsaved: list[tuple[bytes, float]] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._open()
             self._sample_count: int = self._db.execute("SELECT count(*) FROM samples").fetchone()[0]
+            self._seen: dict[bytes, float] = dict(self._db.execute("SELECT key, time FROM seen ORDER BY time"))
             self._message_count: int = self._db.execute("SELECT count(*) FROM messages").fetchone()[0]
         except OSError as error:
             raise SpoolError(
@@ -203,28 +204,29 @@ class Spool:
     # Commands.
 
     def is_duplicate(self, key: bytes) -> bool:
-        """Whether this key was seen within the last 10 minutes; remembered from now on.
-
-        A disk that can't tell makes nothing a duplicate that the memory of this process does not know.
-        """
+        """Whether this key was seen within the last 10 minutes; remembered from now on, on disk with `save_seen`."""
         now = time.time()
         fresh = now - DUPLICATE_WINDOW
-        duplicate = False
-        with self._transaction():
-            row = self._db.execute("SELECT time FROM seen WHERE key = ?", (key,)).fetchone()
+        with self._lock:
+            seen = self._seen.get(key)
             # A clock that was set back leaves times in the future: they count as seen.
-            duplicate = row is not None and row[0] > fresh
-            if not duplicate:
-                self._db.execute("DELETE FROM seen WHERE time < ?", (fresh,))
-                self._db.execute("INSERT OR REPLACE INTO seen (key, time) VALUES (?, ?)", (key, now))
-                self._seen_since_trim += 1
-                if self._seen_since_trim >= MOST_SEEN // 10:
-                    self._seen_since_trim = 0
-                    self._db.execute(
-                        "DELETE FROM seen WHERE key IN (SELECT key FROM seen ORDER BY time DESC LIMIT -1 OFFSET ?)",
-                        (MOST_SEEN,),
-                    )
-        return duplicate
+            if seen is not None and seen > fresh:
+                return True
+            self._seen.pop(key, None)
+            self._seen[key] = now
+            self._unsaved.append((key, now))
+            while self._seen and (len(self._seen) > MOST_SEEN or next(iter(self._seen.values())) < fresh):
+                del self._seen[next(iter(self._seen))]
+        return False
+
+    def save_seen(self) -> None:
+        """Keep what was seen over a restart."""
+        with self._lock:
+            unsaved, self._unsaved = self._unsaved, []
+        if unsaved:
+            with self._transaction():
+                self._db.execute("DELETE FROM seen WHERE time < ?", (time.time() - DUPLICATE_WINDOW,))
+                self._db.executemany("INSERT OR REPLACE INTO seen (key, time) VALUES (?, ?)", unsaved)
 
     # The disk.
 

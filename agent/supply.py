@@ -58,6 +58,9 @@ CONGESTION_PAUSE = 0.002
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
 
+#: s. A link that did not last that long is not opened again at once.
+SHORT_LIVED = 1.0
+
 STOPPED = "the agent has stopped"
 
 By = Literal["command", "panel", "agent"]
@@ -106,6 +109,7 @@ class Outlet(Protocol):
     def congested(self) -> bool: ...
     def states(self, states: list[ChannelState]) -> None: ...
     def event(self, event: Event) -> None: ...
+    def flush(self) -> None: ...  # states and events go then, or with a response
     def response(self, response: Response, reply: Reply) -> None: ...
     def unit(self, info: UnitInfo) -> None: ...
 
@@ -238,6 +242,7 @@ class Supply:
         self._states: dict[int, ChannelState] = {}
         self._policy_done: set[int] = set()
         self._connected_before = False
+        self._connected_at = -SHORT_LIVED
 
     # For other threads.
 
@@ -431,6 +436,9 @@ class Supply:
     # Connecting.
 
     def _connect_until_it_works(self) -> None:
+        if time.monotonic() - self._connected_at < SHORT_LIVED:
+            # A unit that takes the connection and then drops it must not be asked a hundred times a second.
+            self._wait_offline(FIRST_RETRY)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((LinkError, IdentityError, MalformedAnswerError)),
             wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
@@ -465,6 +473,7 @@ class Supply:
             self._offline(str(error))
             raise
         self._due = self._first_due()
+        self._connected_at = time.monotonic()
         with self._lock:
             self._online = True
             self._reason = None
@@ -477,8 +486,8 @@ class Supply:
             self._session.uri,
             "one message" if len(self._poll_plan.messages) == 1 else f"{len(self._poll_plan.messages)} messages",
         )
-        self._outlet.unit(self.info())
         self._publish(readings)
+        self._outlet.unit(self.info())
 
     def _get_acquainted(self) -> Identification:
         """Learn who answers on a fresh link, whether it may be served, and how it is polled."""
@@ -613,6 +622,7 @@ class Supply:
             for meter in self._meters.values():
                 meter.pause()
             self._outlet.states([self._state(channel, now, None) for channel in self._channels.values()])
+            self._outlet.flush()
 
     def _offline_reason(self) -> str:
         if self._stopping:
@@ -646,6 +656,7 @@ class Supply:
                     # As fast as it answers, but not faster than the broker takes it.
                     self._due = now + (CONGESTION_PAUSE if self._outlet.congested else 0.0)
         self._publish(self._poll())
+        self._outlet.flush()
 
     def _poll(self) -> dict[int, Reading]:
         ask = self._session.ask
@@ -823,9 +834,12 @@ class Supply:
                 match step:
                     case Look():
                         running.looked = self._poll()
+                        # Not flushed: it goes with the response. The broker's thread and this one would only hinder each
+                        # other on the way there.
                         self._publish(running.looked)
                     case Pause(until=until):
                         running.due = until
+                        self._outlet.flush()
                         return
                     case writes:
                         self._write(running, writes)
@@ -840,6 +854,7 @@ class Supply:
             self._refuse(running.job, code, message)
             if running.wrote:
                 self._publish(self._poll())
+                self._outlet.flush()
 
     def _prepare(self, job: Job) -> None:
         """Before a setting is written: old errors out of the way, and no coupling that would set another output too.
@@ -901,7 +916,6 @@ class Supply:
 
     def _confirm(self, job: Job) -> None:
         states = [self._states[channel.index] for channel in job.channels]
-        log.info("%s: done: %s (%s)", self.name, job.command.fields, job.by)
         if job.by == "command":
             self._outlet.response(
                 Response(
@@ -914,6 +928,7 @@ class Supply:
                 ),
                 job.reply,
             )
+        log.info("%s: done: %s (%s)", self.name, job.command.fields, job.by)
 
     def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
         log.warning("%s: refused: %s (%s): %s", self.name, job.command.fields, code, message)

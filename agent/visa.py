@@ -12,11 +12,13 @@ import pyvisa
 from pyvisa import constants, errors
 from pyvisa.constants import StatusCode
 from pyvisa.resources import MessageBasedResource
+
+from agent import visa_socket  # before pyvisa_py: see there
+
+# isort: split
 from pyvisa_py.protocols.rpc import RPCError
 from pyvisa_py.protocols.vxi11 import Vxi11Error
 from pyvisa_py.sessions import OpenError
-
-from agent import visa_socket
 
 #: ms. pyvisa's own default is 0.1 s on VXI-11, too short for many links, and 10 s on a socket.
 DEFAULT_OPEN_TIMEOUT = 3000
