@@ -57,7 +57,6 @@ LONGEST_WAIT = 10.0
 CONGESTION_PAUSE = 0.002
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
-
 #: s. A link that did not last that long is not opened again at once.
 SHORT_LIVED = 1.0
 
@@ -119,6 +118,7 @@ class _Nowhere:
 
     congested = False
 
+    def flush(self) -> None: ...
     def states(self, states: list[ChannelState]) -> None: ...
     def event(self, event: Event) -> None: ...
     def response(self, response: Response, reply: Reply) -> None: ...
