@@ -134,6 +134,7 @@ class Broker:
         self._topics = topics
         self._spool = spool
         self._filters = list(subscriptions)
+        self._filter_changes: deque[tuple[list[str], list[str]]] = deque()
         self._handle: Callable[[Incoming], None] = _ignore
         self._is_v5 = settings.protocol == "5"
 
@@ -210,6 +211,12 @@ class Broker:
             self._spool_inbox()
             return False
         return True
+
+    def resubscribe(self, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Listen to other topics from now on: before anything that is published after this call."""
+        self._filter_changes.append((list(add), list(remove)))
+        self._urgent = True
+        self._wake()
 
     def alive(self, within: float) -> bool:
         """Whether the thread runs and did something within that time (s)."""
@@ -349,7 +356,8 @@ class Broker:
         except OSError as error:
             raise _ConnectionLost(error.strerror or str(error)) from error
         self._await(lambda: self._connack is not None, "it did not answer")
-        self._subscribe(client)
+        self._change_filters(None)
+        self._subscribe(client, self._filters)
         self._await(lambda: self._subacks_due == 0, "it did not confirm the subscriptions")
 
         self._last_problem = ""
@@ -391,9 +399,21 @@ class Broker:
         client.on_message = self._on_message
         return client
 
-    def _subscribe(self, client: PublishingClient) -> None:
-        for start in range(0, len(self._filters), 100):
-            filters = self._filters[start : start + 100]
+    def _change_filters(self, client: PublishingClient | None) -> None:
+        """Take over what `resubscribe` was told; no client: there is no connection to tell it to yet."""
+        while self._filter_changes:
+            add, remove = self._filter_changes.popleft()
+            new = [name for name in add if name not in self._filters]
+            old = [name for name in remove if name in self._filters]
+            self._filters = [name for name in self._filters if name not in old] + new
+            if client is not None:
+                self._subscribe(client, new)
+                for start in range(0, len(old), 100):
+                    client.unsubscribe(old[start : start + 100])
+
+    def _subscribe(self, client: PublishingClient, wanted: list[str]) -> None:
+        for start in range(0, len(wanted), 100):
+            filters = wanted[start : start + 100]
             self._subacks_due += 1
             if self._is_v5:
                 # As published: a live message that was sent with the retain flag keeps it, and is refused for it.
@@ -418,6 +438,7 @@ class Broker:
         self._clock = system_clock()
         before = 0.0
         while True:
+            self._change_filters(client)
             if self._inbox and time.monotonic() - before < _NAP:
                 self._nap()
             if self._take_inbox():
@@ -479,7 +500,7 @@ class Broker:
             number = connection.fileno()
             poll.register(number, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
         self._sleeping = True
-        if self._inbox or (self._stopping is not None and client is None):
+        if self._inbox or self._filter_changes or (self._stopping is not None and client is None):
             timeout = 0
         events = dict(poll.poll(timeout * 1000))
         self._sleeping = False

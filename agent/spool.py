@@ -237,12 +237,12 @@ class Spool:
         return dict(self._select("SELECT topic, record FROM discovered"))
 
     def remember_discovered(self, topic: str, record: str) -> None:
-        with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO discovered (topic, record) VALUES (?, ?)", (topic, record))
+        self._change(
+            lambda db: db.execute("INSERT OR REPLACE INTO discovered (topic, record) VALUES (?, ?)", (topic, record))
+        )
 
     def forget_discovered(self, topic: str) -> None:
-        with self._transaction():
-            self._db.execute("DELETE FROM discovered WHERE topic = ?", (topic,))
+        self._change(lambda db: db.execute("DELETE FROM discovered WHERE topic = ?", (topic,)))
 
     # Commands.
 

@@ -365,7 +365,7 @@ def test_a_unit_that_can_not_be_asked_about_coupling() -> None:
 def test_the_series_has_these_models_and_ratings() -> None:
     table = {
         model.name: [
-            (c.index, c.voltage_rating, c.current_rating, tuple(c.voltage), tuple(c.current), c.voltage_protection)
+            (c.index, c.voltage_rating, c.current_rating, c.voltage, c.current, c.voltage_protection)
             for c in model.channels
         ]
         for model in candidates("E36300")
