@@ -59,6 +59,8 @@ _TICK = 1.0
 _NAP = 0.002
 #: States that may wait for the broker before a unit that is polled without a pause is slowed down.
 _CONGESTED = 300
+#: States that a response may wait for.
+_FEW = 60
 
 
 class Kind(IntEnum):
@@ -545,21 +547,21 @@ class Broker:
         return only_states
 
     def _pump(self, client: PublishingClient) -> None:
-        """Publish what the window has room for: responses first, then events, present states, and the backlog."""
+        """Publish what the window has room for: states, so that who has a response finds them, then responses, then events.
+
+        Where states queue, responses go before them. The backlog comes last.
+        """
         room = self._window - len(self._in_flight)
-        if room > 0 and self._responses:
-            while room > 0 and self._responses:
-                self._publish(client, self._responses.popleft())
-                room -= 1
-            _send(client)  # somebody waits for it, and nobody for the rest
         if room > 0 and self._spooled_messages and not self._messages:
             self._fetch_messages()
-        while room > 0 and self._messages:
-            self._publish(client, self._messages.popleft())
-            room -= 1
-        while room > 0 and self._live:
-            self._publish(client, self._live.popleft())
-            room -= 1
+        if len(self._live) <= _FEW:
+            order = (self._live, self._responses, self._messages)
+        else:
+            order = (self._responses, self._messages, self._live)
+        for queue in order:
+            while room > 0 and queue:
+                self._publish(client, queue.popleft())
+                room -= 1
         room = min(room, max(1, min(MOST_BACKLOG_IN_FLIGHT, self._window // 2)) - self._backlog_in_flight)
         if room <= 0 or self._stopping is not None or time.monotonic() < self._backlog_paused_until:
             return
