@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Protocol
 
 import tenacity
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -64,19 +64,31 @@ _CONGESTED = 300
 class Kind(IntEnum):
     STATE = 0  # retained; what finds no broker goes to the backlog
     KEEP = 1  # retained; only the newest counts
-    MESSAGE = 2  # an event or a response: goes to the spool
+    MESSAGE = 2  # an event: goes to the spool
     PASSING = 3  # of no interest later
+    RESPONSE = 4  # goes to the spool too, and before everything else
+
+
+class _Serializable(Protocol):
+    def to_json(self) -> bytes: ...
 
 
 @dataclass(slots=True, eq=False)
 class _Item:
     kind: Kind
     topic: str
-    payload: bytes
+    content: bytes | _Serializable
     correlation: bytes | None = None
     backlog_topic: str = ""
     row: int = 0  # of the spool, where it came from there
     sent: float = 0.0
+
+    @property
+    def payload(self) -> bytes:
+        """As bytes; made by the thread that sends it, so that the one that has a unit to serve goes on."""
+        if not isinstance(self.content, bytes):
+            self.content = self.content.to_json()
+        return self.content
 
     @property
     def retain(self) -> bool:
@@ -130,7 +142,7 @@ class Broker:
         self._gone_since: float | None = time.monotonic()
 
         self._inbox: deque[_Item] = deque()
-        self._retained: dict[str, bytes] = {}
+        self._retained: dict[str, _Item] = {}
         self._sleeping = False
         self._napping = False
         self._urgent = False  # something else than states is in the inbox
@@ -156,6 +168,7 @@ class Broker:
         self._window = MOST_IN_FLIGHT
         self._in_flight: dict[int, _Item] = {}
         self._backlog_in_flight = 0
+        self._responses: deque[_Item] = deque()
         self._messages: deque[_Item] = deque()
         self._live: deque[_Item] = deque()
         self._backlog: deque[_Item] = deque()
@@ -179,6 +192,10 @@ class Broker:
     def connected(self) -> bool:
         return self._gone_since is None
 
+    def listen(self, filters: Iterable[str]) -> None:
+        """Subscribe to these, too. To be called before `start`."""
+        self._filters += filters
+
     def start(self, handle: Callable[[Incoming], None]) -> None:
         """Connect, and give every message that comes in to ``handle``, which must return at once."""
         self._handle = handle
@@ -201,10 +218,14 @@ class Broker:
     def states(self, states: list[ChannelState]) -> None:
         topics = self._topics
         for state in states:
-            topic, payload = topics.state(state.psu, state.index), state.to_json()
-            self._retained[topic] = payload
-            self._inbox.append(_Item(Kind.STATE, topic, payload, None, topics.backlog(state.psu, state.index)))
-        if not self._napping:
+            topic = topics.state(state.psu, state.index)
+            item = _Item(Kind.STATE, topic, state, None, topics.backlog(state.psu, state.index))
+            self._retained[topic] = item
+            self._inbox.append(item)
+
+    def flush(self) -> None:
+        """Send the states and events that wait; without it they go with the next response, or within a second."""
+        if self._urgent or not self._napping:
             self._wake()
 
     @property
@@ -213,11 +234,12 @@ class Broker:
         return self._gone_since is None and len(self._inbox) + len(self._live) > _CONGESTED
 
     def event(self, event: Event) -> None:
-        self._put(_Item(Kind.MESSAGE, self._topics.event(event.psu, event.index), event.to_json()))
+        self._inbox.append(_Item(Kind.MESSAGE, self._topics.event(event.psu, event.index), event))
+        self._urgent = True
 
     def response(self, response: Response, reply: Reply) -> None:
         topic = reply.topic or self._topics.response(response.psu, response.index)
-        self._put(_Item(Kind.MESSAGE, topic, response.to_json(), reply.correlation))
+        self._put(_Item(Kind.RESPONSE, topic, response, reply.correlation))
 
     def unit(self, info: UnitInfo) -> None:
         self.keep(self._topics.status(info.psu), b"online" if info.online else b"offline")
@@ -228,12 +250,17 @@ class Broker:
 
     def metrics(self, metrics: Metrics) -> None:
         if self.connected:
-            self._put(_Item(Kind.PASSING, self._topics.agent_metrics(self._agent), metrics.to_json()))
+            self._put(_Item(Kind.PASSING, self._topics.agent_metrics(self._agent), metrics))
 
     def keep(self, topic: str, payload: bytes) -> None:
         """Publish retained, and again whenever the broker may have lost it. An empty payload removes it from the broker."""
-        self._retained[topic] = payload
-        self._put(_Item(Kind.KEEP, topic, payload))
+        item = _Item(Kind.KEEP, topic, payload)
+        self._retained[topic] = item
+        self._put(item)
+
+    def owes(self, topic: str) -> bool:
+        """Whether a broker that comes back is to be told of this topic again; of a removal until one has confirmed it."""
+        return topic in self._retained
 
     def _put(self, item: _Item) -> None:
         self._inbox.append(item)
@@ -331,9 +358,10 @@ class Broker:
         self._connected_before = True
         log.info("broker %s: connected, MQTT %s", self._address(), self._settings.protocol)
         # Whoever sees "online" may send commands: so it is told after the subscriptions.
-        self._retained[self._topics.agent_status(self._agent)] = b"online"
-        for topic, payload in list(self._retained.items()):
-            self._live.append(_Item(Kind.KEEP, topic, payload))
+        status = self._topics.agent_status(self._agent)
+        self._retained[status] = _Item(Kind.KEEP, status, b"online")
+        for item in list(self._retained.values()):
+            self._live.append(_Item(Kind.KEEP, item.topic, item.payload))
         self._gone_since = None
         self._connected_at = time.monotonic()
 
@@ -407,7 +435,13 @@ class Broker:
                 raise _Stopped
 
     def _is_idle(self) -> bool:
-        return not (self._inbox or self._messages or self._live or any(not i.row for i in self._in_flight.values()))
+        return not (
+            self._inbox
+            or self._responses
+            or self._messages
+            or self._live
+            or any(not i.row for i in self._in_flight.values())
+        )
 
     def _exchange(self, timeout: float) -> None:
         """Send what paho has to send, sleep until something happens, read what came.
@@ -477,7 +511,10 @@ class Broker:
         self._urgent = False
         while inbox:
             item = inbox.popleft()
-            (self._messages if item.kind is Kind.MESSAGE else self._live).append(item)
+            if item.kind is Kind.RESPONSE:
+                self._responses.append(item)
+            else:
+                (self._messages if item.kind is Kind.MESSAGE else self._live).append(item)
         if len(self._live) > MOST_LIVE:
             older: list[_Item] = []
             while len(self._live) > MOST_LIVE // 2:
@@ -487,8 +524,13 @@ class Broker:
         return only_states
 
     def _pump(self, client: PublishingClient) -> None:
-        """Publish what the window has room for: messages first, then present states, then the backlog."""
+        """Publish what the window has room for: responses first, then events, present states, and the backlog."""
         room = self._window - len(self._in_flight)
+        if room > 0 and self._responses:
+            while room > 0 and self._responses:
+                self._publish(client, self._responses.popleft())
+                room -= 1
+            _send(client)  # somebody waits for it, and nobody for the rest
         if room > 0 and self._spooled_messages and not self._messages:
             self._fetch_messages()
         while room > 0 and self._messages:
@@ -602,6 +644,8 @@ class Broker:
             self._refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
             return
         self.published += 1
+        if item.content == b"" and self._retained.get(item.topic) is item:
+            self._retained.pop(item.topic, None)  # it is gone: what another agent may put there is none of ours
         if item.row and item.kind is Kind.STATE:
             self._backlog_in_flight -= 1
             self._acknowledged.append(item.row)
@@ -649,7 +693,7 @@ class Broker:
         self._settle()
         # In flight and not acknowledged: nobody knows whether it arrived, so it is kept and sent again.
         kept = [item for item in self._in_flight.values() if not item.row]
-        kept += [item for item in (*self._messages, *self._live) if not item.row]
+        kept += [item for item in (*self._responses, *self._messages, *self._live) if not item.row]
         self._reset_connection()
         self._spool_items(kept)
         self._spool_inbox()
@@ -662,7 +706,9 @@ class Broker:
 
     def _spool_items(self, items: list[_Item]) -> None:
         self._spool.add_samples([(i.backlog_topic, i.payload) for i in items if i.kind is Kind.STATE])
-        self._spool.add_messages([(i.topic, i.payload, i.correlation) for i in items if i.kind is Kind.MESSAGE])
+        self._spool.add_messages(
+            [(i.topic, i.payload, i.correlation) for i in items if i.kind in (Kind.MESSAGE, Kind.RESPONSE)]
+        )
 
     def _close(self) -> None:
         client, self._client = self._client, None
@@ -681,7 +727,7 @@ class Broker:
             with contextlib.suppress(_ConnectionLost, OSError, ValueError):
                 self._say_goodbye(client)
         kept = [item for item in self._in_flight.values() if not item.row]
-        kept += [item for item in (*self._messages, *self._live) if not item.row]
+        kept += [item for item in (*self._responses, *self._messages, *self._live) if not item.row]
         self._settle()
         self._spool_items(kept)
         self._spool_inbox()

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import FrameType
 
 from agent import __version__, systemd
-from agent.broker import Broker
+from agent.broker import Broker, Incoming
 from agent.configschema import Config
 from agent.configschema import Unit as UnitConfig
+from agent.discovery import Discovery
 from agent.dispatch import Dispatcher
 from agent.messages import AgentInfo, Metrics, utc_now
 from agent.meters import Meter
@@ -61,6 +62,15 @@ class Daemon:
             subscriptions=self._topics.subscriptions([unit.name for unit in config.units]),
         )
         self._dispatcher = Dispatcher(self._topics, self._supplies, self._spool, self._broker)
+        self._discovery = Discovery(
+            settings.homeassistant,
+            agent=self._info(),
+            units={unit.name: unit.uri for unit in config.units},
+            topics=self._topics,
+            spool=self._spool,
+            publisher=self._broker,
+        )
+        self._broker.listen(self._discovery.subscriptions)
         meters = self._spool.meters()
         for number, unit in enumerate(config.units):
             self._supplies[unit.name] = self._make_supply(unit, meters.get(unit.name, {}), number)
@@ -72,7 +82,7 @@ class Daemon:
             agent=self._agent,
             model=unit.model,
             session=Session(unit.uri, unit.visabackend, unit.pyvisa_args),
-            outlet=self._broker,
+            outlet=self._broker if self._config.settings.homeassistant is None else self._discovery,
             serial=unit.serial,
             poll_interval=interval,
             channels=unit.channels,
@@ -88,9 +98,10 @@ class Daemon:
             signal.signal(signal.SIGINT, self._on_signal)
         log.info("psu-agent %s, agent %s, %d units", __version__, self._agent, len(self._supplies))
         self._broker.agent_info(self._info())
+        self._discovery.start()
         for supply in self._supplies.values():
             supply.start()
-        self._broker.start(self._dispatcher.handle)
+        self._broker.start(self._handle)
         systemd.notify("READY=1")
         watchdog = systemd.watchdog_interval()
         next_watchdog = time.monotonic()
@@ -99,6 +110,7 @@ class Daemon:
             for supply in self._supplies.values():
                 supply.broker_gone(gone_since)
             now = time.monotonic()
+            self._discovery.tick(now)
             if now - self._last_metrics >= METRICS_INTERVAL:
                 self._publish_metrics(now)
                 self._save_meters()
@@ -111,6 +123,10 @@ class Daemon:
     def stop(self) -> None:
         """End `run`. No output changes."""
         self._stop.set()
+
+    def _handle(self, incoming: Incoming) -> None:
+        if not self._discovery.handle(incoming):
+            self._dispatcher.handle(incoming)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         log.info("%s: stopping; no output changes", signal.Signals(number).name)
@@ -143,7 +159,7 @@ class Daemon:
             version=__version__,
             host=socket.gethostname(),
             start_time=self._started,
-            units=list(self._supplies),
+            units=[unit.name for unit in self._config.units],
             base_topic=self._topics.base,
         )
 
@@ -178,7 +194,9 @@ class Daemon:
         )
 
     def _save_meters(self) -> None:
-        self._spool.save_meters({name: supply.meters() for name, supply in self._supplies.items()})
+        meters = {name: supply.meters() for name, supply in self._supplies.items()}
+        self._spool.save_meters(meters)
+        self._discovery.saved(meters)
 
 
 def _state_file(folder: Path, agent: str) -> Path:

@@ -48,8 +48,10 @@ class Dispatcher:
         if request.unit is None:
             for supply in self._supplies.values():
                 self._command(incoming, request, _Target(supply, None))
+            self._spool.save_seen()
         elif request.unit in self._supplies:
             self._command(incoming, request, _Target(self._supplies[request.unit], request.channel))
+            self._spool.save_seen()  # while the unit's thread is at it already
 
     def _command(self, incoming: Incoming, request: Request, target: _Target) -> None:
         supply = target.supply

@@ -12,11 +12,13 @@ import pyvisa
 from pyvisa import constants, errors
 from pyvisa.constants import StatusCode
 from pyvisa.resources import MessageBasedResource
+
+from agent import visa_socket  # before pyvisa_py: see there
+
+# isort: split
 from pyvisa_py.protocols.rpc import RPCError
 from pyvisa_py.protocols.vxi11 import Vxi11Error
 from pyvisa_py.sessions import OpenError
-
-from agent import visa_socket
 
 #: ms. pyvisa's own default is 0.1 s on VXI-11, too short for many links, and 10 s on a socket.
 DEFAULT_OPEN_TIMEOUT = 3000
@@ -116,8 +118,20 @@ class Session:
             self.close()
             raise
 
+    def hear(self) -> str:
+        """Read the answer to a question that `tell` has put, without the line end.
+
+        :raises LinkError: no answer in time, a broken link, or bytes that are no text; the session is closed then
+        """
+        try:
+            with _translated("no answer"):
+                return self._read()
+        except LinkError:
+            self.close()
+            raise
+
     def tell(self, message: str) -> None:
-        """Send one message that has no answer.
+        """Send one message, whose answer, if it has one, `hear` will read.
 
         :raises LinkError: a broken link; the session is closed then
         """

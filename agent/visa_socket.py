@@ -12,13 +12,23 @@ import contextlib
 import logging
 import socket
 import struct
+import sys
 import time
 from typing import Any
 
 from pyvisa import constants
 from pyvisa.constants import StatusCode
-from pyvisa_py.sessions import Session
-from pyvisa_py.tcpip import TCPIPSocketSession
+
+# pyvisa-py loads zeroconf, to look for instruments, where it finds it: 7 MB that an agent, which never looks, does not need.
+_loaded = "zeroconf" in sys.modules
+if not _loaded:
+    sys.modules["zeroconf"] = None  # type: ignore[assignment]
+# isort: split
+from pyvisa_py.sessions import Session  # noqa: E402
+from pyvisa_py.tcpip import TCPIPSocketSession  # noqa: E402
+
+if not _loaded:
+    del sys.modules["zeroconf"]
 
 #: An answer of a supply has a few hundred bytes. What never ends is no answer.
 LONGEST_ANSWER = 64 * 1024
