@@ -193,6 +193,10 @@ class Broker:
     def connected(self) -> bool:
         return self._gone_since is None
 
+    def listen(self, filters: Iterable[str]) -> None:
+        """Subscribe to these, too. To be called before `start`."""
+        self._filters += filters
+
     def start(self, handle: Callable[[Incoming], None]) -> None:
         """Connect, and give every message that comes in to ``handle``, which must return at once."""
         self._handle = handle
@@ -260,6 +264,10 @@ class Broker:
         item = _Item(Kind.KEEP, topic, payload)
         self._retained[topic] = item
         self._put(item)
+
+    def owes(self, topic: str) -> bool:
+        """Whether a broker that comes back is to be told of this topic again; of a removal until one has confirmed it."""
+        return topic in self._retained
 
     def _put(self, item: _Item) -> None:
         self._inbox.append(item)
@@ -657,6 +665,8 @@ class Broker:
             self._refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
             return
         self.published += 1
+        if item.content == b"" and self._retained.get(item.topic) is item:
+            self._retained.pop(item.topic, None)  # it is gone: what another agent may put there is none of ours
         if item.row and item.kind is Kind.STATE:
             self._backlog_in_flight -= 1
             self._acknowledged.append(item.row)

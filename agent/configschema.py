@@ -307,6 +307,11 @@ class HomeAssistant(_Section):
     discovery_prefix: Annotated[Text, AfterValidator(_topic)] = Field(
         default="homeassistant", description="the topic that Home Assistant looks for devices under"
     )
+    update_interval: Annotated[float, Field(ge=0.1, le=86400)] = Field(
+        default=10.0,
+        description="the seconds, 0.1 to 86400, between measurements that Home Assistant is told; what moves by more than "
+        "noise, and what is switched or set, it is told at once",
+    )
 
 
 class Backlog(_Section):
@@ -553,7 +558,9 @@ class Config(_Section):
     """A whole configuration file."""
 
     settings: Settings = Field(default_factory=Settings, description="what holds for the agent as a whole: a mapping")
-    units: list[Unit] = Field(description=f"a list of supplies, each such as {UNIT_EXAMPLE}")
+    units: list[Unit] = Field(
+        description=f"a list of supplies, each such as {UNIT_EXAMPLE}", json_schema_extra={"minItems": 1}
+    )
 
     _path: Path | None = PrivateAttr(default=None)
     _warnings: tuple[Fault, ...] = PrivateAttr(default=())

@@ -15,9 +15,10 @@ from typing import Any
 
 from agent import __version__, systemd
 from agent import config as config_file
-from agent.broker import Broker
+from agent.broker import Broker, Incoming
 from agent.configschema import Config
 from agent.configschema import Unit as UnitConfig
+from agent.discovery import Discovery
 from agent.dispatch import Dispatcher
 from agent.external import ExternalLink, ExternalSupply
 from agent.messages import AgentInfo, Metrics, utc_now
@@ -66,6 +67,15 @@ class Daemon:
             subscriptions=self._topics.subscriptions([unit.name for unit in config.units]),
         )
         self._dispatcher = Dispatcher(self._topics, self._supplies, self._spool, self._broker)
+        self._discovery = Discovery(
+            settings.homeassistant,
+            agent=self._info(),
+            units={unit.name: unit.uri for unit in config.units},
+            topics=self._topics,
+            spool=self._spool,
+            publisher=self._broker,
+        )
+        self._broker.listen(self._discovery.subscriptions)
         meters = self._spool.meters()
         for number, unit in enumerate(config.units):
             self._supplies[unit.name] = self._make_supply(unit, meters.get(unit.name, {}), number)
@@ -79,7 +89,7 @@ class Daemon:
             "name": unit.name,
             "agent": self._agent,
             "model": unit.model,
-            "outlet": self._broker,
+            "outlet": self._broker if self._config.settings.homeassistant is None else self._discovery,
             "serial": unit.serial,
             "poll_interval": interval,
             "channels": unit.channels,
@@ -101,9 +111,10 @@ class Daemon:
                 signal.signal(signal.SIGHUP, self._on_hangup)
         log.info("psu-agent %s, agent %s, %d units", __version__, self._agent, len(self._supplies))
         self._broker.agent_info(self._info())
+        self._discovery.start()
         for supply in self._supplies.values():
             supply.start()
-        self._broker.start(self._dispatcher.handle)
+        self._broker.start(self._handle)
         systemd.notify("READY=1")
         watchdog = systemd.watchdog_interval()
         next_watchdog = time.monotonic()
@@ -115,6 +126,7 @@ class Daemon:
                 self._reload_wanted = False
                 self._reload()
             now = time.monotonic()
+            self._discovery.tick(now)
             if now - self._last_metrics >= METRICS_INTERVAL:
                 self._publish_metrics(now)
                 self._save_meters()
@@ -127,6 +139,10 @@ class Daemon:
     def stop(self) -> None:
         """End `run`. No output changes."""
         self._stop.set()
+
+    def _handle(self, incoming: Incoming) -> None:
+        if not self._discovery.handle(incoming):
+            self._dispatcher.handle(incoming)
 
     def reload(self) -> None:
         """Have `run` read the configuration again: what changed in ``units`` comes into effect, and nothing at all if it has a
@@ -243,7 +259,7 @@ class Daemon:
             version=__version__,
             host=socket.gethostname(),
             start_time=self._started,
-            units=list(self._supplies),
+            units=[unit.name for unit in self._config.units],
             base_topic=self._topics.base,
         )
 
@@ -277,7 +293,9 @@ class Daemon:
         )
 
     def _save_meters(self) -> None:
-        self._spool.save_meters({name: supply.meters() for name, supply in self._supplies.items()})
+        meters = {name: supply.meters() for name, supply in self._supplies.items()}
+        self._spool.save_meters(meters)
+        self._discovery.saved(meters)
 
 
 def _add(total: Counters, counters: Counters) -> None:

@@ -226,6 +226,14 @@ class ExternalLink:
             self._open = False
             raise LinkError(f"{message} printed bytes that are not UTF-8: {outcome.stdout[:40]!a}") from error
 
+    def ask_ahead(self, message: str) -> bool:
+        """A program is run when its output is wanted, never ahead."""
+        del message
+        return False
+
+    def hear(self) -> str:
+        raise LinkError("nothing was asked ahead")
+
     def tell(self, message: str) -> None:
         """Run ``set`` once for each channel of a message that the door made, such as ``state (@1,2) 0``.
 

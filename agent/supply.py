@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -94,6 +95,10 @@ class Job:
     def turns_off(self) -> bool:
         return self.command.state is False
 
+    @property
+    def turns_on(self) -> bool:
+        return bool(self.command.state) or self.command.cycle is not None
+
     def has_expired(self) -> bool:
         expires_at = self.command.expires_at
         return (expires_at is not None and utc_now() > expires_at) or (
@@ -135,6 +140,8 @@ class Link(Protocol):
     def open(self) -> None: ...
     def ask(self, message: str) -> str: ...
     def tell(self, message: str) -> None: ...
+    def ask_ahead(self, message: str) -> bool: ...
+    def hear(self) -> str: ...
     def close(self) -> None: ...
 
 
@@ -233,6 +240,7 @@ class Supply:
         self._poll_plan: Questions = PollPlan(self._model, Batching.COMPOUND)
         self._running: list[_Running] = []
         self._due = 0.0
+        self._asked = False  # a poll that is under way
         self._seq: dict[int, int] = dict.fromkeys(self._channels, 0)
         if predecessor is not None:
             self._seq |= predecessor._seq
@@ -292,6 +300,8 @@ class Supply:
     def submit(self, job: Job) -> None:
         """Check a command and give it to the worker: turning off goes ahead of everything that waits.
 
+        What waits to turn one of the same outputs on is older than the wish that it be off, and is refused.
+
         :raises Refusal: it is not carried out, and nothing of it was
         """
         if job.has_expired():
@@ -299,16 +309,22 @@ class Supply:
                 "expired", f"it has expired: expires_at was {job.command.expires_at}, or MQTT's expiry ran out"
             )
         commands.check(job.command, job.channels, self._model.series)
+        replaced: list[Job] = []
         with self._lock:
             if not self._online or self._stopping:
                 raise Refusal("offline", self._offline_reason())
             if job.turns_off:
                 self._offs.append(job)
+                replaced = [other for other in self._waiting if other.turns_on and other.indices & job.indices]
+                for other in replaced:
+                    self._waiting.remove(other)
             elif len(self._waiting) >= MOST_WAITING:
                 raise Refusal("busy", f"{MOST_WAITING} commands wait for {self.name} already; send fewer at a time")
             else:
                 self._waiting.append(job)
             self._lock.notify_all()
+        for other in replaced:
+            self._refuse(other, "superseded", "the output was turned off before it was begun")
 
     def poll_now(self) -> None:
         """Poll and publish as soon as the worker is free, out of its schedule."""
@@ -567,6 +583,7 @@ class Supply:
     def _lost(self, reason: str) -> None:
         """The link failed: nothing is believed until it has been opened again and the unit has said who it is."""
         self._session.close()
+        self._asked = False
         self.counters.errors += 1
         self._offline(reason)
         unsure = [running for running in self._running if running.wrote]
@@ -637,6 +654,9 @@ class Supply:
             self._running.clear()
         for job in left:
             self._refuse(job, "superseded", f"{self._stopped_why} before it was finished; the output stays as it is")
+        if self._asked:
+            with contextlib.suppress(LinkError):
+                self._session.hear()  # a unit that is left in the middle of an answer remembers it as an error
         self._offline(self._stopped_why)
         self._session.close()
 
@@ -655,12 +675,27 @@ class Supply:
                 else:
                     # As fast as it answers, but not faster than the broker takes it.
                     self._due = now + (CONGESTION_PAUSE if self._outlet.congested else 0.0)
-        self._publish(self._poll())
+        readings = self._poll()
+        if self._interval <= 0 and len(self._poll_plan.messages) == 1 and not self._outlet.congested:
+            # The unit works on its next answer while this one is published.
+            self._asked = self._session.ask_ahead(self._poll_plan.messages[0])
+        self._publish(readings)
         self._outlet.flush()
 
+    def _hear_what_was_asked(self) -> None:
+        """Before anything else is said to the unit."""
+        if self._asked:
+            self._publish(self._poll())
+            self._outlet.flush()
+
     def _poll(self) -> dict[int, Reading]:
-        ask = self._session.ask
-        readings = self._poll_plan.read([ask(message) for message in self._poll_plan.messages])
+        session = self._session
+        if self._asked:
+            self._asked = False
+            answers = [session.hear()]
+        else:
+            answers = [session.ask(message) for message in self._poll_plan.messages]
+        readings = self._poll_plan.read(answers)
         self.counters.polls += 1
         self._door.saw(readings)
         return readings
@@ -820,6 +855,7 @@ class Supply:
 
     def _advance(self, running: _Running) -> None:
         """Carry the plan on to its next pause, or to its end."""
+        self._hear_what_was_asked()
         try:
             if not running.begun:
                 running.begun = True
