@@ -103,7 +103,9 @@ def test_everything_that_is_mounted_is_there(tmp_path: Path) -> None:
                 assert volume.split(":")[0] in (*volumes, "prometheus"), name
             elif volume["type"] == "bind":
                 source = re.sub(r"\$\{\w+:-(.*)\}", r"\1", volume["source"])
-                path = secrets / Path(source).relative_to("secrets") if source.startswith("./secrets") else ROOT / source
+                path = (
+                    secrets / Path(source).relative_to("secrets") if source.startswith("./secrets") else ROOT / source
+                )
                 assert path.exists(), (name, source)
                 # Each container runs as a user of its own.
                 for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
@@ -139,13 +141,17 @@ def test_services_that_talk_to_each_other_share_a_network() -> None:
 
 
 def test_the_telegraf_of_the_tests_is_the_one_that_compose_runs() -> None:
-    version = subprocess.run([tool("telegraf", "run .ci/stack-tools"), "version"], capture_output=True, text=True).stdout
+    version = subprocess.run(
+        [tool("telegraf", "run .ci/stack-tools"), "version"], capture_output=True, text=True
+    ).stdout
     assert SERVICES["telegraf"]["image"] == f"telegraf:{version.split()[1]}"
 
 
 def test_windows_are_in_the_right_order() -> None:
     """See mosquitto.conf: Telegraf must never stop reading, and the broker's queue is the buffer for a long outage."""
-    mosquitto = dict(re.findall(r"^(max_\w+) (\d+)$", (ROOT / "mosquitto" / "mosquitto.conf").read_text(), re.M))
+    mosquitto = dict(
+        re.findall(r"^(max_\w+) (\d+)$", (ROOT / "mosquitto" / "mosquitto.conf").read_text(), re.MULTILINE)
+    )
     text = (ROOT / "telegraf" / "telegraf.conf").read_text()
     telegraf = tomllib.loads(text)
     an_hour = 100 * 3 * 3600
@@ -154,7 +160,9 @@ def test_windows_are_in_the_right_order() -> None:
     window = int(mosquitto["max_inflight_messages"])
     inputs = telegraf["inputs"]["mqtt_consumer"]
     assert all(one["max_undelivered_messages"] > 5 * window for one in inputs)
-    assert all((one["qos"], one["persistent_session"], one["startup_error_behavior"]) == (1, True, "retry") for one in inputs)
+    assert all(
+        (one["qos"], one["persistent_session"], one["startup_error_behavior"]) == (1, True, "retry") for one in inputs
+    )
     assert len({one["client_id"] for one in inputs}) == len(inputs)
     assert telegraf["outputs"]["health"][0]["compares"][0]["lt"] < window
 
@@ -165,7 +173,8 @@ def test_windows_are_in_the_right_order() -> None:
 INFLUX = """#!/bin/bash
 echo "$INFLUX_TOKEN|$INFLUX_ORG|$*" >>"$CALLS"
 case "$*" in
-  "bucket list --name psu --json") [ -e "$CALLS.nobucket" ] || printf '[\\n\\t{\\n\\t\\t"id": "0123456789abcdef",\\n\\t\\t"name": "psu"\\n\\t}\\n]\\n' ;;
+  "bucket list --name psu --json")
+    [ -e "$CALLS.nobucket" ] || printf '[\\n\\t{\\n\\t\\t"id": "0123456789abcdef",\\n\\t\\t"name": "psu"\\n\\t}\\n]\\n' ;;
   "auth list --json") cat "$CALLS.known" 2>/dev/null || echo '[]' ;;
   "auth create --description psu "*)
     token="made-$(wc -l <"$CALLS")=="
