@@ -218,6 +218,18 @@ class Discovery:
                 for topic in [topic for topic in self._records if self._is_lost(topic)]:
                     self._clear(topic)
 
+    def serve(self, units: Mapping[str, str]) -> None:
+        """From now on these units, name → address. What was offered for others is as after a restart: it is cleared, unless a
+        unit turns out to be the same under another name."""
+        with self._lock:
+            for name in self._places.keys() - units.keys():
+                self._payloads.pop(self._places.pop(name), None)
+            for key in [key for key in self._throttles if key[0] not in units]:
+                del self._throttles[key]
+            self._units = dict(units)
+            self._introduced &= units.keys()
+            self._started = time.monotonic()
+
     def saved(self, meters: Mapping[str, Mapping[int, Meter]]) -> None:
         """These meters are on disk: Home Assistant may be told of them."""
         self._saved = {(unit, index): meter for unit, by in meters.items() for index, meter in by.items()}
