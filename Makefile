@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP = $(VENV)/.installed-$(1)
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint types fuzz bench clean
+.PHONY: help demo test lint types fuzz bench soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,12 @@ lint: $(call STAMP,dev)  ## ruff
 
 types: $(call STAMP,dev)  ## mypy --strict
 	@$(BIN)/mypy
+
+bench: $(call STAMP,dev)  ## the benchmarks, as a table in Markdown
+	@$(BIN)/python -m benchmarks
+
+soak: $(call STAMP,dev)  ## random commands and faults for MINUTES=5, and rules that are watched
+	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),5) --units $(or $(UNITS),20) $(if $(SEED),--seed $(SEED))
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
