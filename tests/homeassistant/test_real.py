@@ -50,7 +50,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield bench
     finally:
         bench.close()
-        homeassistant.kill()
+        homeassistant.close()
         broker.stop()
 
 
