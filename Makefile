@@ -4,7 +4,9 @@ BIN := $(VENV)/bin
 STAMP = $(VENV)/.installed-$(1)
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test lint types fuzz bench clean
+MINUTES ?= 5
+
+.PHONY: help demo test lint types fuzz bench soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,5 +35,16 @@ lint: $(call STAMP,dev)  ## ruff
 types: $(call STAMP,dev)  ## mypy --strict
 	@$(BIN)/mypy
 
+fuzz: $(call STAMP,dev)  ## the property tests with 20,000 examples and more each
+	@$(BIN)/python -m pytest -q -n 2 -m properties --hypothesis-profile=fuzz --timeout=3600
+
+bench: $(call STAMP,dev)  ## the figures of the README, each against a floor of the same run
+	@$(BIN)/python -m benchmarks
+
+soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold: MINUTES=5
+	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
+
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+include stack.mk

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import traceback
 import uuid
@@ -180,15 +181,16 @@ def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]
 @click.option("--port", type=click.IntRange(1, 65535), help="The broker's port.  [default: 1883, or a free one]")
 @click.option("--embedded-broker", is_flag=True, help="Use iotcore's broker even where Mosquitto is installed.")
 def demo(port: int | None, embedded_broker: bool) -> None:
-    """Show it at work, without hardware: broker, simulated supply, agent.
+    """Show it at work, without any hardware.
 
-    On loopback, with no configuration and no hardware. Shows a live table and the commands to try in another
-    terminal.
-    Ctrl-C ends it all.
+    A broker, a simulated E36313A and the agent, on loopback, with no configuration. Shows a live table, and the
+    commands to try in another terminal. Ctrl-C ends it all.
     """
     from agent import demo as demonstration
     from agent.client import BrokerError
 
+    if sys.stdout.isatty():
+        click.echo("starting a broker, a simulated supply and the agent …", err=True)
     try:
         demonstration.run(port=port, kind="iotcore" if embedded_broker else None)
     except (demonstration.DemoError, BrokerError) as error:
@@ -475,8 +477,11 @@ def main() -> int:
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("", err=True)
         return 130
+    except SystemExit as error:
+        # click itself ends so when whoever read has read enough.
+        return 0 if _reader_has_gone() else int(error.code or 0)
     except BrokenPipeError:
-        # Whoever read has read enough. What is still buffered would only fail again at exit.
+        # The same, seen here first. What is still buffered would only fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001  # the outermost place of all
@@ -491,6 +496,12 @@ def main() -> int:
             )
         return 70
     return result if isinstance(result, int) else 0
+
+
+def _reader_has_gone() -> bool:
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 if __name__ == "__main__":

@@ -51,14 +51,14 @@ class Demo:
     def instructions(self) -> list[str]:
         """What to type in another terminal."""
         program = _program()
-        command = '{"state": true, "voltage_limit": 3.3, "current_limit": 0.5}'
         return [
             f"A simulated Keysight E36313A, on the broker {self.address} ({self.broker_kind}).",
             *([self.remark] if self.remark else []),
             "Try in another terminal:",
             f"  mosquitto_sub -p {self.port} -v -t 'psu/#'",
-            f"  mosquitto_pub -p {self.port} -t psu/{UNIT}/2/set -m '{command}'",
-            f"  {program} set --broker {self.address} {UNIT}/2 --voltage-limit 5 --state on",
+            f"  mosquitto_pub -p {self.port} -t psu/{UNIT}/2/set -m '{{\"voltage_limit\": 3.3}}'",
+            f"  mosquitto_pub -p {self.port} -t psu/{UNIT}/3/set/state -m OFF",
+            f"  {program} set {UNIT}/2 --voltage-limit 5 --broker {self.address}",
             f"  {program} watch --broker {self.address}",
             "Ctrl-C ends everything.",
         ]

@@ -243,22 +243,24 @@ def _settings(channel: ChannelInfo) -> Iterator[tuple[str, Component]]:
     )
     volts = {"device_class": "voltage", "unit_of_measurement": "V"}
     amperes = {"device_class": "current", "unit_of_measurement": "A"}
-    yield (
-        "voltage_limit",
-        {
-            "name": f"{channel.name} voltage limit",
-            **volts,
-            **_number("voltage_limit", channel.voltage_limit_range, channel.voltage_resolution),
-        },
-    )
-    yield (
-        "current_limit",
-        {
-            "name": f"{channel.name} current limit",
-            **amperes,
-            **_number("current_limit", channel.current_limit_range, channel.current_resolution),
-        },
-    )
+    if channel.voltage_limit_range is not None:
+        yield (
+            "voltage_limit",
+            {
+                "name": f"{channel.name} voltage limit",
+                **volts,
+                **_number("voltage_limit", channel.voltage_limit_range, channel.voltage_resolution),
+            },
+        )
+    if channel.current_limit_range is not None:
+        yield (
+            "current_limit",
+            {
+                "name": f"{channel.name} current limit",
+                **amperes,
+                **_number("current_limit", channel.current_limit_range, channel.current_resolution),
+            },
+        )
     if channel.voltage_protection_range is not None:
         yield (
             "voltage_protection",

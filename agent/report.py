@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from agent import models as catalogue
-from agent import scan as scanning
 from agent import terminal
-from agent.check import Finding
 from agent.configschema import Channel, Config
 from agent.fleet import Fleet
 from agent.messages import ChannelState
-from agent.request import Outcome, Target
 from agent.terminal import clean
+
+if TYPE_CHECKING:
+    from agent.check import Finding
+    from agent.request import Outcome, Target
+    from agent.scan import Scan
 
 
 def configuration(config: Config) -> None:
@@ -33,7 +35,7 @@ def configuration(config: Config) -> None:
     for unit in config.units:
         interval = config.poll_interval(unit)
         rate = "as fast as it answers" if not interval else f"every {interval:g} s"
-        print(f"unit {unit.name}: {unit.model} at {unit.uri}, {rate}")
+        print(f"unit {unit.name}: {unit.model} at {unit.address}, {rate}")
         for index, channel in sorted(unit.channels.items()):
             name = f" ({channel.name})" if channel.name else ""
             print(f"  channel {index}{name}: {_limits(channel)}")
@@ -61,8 +63,10 @@ def finding(found: Finding) -> None:
     terminal.console().print(text, soft_wrap=True)
 
 
-def scan(result: scanning.Scan) -> None:
+def scan(result: Scan) -> None:
     """Everything that was found as comments, and the entries: the whole is YAML."""
+    from agent.scan import as_yaml, unit_entries
+
     for remark in result.remarks:
         print(f"# {clean(remark)}")
     if not result.found:
@@ -77,9 +81,9 @@ def scan(result: scanning.Scan) -> None:
         idn = f"{who.manufacturer},{who.model},{who.serial},{who.firmware}"
         unknown = "" if item.model is not None else "; not a model that psu-agent supports"
         print(f"# {names}: {clean(idn)}{unknown}")
-    entries = scanning.unit_entries(result.found)
+    entries = unit_entries(result.found)
     if entries:
-        sys.stdout.write(scanning.as_yaml(entries))
+        sys.stdout.write(as_yaml(entries))
 
 
 def states(fleet: Fleet, channels: Sequence[ChannelState], *, as_json: bool, single: bool) -> None:
@@ -145,11 +149,9 @@ def _model(model: catalogue.Model) -> dict[str, Any]:
                 "index": channel.index,
                 "voltage_rating": channel.voltage_rating,
                 "current_rating": channel.current_rating,
-                "voltage_range": list(channel.voltage),
-                "current_range": list(channel.current),
-                "voltage_protection_range": None
-                if channel.voltage_protection is None
-                else list(channel.voltage_protection),
+                "voltage_range": channel.voltage,
+                "current_range": channel.current,
+                "voltage_protection_range": channel.voltage_protection,
             }
             for channel in model.channels
         ],
@@ -162,4 +164,4 @@ def _tried(model: catalogue.Model) -> list[str]:
 
 
 def _sign(channel: catalogue.ChannelModel) -> str:
-    return "-" if channel.voltage.max <= 0 else ""
+    return "-" if channel.voltage is not None and channel.voltage.max <= 0 else ""

@@ -136,7 +136,8 @@ def _send_to_all(client: Client, fields: dict[str, Any], *, expiry: float, deadl
                 answered[response.psu] = response
             elif not item.topic.endswith("/response"):
                 fleet.update(item.topic, item.payload)
-                quiet_since = time.monotonic()
+                if item.retain:
+                    quiet_since = time.monotonic()
     unattended = fleet.units_of_agents("offline") - answered.keys()
     silent = fleet.units_of_agents("online") - answered.keys()
     return Outcome([answered[unit] for unit in sorted(answered)], silent, unattended)

@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +38,8 @@ CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY, time REAL NOT NULL) WITHO
 CREATE INDEX IF NOT EXISTS seen_time ON seen (time);
 CREATE TABLE IF NOT EXISTS discovered (topic TEXT PRIMARY KEY, record TEXT NOT NULL);
 """
+_SELECT_METERS = "SELECT unit, channel, energy, charge FROM meters"
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class SpoolError(Exception):
@@ -62,15 +64,15 @@ class Spool:
         self.path = path
         self.capacity = capacity
         self.dropped = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._complained = -_COMPLAINT_INTERVAL
         self._unsaved: list[tuple[bytes, float]] = []
+        self._sample_count = 0
+        self._message_count = 0
+        self._seen: dict[bytes, float] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._open()
-            self._sample_count: int = self._db.execute("SELECT count(*) FROM samples").fetchone()[0]
-            self._seen: dict[bytes, float] = dict(self._db.execute("SELECT key, time FROM seen ORDER BY time"))
-            self._message_count: int = self._db.execute("SELECT count(*) FROM messages").fetchone()[0]
         except OSError as error:
             raise SpoolError(
                 f"{path.parent}: {error.strerror}; settings.state_dir must be a writable directory"
@@ -84,12 +86,18 @@ class Spool:
         try:
             return self._connect()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
+            if not _is_damage(error):
                 raise
-            aside = self.path.with_name(f"{self.path.name}.damaged-{int(time.time())}")
-            self.path.rename(aside)
-            log.error("%s was damaged (%s); it is kept as %s and a new one begun", self.path, error, aside.name)
+            self._put_aside(error)
             return self._connect()
+
+    def _put_aside(self, error: sqlite3.Error) -> None:
+        """Keep a damaged file under another name, its journal with it, which would go into the new one."""
+        aside = self.path.with_name(f"{self.path.name}.damaged-{int(time.time())}")
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                self.path.with_name(self.path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        log.error("%s was damaged (%s); it is kept as %s and a new one begun", self.path, error, aside.name)
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=0.5, isolation_level=None, check_same_thread=False)
@@ -102,6 +110,11 @@ class Spool:
             db.executescript(_SCHEMA)
             db.execute("BEGIN EXCLUSIVE")
             db.execute("COMMIT")
+            # Every table is read once: damage shows here and not in the middle of the work.
+            self._sample_count = db.execute("SELECT count(*) FROM samples").fetchone()[0]
+            self._message_count = db.execute("SELECT count(*) FROM messages").fetchone()[0]
+            self._seen |= sorted(db.execute("SELECT key, time FROM seen ORDER BY key"), key=lambda row: float(row[1]))
+            db.execute(_SELECT_METERS).fetchall()
         except BaseException:
             db.close()
             raise
@@ -125,19 +138,21 @@ class Spool:
         """Keep samples (topic, payload), oldest first."""
         if not samples:
             return
-        stored = False
-        with self._transaction():
-            self._db.executemany("INSERT INTO samples (topic, payload) VALUES (?, ?)", samples)
-            excess = self._sample_count + len(samples) - self.capacity
-            if excess > 0:
-                self._db.execute(
-                    "DELETE FROM samples WHERE id IN (SELECT id FROM samples ORDER BY id LIMIT ?)", (excess,)
-                )
+        with self._lock:
+            excess = max(0, self._sample_count + len(samples) - self.capacity)
+
+            def add(db: sqlite3.Connection) -> None:
+                db.executemany("INSERT INTO samples (topic, payload) VALUES (?, ?)", samples)
+                if excess:
+                    db.execute(
+                        "DELETE FROM samples WHERE id IN (SELECT id FROM samples ORDER BY id LIMIT ?)", (excess,)
+                    )
+
+            if self._change(add):
+                self._sample_count += len(samples) - excess
                 self.dropped += excess
-            self._sample_count += len(samples) - max(0, excess)
-            stored = True
-        if not stored:
-            self.dropped += len(samples)
+            else:
+                self.dropped += len(samples)
 
     def samples(self, after: int, limit: int) -> list[Row]:
         """The oldest samples whose id is above ``after``."""
@@ -149,9 +164,8 @@ class Spool:
         ]
 
     def remove_samples(self, ids: Iterable[int]) -> None:
-        with self._transaction():
-            cursor = self._db.executemany("DELETE FROM samples WHERE id = ?", [(number,) for number in ids])
-            self._sample_count -= cursor.rowcount
+        with self._lock:
+            self._sample_count -= self._remove("samples", ids)
 
     # Messages: events and responses that found no broker.
 
@@ -159,15 +173,18 @@ class Spool:
         """Keep messages (topic, payload, correlation data), oldest first; of too many the oldest go."""
         if not messages:
             return
-        with self._transaction():
-            self._db.executemany("INSERT INTO messages (topic, payload, correlation) VALUES (?, ?, ?)", messages)
-            self._message_count += len(messages)
-            excess = self._message_count - MOST_MESSAGES
-            if excess > 0:
-                self._db.execute(
-                    "DELETE FROM messages WHERE id IN (SELECT id FROM messages ORDER BY id LIMIT ?)", (excess,)
-                )
-                self._message_count -= excess
+        with self._lock:
+            excess = max(0, self._message_count + len(messages) - MOST_MESSAGES)
+
+            def add(db: sqlite3.Connection) -> None:
+                db.executemany("INSERT INTO messages (topic, payload, correlation) VALUES (?, ?, ?)", messages)
+                if excess:
+                    db.execute(
+                        "DELETE FROM messages WHERE id IN (SELECT id FROM messages ORDER BY id LIMIT ?)", (excess,)
+                    )
+
+            if self._change(add):
+                self._message_count += len(messages) - excess
 
     def messages(self, after: int, limit: int) -> list[Row]:
         return [
@@ -178,16 +195,26 @@ class Spool:
         ]
 
     def remove_messages(self, ids: Iterable[int]) -> None:
-        with self._transaction():
-            cursor = self._db.executemany("DELETE FROM messages WHERE id = ?", [(number,) for number in ids])
-            self._message_count -= cursor.rowcount
+        with self._lock:
+            self._message_count -= self._remove("messages", ids)
+
+    def _remove(self, table: str, ids: Iterable[int]) -> int:
+        """How many rows went."""
+        rows = [(number,) for number in ids]
+        removed = 0
+
+        def remove(db: sqlite3.Connection) -> None:
+            nonlocal removed
+            removed = db.executemany(f"DELETE FROM {table} WHERE id = ?", rows).rowcount  # noqa: S608
+
+        return removed if self._change(remove) else 0
 
     # Energy and charge.
 
     def meters(self) -> dict[str, dict[int, Meter]]:
         """Every channel's energy and charge as last saved, by unit and channel."""
         meters: dict[str, dict[int, Meter]] = {}
-        for unit, channel, energy, charge in self._select("SELECT unit, channel, energy, charge FROM meters"):
+        for unit, channel, energy, charge in self._select(_SELECT_METERS):
             meters.setdefault(unit, {})[channel] = Meter(energy, charge)
         return meters
 
@@ -197,10 +224,11 @@ class Spool:
             for unit, channels in meters.items()
             for channel, meter in channels.items()
         ]
-        with self._transaction():
-            self._db.executemany(
+        self._change(
+            lambda db: db.executemany(
                 "INSERT OR REPLACE INTO meters (unit, channel, energy, charge) VALUES (?, ?, ?, ?)", rows
             )
+        )
 
     # Home Assistant's discovery.
 
@@ -209,12 +237,12 @@ class Spool:
         return dict(self._select("SELECT topic, record FROM discovered"))
 
     def remember_discovered(self, topic: str, record: str) -> None:
-        with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO discovered (topic, record) VALUES (?, ?)", (topic, record))
+        self._change(
+            lambda db: db.execute("INSERT OR REPLACE INTO discovered (topic, record) VALUES (?, ?)", (topic, record))
+        )
 
     def forget_discovered(self, topic: str) -> None:
-        with self._transaction():
-            self._db.execute("DELETE FROM discovered WHERE topic = ?", (topic,))
+        self._change(lambda db: db.execute("DELETE FROM discovered WHERE topic = ?", (topic,)))
 
     # Commands.
 
@@ -235,35 +263,66 @@ class Spool:
         return False
 
     def save_seen(self) -> None:
-        """Keep what was seen over a restart."""
+        """Keep what was seen over a restart. What the disk does not take is tried again the next time."""
         with self._lock:
-            unsaved, self._unsaved = self._unsaved, []
-        if unsaved:
-            with self._transaction():
-                self._db.execute("DELETE FROM seen WHERE time < ?", (time.time() - DUPLICATE_WINDOW,))
-                self._db.executemany("INSERT OR REPLACE INTO seen (key, time) VALUES (?, ?)", unsaved)
+            unsaved = self._unsaved[-MOST_SEEN:]
+            if not unsaved:
+                return
+
+            def save(db: sqlite3.Connection) -> None:
+                db.execute("DELETE FROM seen WHERE time < ?", (time.time() - DUPLICATE_WINDOW,))
+                db.executemany("INSERT OR REPLACE INTO seen (key, time) VALUES (?, ?)", unsaved)
+
+            self._unsaved = [] if self._change(save) else unsaved
 
     # The disk.
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Run the block as one transaction; a disk that fails undoes it and is complained about."""
+    def _change(self, change: Callable[[sqlite3.Connection], object]) -> bool:
+        """Whether a change was made, as one transaction; a disk that fails undoes it and is complained about."""
         with self._lock:
             try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-                self._db.execute("COMMIT")
+                return self._try_change(change)
             except sqlite3.Error as error:
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
+                if not _is_damage(error) or not self._begin_anew(error):
+                    self._complain(error)
+                    return False
+            try:
+                return self._try_change(change)
+            except sqlite3.Error as error:
                 self._complain(error)
+                return False
+
+    def _try_change(self, change: Callable[[sqlite3.Connection], object]) -> bool:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            change(self._db)
+            self._db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+        return True
+
+    def _begin_anew(self, error: sqlite3.Error) -> bool:
+        """Go on with an empty file where this one turns out to be damaged."""
+        lost = self._sample_count
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+        try:
+            self._put_aside(error)
+            self._db = self._connect()
+        except (OSError, sqlite3.Error):
+            return False
+        self.dropped += lost
+        return True
 
     def _select(self, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]
         with self._lock:
             try:
                 return self._db.execute(query, values).fetchall()
             except sqlite3.Error as error:
-                self._complain(error)
+                if not (_is_damage(error) and self._begin_anew(error)):
+                    self._complain(error)
                 return []
 
     def _complain(self, error: sqlite3.Error) -> None:
@@ -271,3 +330,8 @@ class Spool:
         if now - self._complained >= _COMPLAINT_INTERVAL:
             self._complained = now
             log.error("%s: %s; samples may be lost until it can be written again", self.path, error)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _DAMAGE

@@ -36,7 +36,8 @@ class Scale:
 
     @classmethod
     def of(cls, channel: ChannelInfo) -> Scale:
-        voltage, current = channel.voltage_rating, channel.current_rating
+        # A channel that does not tell its rating is told of whenever it moves by more than a step.
+        voltage, current = channel.voltage_rating or 0.0, channel.current_rating or 0.0
         return cls(
             NOISE * voltage,
             NOISE * current,

@@ -118,6 +118,26 @@ class Session:
             self.close()
             raise
 
+    def ask_ahead(self, message: str) -> bool:
+        """Put a question whose answer `hear` will read.
+
+        :raises LinkError: a broken link; the session is closed then
+        """
+        self.tell(message)
+        return True
+
+    def hear(self) -> str:
+        """Read the answer to a question that `ask_ahead` has put, without the line end.
+
+        :raises LinkError: no answer in time, a broken link, or bytes that are no text; the session is closed then
+        """
+        try:
+            with _translated("no answer"):
+                return self._read()
+        except LinkError:
+            self.close()
+            raise
+
     def tell(self, message: str) -> None:
         """Send one message that has no answer.
 

@@ -1,14 +1,10 @@
-"""The agent in a process of its own, as ``psu-agent run`` runs it, with a profile on demand.
-
-It ends with its input, so that none is left when a benchmark is killed.
-"""
+"""The agent under a profiler: ``psu-agent run``, and a file for each of its threads when it ends."""
 
 from __future__ import annotations
 
 import argparse
 import cProfile
 import logging
-import os
 import pstats
 import sys
 import threading
@@ -20,22 +16,13 @@ from agent.daemon import Daemon
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="one agent, for the benchmarks")
+    parser = argparse.ArgumentParser(description="one agent under a profiler")
+    parser.add_argument("folder", type=Path, help="where to write each thread's profile, as text")
     parser.add_argument("config", type=Path)
-    parser.add_argument("--profile", type=Path, help="where to write each thread's profile, as text")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    if arguments.profile is not None:
-        _profile_threads(arguments.profile)
-    daemon = Daemon(config.load(arguments.config))
-
-    def end_with_input() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-        daemon.stop()
-
-    threading.Thread(target=end_with_input, daemon=True).start()
-    return daemon.run()
+    _profile_threads(arguments.folder)
+    return Daemon(config.load(arguments.config)).run()
 
 
 def _profile_threads(folder: Path) -> None:

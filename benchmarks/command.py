@@ -37,7 +37,6 @@ from benchmarks.rig import (
     Units,
     machine,
     table,
-    wait_until,
     workbench,
 )
 
@@ -150,7 +149,7 @@ def measure(rounds: int = 7, count: int = 60, latency: float = 0.0) -> Result:
                 return took
 
             # The broker is found and the unit is online when states come in.
-            wait_until(lambda: states.count >= 3, "the agent publishes states")
+            agent.wait_until(lambda: states.count >= 3, "the agent publishes states")
             messages, size = _recorded(units, requester, topic)
             questions = [(message, "?" in message) for message in messages]
 

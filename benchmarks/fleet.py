@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.rig import Agent, Counter, Figure, Process, Units, machine, table, wait_until, workbench
+from benchmarks.rig import Agent, Counter, Figure, Process, Units, machine, table, workbench
 
 CHANNELS = 3
 MOST_CORES, MOST_BYTES = 0.5, 100e6
@@ -62,7 +62,9 @@ def measure(count: int = 500, seconds: float = 30.0, interval: float = 1.0) -> R
             Process(subscribe, output),
             Agent(folder, broker.port, units.resources, poll_interval=interval) as agent,
         ):
-            wait_until(lambda: states.count >= 3 * CHANNELS * count, f"{count} units are polled", 60 + 10 * interval)
+            agent.wait_until(
+                lambda: states.count >= 3 * CHANNELS * count, f"{count} units are polled", 60 + 10 * interval
+            )
             time.sleep(WARM_UP * interval)
             begin = datetime.now(UTC)
             used, came, start = agent.cpu_seconds(), states.count, time.perf_counter()
@@ -75,7 +77,7 @@ def measure(count: int = 500, seconds: float = 30.0, interval: float = 1.0) -> R
             rate = (states.count - came) / took
             threads = agent.thread_count()
             if seconds > 1:
-                wait_until(lambda: b"/metrics " in output.read_bytes(), "the agent publishes its metrics")
+                agent.wait_until(lambda: b"/metrics " in output.read_bytes(), "the agent publishes its metrics")
             agent.stop()
             states.settled()
         return _result(output, begin, interval, count, cores, memory, threads, rate)

@@ -27,7 +27,6 @@ from benchmarks.rig import (
     machine,
     samples_in_spool,
     table,
-    wait_until,
     workbench,
 )
 
@@ -65,7 +64,6 @@ def measure(
     units: Units, rival: Rival, *, rounds: int = 7, seconds: float = 2.0, profile: Path | None = None
 ) -> Result:
     """Let the agent and something else poll the only one of these units, in turn."""
-    options = ["--profile", str(profile)] if profile is not None else []
     rates, rival_rates, processor = [], [], []
     rival_messages = 0
     before = units.counts()[0]
@@ -74,8 +72,8 @@ def measure(
         Counter(folder, broker.port, "psu/+/+/state") as states,
         Counter(folder, broker.port, "psu/+/+/backlog") as backlog,
     ):
-        with Agent(folder, broker.port, units.resources, poll_interval=0, options=options) as agent:
-            wait_until(lambda: states.count > 10 * CHANNELS, "the agent publishes states")
+        with Agent(folder, broker.port, units.resources, poll_interval=0, profile=profile) as agent:
+            agent.wait_until(lambda: states.count > 10 * CHANNELS, "the agent publishes states")
             for _ in range(rounds):
                 agent.signal(signal.SIGCONT)
                 time.sleep(WARM_UP)

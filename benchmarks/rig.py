@@ -145,7 +145,7 @@ class Units(Process):
 
 
 class Agent(Process):
-    """An agent with its configuration, in a process of its own; see `benchmarks.agentprocess`."""
+    """``psu-agent run`` with a configuration of its own, in a process of its own."""
 
     def __init__(
         self,
@@ -154,12 +154,14 @@ class Agent(Process):
         resources: Sequence[str],
         *,
         poll_interval: float,
+        names: Sequence[str] | None = None,
         settings: dict[str, Any] | None = None,
         channels: dict[int, dict[str, Any]] | None = None,
-        options: Sequence[str] = (),
+        pyvisa_args: dict[str, Any] | None = None,
+        profile: Path | None = None,
     ) -> None:
-        width = len(str(len(resources)))
-        self.names = [f"psu{number:0{width}}" for number in range(1, len(resources) + 1)]
+        """``profile``: a folder for each thread's profile; see `benchmarks.agentprocess`."""
+        self.names = list(names or (f"psu{number}" for number in range(1, len(resources) + 1)))
         configuration = {
             "settings": {
                 "agent": "bench",
@@ -169,14 +171,33 @@ class Agent(Process):
                 **(settings or {}),
             },
             "units": [
-                {"name": name, "model": "E36313A", "uri": uri, "channels": channels or {}}
+                {
+                    "name": name,
+                    "model": "E36313A",
+                    "uri": uri,
+                    "channels": channels or {},
+                    "pyvisa_args": pyvisa_args or {},
+                }
                 for name, uri in zip(self.names, resources, strict=True)
             ],
         }
         file = folder / "psu-agent.yaml"
         file.write_text(json.dumps(configuration, indent=1))  # which is YAML too
         self.log = folder / "agent.log"
-        super().__init__([sys.executable, "-m", "benchmarks.agentprocess", str(file), *options], self.log)
+        command = ["-m", "agent.cli", "run"] if profile is None else ["-m", "benchmarks.agentprocess", str(profile)]
+        super().__init__([sys.executable, *command, str(file)], self.log)
+
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+        """:raises BenchmarkError: the condition did not come true in time (s), or the agent has ended"""
+        try:
+            wait_until(lambda: condition() or self.popen.poll() is not None, what, timeout)
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{error}; the agent's log ends with: {self._last_words()}") from None
+        if not condition():
+            raise BenchmarkError(f"the agent ended with status {self.popen.returncode}: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        return " / ".join(self.log.read_text(errors="replace").splitlines()[-3:])
 
 
 class Counter(Process):

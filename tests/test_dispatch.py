@@ -527,6 +527,30 @@ def test_busy(bench: Bench, observer: Observer) -> None:
     assert len(carried_out_before) < 20  # off went ahead of some hundred that waited
 
 
+@pytest.mark.parametrize("command", [{"state": True}, {"cycle": 0.0}, {"state": True, "voltage_limit": 1, "ramp": 5}])
+@pytest.mark.parametrize("topic", ["psu/psu1/2/set", "psu/psu1/set", "psu/all/set"])
+def test_off_is_the_last_word_on_what_waited_before_it(
+    bench: Bench, observer: Observer, command: dict[str, object], topic: str
+) -> None:
+    simulator, number = bench.simulators[0], time.monotonic_ns()  # an id is remembered from test to test
+    simulator.instrument.clear_log()
+    own = "psu/psu1/2/response"
+    simulator.latency = 0.1
+    try:
+        # The first keeps the unit busy while the others come in.
+        observer.send("psu/psu1/2/set", {"id": f"first {number}", "current_limit": 0.5}, qos=0)
+        observer.send("psu/psu1/2/set", {"id": f"settings {number}", "current_limit": 0.6}, qos=0)
+        observer.send("psu/psu1/2/set", {"id": f"on {number}", **command}, qos=0)
+        observer.send(topic, {"id": f"off {number}", "state": False}, qos=0)
+        where = own if "2" in topic else "psu/psu1/response"
+        assert observer.wait(where, lambda r: r["id"] == f"off {number}")["ok"]
+        assert observer.wait(own, lambda r: r["id"] == f"on {number}")["error"]["code"] == "superseded"
+        assert observer.wait(own, lambda r: r["id"] == f"settings {number}")["ok"]
+    finally:
+        simulator.latency = 0.0
+    assert not [message for message in writes(bench) if message.startswith("OUTP 1")]
+
+
 def test_off_ends_a_ramp(bench: Bench, observer: Observer) -> None:
     observer.send("psu/psu1/2/set", {"id": "ramp", "state": True, "voltage_limit": 20, "ramp": 1})
     observer.wait_state("psu1", 2, state=True)

@@ -44,12 +44,12 @@ class Reading(NamedTuple):
 
     voltage: float | None
     current: float | None
-    voltage_limit: float
-    current_limit: float
+    voltage_limit: float | None
+    current_limit: float | None
     state: bool
     voltage_protection: float | None
     current_protection: bool | None
-    mode: Mode
+    mode: Mode | None
     tripped: Trip | None
 
 
@@ -174,15 +174,16 @@ def format_value(value: float | bool) -> str:
     """A setting as the unit takes it: 1 or 0, or a plain decimal number of up to six places, never in exponents."""
     if isinstance(value, bool):
         return "1" if value else "0"
-    return f"{value:.6f}".rstrip("0").rstrip(".")
+    text = f"{value:.6f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
 
 
 def parse_error(answer: str) -> tuple[int, str]:
-    """Take an answer to ``SYST:ERR?``, such as ``-222,"Data out of range"``, apart.
+    """Take an answer to ``SYST:ERR?``, such as ``-222,"Data out of range"``, apart; what can't be printed is escaped.
 
     :raises MalformedAnswerError: it is no such answer
     """
     match = re.fullmatch(r'\s*([+-]?\d{1,6})\s*,\s*"?(.*?)"?\s*', answer, re.ASCII)
     if match is None:
         raise MalformedAnswerError(f"{_shorten(answer)} is no answer to an error query")
-    return int(match[1]), match[2]
+    return int(match[1]), re.sub(r"[^ -~]", lambda odd: ascii(odd[0])[1:-1], match[2])

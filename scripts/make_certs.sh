@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# A lab's own certificate authority and the broker's certificate, into secrets/mosquitto/tls. Run by `make certs`.
+#   make certs                                the names this host has
+#   make certs NAMES="broker.lab 10.0.0.5"    these names and addresses as well, now and at every renewal
+# The authority is kept and used again, so that clients need its certificate only once. Certificates of another
+# authority (Let's Encrypt, the company's) go into secrets/mosquitto/tls as server.crt and server.key, ca.crt beside them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=${OUT:-secrets}
+days=${DAYS:-825}
+
+command -v openssl >/dev/null || { echo "openssl is missing: install the package openssl" >&2; exit 1; }
+umask 077
+mkdir -p "$out/ca" "$out/mosquitto/tls"
+chmod 700 "$out"
+chmod 755 "$out/mosquitto" "$out/mosquitto/tls"
+
+if [ ! -e "$out/ca/ca.key" ]; then
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$out/ca/ca.key" 2>/dev/null
+  openssl req -x509 -new -key "$out/ca/ca.key" -sha256 -days 3650 -subj "/CN=psu-agent lab CA $(hostname)" \
+    -addext "basicConstraints=critical,CA:TRUE,pathlen:0" -addext "keyUsage=critical,keyCertSign,cRLSign" -out "$out/ca/ca.crt"
+  echo "a new authority: give $out/mosquitto/tls/ca.crt to every client"
+fi
+
+# Names once given stay in the certificate when it is renewed.
+touch "$out/ca/names"
+for name in ${NAMES:-}; do grep -qxF -- "$name" "$out/ca/names" || echo "$name" >>"$out/ca/names"; done
+names="DNS:mosquitto,DNS:localhost,IP:127.0.0.1,IP:::1,DNS:$(hostname)"
+while read -r name; do
+  case $name in
+    *[!0-9.]*) if [[ $name == *:* ]]; then names+=",IP:$name"; else names+=",DNS:$name"; fi ;;
+    *) names+=",IP:$name" ;;
+  esac
+done <"$out/ca/names"
+tls="$out/mosquitto/tls"
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$tls/server.key.new" 2>/dev/null
+openssl req -new -key "$tls/server.key.new" -subj "/CN=$(hostname)" |
+  openssl x509 -req -CA "$out/ca/ca.crt" -CAkey "$out/ca/ca.key" -CAcreateserial -sha256 -days "$days" -extfile <(
+    printf '%s\n' "basicConstraints=critical,CA:FALSE" "extendedKeyUsage=serverAuth" "subjectAltName=$names"
+  ) -out "$tls/server.crt.new" 2>/dev/null
+mv -f "$tls/server.key.new" "$tls/server.key"
+mv -f "$tls/server.crt.new" "$tls/server.crt"
+cp -f "$out/ca/ca.crt" "$tls/ca.crt"
+# The broker runs as a user of its own; the folder above is closed to everybody else.
+chmod 444 "$tls"/{ca.crt,server.crt,server.key}
+echo "$tls/server.crt: $names, for $days days"

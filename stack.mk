@@ -1,0 +1,16 @@
+# The stack: included by the Makefile. docs/stack.md tells what each is for.
+.PHONY: secrets certs lock
+
+secrets:  ## passwords and access control list of the stack, into secrets/; once, and after a change in mosquitto/users.toml
+	@python3 scripts/make_secrets.py
+	@[ -e secrets/mosquitto/tls/server.crt ] || scripts/make_certs.sh
+
+certs:  ## the stack's own certificate authority and the broker's certificate; NAMES="broker.lab 10.0.0.5" for more names
+	@NAMES="$(NAMES)" scripts/make_certs.sh
+
+lock: $(VENV)/bin/python  ## renew the locked dependencies of the container image
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --upgrade pyproject.toml -o docker/requirements.lock
+	@echo 'hatchling>=1.25' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --upgrade - -o docker/build-requirements.lock

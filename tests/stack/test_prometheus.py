@@ -1,0 +1,119 @@
+"""The Prometheus drop-in: the real Telegraf with it, scraped by the real Prometheus with the shipped rules."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from .publisher import Channel, Publisher, metrics
+from .services import ROOT, Broker, Process, Store, Telegraf, accepts, free_port, stopping, tool, wait_for
+
+HINT = "install the Debian package prometheus"
+
+
+class Prometheus(Process):
+    def __init__(self, folder: Path, samples: int, status: int) -> None:
+        folder.mkdir()
+        self.port = free_port()
+        text = (ROOT / "prometheus" / "prometheus.yml").read_text()
+        for old, new in (
+            ("telegraf:9273", f"127.0.0.1:{samples}"),
+            ("telegraf:9274", f"127.0.0.1:{status}"),
+            ("/etc/prometheus/rules.yml", str(ROOT / "prometheus" / "rules.yml")),
+            ("scrape_interval: 5s", "scrape_interval: 1s"),
+            ("evaluation_interval: 10s", "evaluation_interval: 1s"),
+        ):
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        (folder / "prometheus.yml").write_text(text)
+        arguments = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+                     f"--web.listen-address=127.0.0.1:{self.port}"]  # fmt: skip
+        super().__init__("prometheus", [tool("prometheus", HINT), *arguments], folder)
+
+    def ask(self, expression: str) -> dict[str, float]:
+        """What an instant query gives: psu or agent, with index and mode if there are any, and the value."""
+        query = urllib.parse.urlencode({"query": expression})
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/query?{query}", timeout=10) as answer:
+            found = json.load(answer)["data"]["result"]
+        keys = ("psu", "index", "mode")
+        return {
+            " ".join(one["metric"][key] for key in keys if key in one["metric"]) or one["metric"]["agent"]: float(
+                one["value"][1]
+            )
+            for one in found
+        }
+
+
+@pytest.fixture(scope="module")
+def prometheus(broker: Broker, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    tool("prometheus", HINT)
+    folder = tmp_path_factory.mktemp("prometheus")
+    samples, status = free_port(), free_port()
+    drop_in = ROOT / "telegraf" / "prometheus.conf"
+    listen = {"PSU_PROMETHEUS": f"127.0.0.1:{samples}", "PSU_PROMETHEUS_STATUS": f"127.0.0.1:{status}"}
+    telegraf = Telegraf(folder / "telegraf", broker, store.url, drop_ins=[drop_in], environment=listen)
+    prometheus = Prometheus(folder / "server", samples, status)
+    with stopping(prometheus, telegraf):
+        telegraf.start()
+        prometheus.start()
+        wait_for("Prometheus listens", lambda: accepts(prometheus.port))
+        yield prometheus
+
+
+def test_the_present_samples_under_the_names_that_psudaemon_gave(
+    broker: Broker, store: Store, prometheus: Prometheus
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=417000)
+    present, old = Channel(psu="psu1", index=2, start=now), Channel(psu="old", start=now - timedelta(hours=1))
+    with Publisher(broker) as publisher:
+        publisher.state(present.state(0, mode="CC", state=True))
+        publisher.state(Channel(psu="off", start=now).state(0, state=False, mode="OFF", tripped="OCP"))
+        publisher.state(Channel(psu="lost", start=now).state(0))
+        publisher.state(Channel(psu="lost", start=now).offline(1))
+        publisher.state(old.state(0))
+        publisher.state(present.state(-3600, voltage=99.0), "backlog")
+        publisher.send("agents/bench3/metrics", metrics(time=now))
+        publisher.send("lost/status", "offline", retain=True)
+        publisher.send("agents/bench3/status", "online", retain=True)
+        publisher.settle()
+
+    expected = present.state(0)
+    for field in ("voltage", "current", "voltage_limit", "current_limit", "power", "energy"):
+        wait_for(field, lambda f=field: prometheus.ask(f"channel_data_{f}").get("psu1 2") == expected[f])  # type: ignore[misc]
+    labels = 'channel_data_voltage{psu="psu1", index="2", name="CH2", model="E36313A", agent="bench3"}'
+    assert prometheus.ask(labels) == {"psu1 2": pytest.approx(4.9998)}
+    assert prometheus.ask("channel_data_state")["psu1 2"] == 1
+    assert prometheus.ask("channel_data_state")["off 1"] == 0
+    assert prometheus.ask("channel_data_tripped") == {"psu1 2": 0, "off 1": 1, "lost 1": 0}
+    assert prometheus.ask("channel_data_mode == 1") == {"psu1 2 CC": 1, "off 1 OFF": 1}
+    assert prometheus.ask("channel_data_online") == {"psu1 2": 1, "off 1": 1, "lost 1": 0}
+    assert math.isnan(prometheus.ask("channel_data_voltage")["lost 1"])
+    assert "old 1" not in prometheus.ask("channel_data_voltage")
+    wait_for("the agent's figures", lambda: prometheus.ask("psu_agent_memory") == {"bench3": 48_000_000})
+    wait_for("the unit's status", lambda: prometheus.ask("psu_unit_offline") == {"lost": 1})
+    assert prometheus.ask("psu_agent_offline") == {"bench3": 0}
+    # The store gets what it gets without the drop-in, the old samples too, and nothing of Prometheus's.
+    wait_for("all samples are stored", lambda: len(store.rows("SELECT seq FROM psu_channel")) == 6)
+    assert {row["name"] for row in store.rows("SHOW MEASUREMENTS")} == {"psu_channel", "psu_agent", "psu_unit"}
+
+    rules = json.load(urllib.request.urlopen(f"http://127.0.0.1:{prometheus.port}/api/v1/rules", timeout=10))
+    states = {rule["name"]: rule["health"] for rule in rules["data"]["groups"][0]["rules"]}
+    wait_for("Trip fires", lambda: prometheus.ask('ALERTS{alertname="Trip"}') == {"off 1": 1})
+    wait_for("CC is seen", lambda: prometheus.ask('ALERTS{alertname="UnexpectedCC"}') == {"psu1 2 CC": 1})
+    assert len(states) == 8
+
+
+def test_the_rules_are_right() -> None:
+    tool("promtool", HINT)
+    done = subprocess.run(
+        ["promtool", "check", "rules", ROOT / "prometheus" / "rules.yml"], capture_output=True, text=True
+    )
+    assert (done.returncode, "8 rules found" in done.stdout) == (0, True), done
