@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.parse
 from collections.abc import Callable
@@ -61,9 +62,10 @@ class HomeAssistant:
         self._lock = (FOLDER / "lock").open("w")
         self.log = FOLDER / "hass.log"
 
-    def create(self) -> None:
+    def create(self, automation: str = "") -> None:
         """Make an empty configuration with the MQTT integration set up, start, and make a user.
 
+        :param automation: one as YAML, to be set up
         The folder holds one instance at a time: another test run's is waited for.
         """
         eventually(self._is_alone, 150, f"another test run has done with {FOLDER}")
@@ -74,6 +76,7 @@ class HomeAssistant:
             "homeassistant: {name: Lab, unit_system: metric, time_zone: UTC, latitude: 0, longitude: 0, elevation: 0}\n"
             "api:\nhistory:\nrecorder: {commit_interval: 1}\n"
             "logger: {default: info}\n"
+            f"automation:\n{textwrap.indent(automation, '  ')}"
         )
         entry = {
             "entry_id": ENTRY,
