@@ -5,7 +5,7 @@ STAMP = $(VENV)/.installed-$(1)
 .DEFAULT_GOAL := help
 
 fuzz: $(call STAMP,dev)  ## the property tests, with 20,000 examples each: EXAMPLES=20000
-	@PSU_AGENT_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q -n 2 -m fuzz --timeout=7200
+	@PSU_AGENT_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q -n 2 -m hypothesis --hypothesis-profile=fuzz --timeout=7200
 
 .PHONY: help demo test lint types fuzz bench soak clean
 
