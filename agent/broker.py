@@ -59,6 +59,8 @@ _TICK = 1.0
 _NAP = 0.002
 #: States that may wait for the broker before a unit that is polled without a pause is slowed down.
 _CONGESTED = 300
+#: States that a response may wait for.
+_FEW = 60
 
 
 class Kind(IntEnum):
@@ -134,6 +136,7 @@ class Broker:
         self._topics = topics
         self._spool = spool
         self._filters = list(subscriptions)
+        self._filter_changes: deque[tuple[list[str], list[str]]] = deque()
         self._handle: Callable[[Incoming], None] = _ignore
         self._is_v5 = settings.protocol == "5"
 
@@ -192,6 +195,10 @@ class Broker:
     def connected(self) -> bool:
         return self._gone_since is None
 
+    def listen(self, filters: Iterable[str]) -> None:
+        """Subscribe to these, too. To be called before `start`."""
+        self._filters += filters
+
     def start(self, handle: Callable[[Incoming], None]) -> None:
         """Connect, and give every message that comes in to ``handle``, which must return at once."""
         self._handle = handle
@@ -206,6 +213,12 @@ class Broker:
             self._spool_inbox()
             return False
         return True
+
+    def resubscribe(self, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Listen to other topics from now on: before anything that is published after this call."""
+        self._filter_changes.append((list(add), list(remove)))
+        self._urgent = True
+        self._wake()
 
     def alive(self, within: float) -> bool:
         """Whether the thread runs and did something within that time (s)."""
@@ -253,6 +266,10 @@ class Broker:
         item = _Item(Kind.KEEP, topic, payload)
         self._retained[topic] = item
         self._put(item)
+
+    def owes(self, topic: str) -> bool:
+        """Whether a broker that comes back is to be told of this topic again; of a removal until one has confirmed it."""
+        return topic in self._retained
 
     def _put(self, item: _Item) -> None:
         self._inbox.append(item)
@@ -341,7 +358,8 @@ class Broker:
         except OSError as error:
             raise _ConnectionLost(error.strerror or str(error)) from error
         self._await(lambda: self._connack is not None, "it did not answer")
-        self._subscribe(client)
+        self._change_filters(None)
+        self._subscribe(client, self._filters)
         self._await(lambda: self._subacks_due == 0, "it did not confirm the subscriptions")
 
         self._last_problem = ""
@@ -383,9 +401,21 @@ class Broker:
         client.on_message = self._on_message
         return client
 
-    def _subscribe(self, client: PublishingClient) -> None:
-        for start in range(0, len(self._filters), 100):
-            filters = self._filters[start : start + 100]
+    def _change_filters(self, client: PublishingClient | None) -> None:
+        """Take over what `resubscribe` was told; no client: there is no connection to tell it to yet."""
+        while self._filter_changes:
+            add, remove = self._filter_changes.popleft()
+            new = [name for name in add if name not in self._filters]
+            old = [name for name in remove if name in self._filters]
+            self._filters = [name for name in self._filters if name not in old] + new
+            if client is not None:
+                self._subscribe(client, new)
+                for start in range(0, len(old), 100):
+                    client.unsubscribe(old[start : start + 100])
+
+    def _subscribe(self, client: PublishingClient, wanted: list[str]) -> None:
+        for start in range(0, len(wanted), 100):
+            filters = wanted[start : start + 100]
             self._subacks_due += 1
             if self._is_v5:
                 # As published: a live message that was sent with the retain flag keeps it, and is refused for it.
@@ -410,6 +440,7 @@ class Broker:
         self._clock = system_clock()
         before = 0.0
         while True:
+            self._change_filters(client)
             if self._inbox and time.monotonic() - before < _NAP:
                 self._nap()
             if self._take_inbox():
@@ -471,7 +502,7 @@ class Broker:
             number = connection.fileno()
             poll.register(number, select.POLLIN | (select.POLLOUT if client.want_write() else 0))
         self._sleeping = True
-        if self._inbox or (self._stopping is not None and client is None):
+        if self._inbox or self._filter_changes or (self._stopping is not None and client is None):
             timeout = 0
         events = dict(poll.poll(timeout * 1000))
         self._sleeping = False
@@ -516,21 +547,21 @@ class Broker:
         return only_states
 
     def _pump(self, client: PublishingClient) -> None:
-        """Publish what the window has room for: responses first, then events, present states, and the backlog."""
+        """Publish what the window has room for: states, so that who has a response finds them, then responses, then events.
+
+        Where states queue, responses go before them. The backlog comes last.
+        """
         room = self._window - len(self._in_flight)
-        if room > 0 and self._responses:
-            while room > 0 and self._responses:
-                self._publish(client, self._responses.popleft())
-                room -= 1
-            _send(client)  # somebody waits for it, and nobody for the rest
         if room > 0 and self._spooled_messages and not self._messages:
             self._fetch_messages()
-        while room > 0 and self._messages:
-            self._publish(client, self._messages.popleft())
-            room -= 1
-        while room > 0 and self._live:
-            self._publish(client, self._live.popleft())
-            room -= 1
+        if len(self._live) <= _FEW:
+            order = (self._live, self._responses, self._messages)
+        else:
+            order = (self._responses, self._messages, self._live)
+        for queue in order:
+            while room > 0 and queue:
+                self._publish(client, queue.popleft())
+                room -= 1
         room = min(room, max(1, min(MOST_BACKLOG_IN_FLIGHT, self._window // 2)) - self._backlog_in_flight)
         if room <= 0 or self._stopping is not None or time.monotonic() < self._backlog_paused_until:
             return
@@ -636,6 +667,8 @@ class Broker:
             self._refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
             return
         self.published += 1
+        if item.content == b"" and self._retained.get(item.topic) is item:
+            self._retained.pop(item.topic, None)  # it is gone: what another agent may put there is none of ours
         if item.row and item.kind is Kind.STATE:
             self._backlog_in_flight -= 1
             self._acknowledged.append(item.row)

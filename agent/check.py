@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from agent import models
 from agent.brokeraddress import Address
 from agent.client import BrokerError, Client
 from agent.configschema import Config, Mqtt, Unit
+from agent.external import ExternalLink, read_answer
 from agent.visa import LinkError, Session
 
 #: Units that are asked at the same time.
@@ -39,7 +41,10 @@ def connect(config: Config) -> Iterator[Finding]:
     """Open the broker and every unit, all at the same time, and yield each finding as it comes. Nothing is changed anywhere."""
     with ThreadPoolExecutor(min(_MOST_AT_ONCE, len(config.units) + 1)) as pool:
         pending = [pool.submit(check_broker, config.settings.mqtt)]
-        pending += [pool.submit(check_unit, unit) for unit in config.units]
+        pending += [
+            pool.submit(check_unit, unit) if unit.commands is None else pool.submit(check_external, unit, config.folder)
+            for unit in config.units
+        ]
         serials: dict[tuple[str | None, str], str] = {}
         for done in as_completed(pending):
             finding = done.result()
@@ -95,6 +100,24 @@ def check_unit(unit: Unit) -> Finding:
         found.firmware,
         milliseconds,
     )
+
+
+def check_external(unit: Unit, folder: Path) -> Finding:
+    """Run the programs that read a unit of model `external`, as the agent would."""
+    link = ExternalLink(unit, folder)
+    began = time.monotonic()
+    try:
+        link.open()
+        answer = read_answer(link.ask())
+    except (LinkError, models.MalformedAnswerError) as error:
+        return Finding(unit.name, unit.address, False, str(error))
+    channels = ", ".join(
+        f"{channel.index} ({channel.name})" if channel.name else f"{channel.index}" for channel in answer.channels
+    )
+    text, well = f"{answer.manufacturer} {answer.model}, channels {channels}", True
+    if unit.serial is not None and unit.serial != answer.serial:
+        text, well = f"tells the serial number {answer.serial!r}, and the configuration says {unit.serial!r}", False
+    return Finding(unit.name, unit.address, well, text, answer.model, answer.serial, answer.firmware, _since(began))
 
 
 def _since(began: float) -> float:

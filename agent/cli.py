@@ -189,6 +189,8 @@ def demo(port: int | None, embedded_broker: bool) -> None:
     from agent import demo as demonstration
     from agent.client import BrokerError
 
+    if sys.stdout.isatty():
+        click.echo("starting a broker, a simulated supply and the agent …", err=True)
     try:
         demonstration.run(port=port, kind="iotcore" if embedded_broker else None)
     except (demonstration.DemoError, BrokerError) as error:

@@ -149,7 +149,9 @@ class Client:
             raise BrokerError(f"there is no host {address.host!r} ({error.strerror}); give the broker's name") from None
         except (OSError, ValueError) as error:
             reason = (getattr(error, "strerror", None) or str(error)).lower()
-            raise BrokerError(f"can't reach the broker {address}: {reason}; is it running there?") from None
+            encrypted = address.tls is not None and isinstance(error, ConnectionResetError)
+            hint = "is it the port for TLS?" if encrypted else "is it running there?"
+            raise BrokerError(f"can't reach the broker {address}: {reason}; {hint}") from None
         self._client = client
         client.loop_start()
         answer = self._await("connack")
@@ -159,13 +161,14 @@ class Client:
         self.__exit__()
         self._answers = queue.SimpleQueue()
         if answer.kind == "lost":
-            raise _ProtocolRefused(f"{address} closed the connection before it answered; does it speak MQTT there?")
+            hint = "does it speak MQTT there?" if address.tls is None else "does it want a client's certificate?"
+            raise _ProtocolRefused(f"{address} closed the connection before it answered; {hint}")
         if answer.text == "Unsupported protocol version":
             raise _ProtocolRefused(f"{address} does not speak MQTT {self.protocol}; set settings.mqtt.protocol")
         raise BrokerError(f"{address} refused the connection: {answer.text.lower()}{_password_hint(answer.text)}")
 
-    def _await(self, kind: str, mid: int | None = None, timeout: float = CONNECT_TIMEOUT) -> _Answer:
-        deadline = time.monotonic() + timeout
+    def _await(self, kind: str, mid: int | None = None) -> _Answer:
+        deadline = time.monotonic() + CONNECT_TIMEOUT
         while True:
             try:
                 answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))

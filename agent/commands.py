@@ -127,8 +127,27 @@ class Channel:
         # The unit's own rounding must not make a setting at the limit one above it.
         for field, value in (("voltage_limit", reading.voltage_limit), ("current_limit", reading.current_limit)):
             limit = self.limit(field)
-            if limit is not None and abs(value) > limit + self.tolerance(field):
+            if limit is None:
+                continue
+            if value is None:
+                raise Refusal(
+                    "limit_exceeded",
+                    f"not turned on: the unit does not tell the {field} of {self}, so that nobody knows whether it keeps "
+                    f"the {_plain(limit)} {_UNITS[field]} that it is limited to",
+                )
+            if abs(value) > limit + self.tolerance(field):
                 self.check(field, value, "not turned on: in the unit, ")
+
+
+def supported(channel: Channel, series: Series) -> list[str]:
+    """The fields of a command that this channel takes."""
+    fields = [field for field in series.commands if field not in _UNITS or channel.range(field) is not None]
+    return [
+        *(["state"] if "state" in fields else []),
+        *(field for field in fields if field != "state"),
+        *(["cycle"] if "state" in fields else []),
+        *(["ramp"] if "voltage_limit" in fields else []),
+    ]
 
 
 def check(command: Command, channels: Iterable[Channel], series: Series) -> None:
@@ -138,13 +157,23 @@ def check(command: Command, channels: Iterable[Channel], series: Series) -> None
     """
     fields = command.fields
     for channel in channels:
+        known = supported(channel, series)
         for field, value in fields.items():
-            needs = {"cycle": "state", "ramp": "voltage_limit"}.get(field, field)
-            missing = field == "voltage_protection" and channel.range(field) is None
-            if needs not in series.commands or missing:
-                raise Refusal("unsupported", f"{channel} has no {field}")
+            if field not in known:
+                raise Refusal("unsupported", f"{channel} has no {field}{_remedy(field, channel, series)}")
             if field in _UNITS:
                 channel.check(field, float(value))
+
+
+def _remedy(field: str, channel: Channel, series: Series) -> str:
+    """What would give a channel the field that it lacks, where something would."""
+    if not series.commands:
+        return ", it can only be watched"
+    limits = {"voltage_limit": "voltage_max", "ramp": "voltage_max", "current_limit": "current_max"}
+    setting = "voltage_limit" if field == "ramp" else field
+    if field in limits and setting in series.commands and channel.limit(setting) is None:
+        return f" whose range is known; give it a {limits[field]} in the configuration"
+    return ""
 
 
 class Door:
@@ -259,7 +288,7 @@ def _settings(command: Command, channel: Channel, before: Reading) -> tuple[Writ
         value = getattr(command, field)
         if value is None or (field == "voltage_limit" and command.ramp is not None):
             continue
-        (lowering if abs(value) < abs(present) else raising).append(Write(field, one, value))  # type: ignore[arg-type]
+        (lowering if present is not None and abs(value) < abs(present) else raising).append(Write(field, one, value))  # type: ignore[arg-type]
     if command.voltage_protection is not None:
         write = Write("voltage_protection", one, command.voltage_protection)
         present_level = before.voltage_protection
@@ -284,6 +313,7 @@ def _ramp(command: Command, channel: Channel, before: Reading, latest: Latest) -
     target, rate = command.voltage_limit, command.ramp
     value = before.voltage_limit
     if command.state and not before.state:
+        assert channel.model.voltage is not None  # or it would have no voltage_limit to go to
         value = min((channel.model.voltage.min, channel.model.voltage.max), key=abs)
         yield (Write("voltage_limit", one, value),)
         seen = yield LOOK
@@ -291,6 +321,10 @@ def _ramp(command: Command, channel: Channel, before: Reading, latest: Latest) -
         yield (Write("state", one, True),)
         seen = yield LOOK
         _verify(channel, seen[channel.index], Command(state=True, voltage_limit=value))
+    if value is None:
+        raise Refusal(
+            "readback_mismatch", f"the unit does not tell the voltage_limit of {channel}, where a ramp begins"
+        )
     running = bool(command.state) or before.state
     interval = max(RAMP_INTERVAL, channel.model.voltage_resolution / rate)
     wrote = system_clock()
@@ -310,11 +344,11 @@ def _ramp(command: Command, channel: Channel, before: Reading, latest: Latest) -
 def _undisturbed(channel: Channel, reading: Reading, value: float, running: bool) -> None:
     if reading.tripped or reading.state is not running:
         what = f"tripped ({reading.tripped})" if reading.tripped else f"was turned {'on' if reading.state else 'off'}"
-        raise Refusal("readback_mismatch", f"ramp ended at {_plain(reading.voltage_limit)} V: {channel} {what}")
-    if abs(reading.voltage_limit - value) > channel.tolerance("voltage_limit"):
+        raise Refusal("readback_mismatch", f"ramp ended at {_plain(value)} V: {channel} {what}")
+    if reading.voltage_limit is None or abs(reading.voltage_limit - value) > channel.tolerance("voltage_limit"):
         raise Refusal(
             "superseded",
-            f"ramp ended: voltage_limit of {channel} was changed at the unit to {_plain(reading.voltage_limit)} V",
+            f"ramp ended: voltage_limit of {channel} was changed at the unit to {_shown(reading.voltage_limit)}",
         )
 
 
@@ -349,3 +383,7 @@ def _indices(channels: tuple[Channel, ...]) -> tuple[int, ...]:
 
 def _plain(value: float) -> str:
     return f"{value:.10g}"
+
+
+def _shown(volts: float | None) -> str:
+    return "nothing" if volts is None else f"{_plain(volts)} V"

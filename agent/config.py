@@ -304,7 +304,9 @@ class _Check:
                 if name in names:
                     self._fault((*path, "name"), f"{name!r} is {names[name]}'s name too; give each unit its own")
                 names.setdefault(name, place)
-            if self._sound((*path, "uri")) and "uri" in unit:
+            external = unit.get("model") == models.EXTERNAL
+            self._kind(path, unit, external)
+            if self._sound((*path, "uri")) and "uri" in unit and not external:
                 uri = str(as_text(unit["uri"]))
                 backend = str(unit.get("visabackend", "@py"))
                 # Simulated instruments of different files are different ones.
@@ -315,6 +317,29 @@ class _Check:
                 addresses.setdefault(key, place)
             self._pyvisa_args((*path, "pyvisa_args"), unit)
             self._channels((*path, "channels"), unit)
+
+    def _kind(self, path: yamlsource.Path, unit: dict[str, Any], external: bool) -> None:
+        """What a unit on VISA needs, and what one of model `external` does."""
+        if external:
+            if "commands" not in unit:
+                self._fault((*path, "commands"), _with_right("is missing", (*path, "commands")))
+            for key in ("pyvisa_args", "visabackend"):
+                if key in unit:
+                    self._fault((*path, key), "has no meaning with model external; take it out")
+            self._needs_set(path, unit)
+            return
+        if "uri" not in unit:
+            self._fault((*path, "uri"), _with_right("is missing", (*path, "uri")))
+        if "commands" in unit:
+            self._fault((*path, "commands"), "has no meaning with this model; take it out, or give `model: external`")
+
+    def _needs_set(self, path: yamlsource.Path, unit: dict[str, Any]) -> None:
+        commands, channels = unit.get("commands"), unit.get("channels")
+        if not isinstance(channels, dict) or (isinstance(commands, dict) and "set" in commands):
+            return
+        for key, channel in channels.items():
+            if isinstance(channel, dict) and channel.get("on_broker_loss") == "off":
+                self._fault((*path, "channels", key, "on_broker_loss"), "needs the unit's commands.set; give that too")
 
     def _pyvisa_args(self, path: yamlsource.Path, unit: dict[str, Any]) -> None:
         args = unit.get("pyvisa_args")
@@ -359,14 +384,15 @@ class _Check:
             if not isinstance(number, int):
                 continue
             given[number] = ((*path, key), channel if isinstance(channel, dict) else {})
+        external = unit.get("model") == models.EXTERNAL  # which channels it has only its programs tell
         indices = sorted({channel.index for model in candidates for channel in model.channels})
         model_name = "/".join(model.name for model in candidates)
         names: dict[str, str] = {}
         for number, (here, channel) in given.items():
-            if candidates and number not in indices:
+            if indices and number not in indices:
                 known = ", ".join(str(index) for index in indices)
                 self._fault(here, f"{model_name} has no channel {number}; give one of {known}")
-            elif number < 1:
+            elif number < (0 if external else 1):
                 self._fault(here, f"{number} is no channel number; give the number on the front panel, from 1")
             name = channel.get("name")
             if name is not None and self._sound((*here, "name")):
@@ -399,7 +425,7 @@ class _Check:
             ("current_max", "A", [output.current for output in outputs]),
         ):
             value = channel.get(key)
-            most = max(max(abs(limits.min), abs(limits.max)) for limits in ranges)
+            most = max((max(abs(limits.min), abs(limits.max)) for limits in ranges if limits), default=math.inf)
             if isinstance(value, int | float) and self._sound((*path, key)) and value > most:
                 self._fault(
                     (*path, key),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Polls per second that an interval of 0 ("as fast as it answers") is taken for when the backlog is sized.
 FASTEST_ASSUMED_RATE = 20.0
+#: Channels of a unit that has not told yet how many it has, for the same purpose.
+CHANNELS_ASSUMED = 4
 UNIT_EXAMPLE = "{name: psu1, model: E36313A, uri: 'TCPIP::192.168.50.51::inst0::INSTR'}"
 
 _RESERVED_UNITS = ("all", "agents")
@@ -87,6 +90,17 @@ def _channel_name(value: str) -> str:
     return value
 
 
+def check_channel_name(value: str) -> str:
+    """A channel's name that somebody else gives, by the same rules.
+
+    :raises ValueError: it is none, with the reason
+    """
+    try:
+        return _channel_name(_printable(value))
+    except PydanticCustomError as error:
+        raise ValueError(error.message()) from None
+
+
 def _topic(value: str) -> str:
     if len(value.encode()) > 512:
         raise _wrong("is longer than 512 bytes; give a shorter topic")
@@ -113,7 +127,9 @@ def _host(value: str) -> str:
     return value
 
 
-def _uri(value: str) -> str:
+def _uri(value: str, info: ValidationInfo) -> str:
+    if info.data.get("model") == models.EXTERNAL:
+        return value  # a note for people
     try:
         resource.parse(value)
     except resource.ResourceNameError as error:
@@ -291,6 +307,11 @@ class HomeAssistant(_Section):
     discovery_prefix: Annotated[Text, AfterValidator(_topic)] = Field(
         default="homeassistant", description="the topic that Home Assistant looks for devices under"
     )
+    update_interval: Annotated[float, Field(ge=0.1, le=86400)] = Field(
+        default=10.0,
+        description="the seconds, 0.1 to 86400, between measurements that Home Assistant is told; what moves by more than "
+        "noise, and what is switched or set, it is told at once",
+    )
 
 
 class Backlog(_Section):
@@ -376,6 +397,108 @@ class Channel(_Section):
     )
 
 
+#: What makes a shell do more than split at spaces: outside of quotes, and within double quotes.
+_SHELL_SYNTAX = re.compile(
+    r"""(?P<single>'[^']*')|(?P<escape>\\.)|(?P<double>"(?:[^"\\`$]|\\.)*")|(?P<syntax>[|&;<>()*`$\n]|(?<!\S)[~#])""",
+    re.DOTALL,
+)
+_PLACEHOLDERS = ("{channel}", "{field}", "{value}", "{unit}")
+
+
+def _command(value: object, info: ValidationInfo) -> object:
+    """A command as the list of its arguments. Text is split at spaces as a shell would, and no shell is started."""
+    shell = info.data.get("shell")
+    if isinstance(value, list):
+        if shell:
+            raise _wrong("is a list, which needs no shell; give text, or take `shell: true` out")
+        arguments = [argument for item in value if isinstance(argument := as_text(item), str)]
+        if len(arguments) < len(value):
+            raise _wrong("holds something that is no text; put it in quotes")
+        if not arguments or not arguments[0]:
+            raise _wrong("names no program; give a list that begins with one")
+    elif not isinstance(value, str):
+        raise _wrong("is no command; give a list of a program and its arguments")
+    elif not value.strip():
+        raise _wrong("is empty; give a list of a program and its arguments")
+    elif shell:
+        arguments = ["/bin/sh", "-c", value]
+    else:
+        if found := _shell_syntax(value):
+            raise _wrong(
+                f"holds `{found}`, which a shell would have to read, and none is started unless it is asked for; "
+                "write `shell: true` beside it, or give a list"
+            )
+        try:
+            arguments = shlex.split(value)
+        except ValueError:
+            raise _wrong("holds a quote that is not closed; close it") from None
+    if any("\0" in argument for argument in arguments):
+        raise _wrong("holds a NUL character; take it out")
+    if info.field_name == "set":
+        _check_placeholders(arguments)
+    return tuple(arguments)
+
+
+def _shell_syntax(text: str) -> str | None:
+    """The first thing in a command that only a shell understands."""
+    for match in _SHELL_SYNTAX.finditer(text):
+        if match["syntax"]:
+            return "a line break" if match["syntax"] == "\n" else match["syntax"]
+    first = text.split(maxsplit=1)[0]
+    if re.match(r"[A-Za-z_][A-Za-z0-9_]*=", first):
+        return first[:40]
+    return None
+
+
+def _check_placeholders(arguments: list[str]) -> None:
+    text = " ".join(arguments)
+    if missing := [name for name in _PLACEHOLDERS[:3] if name not in text]:
+        raise _wrong(f"has no {missing[0]}; give {', '.join(_PLACEHOLDERS[:3])} a place among the arguments")
+    for found in re.findall(r"\{[a-z_]+\}", text):
+        if found not in _PLACEHOLDERS:
+            raise _wrong(f"holds {found}, which stands for nothing; known are {', '.join(_PLACEHOLDERS)}")
+
+
+CommandLine = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_command),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+    ),
+]
+
+
+class Commands(_Section):
+    """The programs that speak for a unit of model `external`. They run in the folder of the configuration file."""
+
+    shell: bool = Field(
+        default=False, description="true to have /bin/sh read the commands, which are text then, or false"
+    )
+    ping: CommandLine | None = Field(
+        default=None,
+        description="a command that exits with 0 if the unit is there; left out: get_channels has to do",
+        examples=[["ping", "-c1", "-W1", "192.168.50.60"]],
+    )
+    get_channels: CommandLine = Field(
+        description="a command that prints the channels as JSON, as a list of the program and its arguments",
+        examples=[["./read-relays", "192.168.50.60"]],
+    )
+    set: CommandLine | None = Field(
+        default=None,
+        description="a command that sets something, with {channel}, {field} and {value} among its arguments",
+        examples=[["./set-relay", "192.168.50.60", "{channel}", "{field}", "{value}"]],
+    )
+    timeout: float = Field(
+        default=5.0, gt=0, le=60, description="the seconds that a command may take, above 0, up to 60"
+    )
+    output_limit: int = Field(
+        default=65536, ge=256, le=16_777_216, description="the most bytes that a command may print, 256 to 16777216"
+    )
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Text] = Field(
+        default_factory=dict, description="a mapping of environment variables, added to the agent's own"
+    )
+
+
 class Unit(_Section):
     """One power supply."""
 
@@ -387,6 +510,7 @@ class Unit(_Section):
         examples=["Keysight Technologies,E36313A", "E36313A", "E36300"],
     )
     uri: Annotated[Text, AfterValidator(_uri)] = Field(
+        default="",  # of a unit of model `external` alone
         description="the VISA resource name (`psu-agent scan` finds them)",
         examples=["TCPIP::192.168.50.51::inst0::INSTR", "TCPIP::192.168.50.51::5025::SOCKET"],
     )
@@ -398,6 +522,9 @@ class Unit(_Section):
     visabackend: Text = Field(default="@py", description="pyvisa's backend: @py, or a library's path before an @")
     poll_interval: Interval | None = Field(
         default=None, description="the seconds between polls of this unit, 0 (as fast as it answers) to 86400"
+    )
+    commands: Commands | None = Field(
+        default=None, description="for model external, its programs: {ping: …, get_channels: …, set: …}"
     )
     serial: Annotated[Text, WithJsonSchema({"type": ["string", "integer"]})] | None = Field(
         default=None,
@@ -414,6 +541,11 @@ class Unit(_Section):
         """The models that `model` may mean; which one it is the unit's ``*IDN?`` tells."""
         return models.candidates(self.model)
 
+    @property
+    def address(self) -> str:
+        """Where it is, for people: its VISA resource name, or the program that speaks for it."""
+        return self.uri if self.commands is None else f"external:{Path(self.commands.get_channels[0]).name}"
+
     def channel(self, index: int) -> Channel:
         """The configuration of a channel, the defaults if the file has none."""
         return self.channels.get(index, _DEFAULT_CHANNEL)
@@ -426,7 +558,9 @@ class Config(_Section):
     """A whole configuration file."""
 
     settings: Settings = Field(default_factory=Settings, description="what holds for the agent as a whole: a mapping")
-    units: list[Unit] = Field(description=f"a list of supplies, each such as {UNIT_EXAMPLE}")
+    units: list[Unit] = Field(
+        description=f"a list of supplies, each such as {UNIT_EXAMPLE}", json_schema_extra={"minItems": 1}
+    )
 
     _path: Path | None = PrivateAttr(default=None)
     _warnings: tuple[Fault, ...] = PrivateAttr(default=())
@@ -437,6 +571,11 @@ class Config(_Section):
         return self._path
 
     @property
+    def folder(self) -> Path:
+        """What relative paths in it are relative to."""
+        return self._path.parent if self._path is not None else Path()
+
+    @property
     def warnings(self) -> tuple[Fault, ...]:
         """What is no fault and worth saying."""
         return self._warnings
@@ -444,6 +583,16 @@ class Config(_Section):
     def poll_interval(self, unit: Unit) -> float:
         """Seconds between polls of `unit`, 0 for as fast as it answers."""
         return self.settings.poll_interval if unit.poll_interval is None else unit.poll_interval
+
+    def restart_needed(self, newer: Config) -> list[str]:
+        """The settings of a newer version of the file that only a restart brings into effect."""
+        keys = set(Settings.model_fields) - {"poll_interval", "uvicorn"}
+        return sorted(key for key in keys if getattr(self.settings, key) != getattr(newer.settings, key))
+
+    def with_settings_of(self, older: Config) -> Config:
+        """This version of the file as far as it can come into effect without a restart."""
+        settings = older.settings.model_copy(update={"poll_interval": self.settings.poll_interval})
+        return self.model_copy(update={"settings": settings})
 
     def backlog_capacity(self) -> int:
         """How many samples, of all channels together, the backlog holds at most.
@@ -454,7 +603,8 @@ class Config(_Section):
         for unit in self.units:
             interval = self.poll_interval(unit)
             polls = min(1 / interval, FASTEST_ASSUMED_RATE) if interval else FASTEST_ASSUMED_RATE
-            rate += polls * max(len(model.channels) for model in unit.candidates)
+            known = max(len(model.channels) for model in unit.candidates)
+            rate += polls * (known or len(unit.channels) or CHANNELS_ASSUMED)
         by_age = math.ceil(rate * self.settings.backlog.age)
         most = self.settings.backlog.samples
         return (

@@ -8,18 +8,23 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from agent import __version__, systemd
-from agent.broker import Broker
+from agent import config as config_file
+from agent.broker import Broker, Incoming
 from agent.configschema import Config
 from agent.configschema import Unit as UnitConfig
+from agent.discovery import Discovery
 from agent.dispatch import Dispatcher
+from agent.external import ExternalLink, ExternalSupply
 from agent.messages import AgentInfo, Metrics, utc_now
 from agent.meters import Meter
 from agent.spool import Spool
-from agent.supply import Counters, Supply
+from agent.supply import STOPPED, Counters, Supply
 from agent.topics import Topics
 from agent.visa import Session
 
@@ -48,6 +53,7 @@ class Daemon:
         self._started = utc_now()
         self._start_moment = time.monotonic()
         self._stop = threading.Event()
+        self._reload_wanted = False
         self._last_polls = 0
         self._last_metrics = time.monotonic()
         self._topics = Topics(settings.mqtt.base_topic)
@@ -61,36 +67,54 @@ class Daemon:
             subscriptions=self._topics.subscriptions([unit.name for unit in config.units]),
         )
         self._dispatcher = Dispatcher(self._topics, self._supplies, self._spool, self._broker)
+        self._discovery = Discovery(
+            settings.homeassistant,
+            agent=self._info(),
+            units={unit.name: unit.uri for unit in config.units},
+            topics=self._topics,
+            spool=self._spool,
+            publisher=self._broker,
+        )
+        self._broker.listen(self._discovery.subscriptions)
         meters = self._spool.meters()
         for number, unit in enumerate(config.units):
             self._supplies[unit.name] = self._make_supply(unit, meters.get(unit.name, {}), number)
+        self._retired = Counters()  # what units counted that are not in the configuration any more
 
-    def _make_supply(self, unit: UnitConfig, meters: dict[int, Meter], number: int) -> Supply:
+    def _make_supply(
+        self, unit: UnitConfig, meters: dict[int, Meter], number: int, predecessor: Supply | None = None
+    ) -> Supply:
         interval = self._config.poll_interval(unit)
-        return Supply(
-            name=unit.name,
-            agent=self._agent,
-            model=unit.model,
-            session=Session(unit.uri, unit.visabackend, unit.pyvisa_args),
-            outlet=self._broker,
-            serial=unit.serial,
-            poll_interval=interval,
-            channels=unit.channels,
-            meters=meters,
+        what: dict[str, Any] = {
+            "name": unit.name,
+            "agent": self._agent,
+            "model": unit.model,
+            "outlet": self._broker if self._config.settings.homeassistant is None else self._discovery,
+            "serial": unit.serial,
+            "poll_interval": interval,
+            "channels": unit.channels,
+            "meters": meters,
             # Spread over the interval, so that many units do not all want the processor in the same moment.
-            phase=self._start_moment + interval * number / len(self._config.units),
-        )
+            "phase": self._start_moment + interval * number / len(self._config.units),
+            "predecessor": predecessor,
+        }
+        if unit.commands is not None:
+            return ExternalSupply(session=ExternalLink(unit, self._config.folder), **what)
+        return Supply(session=Session(unit.uri, unit.visabackend, unit.pyvisa_args), **what)
 
     def run(self) -> int:
-        """Serve until SIGTERM, SIGINT or `stop`. The exit status: 0."""
+        """Serve until SIGTERM, SIGINT or `stop`; on SIGHUP, or `reload`, read the configuration again. The exit status: 0."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_signal)
             signal.signal(signal.SIGINT, self._on_signal)
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) leaves it
+                signal.signal(signal.SIGHUP, self._on_hangup)
         log.info("psu-agent %s, agent %s, %d units", __version__, self._agent, len(self._supplies))
         self._broker.agent_info(self._info())
+        self._discovery.start()
         for supply in self._supplies.values():
             supply.start()
-        self._broker.start(self._dispatcher.handle)
+        self._broker.start(self._handle)
         systemd.notify("READY=1")
         watchdog = systemd.watchdog_interval()
         next_watchdog = time.monotonic()
@@ -98,7 +122,11 @@ class Daemon:
             gone_since = self._broker.gone_since
             for supply in self._supplies.values():
                 supply.broker_gone(gone_since)
+            if self._reload_wanted:
+                self._reload_wanted = False
+                self._reload()
             now = time.monotonic()
+            self._discovery.tick(now)
             if now - self._last_metrics >= METRICS_INTERVAL:
                 self._publish_metrics(now)
                 self._save_meters()
@@ -112,19 +140,107 @@ class Daemon:
         """End `run`. No output changes."""
         self._stop.set()
 
+    def _handle(self, incoming: Incoming) -> None:
+        if not self._discovery.handle(incoming):
+            self._dispatcher.handle(incoming)
+
+    def reload(self) -> None:
+        """Have `run` read the configuration again: what changed in ``units`` comes into effect, and nothing at all if it has a
+        fault. No output changes."""
+        self._reload_wanted = True
+
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        if os.isatty(0):  # the terminal that it was started in is closed
+            self._on_signal(number, frame)
+        else:
+            self._reload_wanted = True
+
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         log.info("%s: stopping; no output changes", signal.Signals(number).name)
         self._stop.set()
 
+    def _reload(self) -> None:
+        systemd.reloading()
+        status = self._read_again()
+        log.info("reload: %s", status)
+        systemd.notify(f"READY=1\nSTATUS={status}")
+
+    def _read_again(self) -> str:
+        """What became of it, in a line."""
+        if self._config.path is None:
+            return "there is no configuration file to read again"
+        try:
+            newer = config_file.load(self._config.path)
+        except config_file.ConfigError as error:
+            for fault in error.faults:
+                log.error("%s", fault)
+            more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
+            return f"nothing changed, the configuration has a fault: {error.faults[0]}{more}"
+        for warning in newer.warnings:
+            log.warning("%s", warning)
+        late = self._config.restart_needed(newer)
+        if late:
+            log.warning("reload: a change of settings.%s needs a restart", ", settings.".join(late))
+        done = self._take_over(newer.with_settings_of(self._config))
+        return f"{done}; settings.{', settings.'.join(late)} after a restart" if late else done
+
+    def _take_over(self, newer: Config) -> str:
+        """Serve the units of a newer configuration. Those that are the same in both notice nothing."""
+        older, self._config = self._config, newer
+        known = {unit.name: (unit, older.poll_interval(unit)) for unit in older.units}
+        wanted = {unit.name: (unit, newer.poll_interval(unit)) for unit in newer.units}
+        removed = known.keys() - wanted.keys()
+        added = wanted.keys() - known.keys()
+        changed = {name for name in known.keys() & wanted.keys() if known[name] != wanted[name]}
+        if not removed | added | changed:
+            return "no unit changed"
+        # The old ones end before the new ones begin: some units take two sessions in all, and a unit may have a new name.
+        leaving = [self._supplies[name] for name in sorted(removed | changed)]
+        self._end_supplies(leaving, "its configuration has changed")
+        self._save_meters()
+        meters = self._spool.meters()
+        supplies: dict[str, Supply] = {}
+        for number, unit in enumerate(newer.units):
+            supplies[unit.name] = (
+                self._make_supply(unit, meters.get(unit.name, {}), number, self._supplies.get(unit.name))
+                if unit.name in added | changed
+                else self._supplies[unit.name]
+            )
+        for name in removed:
+            _add(self._retired, self._supplies[name].counters)
+            self._forget_retained(self._supplies[name])
+        to_all = self._topics.set("all")
+        dropped = [name for name in self._topics.subscriptions(sorted(removed)) if name != to_all]
+        self._broker.resubscribe(add=self._topics.subscriptions(sorted(added)), remove=dropped)
+        self._supplies = supplies
+        self._spool.capacity = newer.backlog_capacity()
+        self._dispatcher.serve(supplies)
+        for name in sorted(added | changed):
+            supplies[name].start()
+        self._broker.agent_info(self._info())
+        parts = (("removed", removed), ("added", added), ("changed", changed))
+        return "; ".join(f"{what} {', '.join(sorted(names))}" for what, names in parts if names)
+
+    def _forget_retained(self, supply: Supply) -> None:
+        """Take a unit that is gone from the configuration off the broker."""
+        for channel in supply.channels:
+            self._broker.keep(self._topics.state(supply.name, channel.index), b"")
+        self._broker.keep(self._topics.status(supply.name), b"")
+        self._broker.keep(self._topics.info(supply.name), b"")
+
+    def _end_supplies(self, supplies: Iterable[Supply], why: str = STOPPED) -> None:
+        supplies = list(supplies)
+        for supply in supplies:
+            supply.stop(why)
+        deadline = time.monotonic() + UNITS_STOP_TIMEOUT
+        for supply in supplies:
+            if not supply.join(max(0.0, deadline - time.monotonic())):
+                log.warning("%s: still waiting for the unit; the link is given up", supply.name)
+                supply.abandon()
+
     def _shut_down(self) -> None:
         systemd.notify("STOPPING=1")
-        for supply in self._supplies.values():
-            supply.stop()
-        deadline = time.monotonic() + UNITS_STOP_TIMEOUT
-        for supply in self._supplies.values():
-            if not supply.join(max(0.0, deadline - time.monotonic())):
-                log.warning("%s: still waiting for the unit; its link ends with this process", supply.name)
-                supply.abandon()
+        self._end_supplies(self._supplies.values())
         self._save_meters()
         if not self._broker.stop(BROKER_STOP_TIMEOUT):
             log.warning("broker: still connecting; the connection ends with this process")
@@ -143,15 +259,14 @@ class Daemon:
             version=__version__,
             host=socket.gethostname(),
             start_time=self._started,
-            units=list(self._supplies),
+            units=[unit.name for unit in self._config.units],
             base_topic=self._topics.base,
         )
 
     def _publish_metrics(self, now: float) -> None:
         total = Counters()
-        for supply in self._supplies.values():
-            for name in Counters.__slots__:
-                setattr(total, name, getattr(total, name) + getattr(supply.counters, name))
+        for counters in (self._retired, *(supply.counters for supply in self._supplies.values())):
+            _add(total, counters)
         elapsed, self._last_metrics = now - self._last_metrics, now
         polled, self._last_polls = total.polls - self._last_polls, total.polls
         self._broker.metrics(
@@ -178,7 +293,14 @@ class Daemon:
         )
 
     def _save_meters(self) -> None:
-        self._spool.save_meters({name: supply.meters() for name, supply in self._supplies.items()})
+        meters = {name: supply.meters() for name, supply in self._supplies.items()}
+        self._spool.save_meters(meters)
+        self._discovery.saved(meters)
+
+
+def _add(total: Counters, counters: Counters) -> None:
+    for name in Counters.__slots__:
+        setattr(total, name, getattr(total, name) + getattr(counters, name))
 
 
 def _state_file(folder: Path, agent: str) -> Path:

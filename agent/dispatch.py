@@ -35,6 +35,10 @@ class Dispatcher:
         self._spool = spool
         self._outlet = outlet
 
+    def serve(self, supplies: Mapping[str, Supply]) -> None:
+        """From now on these."""
+        self._supplies = supplies
+
     def handle(self, incoming: Incoming) -> None:
         """Take one message. Never raises for what stands in it."""
         request = self._topics.parse(incoming.topic)

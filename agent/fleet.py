@@ -149,7 +149,7 @@ def without_values(state: ChannelState) -> ChannelState:
     return ChannelState(**{name: getattr(state, name) for name in kept}, online=False)
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
     """psu2 before psu10."""
     parts = re.findall(r"[0-9]+|[^0-9]+", text)
-    return [(len(part.lstrip("0")) if part.isdecimal() else 0, part.lstrip("0")) for part in parts]
+    return [(len(part.lstrip("0")) if part.isdecimal() else 0, part.lstrip("0")) for part in parts], text

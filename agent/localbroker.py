@@ -127,6 +127,8 @@ class LocalBroker:
         return [program, "-c", str(file)]
 
     def _iotcore_command(self) -> list[str]:
+        if importlib.util.find_spec("iotcore") is None:
+            raise NoBrokerError("iotcore is not installed (pip install 'psu-agent[demo]')")
         connections = (
             "connection_timeout_ms = 5000\nmax_payload_size = 1048576\n"
             "max_inflight_count = 500\ndynamic_filters = true\n"

@@ -136,14 +136,17 @@ class Response(_Message):
 
 
 class ChannelInfo(_Message):
-    """What a channel is (``*_rating``, V and A) and what the configuration allows it to be set to (ranges, V and A)."""
+    """What a channel is (``*_rating``, V and A) and what the configuration allows it to be set to (ranges, V and A).
+
+    None for what it has not, or does not tell.
+    """
 
     index: int
     name: str
-    voltage_rating: float
-    current_rating: float
-    voltage_limit_range: tuple[float, float]
-    current_limit_range: tuple[float, float]
+    voltage_rating: float | None
+    current_rating: float | None
+    voltage_limit_range: tuple[float, float] | None
+    current_limit_range: tuple[float, float] | None
     voltage_protection_range: tuple[float, float] | None
     voltage_resolution: float
     current_resolution: float

@@ -35,7 +35,7 @@ def configuration(config: Config) -> None:
     for unit in config.units:
         interval = config.poll_interval(unit)
         rate = "as fast as it answers" if not interval else f"every {interval:g} s"
-        print(f"unit {unit.name}: {unit.model} at {unit.uri}, {rate}")
+        print(f"unit {unit.name}: {unit.model} at {unit.address}, {rate}")
         for index, channel in sorted(unit.channels.items()):
             name = f" ({channel.name})" if channel.name else ""
             print(f"  channel {index}{name}: {_limits(channel)}")
@@ -149,11 +149,9 @@ def _model(model: catalogue.Model) -> dict[str, Any]:
                 "index": channel.index,
                 "voltage_rating": channel.voltage_rating,
                 "current_rating": channel.current_rating,
-                "voltage_range": list(channel.voltage),
-                "current_range": list(channel.current),
-                "voltage_protection_range": None
-                if channel.voltage_protection is None
-                else list(channel.voltage_protection),
+                "voltage_range": channel.voltage,
+                "current_range": channel.current,
+                "voltage_protection_range": channel.voltage_protection,
             }
             for channel in model.channels
         ],
@@ -166,4 +164,4 @@ def _tried(model: catalogue.Model) -> list[str]:
 
 
 def _sign(channel: catalogue.ChannelModel) -> str:
-    return "-" if channel.voltage.max <= 0 else ""
+    return "-" if channel.voltage is not None and channel.voltage.max <= 0 else ""

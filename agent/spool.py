@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS meters (
     unit TEXT NOT NULL, channel INTEGER NOT NULL, energy REAL NOT NULL, charge REAL NOT NULL, PRIMARY KEY (unit, channel));
 CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS seen_time ON seen (time);
+CREATE TABLE IF NOT EXISTS discovered (topic TEXT PRIMARY KEY, record TEXT NOT NULL);
 """
 _SELECT_METERS = "SELECT unit, channel, energy, charge FROM meters"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -112,7 +113,7 @@ class Spool:
             # Every table is read once: damage shows here and not in the middle of the work.
             self._sample_count = db.execute("SELECT count(*) FROM samples").fetchone()[0]
             self._message_count = db.execute("SELECT count(*) FROM messages").fetchone()[0]
-            self._seen |= db.execute("SELECT key, time FROM seen NOT INDEXED ORDER BY time")
+            self._seen |= sorted(db.execute("SELECT key, time FROM seen ORDER BY key"), key=lambda row: float(row[1]))
             db.execute(_SELECT_METERS).fetchall()
         except BaseException:
             db.close()
@@ -228,6 +229,20 @@ class Spool:
                 "INSERT OR REPLACE INTO meters (unit, channel, energy, charge) VALUES (?, ?, ?, ?)", rows
             )
         )
+
+    # Home Assistant's discovery.
+
+    def discovered(self) -> dict[str, str]:
+        """What was published for discovery and not cleared since: topic → record."""
+        return dict(self._select("SELECT topic, record FROM discovered"))
+
+    def remember_discovered(self, topic: str, record: str) -> None:
+        self._change(
+            lambda db: db.execute("INSERT OR REPLACE INTO discovered (topic, record) VALUES (?, ?)", (topic, record))
+        )
+
+    def forget_discovered(self, topic: str) -> None:
+        self._change(lambda db: db.execute("DELETE FROM discovered WHERE topic = ?", (topic,)))
 
     # Commands.
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
@@ -46,7 +46,7 @@ from agent.models import (
     parse_identification,
 )
 from agent.models.dialect import parse_error
-from agent.visa import LinkError, Session
+from agent.visa import LinkError
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,10 @@ LONGEST_WAIT = 10.0
 CONGESTION_PAUSE = 0.002
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
-
 #: s. A link that did not last that long is not opened again at once.
 SHORT_LIVED = 1.0
+
+STOPPED = "the agent has stopped"
 
 By = Literal["command", "panel", "agent"]
 
@@ -117,6 +118,41 @@ class Outlet(Protocol):
     def unit(self, info: UnitInfo) -> None: ...
 
 
+class _Nowhere:
+    """The outlet of a worker that has been abandoned."""
+
+    congested = False
+
+    def flush(self) -> None: ...
+    def states(self, states: list[ChannelState]) -> None: ...
+    def event(self, event: Event) -> None: ...
+    def response(self, response: Response, reply: Reply) -> None: ...
+    def unit(self, info: UnitInfo) -> None: ...
+
+
+class Link(Protocol):
+    """The way to a unit. Any `LinkError` closes it, and only opening it again cures."""
+
+    uri: str
+
+    @property
+    def is_open(self) -> bool: ...
+    def open(self) -> None: ...
+    def ask(self, message: str) -> str: ...
+    def tell(self, message: str) -> None: ...
+    def ask_ahead(self, message: str) -> bool: ...
+    def hear(self) -> str: ...
+    def close(self) -> None: ...
+
+
+class Questions(Protocol):
+    """What is asked for a poll, and the reader of the answers."""
+
+    @property
+    def messages(self) -> tuple[str, ...]: ...
+    def read(self, answers: Sequence[str]) -> dict[int, Reading]: ...
+
+
 @dataclass(slots=True)
 class Counters:
     """Since the agent's start."""
@@ -160,16 +196,18 @@ class Supply:
         name: str,
         agent: str,
         model: str,
-        session: Session,
+        session: Link,
         outlet: Outlet,
         serial: str | None = None,
         poll_interval: float = 1.0,
         channels: Mapping[int, ChannelSettings] | None = None,
         meters: Mapping[int, Meter] | None = None,
         phase: float = 0.0,
+        predecessor: Supply | None = None,
     ) -> None:
+        """``predecessor``: the unit under an older configuration, whose counts go on; it has been stopped."""
         self.name = name
-        self.counters = Counters()
+        self.counters: Counters = Counters() if predecessor is None else predecessor.counters
         self._agent = agent
         self._session = session
         self._outlet = outlet
@@ -185,6 +223,7 @@ class Supply:
         self._offs: deque[Job] = deque()
         self._look_now = False
         self._stopping = False
+        self._stopped_why = STOPPED
         self._gone_since: float | None = None
         self._online = False
         self._heartbeat = time.monotonic()
@@ -198,11 +237,13 @@ class Supply:
         self._batching: dict[str, Batching] = {}
         self._guards: tuple[Guard, ...] = ()
         self._unknown_guards: dict[str, set[str]] = {}
-        self._poll_plan = PollPlan(self._model, Batching.COMPOUND)
+        self._poll_plan: Questions = PollPlan(self._model, Batching.COMPOUND)
         self._running: list[_Running] = []
         self._due = 0.0
         self._asked = False  # a poll that is under way
-        self._seq = dict.fromkeys(self._channels, 0)
+        self._seq: dict[int, int] = dict.fromkeys(self._channels, 0)
+        if predecessor is not None:
+            self._seq |= predecessor._seq
         self._latest: dict[int, tuple[Reading, float]] = {}
         self._before: dict[int, Reading] = {}
         self._authors: dict[int, dict[str, tuple[By, str | None]]] = {}
@@ -216,10 +257,11 @@ class Supply:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ask the worker to end; `join` waits for it. No output changes."""
+    def stop(self, why: str = STOPPED) -> None:
+        """Ask the worker to end; `join` waits for it. No output changes. ``why`` is told to whoever wants something of it."""
         with self._lock:
             self._stopping = True
+            self._stopped_why = why
             self._lock.notify_all()
 
     def join(self, timeout: float) -> bool:
@@ -228,8 +270,9 @@ class Supply:
         return not self._thread.is_alive()
 
     def abandon(self) -> None:
-        """Say in the place of a worker that a unit holds up that nothing is known of the unit any more."""
-        self._offline("the agent has stopped")
+        """Say in the place of a worker that a unit holds up that nothing is known of the unit any more; it says no more."""
+        self._offline(self._stopped_why)
+        self._outlet = _Nowhere()
 
     @property
     def online(self) -> bool:
@@ -243,6 +286,8 @@ class Supply:
         for channel in self._channels.values():
             if key in (str(channel.index), channel.name):
                 return channel
+        if not self._channels:
+            raise Refusal("offline", self._offline_reason())
         known = ", ".join(
             str(c.index) if c.name == c.model.name else f"{c.index} ({c.name})" for c in self._channels.values()
         )
@@ -304,7 +349,6 @@ class Supply:
 
     def info(self) -> UnitInfo:
         identification = self._identification
-        fields = [name for name in self._model.series.commands if name != "state"]
         return UnitInfo(
             time=utc_now(),
             agent=self._agent,
@@ -323,8 +367,8 @@ class Supply:
                     name=channel.name,
                     voltage_rating=channel.model.voltage_rating,
                     current_rating=channel.model.current_rating,
-                    voltage_limit_range=channel.allowed("voltage_limit") or channel.model.voltage,
-                    current_limit_range=channel.allowed("current_limit") or channel.model.current,
+                    voltage_limit_range=channel.allowed("voltage_limit"),
+                    current_limit_range=channel.allowed("current_limit"),
                     voltage_protection_range=channel.range("voltage_protection"),
                     voltage_resolution=channel.model.voltage_resolution,
                     current_resolution=channel.model.current_resolution,
@@ -332,7 +376,7 @@ class Supply:
                     broker_loss_after=self._channel_settings(channel.index).broker_loss_after
                     if self._channel_settings(channel.index).on_broker_loss == "off"
                     else None,
-                    fields=["state", *fields, "cycle", "ramp"],
+                    fields=commands.supported(channel, self._model.series),
                 )
                 for channel in self._channels.values()
             ],
@@ -437,11 +481,7 @@ class Supply:
             self.counters.reconnects += 1
         try:
             self._session.open()
-            identification = parse_identification(self._session.ask("*IDN?"))
-            self._adopt(identification, self._expected_model(identification))
-            self._forget_errors()
-            self._poll_plan = self._find_batching(identification)
-            self._guards = self._find_guards(identification)
+            identification = self._get_acquainted()
             readings = self._poll()
         except (LinkError, IdentityError, MalformedAnswerError) as error:
             self._session.close()
@@ -464,6 +504,15 @@ class Supply:
         )
         self._publish(readings)
         self._outlet.unit(self.info())
+
+    def _get_acquainted(self) -> Identification:
+        """Learn who answers on a fresh link, whether it may be served, and how it is polled."""
+        identification = parse_identification(self._session.ask("*IDN?"))
+        self._adopt(identification, self._expected_model(identification))
+        self._forget_errors()
+        self._poll_plan = self._find_batching(identification)
+        self._guards = self._find_guards(identification)
+        return identification
 
     def _expected_model(self, identification: Identification) -> Model:
         model = identify(identification)
@@ -594,7 +643,7 @@ class Supply:
 
     def _offline_reason(self) -> str:
         if self._stopping:
-            return f"{self.name} is not served any more: the agent is stopping"
+            return f"{self.name} is not served any more: {self._stopped_why}"
         return f"{self.name} is offline: {self._reason}" if self._reason else f"{self.name} is offline"
 
     def _end(self) -> None:
@@ -604,11 +653,11 @@ class Supply:
             self._waiting.clear()
             self._running.clear()
         for job in left:
-            self._refuse(job, "superseded", "the agent stopped before it was finished; the output stays as it is")
+            self._refuse(job, "superseded", f"{self._stopped_why} before it was finished; the output stays as it is")
         if self._asked:
             with contextlib.suppress(LinkError):
                 self._session.hear()  # a unit that is left in the middle of an answer remembers it as an error
-        self._offline("the agent has stopped")
+        self._offline(self._stopped_why)
         self._session.close()
 
     # Polling.
@@ -629,8 +678,7 @@ class Supply:
         readings = self._poll()
         if self._interval <= 0 and len(self._poll_plan.messages) == 1 and not self._outlet.congested:
             # The unit works on its next answer while this one is published.
-            self._session.tell(self._poll_plan.messages[0])
-            self._asked = True
+            self._asked = self._session.ask_ahead(self._poll_plan.messages[0])
         self._publish(readings)
         self._outlet.flush()
 
@@ -719,7 +767,8 @@ class Supply:
         """What the output delivers (W), to the microwatt; a negative output delivers it at negative volts."""
         if reading.voltage is None or reading.current is None:
             return None
-        voltage = abs(reading.voltage) if channel.model.voltage.max <= 0 else reading.voltage
+        negative = channel.model.voltage is not None and channel.model.voltage.max <= 0
+        voltage = abs(reading.voltage) if negative else reading.voltage
         return round(voltage * reading.current, 6) + 0.0  # no -0.0
 
     def _tell_changes(self, channel: Channel, now: datetime, reading: Reading) -> None:

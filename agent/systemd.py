@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 
 
 def notify(message: str) -> None:
@@ -16,6 +17,11 @@ def notify(message: str) -> None:
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
         link.sendto(message.encode(), address)
+
+
+def reloading() -> None:
+    """Say that the configuration is read again; ``READY=1`` ends it (systemd asks for the moment, in µs, from 253 on)."""
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_interval() -> float | None:

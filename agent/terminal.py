@@ -31,18 +31,19 @@ def console(color: bool | None = None) -> Console:
 def channel_table(states: Sequence[ChannelState], *, several_agents: bool = False) -> Table:
     """One row a channel; fits 80 columns."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", collapse_padding=True)
-    table.add_column("CHANNEL", no_wrap=True, max_width=20, overflow="ellipsis")
-    table.add_column("NAME", no_wrap=True, max_width=12, overflow="ellipsis")
+    # Where there is no room it is the names that are cut.
+    table.add_column("CHANNEL", max_width=24)
+    table.add_column("NAME", max_width=16)
     table.add_column("OUT", no_wrap=True)
     for heading in ("V", "A", "W", "V set", "A set"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=8 if heading in "VA" else 7)
     table.add_column("MODE", no_wrap=True)
     if several_agents:
-        table.add_column("AGENT", no_wrap=True, overflow="ellipsis", max_width=12)
+        table.add_column("AGENT", max_width=16)
     for state in states:
         cells: list[RenderableType] = [
-            Text(clean(f"{state.psu}/{state.index}")),
-            Text(clean(state.name)),
+            _name(f"{state.psu}/{state.index}"),
+            _name(state.name),
             _switch(state),
             _number(state.voltage, 4, state),
             _number(state.current, 4, state),
@@ -52,9 +53,13 @@ def channel_table(states: Sequence[ChannelState], *, several_agents: bool = Fals
             _mode(state),
         ]
         if several_agents:
-            cells.append(Text(clean(state.agent), style="dim"))
+            cells.append(_name(state.agent))
         table.add_row(*cells)
     return table
+
+
+def _name(text: str) -> Text:
+    return Text(clean(text), no_wrap=True, overflow="ellipsis")
 
 
 def _switch(state: ChannelState) -> Text:

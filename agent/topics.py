@@ -42,6 +42,10 @@ class Topics:
     def backlog(self, unit: str, channel: int | str) -> str:
         return f"{self._prefix}{unit}/{channel}/backlog"
 
+    def homeassistant(self, unit: str, channel: int | str) -> str:
+        """The state again, as often as is good for Home Assistant's database."""
+        return f"{self._prefix}{unit}/{channel}/homeassistant"
+
     def event(self, unit: str, channel: int | str) -> str:
         return f"{self._prefix}{unit}/{channel}/event"
 
@@ -62,6 +66,10 @@ class Topics:
 
     def agent_metrics(self, agent: str) -> str:
         return f"{self._prefix}agents/{agent}/metrics"
+
+    def agent_nowhere(self, agent: str) -> str:
+        """Nothing is ever published here."""
+        return f"{self._prefix}agents/{agent}/nowhere"
 
     def set(self, unit: str, channel: int | str | None = None) -> str:
         """Where a command goes: to a channel, a unit, or ``all``."""

@@ -118,8 +118,16 @@ class Session:
             self.close()
             raise
 
+    def ask_ahead(self, message: str) -> bool:
+        """Put a question whose answer `hear` will read.
+
+        :raises LinkError: a broken link; the session is closed then
+        """
+        self.tell(message)
+        return True
+
     def hear(self) -> str:
-        """Read the answer to a question that `tell` has put, without the line end.
+        """Read the answer to a question that `ask_ahead` has put, without the line end.
 
         :raises LinkError: no answer in time, a broken link, or bytes that are no text; the session is closed then
         """
@@ -131,7 +139,7 @@ class Session:
             raise
 
     def tell(self, message: str) -> None:
-        """Send one message, whose answer, if it has one, `hear` will read.
+        """Send one message that has no answer.
 
         :raises LinkError: a broken link; the session is closed then
         """

@@ -14,7 +14,7 @@ from agent.brokeraddress import Address
 from agent.client import BrokerError, Client
 from agent.config import ConfigError, find, load
 
-PATIENCE = 22.0  # s: two messages and some
+PATIENCE = 15.0  # s
 
 
 def main() -> int:

@@ -15,10 +15,14 @@ import os
 import re
 import secrets
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+try:
+    import tomllib
+except ModuleNotFoundError:
+    sys.exit("make secrets takes Python 3.11 or newer, this is " + sys.version.split()[0])
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -115,12 +119,13 @@ KEYS_OF_ROLE = {"agent": {"name", "units"}, "bridge": {"base_topic"}}
 
 def check(config: dict[str, Any]) -> list[str]:
     """Every fault in users.toml, one sentence each."""
-    faults = []
-    for key in config.keys() - {"base_topic", "discovery_prefix", "users", "bridge"}:
-        faults.append(f"{key}: unknown; known are base_topic, discovery_prefix, [users.NAME] and [bridge]")
-    for key in ("base_topic", "discovery_prefix"):
-        if not isinstance(config.get(key), str) or not TOPIC.fullmatch(config[key]):
-            faults.append(f"{key}: must be a topic, for instance \"psu\"; is {config.get(key)!r}")
+    unknown = config.keys() - {"base_topic", "discovery_prefix", "users", "bridge"}
+    faults = [f"{key}: unknown; known are base_topic, discovery_prefix, [users.NAME] and [bridge]" for key in unknown]
+    faults += [
+        f'{key}: must be a topic, for instance "psu"; is {config.get(key)!r}'
+        for key in ("base_topic", "discovery_prefix")
+        if not isinstance(config.get(key), str) or not TOPIC.fullmatch(config[key])
+    ]
     users = config.get("users")
     if not isinstance(users, dict) or not users:
         return [*faults, "users: must have a [users.NAME] for everybody who may connect"]
@@ -136,13 +141,13 @@ def check(config: dict[str, Any]) -> list[str]:
         faults += [f"{where}.{key}: unknown for role {role}" for key in user.keys() - expected]
         faults += [f"{where}.{key}: missing; role {role} needs it" for key in sorted(expected - user.keys())]
         if "name" in user and (not isinstance(user["name"], str) or not LEVEL.fullmatch(user["name"])):
-            faults.append(f"{where}.name: must be one topic level, for instance \"bench3\"; is {user['name']!r}")
+            faults.append(f'{where}.name: must be one topic level, for instance "bench3"; is {user["name"]!r}')
         below = user.get("base_topic", "psu")
         if not isinstance(below, str) or not TOPIC.fullmatch(below):
-            faults.append(f"{where}.base_topic: must be a topic, for instance \"site1/psu\"; is {below!r}")
+            faults.append(f'{where}.base_topic: must be a topic, for instance "site1/psu"; is {below!r}')
         units = user.get("units", [])
         if not isinstance(units, list) or not all(isinstance(unit, str) and LEVEL.fullmatch(unit) for unit in units):
-            faults.append(f"{where}.units: must be a list of names of units, for instance [\"psu1\"]; is {units!r}")
+            faults.append(f'{where}.units: must be a list of names of units, for instance ["psu1"]; is {units!r}')
     if "bridge" in config:
         bridge = config["bridge"]
         faults += [f"bridge.{key}: missing" for key in ("address", "username", "site") if not bridge.get(key)]

@@ -228,10 +228,8 @@ class Agent:
         self.stop()
 
 
-_RUN = (
-    "import sys; from pathlib import Path; from agent import config; from agent.daemon import Daemon; import logging; "
-)
-_RUN += "logging.basicConfig(level=logging.INFO); sys.exit(Daemon(config.load(Path(sys.argv[1]))).run())"
+_ROOT = Path(__file__).resolve().parent.parent
+_RUN = "import sys; from agent.cli import main; sys.argv = ['psu-agent', 'run', *sys.argv[1:]]; sys.exit(main())"
 
 
 class AgentProcess:
@@ -242,7 +240,7 @@ class AgentProcess:
         self.file = folder / "psu-agent.yaml"
         self.file.write_text(yaml.safe_dump(data))
         self.log = folder / "agent.log"
-        self._environment = {**os.environ, **(environment or {})}
+        self._environment = {**os.environ, "PYTHONPATH": str(_ROOT), **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, before: str = "") -> Self:

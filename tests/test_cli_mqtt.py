@@ -229,7 +229,7 @@ def test_everything_off(lab: Lab) -> None:
         (["all/1", "--state", "off"], "`all` has no channels"),
         (["psu1", "--voltage-limit", "5"], "a whole unit takes state and clear_protection only"),
         (["psu1/2", "--ramp", "1"], "ramp needs a voltage_limit"),
-        (["psu1/2", "--state", "on", "--id", "x" * 129], "at most 128 characters"),
+        (["psu1/2", "--state", "on", "--id", "x" * 129], "1 to 128 characters"),
         (["psu1/2", "--voltage-limit", "nan"], "not a number"),
     ],
 )

@@ -578,6 +578,7 @@ def test_the_schema_takes_what_the_reader_takes(text: str, validator: jsonschema
     "text",
     [
         "settings: {}",
+        "units: []",
         unit(name=""),
         unit(poll_interval="-1"),
         unit(nam="x"),

@@ -34,7 +34,7 @@ _json = st.recursive(
     max_leaves=8,
 )
 _names = st.sampled_from([*COMMAND_FIELDS, "id", "expires_at", "voltage", ""]) | st.text(max_size=5)
-_likely = (
+_likely: st.SearchStrategy[Any] = (
     st.sampled_from([True, False, 0, 1, "ON", "off", 3.3, -1, 1e308, "\ud800", "2026-11-23T09:15:02Z", None, [], {}])
     | st.floats()
     | st.integers()

@@ -79,6 +79,13 @@ class Sheet:
         self.responses: list[Response] = []
         self.infos: list[UnitInfo] = []
 
+    @property
+    def congested(self) -> bool:
+        return False
+
+    def flush(self) -> None:
+        pass
+
     def states(self, states: list[ChannelState]) -> None:
         self.all_states += states
 
@@ -113,7 +120,7 @@ class Driven:
         self.supply.start()
         wait_until(lambda: self.supply.online or self.session.faults, "the connection")
         wait_until(lambda: self.sheet.all_states or self.session.faults, "the first states")
-        assert self.session.faults == []
+        assert self.session.faults == [], self.session.faults
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -133,7 +140,7 @@ class Driven:
         wait_until(lambda: len(self.sheet.responses) > answered or self.session.faults, f"the response to {payload}")
         # What comes behind the response, the truth read back, belongs to it.
         wait_until(lambda: not self.session.left or self.session.faults, "the rest of the transcript")
-        assert self.session.faults == []
+        assert self.session.faults == [], self.session.faults
         return self.sheet.responses[answered]
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -11,9 +12,10 @@ from importlib.resources import files
 import yaml
 
 from agent.models.dialect import Batching, MalformedAnswerError, PollPlan, Reading
-from agent.models.schema import ChannelModel, Guard, Range, Series
+from agent.models.schema import ChannelModel, CommandField, Guard, Identity, Range, Series
 
 __all__ = [
+    "EXTERNAL",
     "Batching",
     "ChannelModel",
     "Guard",
@@ -28,6 +30,7 @@ __all__ = [
     "UnknownModelError",
     "all_models",
     "candidates",
+    "external_model",
     "identify",
     "parse_identification",
 ]
@@ -67,6 +70,37 @@ class Identification:
     firmware: str
 
 
+#: The model of a unit that programs of the user speak for; what it has only they tell.
+EXTERNAL = "external"
+
+
+def external_model(
+    name: str = EXTERNAL,
+    *,
+    manufacturer: str = EXTERNAL,
+    commands: Mapping[CommandField, str] | None = None,
+    channels: tuple[ChannelModel, ...] = (),
+) -> Model:
+    """A model that stands in no series file: what commands it takes, what channels it has."""
+    series = Series.model_construct(
+        series=EXTERNAL,
+        manufacturer=manufacturer,
+        manual="",
+        tested=[],
+        identity=Identity(manufacturer=""),
+        queries={},
+        condition_bits={},
+        commands=dict(commands or {}),
+        error_query="",
+        error_queue=0,
+        models={},
+    )
+    return Model(name, series, channels)
+
+
+_EXTERNAL_UNSEEN = external_model()
+
+
 @lru_cache
 def all_models() -> tuple[Model, ...]:
     """Every supported model, by series file and then in the file's order."""
@@ -82,10 +116,12 @@ def candidates(text: str) -> tuple[Model, ...]:
     """The models that a configured ``model`` may mean.
 
     It is a model (``E36313A``), a series (``E36300``), or either behind its manufacturer
-    (``Keysight Technologies,E36313A``); case does not matter.
+    (``Keysight Technologies,E36313A``); case does not matter. ``external`` means one that has no channels yet.
 
     :raises UnknownModelError: it means none
     """
+    if text == EXTERNAL:
+        return (_EXTERNAL_UNSEEN,)
     manufacturer, _, name = text.rpartition(",")
     wanted = name.strip().casefold()
     found = tuple(

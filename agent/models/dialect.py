@@ -44,12 +44,12 @@ class Reading(NamedTuple):
 
     voltage: float | None
     current: float | None
-    voltage_limit: float
-    current_limit: float
+    voltage_limit: float | None
+    current_limit: float | None
     state: bool
     voltage_protection: float | None
     current_protection: bool | None
-    mode: Mode
+    mode: Mode | None
     tripped: Trip | None
 
 

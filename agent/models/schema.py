@@ -8,6 +8,9 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
 
 AnswerKind = Literal["number", "boolean", "integer"]
+CommandField = Literal[
+    "state", "voltage_limit", "current_limit", "voltage_protection", "current_protection", "clear_protection"
+]
 
 
 class Range(NamedTuple):
@@ -39,13 +42,15 @@ class ChannelModel(_Strict):
     ``voltage`` and ``current`` are the ranges that the unit accepts as setpoints (V, A), ``voltage_rating`` and
     ``current_rating`` what it is sold as (magnitudes), ``voltage_protection`` the range of the over-voltage trip level
     (V), None where there is none. A resolution is how far a setting may stand from what was asked for (V, A).
+    ``own_name`` is the unit's own name for the output, where it has one.
     """
 
     index: int = 0
-    voltage: RangeField
-    current: RangeField
-    voltage_rating: PositiveFloat
-    current_rating: PositiveFloat
+    own_name: str = ""
+    voltage: RangeField | None = None
+    current: RangeField | None = None
+    voltage_rating: PositiveFloat | None = None
+    current_rating: PositiveFloat | None = None
     voltage_protection: RangeField | None = None
     voltage_resolution: PositiveFloat
     current_resolution: PositiveFloat
@@ -53,7 +58,7 @@ class ChannelModel(_Strict):
     @property
     def name(self) -> str:
         """The name a channel has until the configuration gives it another."""
-        return f"CH{self.index}"
+        return self.own_name or f"CH{self.index}"
 
     @model_validator(mode="after")
     def _ordered(self) -> ChannelModel:
@@ -111,6 +116,14 @@ class ModelEntry(_Strict):
             return {**data, "channels": channels}
         return data
 
+    @model_validator(mode="after")
+    def _complete(self) -> ModelEntry:
+        for channel in self.channels.values():
+            for name in ("voltage", "current", "voltage_rating", "current_rating"):
+                if getattr(channel, name) is None:
+                    raise ValueError(f"channels.{channel.index}.{name} is missing: the manual has it")
+        return self
+
 
 #: Every quantity that a poll reads, in the order of a channel's state.
 QUANTITIES = (
@@ -137,17 +150,7 @@ class Series(_Strict):
     identity: Identity
     queries: dict[str, Query]
     condition_bits: dict[Literal["CC", "CV", "OTP"], int] = {}
-    commands: dict[
-        Literal[
-            "state",
-            "voltage_limit",
-            "current_limit",
-            "voltage_protection",
-            "current_protection",
-            "clear_protection",
-        ],
-        str,
-    ]
+    commands: dict[CommandField, str]
     guards: list[Guard] = []
     error_query: str
     error_queue: int = Field(gt=0)

@@ -62,8 +62,12 @@ def idn(model: str) -> Line:
     return ("*IDN?", f"Keysight Technologies,{model},MY61004803,1.0.4-1.0.0-1.00")
 
 
+#: Asked before a setting of outputs 2 or 3 is written, and once on connecting.
+UNCOUPLED: list[Line] = [("OUTP:TRAC:STAT?", "0"), ("OUTP:PAIR?", "OFF")]
+
+
 def connecting(model: str = "E36313A", seen: Line = OFF) -> list[Line]:
-    return [idn(model), NO_ERROR, OFF, seen]
+    return [idn(model), NO_ERROR, OFF, *UNCOUPLED, seen]
 
 
 MODELS = ["E36311A", "E36312A", "E36313A"]
@@ -71,13 +75,12 @@ MODELS = ["E36311A", "E36312A", "E36313A"]
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_connection_and_a_poll(model: str) -> None:
-    seen = (
-        POLL,
+    answer = (
         "+4.99982E+00,+1.20013E+01,+3.30010E+00;+1.20300E-01,+2.00010E-01,+0.00000E+00;"
         "+5.00000E+00,+1.20000E+01,+3.30000E+00;+1.00000E+00,+2.00000E-01,+5.00000E-01;1,1,0;"
-        "+6.60000E+00,+2.75000E+01,+2.00000E+01;0,0,1;0,1,0;0,0,0;+2;+1;+512",
+        "+6.60000E+00,+2.75000E+01,+2.00000E+01;0,0,1;0,1,0;0,0,0;+2;+1;+512"
     )
-    with Driven(model, connecting(model, seen)) as driven:
+    with Driven(model, connecting(model, (POLL, answer))) as driven:
         one, two, three = (driven.latest[index] for index in (1, 2, 3))
         assert (one.model, one.name, one.online, one.state, one.mode, one.tripped) == (
             model,
@@ -115,7 +118,7 @@ REFUSED: Line = ("SYST:ERR?", '-103,"Invalid separator"')
 
 def test_a_unit_that_takes_no_compound_messages_is_polled_by_lists() -> None:
     lists: list[Line] = list(zip(QUERIES, answers(), strict=True))
-    lines = [idn("E36313A"), NO_ERROR, (POLL, None), idn("E36313A"), REFUSED, NO_ERROR, *lists, *lists]
+    lines = [idn("E36313A"), NO_ERROR, (POLL, None), idn("E36313A"), REFUSED, NO_ERROR, *lists, *UNCOUPLED, *lists]
     with Driven("E36313A", lines) as driven:
         assert driven.latest[3].voltage == -2e-05
 
@@ -136,6 +139,7 @@ def test_a_unit_that_takes_no_channel_lists_is_polled_one_by_one() -> None:
         ("SYST:ERR?", '-171,"Invalid expression"'),
         NO_ERROR,
         *singles,
+        *UNCOUPLED,
         *singles,
     ]
     with Driven("E36313A", lines) as driven:
@@ -239,6 +243,7 @@ def test_the_settings_of_the_negative_output() -> None:
     with Driven("E36311A", connecting("E36311A", third(-12, 0.5))) as driven:
         lines = [
             NO_ERROR,
+            *UNCOUPLED,
             third(-12, 0.5),
             ("VOLT -5,(@3)", None),
             NO_ERROR,
@@ -273,9 +278,9 @@ def test_a_whole_unit_is_one_message() -> None:
 
 def test_over_current_protection() -> None:
     with Driven("E36313A", connecting()) as driven:
-        lines = [NO_ERROR, OFF, ("CURR:PROT:STAT 1,(@2)", None), NO_ERROR, poll(ocp="0,1,0")]
+        lines = [NO_ERROR, *UNCOUPLED, OFF, ("CURR:PROT:STAT 1,(@2)", None), NO_ERROR, poll(ocp="0,1,0")]
         assert driven.carry_out('{"current_protection": true}', lines, "2").ok
-        lines = [NO_ERROR, poll(ocp="0,1,0"), ("CURR:PROT:STAT 0,(@2)", None), NO_ERROR, OFF]
+        lines = [NO_ERROR, *UNCOUPLED, poll(ocp="0,1,0"), ("CURR:PROT:STAT 0,(@2)", None), NO_ERROR, OFF]
         assert driven.carry_out('{"current_protection": 0}', lines, "2").ok
 
 
@@ -329,13 +334,38 @@ def test_limits_hold_at_the_unit_too() -> None:
         assert response.error.code == "limit_exceeded"
 
 
+@pytest.mark.parametrize(
+    ("answers_", "said"),
+    [([("OUTP:TRAC:STAT?", "1")], "track"), ([("OUTP:TRAC:STAT?", "0"), ("OUTP:PAIR?", "SER")], "paired")],
+)
+def test_coupled_outputs_take_no_settings_and_can_be_turned_off(answers_: list[Line], said: str) -> None:
+    with Driven("E36313A", connecting()) as driven:
+        for payload in ('{"voltage_limit": 1}', '{"state": true}'):
+            response = driven.carry_out(payload, [NO_ERROR, *answers_], "3")
+            assert response.error is not None
+            assert response.error.code == "unsupported"
+            assert said in response.error.message
+        assert driven.carry_out("OFF", [("OUTP 0,(@3)", None), NO_ERROR, OFF], "3").ok
+        # The first output is not coupled to any.
+        assert driven.carry_out('{"voltage_limit": 1}', [NO_ERROR, OFF, ("VOLT 1,(@1)", None), NO_ERROR, at(1, 0)]).ok
+
+
+def test_a_unit_that_can_not_be_asked_about_coupling() -> None:
+    unknown: list[Line] = [("SYST:ERR?", '-113,"Undefined header"'), NO_ERROR]
+    lines = [idn("E36313A"), NO_ERROR, OFF, ("OUTP:TRAC:STAT?", None), idn("E36313A"), *unknown]
+    lines += [("OUTP:PAIR?", None), idn("E36313A"), *unknown, OFF]
+    with Driven("E36313A", lines) as driven:
+        lines = [NO_ERROR, OFF, ("CURR:PROT:STAT 1,(@2)", None), NO_ERROR, poll(ocp="0,1,0")]
+        assert driven.carry_out('{"current_protection": true}', lines, "2").ok
+
+
 # The table.
 
 
 def test_the_series_has_these_models_and_ratings() -> None:
     table = {
         model.name: [
-            (c.index, c.voltage_rating, c.current_rating, tuple(c.voltage), tuple(c.current), c.voltage_protection)
+            (c.index, c.voltage_rating, c.current_rating, c.voltage, c.current, c.voltage_protection)
             for c in model.channels
         ]
         for model in candidates("E36300")

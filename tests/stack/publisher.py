@@ -68,7 +68,14 @@ class Channel:
     def event(self, seq: int, field: str, text: str, by: str = "command", **changed: Any) -> dict[str, Any]:
         state = self.state(seq)
         common = {key: state[key] for key in ("time", "agent", "psu", "index", "name", "model")}
-        values = {"field": field, "from": 5.0, "to": 3.3, "by": by, "id": "42" if by == "command" else None, "text": text}
+        values = {
+            "field": field,
+            "from": 5.0,
+            "to": 3.3,
+            "by": by,
+            "id": "42" if by == "command" else None,
+            "text": text,
+        }
         return common | values | changed
 
 

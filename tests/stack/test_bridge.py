@@ -233,5 +233,3 @@ def test_the_bridge_is_gone_when_it_is_gone_from_users_toml(tmp_path: Path) -> N
     assert "{" not in "".join(line for line in bridge.read_text().splitlines() if not line.startswith("#"))
     generate_secrets(secrets)
     assert not bridge.exists()
-
-

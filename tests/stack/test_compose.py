@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import subprocess
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,18 @@ def test_compose_accepts_it_with_and_without_demo_and_prometheus() -> None:
     assert {"/etc/telegraf/telegraf.conf", "/etc/telegraf/prometheus.conf", "/run/secrets", "/run/tokens"} <= mounted
 
 
+def test_the_override_for_a_broker_that_is_there_already(tmp_path: Path) -> None:
+    """As docs/stack.md has it."""
+    (snippet,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "stack.md").read_text(), re.DOTALL)
+    override = tmp_path / "compose.override.yaml"
+    override.write_text(textwrap.dedent(f"  {snippet.lstrip()}"))
+    services = config("-f", str(ROOT / "compose.yaml"), "-f", str(override))["services"]
+    assert "mosquitto" not in services
+    assert services["telegraf"]["environment"]["PSU_MQTT_URL"] == "ssl://broker.lab:8883"
+    assert set(services["telegraf"]["depends_on"]) == {"influxdb-setup"}
+    assert "depends_on" not in services["agent"]
+
+
 def test_ports_are_on_loopback_unless_told_otherwise() -> None:
     def addresses(**environment: str) -> set[tuple[str, str]]:
         services = config(environment=environment)["services"].values()
@@ -103,7 +116,9 @@ def test_everything_that_is_mounted_is_there(tmp_path: Path) -> None:
                 assert volume.split(":")[0] in (*volumes, "prometheus"), name
             elif volume["type"] == "bind":
                 source = re.sub(r"\$\{\w+:-(.*)\}", r"\1", volume["source"])
-                path = secrets / Path(source).relative_to("secrets") if source.startswith("./secrets") else ROOT / source
+                path = (
+                    secrets / Path(source).relative_to("secrets") if source.startswith("./secrets") else ROOT / source
+                )
                 assert path.exists(), (name, source)
                 # Each container runs as a user of its own.
                 for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
@@ -139,13 +154,17 @@ def test_services_that_talk_to_each_other_share_a_network() -> None:
 
 
 def test_the_telegraf_of_the_tests_is_the_one_that_compose_runs() -> None:
-    version = subprocess.run([tool("telegraf", "run .ci/stack-tools"), "version"], capture_output=True, text=True).stdout
+    version = subprocess.run(
+        [tool("telegraf", "run .ci/stack-tools"), "version"], capture_output=True, text=True
+    ).stdout
     assert SERVICES["telegraf"]["image"] == f"telegraf:{version.split()[1]}"
 
 
 def test_windows_are_in_the_right_order() -> None:
     """See mosquitto.conf: Telegraf must never stop reading, and the broker's queue is the buffer for a long outage."""
-    mosquitto = dict(re.findall(r"^(max_\w+) (\d+)$", (ROOT / "mosquitto" / "mosquitto.conf").read_text(), re.M))
+    mosquitto = dict(
+        re.findall(r"^(max_\w+) (\d+)$", (ROOT / "mosquitto" / "mosquitto.conf").read_text(), re.MULTILINE)
+    )
     text = (ROOT / "telegraf" / "telegraf.conf").read_text()
     telegraf = tomllib.loads(text)
     an_hour = 100 * 3 * 3600
@@ -154,7 +173,9 @@ def test_windows_are_in_the_right_order() -> None:
     window = int(mosquitto["max_inflight_messages"])
     inputs = telegraf["inputs"]["mqtt_consumer"]
     assert all(one["max_undelivered_messages"] > 5 * window for one in inputs)
-    assert all((one["qos"], one["persistent_session"], one["startup_error_behavior"]) == (1, True, "retry") for one in inputs)
+    assert all(
+        (one["qos"], one["persistent_session"], one["startup_error_behavior"]) == (1, True, "retry") for one in inputs
+    )
     assert len({one["client_id"] for one in inputs}) == len(inputs)
     assert telegraf["outputs"]["health"][0]["compares"][0]["lt"] < window
 
@@ -165,7 +186,8 @@ def test_windows_are_in_the_right_order() -> None:
 INFLUX = """#!/bin/bash
 echo "$INFLUX_TOKEN|$INFLUX_ORG|$*" >>"$CALLS"
 case "$*" in
-  "bucket list --name psu --json") [ -e "$CALLS.nobucket" ] || printf '[\\n\\t{\\n\\t\\t"id": "0123456789abcdef",\\n\\t\\t"name": "psu"\\n\\t}\\n]\\n' ;;
+  "bucket list --name psu --json")
+    [ -e "$CALLS.nobucket" ] || printf '[\\n\\t{\\n\\t\\t"id": "0123456789abcdef",\\n\\t\\t"name": "psu"\\n\\t}\\n]\\n' ;;
   "auth list --json") cat "$CALLS.known" 2>/dev/null || echo '[]' ;;
   "auth create --description psu "*)
     token="made-$(wc -l <"$CALLS")=="

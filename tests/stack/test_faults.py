@@ -99,7 +99,20 @@ def test_a_broker_with_a_full_disk_goes_on_and_says_so(secrets: Path, tmp_path: 
         publish(broker, "disk", *range(500))
         wait_for("the broker says that it could not write", lambda: "Error: No space left on device" in broker.text())
         # It still has everything, and hands it on.
-        listening = [*broker.client("telegraf"), "-q", "1", "-c", "-i", "away", "-t", "psu/+/+/state", "-C", "500", "-W", "10"]
+        listening = [
+            *broker.client("telegraf"),
+            "-q",
+            "1",
+            "-c",
+            "-i",
+            "away",
+            "-t",
+            "psu/+/+/state",
+            "-C",
+            "500",
+            "-W",
+            "10",
+        ]
         done = subprocess.run(["mosquitto_sub", *listening], capture_output=True, text=True, timeout=20)
         assert len(done.stdout.splitlines()) == 500
 

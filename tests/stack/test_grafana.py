@@ -64,7 +64,12 @@ def lab(broker: Broker, store: Store, tmp_path_factory: pytest.TempPathFactory) 
         for number in range(6):
             time = START + timedelta(seconds=10 * number)
             publisher.send("agents/bench3/metrics", metrics("bench3", time, units_online=1, poll_rate=2.0))
-            trouble = {"backlog": 100 * number, "late_polls": 6 * number, "dropped_samples": number // 5, "errors": number}
+            trouble = {
+                "backlog": 100 * number,
+                "late_polls": 6 * number,
+                "dropped_samples": number // 5,
+                "errors": number,
+            }
             publisher.send("agents/bench4/metrics", metrics("bench4", time, **trouble, memory=10**8, poll_rate=10.0))
         for psu, status in (("psu1", "online"), ("psu2", "online"), ("psu3", "offline"), ("psu5", "online")):
             publisher.send(f"{psu}/status", status, retain=True)
@@ -154,8 +159,11 @@ EXPECTED: dict[tuple[str, str], list[Callable[[Rows], None]]] = {
     ("fleet", "Channels"): [channels],
     ("fleet", "Power by unit"): [names("psu", are={"psu1", "psu2", "psu3", "psu5"})],
     ("fleet", "What happened"): [
-        by("psu", psu1={"text": "voltage_limit 5 V → 3.3 V by command 42", "by": "command", "channel": "1"},
-           psu2={"text": "OVP has tripped", "by": "panel", "channel": "3"}),
+        by(
+            "psu",
+            psu1={"text": "voltage_limit 5 V → 3.3 V by command 42", "by": "command", "channel": "1"},
+            psu2={"text": "OVP has tripped", "by": "panel", "channel": "3"},
+        ),
     ],
     ("unit", "Now"): [channels],
     ("unit", "Voltage"): [by("channel", "name", **{"1_MOTOR": {"measured": 3.1, "set": 5.0, "OVP": 27.5}})],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -15,6 +17,8 @@ from typing import Any, Self
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from .services import ROOT, Broker, generate_secrets, stopping, wait_for
@@ -48,10 +52,25 @@ FOR_HOMEASSISTANT = {"psu/psu1/1/homeassistant"}
 REPLIES = {"reply/commands/1", "reply/reader/1"}
 SITE = {f"site1/{topic}" for topic in PUBLISHED}
 SITE_REQUESTS = {f"site1/{topic}" for topic in REQUESTS | ALL}
-ELSEWHERE = {"other", "other/psu1/1/set", "psu", "psu/psu1", "psu/psu1/1", "psu/psu1/1/state/x", "site2/psu/psu1/1/state"}
-EVERYTHING = (FOR_HOMEASSISTANT | PUBLISHED | REQUESTS | ALL | OTHERS | OTHERS_REQUESTS | DISCOVERY | BIRTH | REPLIES | SITE | SITE_REQUESTS
-              | ELSEWHERE)  # fmt: skip
-
+ELSEWHERE = {"other", "other/psu1/1/set", "psu", "psu/psu1", "psu/psu1/1", "psu/psu1/1/state/x"} | {
+    "site2/psu/psu1/1/state"
+}
+EVERYTHING = set[str]().union(
+    *(
+        PUBLISHED,
+        FOR_HOMEASSISTANT,
+        REQUESTS,
+        ALL,
+        OTHERS,
+        OTHERS_REQUESTS,
+        DISCOVERY,
+        BIRTH,
+        REPLIES,
+        SITE,
+        SITE_REQUESTS,
+    ),
+    ELSEWHERE,
+)
 #: The one request that has the form of a state, {base}/{unit}/{ch}/state.
 LIKE_A_STATE = {"psu/psu1/set/state", "psu/psu9/set/state"}
 
@@ -84,11 +103,20 @@ MAY_READ = {
 class Client:
     """A connection that notes what arrives."""
 
-    def __init__(self, broker: Broker, user: str | None, password: str | None = None, version: int = mqtt.MQTTv5) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        user: str | None,
+        password: str | None = None,
+        version: int = mqtt.MQTTv5,
+        session: str = "",
+    ) -> None:
+        """`session`: a client id under which the broker keeps what comes while this is away."""
         self.arrived: list[tuple[str, bytes, bool]] = []
         self.codes: list[str] = []
         self._acknowledged = self._sent = 0
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=version)  # type: ignore[arg-type]
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, session, protocol=version)  # type: ignore[arg-type]
+        self._session = session
         if user is not None:
             self.client.username_pw_set(user, password if password is not None else broker.password(user))
         self.client.on_message = self._on_message
@@ -103,13 +131,18 @@ class Client:
             self.client.subscribe(self._filters)  # type: ignore[arg-type]
 
     def _on_message(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
-        self.arrived.append((message.topic, message.payload, message.retain))
+        self.arrived.append((message.topic, bytes(message.payload), message.retain))
 
     def _on_publish(self, *_: object) -> None:
         self._acknowledged += 1
 
     def __enter__(self) -> Self:
-        self.client.connect("127.0.0.1", self._port)
+        options: dict[str, Any] = {}
+        if self._session:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = 600
+            options = {"clean_start": False, "properties": properties}
+        self.client.connect("127.0.0.1", self._port, **options)
         self.client.loop_start()
         wait_for("an answer to CONNECT", lambda: self.codes)
         return self
@@ -247,11 +280,19 @@ def test_more_names_stay_in_a_renewed_certificate(tmp_path: Path) -> None:
         assert subprocess.run([script], env=environment, capture_output=True).returncode == 0
     tls = secrets / "mosquitto" / "tls"
     shown = subprocess.run(
-        ["openssl", "x509", "-in", tls / "server.crt", "-noout", "-ext", "subjectAltName"], capture_output=True, text=True
+        ["openssl", "x509", "-in", tls / "server.crt", "-noout", "-ext", "subjectAltName"],
+        capture_output=True,
+        text=True,
     ).stdout
-    for name in ("DNS:mosquitto", "DNS:localhost", "DNS:broker.lab", "IP Address:10.0.0.5", "IP Address:FD00:0:0:0:0:0:0:5"):
+    for name in (
+        "DNS:mosquitto",
+        "DNS:localhost",
+        "DNS:broker.lab",
+        "IP Address:10.0.0.5",
+        "IP Address:FD00:0:0:0:0:0:0:5",
+    ):
         assert name in shown
-    verified = subprocess.run(["openssl", "verify", "-CAfile", secrets / "ca" / "ca.crt", tls / "server.crt"])
+    verified = subprocess.run(["openssl", "verify", "-CAfile", str(secrets / "ca" / "ca.crt"), str(tls / "server.crt")])
     assert verified.returncode == 0
     assert secrets.stat().st_mode & 0o077 == 0
     assert (secrets / "ca" / "ca.key").stat().st_mode & 0o077 == 0
@@ -316,13 +357,15 @@ def test_retained_states_and_sessions_survive_a_restart(lab: Broker) -> None:
         (("[users.reader]", "[users.reader"), "users.toml: "),
     ],
 )
-def test_a_fault_in_users_toml_is_told_and_changes_nothing(tmp_path: Path, change: tuple[str, str], complaint: str) -> None:
+def test_a_fault_in_users_toml_is_told_and_changes_nothing(
+    tmp_path: Path, change: tuple[str, str], complaint: str
+) -> None:
     text = (ROOT / "mosquitto" / "users.toml").read_text()
     assert change[0] in text
     (tmp_path / "users.toml").write_text(text.replace(change[0], change[1], 1))
     out = tmp_path / "secrets"
-    command = ["python3", ROOT / "scripts" / "make_secrets.py", "--out", out, "--users", tmp_path / "users.toml"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    script, users = ROOT / "scripts" / "make_secrets.py", tmp_path / "users.toml"
+    done = subprocess.run(["python3", script, "--out", out, "--users", users], capture_output=True, text=True)
     assert done.returncode == 2
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
@@ -342,10 +385,29 @@ def test_secrets_stay_as_they_are_when_made_again(tmp_path: Path) -> None:
     assert (secrets / "users" / "commands").read_bytes() != kept[secrets / "users" / "commands"]
 
 
+def test_new_users_and_a_new_certificate_are_taken_over_on_hup(tmp_path: Path) -> None:
+    secrets = generate_secrets(tmp_path / "secrets")
+    broker = Broker(tmp_path / "broker", secrets)
+
+    def certificate() -> str:
+        return ssl.get_server_certificate(("127.0.0.1", broker.tls_port))
+
+    with stopping(broker):
+        broker.start()
+        before = certificate()
+        users = (ROOT / "mosquitto" / "users.toml").read_text()
+        (tmp_path / "users.toml").write_text(f'{users}\n[users.alice]\nrole = "commands"\n')
+        generate_secrets(secrets, tmp_path / "users.toml")
+        assert broker.publish("alice", "psu/psu1/1/set", "x").returncode != 0
+        os.kill(broker.pid, signal.SIGHUP)
+        wait_for("alice is let in", lambda: broker.publish("alice", "psu/psu1/1/set", "x").returncode == 0)
+        wait_for("the new certificate", lambda: certificate() != before)
+
+
 def test_nothing_secret_is_in_git_or_in_the_image() -> None:
     for name in (".gitignore", ".dockerignore"):
         assert "secrets/" in (ROOT / name).read_text().split(), name
-    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "secrets"], capture_output=True, text=True)
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "secrets"], capture_output=True, text=True)
     assert listed.stdout == ""
 
 

@@ -113,5 +113,7 @@ def test_the_present_samples_under_the_names_that_psudaemon_gave(
 
 def test_the_rules_are_right() -> None:
     tool("promtool", HINT)
-    done = subprocess.run(["promtool", "check", "rules", ROOT / "prometheus" / "rules.yml"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["promtool", "check", "rules", ROOT / "prometheus" / "rules.yml"], capture_output=True, text=True
+    )
     assert (done.returncode, "8 rules found" in done.stdout) == (0, True), done

@@ -22,8 +22,20 @@ def telegraf(broker: Broker, store: Store, tmp_path_factory: pytest.TempPathFact
 
 
 def rows_of(store: Store, measurement: str, psu: str, number: int) -> list[dict[str, Any]]:
-    text = f"SELECT * FROM {measurement} WHERE psu = '{psu}'"  # noqa: S608
-    return wait_for(f"{number} rows of {psu}", lambda: (rows := store.rows(text)) and len(rows) >= number and rows)
+    text = f"SELECT * FROM {measurement} WHERE psu = '{psu}'"
+    return rows_as_soon_as(store, text, number)
+
+
+def rows_as_soon_as(store: Store, text: str, number: int) -> list[dict[str, Any]]:
+    """The answer, as soon as it has so many rows."""
+    rows: list[dict[str, Any]] = []
+
+    def enough() -> bool:
+        rows[:] = store.rows(text)
+        return len(rows) >= number
+
+    wait_for(f"{number} rows of {text}", enough)
+    return rows
 
 
 @pytest.mark.usefixtures("telegraf")
@@ -39,10 +51,24 @@ def test_every_field_arrives_with_its_type_tags_and_time(broker: Broker, store: 
     assert first.pop("channel") == "2"
     assert first.pop("tripped") is None
     assert first == {key: value for key, value in sent.items() if key not in ("time", "index", "tripped")}
-    assert (second["state"], second["mode"], second["tripped"], second["current_protection"]) == (False, "CC", "OCP", True)
+    assert (second["state"], second["mode"], second["tripped"], second["current_protection"]) == (
+        False,
+        "CC",
+        "OCP",
+        True,
+    )
 
     types = {row["fieldKey"]: row["fieldType"] for row in store.rows("SHOW FIELD KEYS FROM psu_channel")}
-    numbers = ("voltage", "current", "power", "voltage_limit", "current_limit", "voltage_protection", "energy", "charge")
+    numbers = (
+        "voltage",
+        "current",
+        "power",
+        "voltage_limit",
+        "current_limit",
+        "voltage_protection",
+        "energy",
+        "charge",
+    )
     assert types == dict.fromkeys(numbers, "float") | {
         "seq": "integer",
         "online": "boolean",
@@ -93,7 +119,9 @@ def test_events_metrics_and_status(broker: Broker, store: Store) -> None:
     texts = {"voltage_limit": "voltage_limit 5 V → 3.3 V by command 42", "state": "state ON → OFF by the panel"}
     with Publisher(broker) as publisher:
         publisher.send("told/3/event", channel.event(1, "voltage_limit", texts["voltage_limit"]))
-        publisher.send("told/3/event", channel.event(1, "state", texts["state"], by="panel", **{"from": True, "to": False}))
+        publisher.send(
+            "told/3/event", channel.event(1, "state", texts["state"], by="panel", **{"from": True, "to": False})
+        )
         publisher.send("agents/bench7/metrics", metrics("bench7"))
         publisher.send("told/status", "offline", retain=True)
         publisher.send("agents/bench7/status", "online", retain=True)
@@ -108,7 +136,7 @@ def test_events_metrics_and_status(broker: Broker, store: Store) -> None:
     (unit,) = rows_of(store, "psu_unit", "told", 1)
     assert (unit["status"], unit["offline"]) == ("offline", 1)
     query = "SELECT * FROM psu_agent WHERE agent = 'bench7'"
-    figures, status = wait_for("metrics and status", lambda: (rows := store.rows(query)) and len(rows) == 2 and rows)
+    figures, status = rows_as_soon_as(store, query, 2)
     sent = metrics("bench7")
     assert figures["time"] == milliseconds(START)
     assert {key: figures[key] for key in sent if key != "time"} == {key: sent[key] for key in sent if key != "time"}
@@ -147,8 +175,10 @@ def test_names_with_every_sign_of_line_protocol(broker: Broker, store: Store, te
 
 def test_a_base_topic_of_several_levels(secrets: Path, store: Store, tmp_path: Path) -> None:
     users = tmp_path / "users.toml"
-    users.write_text('base_topic = "lab3/psu"\ndiscovery_prefix = "homeassistant"\n[users.agent]\nrole = "agent"\n'
-                     'name = "bench3"\nunits = ["deep"]\n[users.telegraf]\nrole = "telegraf"\n')
+    users.write_text(
+        'base_topic = "lab3/psu"\ndiscovery_prefix = "homeassistant"\n[users.agent]\nrole = "agent"\n'
+        'name = "bench3"\nunits = ["deep"]\n[users.telegraf]\nrole = "telegraf"\n'
+    )
     broker = Broker(tmp_path / "broker", generate_secrets(tmp_path / "secrets", users))
     telegraf = Telegraf(tmp_path / "telegraf", broker, store.url, base_topic="lab3/psu")
     with stopping(telegraf, broker):
@@ -172,7 +202,7 @@ class Stack:
         self.telegraf = Telegraf(folder / "telegraf", self.broker, self.store.url)
 
     def sequence(self, psu: str) -> list[int]:
-        return [row["seq"] for row in self.store.rows(f"SELECT seq FROM psu_channel WHERE psu = '{psu}'")]  # noqa: S608
+        return [row["seq"] for row in self.store.rows(f"SELECT seq FROM psu_channel WHERE psu = '{psu}'")]
 
 
 @pytest.fixture

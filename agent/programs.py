@@ -1,0 +1,160 @@
+"""Run a program that somebody else wrote: no terminal, a time limit, a limit on what it prints, and nothing of it left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: s between SIGTERM and SIGKILL.
+GRACE = 0.5
+#: s that a program which has ended may leave its output open by a child of its own.
+_LINGER = 0.2
+_CHUNK = 65536
+#: What the service manager said to the agent is not meant for its children.
+_NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+
+
+class ProgramError(Exception):
+    """It could not be started, or was ended because it took too long or printed too much. One sentence that says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a program ended by itself: its exit status (negative: the signal that ended it), and what it printed."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def complaint(self) -> str:
+        """How it failed, in a few words: its status and the last line that it wrote to stderr."""
+        how = f"exit status {self.status}" if self.status >= 0 else f"ended by {_signal_name(-self.status)}"
+        lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
+        said = "".join(c if c.isprintable() else " " for c in lines[-1]).strip()[:200] if lines else ""
+        return f"{how}: {said}" if said else f"{how}, nothing on stderr"
+
+
+class Runner:
+    """Runs programs one at a time, for one thread. Another thread may cut short what is running.
+
+    :param folder: where they run
+    :param timeout: s
+    :param output_limit: bytes, of stdout and stderr each
+    :param environment: added to the agent's own
+    """
+
+    def __init__(
+        self, folder: Path, *, timeout: float, output_limit: int, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._folder = folder
+        self._timeout = timeout
+        self._output_limit = output_limit
+        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        self._environment = {**inherited, **(environment or {})}
+        self._cut_short = threading.Event()
+        self._cut_short_at = 0.0
+
+    def hurry(self, seconds: float) -> None:
+        """From any thread, for good: what runs has that many seconds left, and so has what comes."""
+        self._cut_short_at = time.monotonic() + seconds
+        self._cut_short.set()
+
+    def run(self, command: Sequence[str]) -> Outcome:
+        """Run a program to its end. Its standard input is empty, its process group is its own and ends with it.
+
+        :raises ProgramError: it did not get there
+        """
+        name = Path(command[0]).name
+        try:
+            process = subprocess.Popen(  # noqa: S603  # the configuration's own
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=self._folder,
+                env=self._environment,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ProgramError(f"{command[0]!a} can't be started: {reason}") from error
+        with process:
+            try:
+                return self._watch(process, name)
+            finally:
+                _end_group(process)
+
+    def _watch(self, process: subprocess.Popen[bytes], name: str) -> Outcome:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        printed = {process.stdout: bytearray(), process.stderr: bytearray()}
+        deadline = time.monotonic() + self._timeout
+        ended_at: float | None = None
+        with selectors.DefaultSelector() as selector:
+            for stream, kept in printed.items():
+                os.set_blocking(stream.fileno(), False)
+                selector.register(stream, selectors.EVENT_READ, kept)
+            while True:
+                now = time.monotonic()
+                if _has_ended(process):
+                    ended_at = ended_at or now
+                    # Whoever still holds the pipes open is a child that it left behind: nothing to wait for.
+                    if not selector.get_map() or now - ended_at > _LINGER:
+                        break
+                if now >= deadline:
+                    raise ProgramError(f"{name} did not end within {self._timeout:g} s and was killed")
+                if self._cut_short.is_set() and now >= self._cut_short_at:
+                    raise ProgramError(f"{name} was killed, as the agent stops")
+                # Short, as the end of the process itself wakes nobody.
+                for key, _ in selector.select(min(0.02 if not ended_at else _LINGER, max(0.0, deadline - now))):
+                    data = os.read(key.fd, _CHUNK)
+                    if not data:
+                        selector.unregister(key.fileobj)
+                        continue
+                    kept = key.data
+                    kept += data
+                    if len(kept) > self._output_limit:
+                        raise ProgramError(f"{name} printed more than {self._output_limit} bytes and was killed")
+        _end_group(process)
+        return Outcome(process.returncode, bytes(printed[process.stdout]), bytes(printed[process.stderr]))
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """End all that is left of the process group: politely where the program itself still runs."""
+    if process.returncode is not None:
+        return
+    if not _has_ended(process):
+        _signal_group(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while not _has_ended(process) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has, without reaping it: as long as it is not, its process group's number can't become another's."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return process.poll() is not None
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

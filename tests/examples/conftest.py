@@ -1,0 +1,59 @@
+"""A supply with something on its second output, an agent and a broker, for the examples to talk to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.localbroker import LocalBroker
+from agent.simulator import Simulator
+from agent.simulator.loads import Resistor
+from tests.lab import Bench, unit
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture
+def bench(broker: LocalBroker, tmp_path: Path) -> Iterator[Bench]:
+    simulator = Simulator(loads={2: Resistor(20.0)}).start()
+    simulator.instrument.execute("CURR 0.8,(@2)")
+    units = [unit("psu1", simulator, channels={2: {"name": "DUT", "voltage_max": 12, "current_max": 1}})]
+    made = Bench(broker.port, tmp_path, [simulator], units)
+    try:
+        yield made.start()
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def psu_agent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a `psu-agent` as an installation has it, for PATH."""
+    folder = tmp_path_factory.mktemp("bin")
+    command = folder / "psu-agent"
+    command.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m agent.cli "$@"\n')
+    command.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def environment(broker: LocalBroker, psu_agent: Path) -> Callable[..., dict[str, str]]:
+    """An environment for a child process: the broker, by every way that the examples know it, and more variables."""
+
+    def make(*path: Path, **more: Any) -> dict[str, str]:
+        folders = [*map(str, path), str(psu_agent), os.environ["PATH"]]
+        return {
+            **os.environ,
+            "PATH": os.pathsep.join(folders),
+            "MQTT_HOST": broker.host,
+            "MQTT_PORT": str(broker.port),
+            "PSU_AGENT_BROKER": f"mqtt://{broker.host}:{broker.port}",
+            **more,
+        }
+
+    return make

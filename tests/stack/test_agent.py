@@ -1,0 +1,150 @@
+"""From a simulated supply through the real agent, Mosquitto and Telegraf into the real InfluxDB, and back with commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .services import ROOT, Broker, Process, Store, Telegraf, free_port, stopping, wait_for
+from .test_mosquitto import Client
+
+PSU_AGENT = [sys.executable, "-c", "import sys; from agent.cli import main; sys.exit(main())"]
+FIELDS = ("seq", "online", "state", "voltage", "current", "power", "voltage_limit", "current_limit", "mode", "tripped",
+          "voltage_protection", "current_protection", "energy", "charge", "agent", "psu", "name", "model")  # fmt: skip
+
+
+class Lab:
+    """The whole of compose.yaml that can be had, with the shipped files; and a witness of everything on the broker."""
+
+    def __init__(self, folder: Path, secrets: Path) -> None:
+        self.folder = folder
+        self.broker, self.store = Broker(folder / "broker", secrets), Store(folder / "store")
+        self.telegraf = Telegraf(folder / "telegraf", self.broker, self.store.url)
+        scpi = free_port()
+        command = [*PSU_AGENT, "simulate", "--model", "E36313A", "--port", str(scpi)]
+        self.simulator = Process("simulator", command, folder)
+        text = (ROOT / "examples" / "stack" / "psu-agent.yaml").read_text()
+        for old, new in (
+            ("host: mosquitto", f"host: 127.0.0.1\n    port: {self.broker.port}"),
+            ("::simulator::5025::", f"::127.0.0.1::{scpi}::"),
+            ("/run/secrets/mqtt_password", str(secrets / "agent" / "mqtt_password")),
+            ("/var/lib/psu-agent", str(folder / "state")),
+            ("poll_interval: 1.0", "poll_interval: 0.1"),
+        ):
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        self.config = folder / "psu-agent.yaml"
+        self.config.write_text(text)
+        self.agent = Process("agent", [*PSU_AGENT, "run", str(self.config)], folder)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One of psu-agent's commands as the user `commands`."""
+        broker = ("--broker", f"mqtt://commands@127.0.0.1:{self.broker.port}")
+        environment = os.environ | {"PSU_AGENT_MQTT_PASSWORD": self.broker.password("commands")}
+        done = [*PSU_AGENT, arguments[0], *broker, *arguments[1:]]
+        return subprocess.run(done, env=environment, capture_output=True, text=True, timeout=60)
+
+    def health(self) -> subprocess.Popen[str]:
+        """The image's health check."""
+        command = [sys.executable, str(ROOT / "docker" / "healthcheck.py")]
+        environment = os.environ | {"PSU_AGENT_CONF": str(self.config), "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def rows(self, where: str = "") -> list[dict[str, Any]]:
+        return self.store.rows(f"SELECT * FROM psu_channel WHERE psu = 'demo' {where}")
+
+    def sequence(self, channel: int) -> list[int]:
+        return [row["seq"] for row in self.rows(f"AND channel = '{channel}'")]
+
+
+@pytest.fixture
+def lab(tmp_path: Path, secrets: Path) -> Iterator[Lab]:
+    lab = Lab(tmp_path, secrets)
+    with stopping(lab.agent, lab.simulator, lab.telegraf, lab.store, lab.broker):
+        for service in (lab.broker, lab.store, lab.telegraf, lab.simulator):
+            service.start()
+        yield lab
+
+
+def test_the_whole_way(lab: Lab) -> None:
+    with Client(lab.broker, "reader", session="witness") as witness:
+        witness.subscribe("psu/+/+/state", "psu/+/+/backlog", "psu/+/+/event")
+        lab.agent.start()
+        wait_for("samples", lambda: len(lab.rows()) >= 9)
+        health = lab.health()
+
+        # Commands: carried out, refused, and answered where an MQTT 5 requester asks for it.
+        on = lab.command("set", "demo/1", "--state", "on", "--voltage-limit", "3.3")
+        assert on.returncode == 0, on.stderr
+        refused = lab.command("set", "demo/LOGIC", "--voltage-limit", "5.6")
+        assert (refused.returncode, "limit" in refused.stdout + refused.stderr) == (1, True), refused
+        request = ["mosquitto_rr", *lab.broker.client("commands"), "-q", "1", "-t", "psu/demo/2/set", "-m",
+                   '{"id": "rr", "current_limit": 0.5}', "-e", "reply/commands/shell", "-W", "10"]  # fmt: skip
+        response = json.loads(subprocess.run(request, capture_output=True, text=True, check=True).stdout)
+        assert (response["id"], response["ok"], response["result"]["current_limit"]) == ("rr", True, 0.5)
+        query = "SELECT * FROM psu_event WHERE psu = 'demo' AND \"field\" = 'current_limit'"
+        (event,) = wait_for("the event", lambda: lab.store.rows(query))
+        assert (event["by"], event["id"], event["channel"]) == ("command", "rr", "2")
+        wait_for("the setpoint in the store", lambda: lab.rows("AND channel = '2'")[-1]["current_limit"] == 0.5)
+
+        # The broker is away: the agent's backlog closes the gap.
+        lab.broker.stop()
+        wait_for("the agent says so", lambda: "trying again for ever" in lab.agent.text())
+        threading.Event().wait(1.0)  # some samples without it
+        lab.broker.start()
+        wait_for("a backlog", lambda: any(topic.endswith("/backlog") for topic, _, _ in witness.arrived), 30)
+        query = "SELECT * FROM psu_agent WHERE agent = 'lab' AND polls > 0"
+        figures = wait_for("the agent's figures", lambda: lab.store.rows(query), 30)[0]
+        assert (figures["units"], figures["units_online"]) == (1, 1)
+
+        # The supply is gone, then the agent.
+        lab.simulator.stop()
+        (offline, *_) = wait_for("the unit is offline", lambda: lab.rows("AND online = false"), 30)
+        assert offline["voltage"] is offline["state"] is offline["mode"] is None
+        query = "SELECT last(offline) FROM psu_unit WHERE psu = 'demo'"
+        wait_for("its status", lambda: lab.store.rows(query)[0]["last"] == 1)
+        lab.simulator.start()
+        wait_for("it is back", lambda: lab.store.rows(query)[0]["last"] == 0, 60)
+        lab.agent.stop(signal.SIGKILL)
+        query = "SELECT last(offline) FROM psu_agent WHERE agent = 'lab'"
+        wait_for("the agent's will", lambda: lab.store.rows(query)[0]["last"] == 1, 30)
+    assert health.wait(60) == 0, health.stdout and health.stdout.read()
+
+    # Every sample that was published is a point, none is missing, none is another.
+    published: dict[tuple[int, str], dict[str, Any]] = {}
+    for topic, payload, _ in witness.arrived:
+        if topic.startswith("psu/demo/") and not topic.endswith("/event"):
+            state = json.loads(payload)
+            published[state["index"], state["time"]] = state
+    wait_for("the last sample", lambda: len(lab.rows()) >= len(published))
+    stored = {(row["channel"], row["seq"]): row for row in lab.rows()}
+    assert len(stored) == len(lab.rows())
+    for state in published.values():
+        row = stored[str(state["index"]), state["seq"]]
+        assert {key: row.get(key) for key in FIELDS} == {key: state[key] for key in FIELDS}
+    for channel in (1, 2, 3):
+        sequence = lab.sequence(channel)
+        assert sequence == list(range(sequence[0], sequence[0] + len(sequence)))
+
+
+def test_the_health_check_says_what_is_wrong(lab: Lab) -> None:
+    lab.broker.stop()
+    no_broker = lab.health()
+    assert (no_broker.wait(60), "refused" in (no_broker.communicate()[0] or "")) == (1, True)
+    lab.broker.start()
+    no_agent = lab.health()
+    assert no_agent.wait(60) == 1
+    assert "nothing on psu/agents/lab/metrics" in no_agent.communicate()[0]
+    lab.config.write_text("settings: {}\n")
+    no_units = lab.health()
+    assert no_units.wait(60) == 1
+    assert "units" in no_units.communicate()[0]

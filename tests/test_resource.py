@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agent.resource import ResourceNameError, parse, same_instrument_key
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TCPIP::192.168.50.51::inst0::INSTR",
+        "TCPIP0::psu.lab.example::INSTR",
+        "TCPIP::127.0.0.1,1024::inst0::INSTR",
+        "TCPIP::h::hislip0::INSTR",
+        "TCPIP::h::hislip0,4880::INSTR",
+        "TCPIP::h::5025::SOCKET",
+        "TCPIP::localhost:3333::INSTR",
+        "USB0::0x2A8D::0x1202::MY61004803::0::INSTR",
+        "USB0::0x2A8D::0x1202::MY61004803::RAW",
+        "ASRL/dev/ttyUSB0::INSTR",
+        "ASRL3::INSTR",
+        "GPIB0::5::INSTR",
+    ],
+)
+def test_names_that_are_taken(name: str) -> None:
+    parse(name)
+    assert same_instrument_key(name) == same_instrument_key(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "begins with TCPIP, USB, GPIB or ASRL"),
+        ("192.168.50.51", "begins with TCPIP, USB, GPIB or ASRL"),
+        (" TCPIP::a::INSTR", "holds spaces or control characters"),
+        ("TCPIP::a\x00::INSTR", "holds spaces or control characters"),
+        ("TCPIP::a b::INSTR", "holds a space in the host's name"),
+        ("TCPIP::" + "a" * 300, "too long"),
+        ("TCPIP::a::5025::socket", "stands in capitals: TCPIP::a::5025::SOCKET"),
+        ("TCPIP::a::5025", "wants ::SOCKET behind it: TCPIP::a::5025::SOCKET"),
+        ("TCPIP::a::0::SOCKET", "'0' is no port"),
+        ("TCPIP::a::65536::SOCKET", "'65536' is no port"),
+        ("TCPIP::a::٣::SOCKET", "is no port"),
+        ("TCPIP::a,x::inst0::INSTR", "'x' is no port"),
+        ("TCPIP::a::hislip0,::INSTR", "'' is no port"),
+        ("TCPIP", "the form is TCPIP"),
+        ("GPIB::INTFC", "names no instrument but a INTFC"),
+        ("VXI::1::BACKPLANE", "names no instrument but a BACKPLANE"),
+    ],
+)
+def test_names_that_are_none(name: str, message: str) -> None:
+    with pytest.raises(ResourceNameError, match=message):
+        parse(name)
+
+
+_parts = st.sampled_from(
+    ["TCPIP", "USB0", "GPIB", "ASRL", "PXI", "::", "a", "5025", ",", "INSTR", "SOCKET", "RAW", "0x1", ":", ""]
+)
+
+
+@given(st.lists(_parts, max_size=12).map("".join) | st.text(max_size=40))
+@example("ASRL")
+@example("PXI::INSTR")
+def test_any_text_is_a_name_or_a_sentence(text: str) -> None:
+    with contextlib.suppress(ResourceNameError):
+        assert same_instrument_key(text)
