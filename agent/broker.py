@@ -371,6 +371,9 @@ class Broker:
         # Whoever sees "online" may send commands: so it is told after the subscriptions.
         status = self._topics.agent_status(self._agent)
         self._retained[status] = _Item(Kind.KEEP, status, b"online")
+        # What was read while the broker took its time is older than what is told now: it is backlog, or a present state
+        # would go back in time.
+        self._spool_inbox()
         for item in list(self._retained.values()):
             self._live.append(_Item(Kind.KEEP, item.topic, item.payload))
         self._gone_since = None
