@@ -29,6 +29,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent import tls
 from agent.backoff import backoff
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.configschema import Mqtt
@@ -392,7 +393,7 @@ class Broker:
             password = settings.password.get_secret_value() if settings.password is not None else None
             client.username_pw_set(settings.username, password)
         if settings.tls is not None:
-            client.tls_set_context(_tls_context(settings))
+            client.tls_set_context(tls.context(settings.tls))
             client.tls_insecure_set(settings.tls.insecure)
         client.on_socket_open = _no_delay
         # With this callback there paho queues what is published, and `loop_write` sends it all.
@@ -795,18 +796,3 @@ def _no_delay(client: Client, _: object, connection: Any) -> None:
     # Nagle's algorithm and delayed acknowledgements together cost 40 ms a message.
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _tls_context(settings: Mqtt) -> ssl.SSLContext:
-    """TLS 1.2 or later, the broker's certificate and name verified.
-
-    :raises OSError: a file can't be used
-    """
-    assert settings.tls is not None
-    context = ssl.create_default_context(cafile=str(settings.tls.ca) if settings.tls.ca else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.tls.cert is not None:
-        context.load_cert_chain(settings.tls.cert, settings.tls.key)
-    if settings.tls.insecure:
-        context.check_hostname = False
-    return context

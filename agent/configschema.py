@@ -544,7 +544,7 @@ class Unit(_Section):
     @property
     def address(self) -> str:
         """Where it is, for people: its VISA resource name, or the program that speaks for it."""
-        return self.uri if self.commands is None else f"external:{Path(self.commands.get_channels[0]).name}"
+        return self.uri if self.commands is None else f"external:{self.name}:{Path(self.commands.get_channels[0]).name}"
 
     def channel(self, index: int) -> Channel:
         """The configuration of a channel, the defaults if the file has none."""

@@ -70,7 +70,7 @@ class Daemon:
         self._discovery = Discovery(
             settings.homeassistant,
             agent=self._info(),
-            units={unit.name: unit.uri for unit in config.units},
+            units={unit.name: unit.address for unit in config.units},
             topics=self._topics,
             spool=self._spool,
             publisher=self._broker,
@@ -215,6 +215,7 @@ class Daemon:
         self._supplies = supplies
         self._spool.capacity = newer.backlog_capacity()
         self._dispatcher.serve(supplies)
+        self._discovery.serve({unit.name: unit.address for unit in newer.units})
         for name in sorted(added | changed):
             supplies[name].start()
         self._broker.agent_info(self._info())

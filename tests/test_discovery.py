@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from agent.meters import Meter
 from agent.spool import Spool
 from agent.supply import Reply
 from agent.topics import Topics
+from tests.lab import Bench, wait_until
 from tests.test_homeassistant import agent_info, unit_info
 
 URI = "TCPIP::192.168.50.51::inst0::INSTR"
@@ -374,3 +375,29 @@ def test_a_record_of_another_version_is_cleared(world: World) -> None:
     run, broker = world.run({})
     world.let_pass(run, 10)
     assert broker.devices == {AGENT}
+
+
+def test_an_agent_and_a_broker(make_bench: Callable[..., Bench]) -> None:
+    """From an instrument to the topics of discovery, and from a birth message back to them."""
+    bench = make_bench(homeassistant=True)
+    watcher = bench.observer
+    serial = bench.simulator.instrument.serial
+    topic = f"homeassistant/device/psu_E36313A_{serial}/config"
+    payload = watcher.wait(topic)
+    assert payload["device"]["serial_number"] == serial
+    field = payload["components"]["ch2_voltage_limit"]["command_topic"]
+    watcher.send(field, "2.5")
+    shown = payload["components"]["ch2_voltage_limit"]["state_topic"]
+    watcher.wait(shown, lambda state: state["voltage_limit"] == 2.5)
+    after = watcher.mark()
+    watcher.send("homeassistant/status", "online")
+    assert watcher.wait(topic, after=after) == payload
+    polls = len(watcher.states("psu1"))
+    watcher.wait("psu/psu1/1/state", lambda state: state["seq"] > polls + 20)
+    assert len([m for m in watcher.on(shown) if not m.retain]) < 5
+
+    del bench.data["settings"]["homeassistant"]
+    bench.stop()
+    bench.start()
+    wait_until(lambda: [m for m in watcher.on(topic) if not m.payload], "the device is cleared")
+    wait_until(lambda: [m for m in watcher.on(shown) if not m.payload], "its state is cleared")

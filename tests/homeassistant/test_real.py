@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from agent.localbroker import LocalBroker, NoBrokerError
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
-from tests.homeassistant.instance import ENTRY, HomeAssistant, eventually, missing
+from tests.homeassistant.instance import CHECKOUT, ENTRY, HomeAssistant, eventually, missing
 from tests.homeassistant.lab import Lab
 from tests.lab import unit
 
@@ -24,6 +25,17 @@ pytestmark = pytest.mark.timeout(180)
 
 #: A name with all that is special to JSON, YAML, HTML, Jinja and Python's formatting.
 STRANGE = "\"5 V\" 'rail' {{ 7 * 6 }} {% raw %} %s <b>&amp; 🔥\\"
+
+
+def documented_automation() -> str:
+    """The one in docs/home-assistant.md that tells of refusals; here by MQTT, and of another channel."""
+    text = (CHECKOUT / "docs" / "home-assistant.md").read_text()
+    found = re.search(r"```yaml\n(  triggers:.*?)  ```", text, re.DOTALL)
+    assert found is not None
+    automation = yaml.safe_load(found[1].replace("psu1_vdd", "psu1_ch2"))
+    message = automation["actions"]["data"]["message"]
+    automation["actions"] = {"action": "mqtt.publish", "data": {"topic": "refusals", "payload": message}}
+    return yaml.safe_dump([automation])
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +57,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             bench.units.append(unit(name, bench.simulators[name]))
         bench.units[0]["channels"] = {1: {"name": "VDD", "voltage_max": 5.5, "current_max": 1.0}}
         bench.units[1]["channels"] = {2: {"name": STRANGE}}
-        homeassistant.create()
+        homeassistant.create(documented_automation())
         bench.start_agent()
         yield bench
     finally:
         bench.close()
-        homeassistant.kill()
+        homeassistant.close()
         broker.stop()
 
 
@@ -221,6 +233,7 @@ def test_a_refused_number_shows_the_true_value_again(lab: Lab, ha: HomeAssistant
     # Within the range it is the agent that does: a setting of coupled outputs would be set on both.
     supply = lab.simulators["psu1"].instrument
     lab.tell("psu1", "OUTP:PAIR PAR")
+    refusals = lab.observe("refusals")
     assert ha.call("number/set_value", "number.psu1_ch2_voltage_limit", value=12) == 200
 
     def refused() -> dict[str, Any] | None:
@@ -229,6 +242,9 @@ def test_a_refused_number_shows_the_true_value_again(lab: Lab, ha: HomeAssistant
 
     entity = eventually(refused, 30, "the refusal is told") or {}
     lab.tell("psu1", "OUTP:PAIR OFF")
+    with contextlib.closing(refusals):
+        eventually(lambda: refusals.received, 30, "an automation tells of the refusal")
+    assert refusals.received[0].payload.decode() == entity["attributes"]["refused"]
     assert entity["state"] in ("0", "0.0")
     assert supply.channels[2].settings.voltage == 0.0
     # The next one that is carried out takes the reason away.
