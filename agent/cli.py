@@ -29,6 +29,8 @@ Completion: eval "$(_PSU_AGENT_COMPLETE=bash_source psu-agent)"   (or zsh_source
 """
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
+_INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -174,7 +176,12 @@ def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]
         daemon = Daemon(configuration)
     except SpoolError as error:
         raise Failure(str(error)) from None
-    raise click.exceptions.Exit(daemon.run())
+    try:
+        code = daemon.run()
+    except Exception:
+        logging.getLogger("agent").critical("the daemon ended by an error of its own; please report it", exc_info=True)
+        code = _INTERNAL_ERROR
+    raise click.exceptions.Exit(code)
 
 
 @cli.command()
@@ -564,7 +571,7 @@ def main() -> int:
                 f"`psu-agent --debug …` shows where, please report it",
                 err=True,
             )
-        return 70
+        return _INTERNAL_ERROR
     return result if isinstance(result, int) else 0
 
 

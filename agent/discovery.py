@@ -142,10 +142,10 @@ class Discovery:
             if (known := self._throttles.get(key)) is None:
                 continue
             scale, throttle = known
+            energy = charge = 0.0
             # What is not saved yet a crash would take back, and Home Assistant would take the fall for a new meter.
-            saved = self._saved.get(key)
-            energy = min(saved.energy, state.energy) if saved is not None and state.energy is not None else 0.0
-            charge = min(saved.charge, state.charge) if saved is not None and state.charge is not None else 0.0
+            if (saved := self._saved.get(key)) is not None:
+                energy, charge = min(saved.energy, state.energy or 0.0), min(saved.charge, state.charge or 0.0)
             if throttle.passes(state, energy, charge, now):
                 topic = self._topics.homeassistant(*key)
                 self._publisher.keep(topic, scale.rounded(state, energy, charge).to_json())
