@@ -35,14 +35,14 @@ lint: $(call STAMP,dev)  ## ruff
 types: $(call STAMP,dev)  ## mypy --strict
 	@$(BIN)/mypy
 
-fuzz: $(call STAMP,dev)  ## the property tests with 20,000 examples and more each
-	@$(BIN)/python -m pytest -q -n 2 -m properties --hypothesis-profile=fuzz --timeout=3600
+fuzz: $(call STAMP,dev)  ## the property tests, with 20,000 examples each: EXAMPLES=20000
+	@PSU_AGENT_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q -n 2 -m hypothesis --hypothesis-profile=fuzz --timeout=7200
 
 bench: $(call STAMP,dev)  ## the figures of the README, each against a floor of the same run
 	@$(BIN)/python -m benchmarks
 
-soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold: MINUTES=5
-	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
+soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold: MINUTES=5 SEED= UNITS=
+	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(UNITS),--units $(UNITS))
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -29,6 +29,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent import tls
 from agent.backoff import backoff
 from agent.clock import LONGEST_ABSENCE, system_clock
 from agent.configschema import Mqtt
@@ -59,6 +60,8 @@ _TICK = 1.0
 _NAP = 0.002
 #: States that may wait for the broker before a unit that is polled without a pause is slowed down.
 _CONGESTED = 300
+#: States that a response may wait for.
+_FEW = 60
 
 
 class Kind(IntEnum):
@@ -368,6 +371,9 @@ class Broker:
         # Whoever sees "online" may send commands: so it is told after the subscriptions.
         status = self._topics.agent_status(self._agent)
         self._retained[status] = _Item(Kind.KEEP, status, b"online")
+        # What was read while the broker took its time is older than what is told now: it is backlog, or a present state
+        # would go back in time.
+        self._spool_inbox()
         for item in list(self._retained.values()):
             self._live.append(_Item(Kind.KEEP, item.topic, item.payload))
         self._gone_since = None
@@ -387,7 +393,7 @@ class Broker:
             password = settings.password.get_secret_value() if settings.password is not None else None
             client.username_pw_set(settings.username, password)
         if settings.tls is not None:
-            client.tls_set_context(_tls_context(settings))
+            client.tls_set_context(tls.context(settings.tls))
             client.tls_insecure_set(settings.tls.insecure)
         client.on_socket_open = _no_delay
         # With this callback there paho queues what is published, and `loop_write` sends it all.
@@ -545,21 +551,21 @@ class Broker:
         return only_states
 
     def _pump(self, client: PublishingClient) -> None:
-        """Publish what the window has room for: responses first, then events, present states, and the backlog."""
+        """Publish what the window has room for: states, so that who has a response finds them, then responses, then events.
+
+        Where states queue, responses go before them. The backlog comes last.
+        """
         room = self._window - len(self._in_flight)
-        if room > 0 and self._responses:
-            while room > 0 and self._responses:
-                self._publish(client, self._responses.popleft())
-                room -= 1
-            _send(client)  # somebody waits for it, and nobody for the rest
         if room > 0 and self._spooled_messages and not self._messages:
             self._fetch_messages()
-        while room > 0 and self._messages:
-            self._publish(client, self._messages.popleft())
-            room -= 1
-        while room > 0 and self._live:
-            self._publish(client, self._live.popleft())
-            room -= 1
+        if len(self._live) <= _FEW:
+            order = (self._live, self._responses, self._messages)
+        else:
+            order = (self._responses, self._messages, self._live)
+        for queue in order:
+            while room > 0 and queue:
+                self._publish(client, queue.popleft())
+                room -= 1
         room = min(room, max(1, min(MOST_BACKLOG_IN_FLIGHT, self._window // 2)) - self._backlog_in_flight)
         if room <= 0 or self._stopping is not None or time.monotonic() < self._backlog_paused_until:
             return
@@ -790,18 +796,3 @@ def _no_delay(client: Client, _: object, connection: Any) -> None:
     # Nagle's algorithm and delayed acknowledgements together cost 40 ms a message.
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _tls_context(settings: Mqtt) -> ssl.SSLContext:
-    """TLS 1.2 or later, the broker's certificate and name verified.
-
-    :raises OSError: a file can't be used
-    """
-    assert settings.tls is not None
-    context = ssl.create_default_context(cafile=str(settings.tls.ca) if settings.tls.ca else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.tls.cert is not None:
-        context.load_cert_chain(settings.tls.cert, settings.tls.key)
-    if settings.tls.insecure:
-        context.check_hostname = False
-    return context

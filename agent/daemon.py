@@ -70,7 +70,7 @@ class Daemon:
         self._discovery = Discovery(
             settings.homeassistant,
             agent=self._info(),
-            units={unit.name: unit.uri for unit in config.units},
+            units={unit.name: unit.address for unit in config.units},
             topics=self._topics,
             spool=self._spool,
             publisher=self._broker,
@@ -187,8 +187,8 @@ class Daemon:
     def _take_over(self, newer: Config) -> str:
         """Serve the units of a newer configuration. Those that are the same in both notice nothing."""
         older, self._config = self._config, newer
-        known = {unit.name: (unit, older.poll_interval(unit)) for unit in older.units}
-        wanted = {unit.name: (unit, newer.poll_interval(unit)) for unit in newer.units}
+        known = {unit.name: (unit.served(), older.poll_interval(unit)) for unit in older.units}
+        wanted = {unit.name: (unit.served(), newer.poll_interval(unit)) for unit in newer.units}
         removed = known.keys() - wanted.keys()
         added = wanted.keys() - known.keys()
         changed = {name for name in known.keys() & wanted.keys() if known[name] != wanted[name]}
@@ -215,6 +215,7 @@ class Daemon:
         self._supplies = supplies
         self._spool.capacity = newer.backlog_capacity()
         self._dispatcher.serve(supplies)
+        self._discovery.serve({unit.name: unit.address for unit in newer.units})
         for name in sorted(added | changed):
             supplies[name].start()
         self._broker.agent_info(self._info())

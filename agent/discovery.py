@@ -142,10 +142,10 @@ class Discovery:
             if (known := self._throttles.get(key)) is None:
                 continue
             scale, throttle = known
+            energy = charge = 0.0
             # What is not saved yet a crash would take back, and Home Assistant would take the fall for a new meter.
-            saved = self._saved.get(key)
-            energy = min(saved.energy, state.energy) if saved is not None and state.energy is not None else 0.0
-            charge = min(saved.charge, state.charge) if saved is not None and state.charge is not None else 0.0
+            if (saved := self._saved.get(key)) is not None:
+                energy, charge = min(saved.energy, state.energy or 0.0), min(saved.charge, state.charge or 0.0)
             if throttle.passes(state, energy, charge, now):
                 topic = self._topics.homeassistant(*key)
                 self._publisher.keep(topic, scale.rounded(state, energy, charge).to_json())
@@ -217,6 +217,18 @@ class Discovery:
             if not waiting or now - self._started >= LONGEST_INTRODUCTION:
                 for topic in [topic for topic in self._records if self._is_lost(topic)]:
                     self._clear(topic)
+
+    def serve(self, units: Mapping[str, str]) -> None:
+        """From now on these units, name → address. What was offered for others is as after a restart: it is cleared, unless a
+        unit turns out to be the same under another name."""
+        with self._lock:
+            for name in self._places.keys() - units.keys():
+                self._payloads.pop(self._places.pop(name), None)
+            for key in [key for key in self._throttles if key[0] not in units]:
+                del self._throttles[key]
+            self._units = dict(units)
+            self._introduced &= units.keys()
+            self._started = time.monotonic()
 
     def saved(self, meters: Mapping[str, Mapping[int, Meter]]) -> None:
         """These meters are on disk: Home Assistant may be told of them."""

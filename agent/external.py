@@ -346,14 +346,15 @@ class ExternalSupply(Supply):
         settings = self._channel_settings(channel.index)
         voltage = _settable(channel.voltage_limit, channel.voltage_range, settings.voltage_max)
         current = _settable(channel.current_limit, channel.current_range, settings.current_max)
+        protection = None if channel.voltage_protection is None else channel.voltage_protection_range
         return ChannelModel(
             index=channel.index,
             own_name=channel.name or "",
-            voltage=voltage,
-            current=current,
+            voltage=voltage if self._link.can_set else None,
+            current=current if self._link.can_set else None,
             voltage_rating=_magnitude(channel.voltage_range),
             current_rating=_magnitude(channel.current_range),
-            voltage_protection=None if channel.voltage_protection is None else channel.voltage_protection_range,
+            voltage_protection=protection if self._link.can_set else None,
             voltage_resolution=channel.voltage_resolution,
             current_resolution=channel.current_resolution,
         )

@@ -8,6 +8,7 @@ What only wanders is told once an interval, and not at all where it wanders by l
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from agent.messages import ChannelInfo, ChannelState
 
@@ -18,8 +19,8 @@ FASTEST = 1.0
 #: Changes of settings that may follow each other at once; after them one a second, so that a ramp is no flood.
 BURST = 5.0
 
-_AT_ONCE = ("online", "state", "tripped")
-_SETTINGS = ("voltage_limit", "current_limit", "mode", "voltage_protection", "current_protection", "name", "model")
+_at_once = attrgetter("online", "state", "tripped")
+_settings = attrgetter("voltage_limit", "current_limit", "mode", "voltage_protection", "current_protection", "name")
 #: Decimal places of what is integrated (Wh, Ah), and of watts.
 _ENERGY_DIGITS, _POWER_DIGITS = 5, 4
 
@@ -82,14 +83,16 @@ class Throttle:
         last = self._last
         elapsed = now - self._moment
         tokens = min(BURST, self._tokens + elapsed / FASTEST)
-        if last is None or _changed(_AT_ONCE, state, last):
+        if last is None or _at_once(state) != _at_once(last):
             passes = True
-        elif _changed(_SETTINGS, state, last):
+        elif _settings(state) != _settings(last):
             passes = tokens >= 1.0
-        elif elapsed >= self._interval:
-            passes = self._has_wandered(state, last, energy, charge)
+        elif elapsed < FASTEST and elapsed < self._interval:
+            return False
+        elif elapsed < self._interval:
+            passes = self._has_moved(state, last)
         else:
-            passes = elapsed >= FASTEST and self._has_moved(state, last)
+            passes = self._has_wandered(state, last, energy, charge)
         if passes:
             self._last, self._moment, self._tokens = state, now, max(0.0, tokens - 1.0)
             self._energy, self._charge = energy, charge
@@ -111,10 +114,6 @@ class Throttle:
             or _differs(energy, self._energy, 10**-_ENERGY_DIGITS)
             or _differs(charge, self._charge, 10**-_ENERGY_DIGITS)
         )
-
-
-def _changed(names: tuple[str, ...], state: ChannelState, last: ChannelState) -> bool:
-    return any(getattr(state, name) != getattr(last, name) for name in names)
 
 
 def _differs(value: float | None, last: float | None, by: float) -> bool:

@@ -15,10 +15,14 @@ import os
 import re
 import secrets
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+try:
+    import tomllib
+except ModuleNotFoundError:
+    sys.exit("make secrets takes Python 3.11 or newer, this is " + sys.version.split()[0])
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[A-Za-z0-9_.-]+")

@@ -6,11 +6,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from agent.localbroker import LocalBroker
 from agent.simulator import Simulator
 from tests.lab import Bench
+from tests.properties import FUZZ
+
+# For `make fuzz`: what does not say how many examples it takes, takes these.
+hypothesis.settings.register_profile(
+    "fuzz",
+    max_examples=FUZZ or 20_000,
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+    database=None,
+)
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -28,8 +28,7 @@ KINDS = [
 
 
 def children_of(pid: int) -> list[int]:
-    result = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
-    return [int(line) for line in result.stdout.split()]
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def until(condition: Callable[[], bool], timeout: float = 30) -> None:
@@ -126,7 +125,7 @@ def test_an_agent_that_ends_is_told_with_its_words() -> None:
         (agent,) = [
             pid for pid in children_of(demo.process.pid) if b"agent.cli" in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
-        subprocess.run(["kill", "-KILL", str(agent)], check=True)
+        os.kill(agent, signal.SIGKILL)
         assert "psu-agent: the agent ended by itself: " in demo.wait_for("ended by itself")
         assert demo.process.wait(30) == 2
 

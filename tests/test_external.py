@@ -133,7 +133,7 @@ def test_channels_are_on_mqtt(bench: Callable[..., Bench]) -> None:
         ["state", "cycle"],
         ["state", "voltage_limit", "cycle", "ramp"],
     ]
-    assert info["uri"] == "external:supply"
+    assert info["uri"] == "external:ext:supply"
 
 
 def test_commands_go_the_same_way_as_any(bench: Callable[..., Bench], programs: Programs) -> None:

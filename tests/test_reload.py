@@ -266,6 +266,31 @@ def test_a_unit_that_hangs_does_not_hold_up_its_successor(
             assert not [m for m in agent.observer.received[mark:] if m.topic == "psu/psu1/status"]
 
 
+def test_home_assistant_follows(
+    agent: Reloading, simulators: list[Simulator], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A unit that is gone is cleared, one that was added is offered, and one with a new name keeps its place."""
+    first, second = simulators
+    places = [f"homeassistant/device/psu_E36313A_{s.instrument.serial}/config" for s in simulators]
+
+    def offered(place: str) -> str | None:
+        """The name of the device that stands there."""
+        messages = agent.observer.on(place)
+        return messages[-1].json["device"]["name"] if messages and messages[-1].payload else None
+
+    agent.write(unit("psu1", first), unit("psu2", second), homeassistant={})
+    agent.start()
+    wait_until(lambda: all(offered(place) for place in places), "both devices")
+    agent.write(unit("dut", first), homeassistant={})
+    assert agent.reload(caplog) == "removed psu1, psu2; added dut"
+    wait_until(lambda: "dut" in (offered(places[0]) or ""), "the device under its new name")
+    wait_until(lambda: offered(places[1]) is None, "the other device to be cleared")
+    assert all(message.payload for message in agent.observer.on(places[0]))
+    agent.write(unit("dut", first), unit("psu2", second), homeassistant={})
+    agent.reload(caplog)
+    wait_until(lambda: offered(places[1]), "the other device again")
+
+
 def test_sighup_and_what_systemd_is_told(broker: LocalBroker, tmp_path: Path, simulators: list[Simulator]) -> None:
     """The protocol of sd_notify(3) for ``ExecReload=kill -HUP``: RELOADING with its moment, then READY."""
     first, second = simulators

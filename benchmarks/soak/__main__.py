@@ -428,7 +428,7 @@ def main() -> int:
             print(table(soak.figures()))
             print(f"\n{machine()}")
     if soak.violations:
-        again = f"make soak MINUTES={arguments.minutes:g} SEED={seed}"
+        again = f"make soak MINUTES={arguments.minutes:g} UNITS={arguments.units} SEED={seed}"
         print(f"\n{len(soak.violations)} violations; the same commands and faults again: {again}", file=sys.stderr)
         return 1
     return 0

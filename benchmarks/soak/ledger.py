@@ -89,14 +89,20 @@ class _Sent:
 
 
 @dataclass(slots=True)
+class _Answer:
+    """Of a unit, when it was asked for a channel's voltage; and which state was made of it."""
+
+    time: float
+    seq: int | None = None
+
+
+@dataclass(slots=True)
 class _Channel:
     """What is known of one channel."""
 
     rights: list[_Right] = field(default_factory=list)
     states: dict[int, tuple[bytes, bool]] = field(default_factory=dict)  # by seq: payload, whether it was acknowledged
-    answers: dict[float, collections.deque[float]] = field(
-        default_factory=lambda: collections.defaultdict(collections.deque)
-    )
+    answers: dict[float, list[_Answer]] = field(default_factory=lambda: collections.defaultdict(list))  # by voltage
     newest_live: tuple[int, int] = (0, 0)  # connection, seq
     newest_backlog: tuple[int, int] = (0, 0)
     in_backlog: set[int] = field(default_factory=set)
@@ -389,10 +395,12 @@ class Ledger:
 
     def _answered(self, unit: str, message: str, answer: str | None, now: float) -> None:
         """Note what a unit answered of its voltages: with their noise they tell one answer from another."""
-        questions, answers = message.split(";:"), (answer or "").split(";")
+        if answer is None:
+            return
+        questions, answers = message.split(";:"), answer.split(";")
         for question in questions:
             if question.startswith(("VOLT? (@", "OUTP? (@")):
-                for index in _list(question) if answer is not None else ():
+                for index in _list(question):
                     self._channels[unit, index].looked = now
         if len(questions) != len(answers):
             return
@@ -400,7 +408,7 @@ class Ledger:
         for question, said in zip(questions, answers, strict=True):
             if question.startswith("MEAS:VOLT? (@"):
                 for index, value in zip(_list(question), said.split(","), strict=True):
-                    self._channels[unit, index].answers[float(value)].append(moment)
+                    self._channels[unit, index].answers[float(value)].append(_Answer(moment))
 
     def _state(self, connection: int, channel: _Channel, is_backlog: bool, packet: Publish) -> None:
         state = json.loads(packet.payload)
@@ -435,16 +443,19 @@ class Ledger:
                 self._violated(5, state["psu"], f"offline, and yet {', '.join(stale)} are given: {state}")
             return
         moment = datetime.fromisoformat(state["time"]).timestamp()
-        times = channel.answers.get(state["voltage"])
-        for given in times or ():
-            if -0.01 <= moment - given <= LATEST_ANSWER:
-                assert times is not None
-                times.remove(given)
-                return
-        ages = [round(moment - given, 2) for given in times or ()]
-        self._violated(
-            5, state["psu"], f"no answer of that time has this (ages of such answers: {ages}): {dict(state)}"
+        answers = channel.answers.get(state["voltage"], [])
+        # The newest that it can be: two answers may be alike, and their states come in any order.
+        fitting = [
+            answer for answer in answers if answer.seq is None and -0.01 <= moment - answer.time <= LATEST_ANSWER
+        ]
+        if fitting:
+            max(fitting, key=lambda answer: answer.time).seq = state["seq"]
+            return
+        alike = ", ".join(
+            f"{moment - answer.time:.2f} s before it" + (f", which is seq {answer.seq}" if answer.seq else "")
+            for answer in answers[-10:]
         )
+        self._violated(5, state["psu"], f"not what the unit answered ({alike or 'never'} it did): {dict(state)}")
 
     # At the end.
 

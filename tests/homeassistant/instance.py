@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -12,6 +13,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.parse
 from collections.abc import Callable
@@ -57,10 +59,16 @@ class HomeAssistant:
         self._config = FOLDER / "root" / "ha" / "config"
         self._processes: list[subprocess.Popen[bytes]] = []
         self._token = ""
+        self._lock = (FOLDER / "lock").open("w")
         self.log = FOLDER / "hass.log"
 
-    def create(self) -> None:
-        """Make an empty configuration with the MQTT integration set up, start, and make a user."""
+    def create(self, automation: str = "") -> None:
+        """Make an empty configuration with the MQTT integration set up, start, and make a user.
+
+        :param automation: one as YAML, to be set up
+        The folder holds one instance at a time: another test run's is waited for.
+        """
+        eventually(self._is_alone, 150, f"another test run has done with {FOLDER}")
         shutil.rmtree(self._config, ignore_errors=True)
         storage = self._config / ".storage"
         storage.mkdir(parents=True)
@@ -68,6 +76,7 @@ class HomeAssistant:
             "homeassistant: {name: Lab, unit_system: metric, time_zone: UTC, latitude: 0, longitude: 0, elevation: 0}\n"
             "api:\nhistory:\nrecorder: {commit_interval: 1}\n"
             "logger: {default: info}\n"
+            f"automation:\n{textwrap.indent(automation, '  ')}"
         )
         entry = {
             "entry_id": ENTRY,
@@ -112,6 +121,10 @@ class HomeAssistant:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._processes[-1].wait(30)
         self.kill()
+
+    def close(self) -> None:
+        self.kill()
+        self._lock.close()
 
     def kill(self) -> None:
         for process in self._processes:
@@ -161,6 +174,13 @@ class HomeAssistant:
             return db.execute(query, values).fetchall()
 
     # How it is asked.
+
+    def _is_alone(self) -> bool:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def _answers(self) -> bool:
         if self._processes[-1].poll() is not None:

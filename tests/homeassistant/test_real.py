@@ -7,23 +7,35 @@ import itertools
 import json
 import math
 import re
-import signal
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from agent.localbroker import LocalBroker, NoBrokerError
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
-from tests.homeassistant.instance import ENTRY, HomeAssistant, eventually, missing
-from tests.homeassistant.lab import Lab, Listener
+from tests.homeassistant.instance import CHECKOUT, ENTRY, HomeAssistant, eventually, missing
+from tests.homeassistant.lab import Lab
+from tests.lab import unit
 
 pytestmark = pytest.mark.timeout(180)
 
 #: A name with all that is special to JSON, YAML, HTML, Jinja and Python's formatting.
 STRANGE = "\"5 V\" 'rail' {{ 7 * 6 }} {% raw %} %s <b>&amp; 🔥\\"
+
+
+def documented_automation() -> str:
+    """The one in docs/home-assistant.md that tells of refusals; here by MQTT, and of another channel."""
+    text = (CHECKOUT / "docs" / "home-assistant.md").read_text()
+    found = re.search(r"```yaml\n(  triggers:.*?)  ```", text, re.DOTALL)
+    assert found is not None
+    automation = yaml.safe_load(found[1].replace("psu1_vdd", "psu1_ch2"))
+    message = automation["actions"]["data"]["message"]
+    automation["actions"] = {"action": "mqtt.publish", "data": {"topic": "refusals", "payload": message}}
+    return yaml.safe_dump([automation])
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +54,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     try:
         for name, model in (("psu1", "E36313A"), ("psu2", "E36311A")):
             bench.simulators[name] = Simulator(model, f"MY6100{name[-1]}", loads={1: Resistor(10.0)}).start()
-            bench.units.append({"name": name, "model": model, "uri": bench.simulators[name].resource})
+            bench.units.append(unit(name, bench.simulators[name]))
         bench.units[0]["channels"] = {1: {"name": "VDD", "voltage_max": 5.5, "current_max": 1.0}}
         bench.units[1]["channels"] = {2: {"name": STRANGE}}
-        homeassistant.create()
+        homeassistant.create(documented_automation())
         bench.start_agent()
         yield bench
     finally:
         bench.close()
-        homeassistant.kill()
+        homeassistant.close()
         broker.stop()
 
 
@@ -88,6 +100,16 @@ def ours(ha: HomeAssistant) -> set[str]:
     return set(str(ha.template(text)).split())
 
 
+def left_over(lab: Lab, topics: str = "homeassistant/device/+/config") -> dict[str, bytes]:
+    """What the broker has retained on some topics."""
+    with contextlib.closing(lab.observe("#")) as everything:
+        # What is retained comes before what is sent now.
+        everything.send("end", "")
+        eventually(lambda: everything.on("end"), 30, "all that is retained")
+        pattern = re.compile(topics.replace("+", "[^/]+"))
+        return {m.topic: m.payload for m in everything.received if m.retain and pattern.fullmatch(m.topic)}
+
+
 def complaints(ha: HomeAssistant) -> list[str]:
     """What Home Assistant's log says against what it was told by MQTT."""
     lines = ha.log.read_text(errors="replace").splitlines()
@@ -104,9 +126,9 @@ def complaints(ha: HomeAssistant) -> list[str]:
 def test_a_device_for_each_unit_by_way_of_the_agents(lab: Lab, ha: HomeAssistant) -> None:
     wait_for(ha, "binary_sensor.psu1_connection", "on", 60)
     wait_for(ha, "binary_sensor.psu2_connection", "on")
-    wait_for(ha, "binary_sensor.psu_agent_bench3_connection", "on")
-    agent = ha.device("binary_sensor.psu_agent_bench3_connection")
-    assert agent["name"] == "psu-agent bench3"
+    wait_for(ha, "binary_sensor.psu_agent_bench_connection", "on")
+    agent = ha.device("binary_sensor.psu_agent_bench_connection")
+    assert agent["name"] == "psu-agent bench"
     for name, model in (("psu1", "E36313A"), ("psu2", "E36311A")):
         device = ha.device(f"binary_sensor.{name}_connection")
         assert device["name"] == name
@@ -166,15 +188,15 @@ def test_entities_of_a_channel_and_their_classes(ha: HomeAssistant) -> None:
 
 
 def test_diagnostics_of_the_agent(ha: HomeAssistant) -> None:
-    wait_for(ha, "sensor.psu_agent_bench3_units_online", "2")
-    assert ha.state("sensor.psu_agent_bench3_backlog") == "0"
-    memory = ha.entity("sensor.psu_agent_bench3_memory")
+    wait_for(ha, "sensor.psu_agent_bench_units_online", "2")
+    assert ha.state("sensor.psu_agent_bench_backlog") == "0"
+    memory = ha.entity("sensor.psu_agent_bench_memory")
     assert memory is not None
     assert float(memory["state"]) > 1
     assert memory["attributes"]["unit_of_measurement"] == "MiB"
     for metric in ("errors", "refused_commands", "unit_reconnections", "poll_rate", "late_polls", "dropped_samples"):
-        assert float(ha.state(f"sensor.psu_agent_bench3_{metric}") or "nan") >= 0, metric
-    assert (ha.state("sensor.psu_agent_bench3_started") or "").startswith("20")
+        assert float(ha.state(f"sensor.psu_agent_bench_{metric}") or "nan") >= 0, metric
+    assert (ha.state("sensor.psu_agent_bench_started") or "").startswith("20")
 
 
 def test_a_strange_name_stays_as_it_is(ha: HomeAssistant) -> None:
@@ -211,6 +233,7 @@ def test_a_refused_number_shows_the_true_value_again(lab: Lab, ha: HomeAssistant
     # Within the range it is the agent that does: a setting of coupled outputs would be set on both.
     supply = lab.simulators["psu1"].instrument
     lab.tell("psu1", "OUTP:PAIR PAR")
+    refusals = lab.observe("refusals")
     assert ha.call("number/set_value", "number.psu1_ch2_voltage_limit", value=12) == 200
 
     def refused() -> dict[str, Any] | None:
@@ -219,6 +242,9 @@ def test_a_refused_number_shows_the_true_value_again(lab: Lab, ha: HomeAssistant
 
     entity = eventually(refused, 30, "the refusal is told") or {}
     lab.tell("psu1", "OUTP:PAIR OFF")
+    with contextlib.closing(refusals):
+        eventually(lambda: refusals.received, 30, "an automation tells of the refusal")
+    assert refusals.received[0].payload.decode() == entity["attributes"]["refused"]
     assert entity["state"] in ("0", "0.0")
     assert supply.channels[2].settings.voltage == 0.0
     # The next one that is carried out takes the reason away.
@@ -252,20 +278,18 @@ def test_a_trip_is_a_problem_until_it_is_cleared(lab: Lab, ha: HomeAssistant) ->
 def test_power_cycle_is_off_and_on_again(lab: Lab, ha: HomeAssistant) -> None:
     ha.call("switch/turn_on", "switch.psu1_vdd_output")
     wait_for(ha, "switch.psu1_vdd_output", "on")
-    with Listener(lab.broker, "psu/psu1/1/response") as responses:
+    with contextlib.closing(lab.observe("psu/psu1/1/response")) as responses:
         assert ha.call("button/press", "button.psu1_vdd_power_cycle") == 200
         wait_for(ha, "switch.psu1_vdd_output", "off")
         wait_for(ha, "switch.psu1_vdd_output", "on")
-        eventually(lambda: responses.seen, 30, "the response")
-    assert json.loads(responses.seen[0][1])["ok"] is True
+        assert responses.wait("psu/psu1/1/response")["ok"] is True
 
 
-def test_no_command_is_retained(lab: Lab) -> None:
-    """Nor is one of them kept by the broker in another way."""
-    with Listener(lab.broker, "psu/+/set/#", "psu/+/+/set/#") as commands:
-        lab.homeassistant.call("button/press", "button.psu2_all_outputs_off")
-        eventually(lambda: commands.seen, 30, "the command")
-    assert commands.seen == [("psu/psu2/set/state", b"OFF", False)]
+def test_no_command_is_retained(lab: Lab, ha: HomeAssistant) -> None:
+    with contextlib.closing(lab.observe("psu/+/set/#")) as commands:
+        ha.call("button/press", "button.psu2_all_outputs_off")
+        eventually(lambda: commands.received, 30, "the command")
+    assert [(m.topic, m.payload, m.retain) for m in commands.received] == [("psu/psu2/set/state", b"OFF", False)]
 
 
 def test_ten_polls_a_second_do_not_flood_the_database(lab: Lab, ha: HomeAssistant) -> None:
@@ -293,16 +317,16 @@ def test_ten_polls_a_second_do_not_flood_the_database(lab: Lab, ha: HomeAssistan
         )
         return int(ha.rows(query, f"sensor.{device}_%")[0][0])
 
-    with Listener(lab.broker, "psu/psu1/1/state") as states:
+    with contextlib.closing(lab.observe("psu/psu1/1/state")) as states:
         for channel in (2, 3):
             assert ha.call("switch/turn_on", f"switch.psu1_ch{channel}_output") == 200
             wait_for(ha, f"switch.psu1_ch{channel}_output", "on")
-        states.publish(topic, json.dumps(payload))
+        states.send(topic, payload)
         eventually(lambda: rows("naive") > 30, 30, "the naive sensors have begun")
-        before, flood_before, polls_before = rows("psu1"), rows("naive"), len(states.seen)
-        eventually(lambda: len(states.seen) - polls_before >= 120, 60, "120 polls")
+        before, flood_before, polls_before = rows("psu1"), rows("naive"), len(states.received)
+        eventually(lambda: len(states.received) - polls_before >= 120, 60, "120 polls")
         after, flood_after = rows("psu1"), rows("naive")
-        states.publish(topic, "")
+        states.send(topic, "")
     flood, told = flood_after - flood_before, after - before
     print(f"\n120 polls of 3 channels: {flood} rows from the states, {told} from the agent's own entities")
     assert flood > 600, "the baseline is no flood; the test shows nothing"
@@ -329,13 +353,13 @@ def test_a_lost_unit_is_unavailable_and_only_that(lab: Lab, ha: HomeAssistant) -
 
 def test_a_killed_agent_takes_all_with_it(lab: Lab, ha: HomeAssistant) -> None:
     energy = float(ha.state("sensor.psu1_vdd_energy") or "nan")
-    lab.stop_agent(signal.SIGKILL)
-    wait_for(ha, "binary_sensor.psu_agent_bench3_connection", "off")
+    lab.kill_agent()
+    wait_for(ha, "binary_sensor.psu_agent_bench_connection", "off")
     for entity in ("binary_sensor.psu1_connection", "switch.psu1_vdd_output", "sensor.psu2_ch1_voltage"):
         wait_for(ha, entity, "unavailable")
     before = ours(ha)
     lab.start_agent()
-    wait_for(ha, "binary_sensor.psu_agent_bench3_connection", "on")
+    wait_for(ha, "binary_sensor.psu_agent_bench_connection", "on")
     wait_for(ha, "switch.psu1_vdd_output", "on")
     assert float(ha.state("sensor.psu1_vdd_energy") or "nan") >= energy
     assert ours(ha) == before
@@ -347,22 +371,21 @@ def test_a_broker_that_comes_back_empty(lab: Lab, ha: HomeAssistant) -> None:
     wait_for(ha, "switch.psu1_vdd_output", "unavailable")
     lab.broker.start()
     wait_for(ha, "switch.psu1_vdd_output", "on", 60)
-    with Listener(lab.broker, "homeassistant/device/+/config") as discovery:
-        eventually(lambda: len({topic for topic, _, _ in discovery.seen}) == 3, 30, "three devices")
+    eventually(lambda: len(left_over(lab)) == 3, 30, "three devices")
     assert ours(ha) == before
 
 
 def test_home_assistant_that_restarts(lab: Lab, ha: HomeAssistant) -> None:
     before, energy = ours(ha), float(ha.state("sensor.psu1_vdd_energy") or "nan")
     ha.stop()
-    with Listener(lab.broker, "homeassistant/status", "homeassistant/device/+/config") as discovery:
-        retained = len(discovery.seen)
+    with contextlib.closing(lab.observe("homeassistant/#")) as seen:
         ha.start()
-        eventually(
-            lambda: len({topic for topic, _, kept in discovery.seen[retained:] if not kept}) == 4,
-            60,
-            "birth, 3 devices",
-        )
+
+        def said() -> set[str]:
+            return {message.topic for message in list(seen.received) if not message.retain}
+
+        eventually(lambda: "homeassistant/status" in said(), 60, "its birth")
+        eventually(lambda: len(said()) == 4, 30, "three devices again")
     wait_for(ha, "switch.psu1_vdd_output", "on", 60)
     wait_for(ha, "switch.psu2_ch1_output", "off")
     assert ours(ha) == before
@@ -429,15 +452,14 @@ def test_a_unit_in_the_place_of_another_gets_its_names(lab: Lab, ha: HomeAssista
 def test_an_entity_that_this_version_does_not_have_is_gone(lab: Lab, ha: HomeAssistant) -> None:
     """As after an update of the agent: an earlier run is made to have published one more."""
     before = ours(ha)
-    with Listener(lab.broker, "homeassistant/device/+/config") as discovery:
-        eventually(lambda: len(discovery.seen) == 3, 30, "three devices")
-        topic, payload = next((t, json.loads(p)) for t, p, _ in discovery.seen if t.endswith("_MY61001/config"))
-        lab.stop_agent()
-        sensor = {"platform": "sensor", "unique_id": "psu_E36313A_MY61001_old", "name": "old", "state_topic": "old"}
-        payload["components"]["old"] = sensor
-        discovery.publish(topic, json.dumps(payload), retain=True)
+    topic, payload = next((t, json.loads(p)) for t, p in left_over(lab).items() if t.endswith("_MY61001/config"))
+    lab.stop_agent()
+    sensor = {"platform": "sensor", "unique_id": "psu_E36313A_MY61001_old", "name": "old", "state_topic": "old"}
+    payload["components"]["old"] = sensor
+    with contextlib.closing(lab.observe(topic)) as earlier:
+        earlier.send(topic, payload, retain=True)
     eventually(lambda: ours(ha) - before == {"sensor.left_old"}, 30, "the old entity")
-    with contextlib.closing(sqlite3.connect(lab.folder / "state" / "bench3.sqlite3")) as db, db:
+    with contextlib.closing(sqlite3.connect(lab.folder / "state" / "bench.sqlite3")) as db, db:
         (text,) = db.execute("SELECT record FROM discovered WHERE topic = ?", (topic,)).fetchone()
         record = json.loads(text)
         record["platforms"]["old"] = "sensor"
@@ -452,24 +474,20 @@ def test_a_unit_that_is_removed_while_home_assistant_is_down(lab: Lab, ha: HomeA
     lab.stop_agent()
     del lab.units[1]
     lab.start_agent()
-    with Listener(lab.broker, "homeassistant/device/+/config", "psu/psu2/+/homeassistant") as left:
-        eventually(lambda: b"" in [payload for _, payload, _ in left.seen], 60, "the device is cleared")
+    eventually(lambda: len(left_over(lab)) == 2, 60, "the device is cleared")
     ha.start()
     eventually(lambda: ours(ha) == {name for name in before if ".psu2_" not in name}, 60, "psu2 is gone")
     assert ha.state("switch.psu2_ch1_output") is None
 
-    def left_over() -> set[str]:
-        with Listener(lab.broker, "homeassistant/device/+/config", "psu/psu2/+/homeassistant") as left:
-            eventually(lambda: len(left.seen) >= 2, 30, "what is left")
-            return {topic for topic, payload, _ in left.seen if payload}
-
-    eventually(lambda: len(left_over()) == 2, 30, "nothing of psu2 is left in the broker")
+    eventually(lambda: len(left_over(lab)) == 2, 30, "nothing of psu2 is left in the broker")
+    eventually(lambda: not left_over(lab, "psu/psu2/+/homeassistant"), 30, "nor anywhere else")
     wait_for(ha, "switch.psu1_vdd_output", "on")
 
 
 def test_without_discovery_in_the_configuration_all_is_cleared(lab: Lab, ha: HomeAssistant) -> None:
     lab.stop_agent()
-    del lab.settings["homeassistant"]
+    del lab.data["settings"]["homeassistant"]
     lab.start_agent()
     eventually(lambda: not ours(ha), 60, "everything is cleared")
+    assert left_over(lab) == {}
     assert complaints(ha) == []

@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import subprocess
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,18 @@ def test_compose_accepts_it_with_and_without_demo_and_prometheus() -> None:
     assert {"/etc/telegraf/telegraf.conf", "/etc/telegraf/prometheus.conf", "/run/secrets", "/run/tokens"} <= mounted
 
 
+def test_the_override_for_a_broker_that_is_there_already(tmp_path: Path) -> None:
+    """As docs/stack.md has it."""
+    (snippet,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "stack.md").read_text(), re.DOTALL)
+    override = tmp_path / "compose.override.yaml"
+    override.write_text(textwrap.dedent(f"  {snippet.lstrip()}"))
+    services = config("-f", str(ROOT / "compose.yaml"), "-f", str(override))["services"]
+    assert "mosquitto" not in services
+    assert services["telegraf"]["environment"]["PSU_MQTT_URL"] == "ssl://broker.lab:8883"
+    assert set(services["telegraf"]["depends_on"]) == {"influxdb-setup"}
+    assert "depends_on" not in services["agent"]
+
+
 def test_ports_are_on_loopback_unless_told_otherwise() -> None:
     def addresses(**environment: str) -> set[tuple[str, str]]:
         services = config(environment=environment)["services"].values()
@@ -85,7 +98,8 @@ def test_each_service_is_closed_and_comes_back(name: str) -> None:
     assert service["restart"] == "unless-stopped"
     if name in ("agent", "simulator"):
         assert service["build"] == "."
-        assert name == "simulator" or "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
+        assert ("healthcheck" in service) == (name == "simulator"), "the image's own is the agent's"
+        assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
     else:
         assert service["healthcheck"]["test"]
         assert service["image"].partition(":")[2].count(".") == 2, "a version down to the patch"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -381,6 +383,25 @@ def test_secrets_stay_as_they_are_when_made_again(tmp_path: Path) -> None:
     shutil.rmtree(secrets / "users")
     generate_secrets(secrets)
     assert (secrets / "users" / "commands").read_bytes() != kept[secrets / "users" / "commands"]
+
+
+def test_new_users_and_a_new_certificate_are_taken_over_on_hup(tmp_path: Path) -> None:
+    secrets = generate_secrets(tmp_path / "secrets")
+    broker = Broker(tmp_path / "broker", secrets)
+
+    def certificate() -> str:
+        return ssl.get_server_certificate(("127.0.0.1", broker.tls_port))
+
+    with stopping(broker):
+        broker.start()
+        before = certificate()
+        users = (ROOT / "mosquitto" / "users.toml").read_text()
+        (tmp_path / "users.toml").write_text(f'{users}\n[users.alice]\nrole = "commands"\n')
+        generate_secrets(secrets, tmp_path / "users.toml")
+        assert broker.publish("alice", "psu/psu1/1/set", "x").returncode != 0
+        os.kill(broker.pid, signal.SIGHUP)
+        wait_for("alice is let in", lambda: broker.publish("alice", "psu/psu1/1/set", "x").returncode == 0)
+        wait_for("the new certificate", lambda: certificate() != before)
 
 
 def test_nothing_secret_is_in_git_or_in_the_image() -> None:

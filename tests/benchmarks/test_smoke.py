@@ -1,0 +1,76 @@
+"""Each benchmark for a moment: that it runs, and that its figures can be what they say. No figure is judged here."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import command, fleet, polling, psudaemon
+from benchmarks.rig import POLL_MESSAGE, Figure, table
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("mosquitto_sub") is None or not sys.platform.startswith("linux"),
+    reason="the benchmarks need mosquitto_sub and /proc",
+)
+
+
+@pytest.mark.parametrize("canned", [False, True])
+def test_polling(canned: bool) -> None:
+    result = polling.against_bare_loop(canned=canned, rounds=1, seconds=0.5)
+    assert 0 < result.agent < result.rival
+    assert result.ratio == pytest.approx(result.agent / result.rival)
+    assert 1 <= result.messages_per_poll < 1.5
+    assert 0 < result.cpu_per_poll < 0.1
+
+
+def test_psudaemon() -> None:
+    result = psudaemon.measure(rounds=1, seconds=0.5, latency=0.002)
+    assert 1 < result.ratio < 30  # fifteen messages against one
+    assert result.rival < 1 / (15 * 0.002)
+
+
+def test_command() -> None:
+    result = command.measure(rounds=1, count=5, latency=0.002)
+    assert result.messages.count(POLL_MESSAGE) >= 1  # it reads back
+    assert "VOLT 1,(@1)" in result.messages
+    assert result.scpi >= len([message for message in result.messages if "?" in message]) * 0.002
+    assert result.command > result.scpi
+    assert result.echo > 0
+
+
+def test_fleet() -> None:
+    result = fleet.measure(count=5, seconds=1.0, interval=0.2)
+    assert result.missing == 0
+    assert result.ambiguous == 0
+    assert result.states > 5 * 3 * 5
+    assert 5e6 < result.resident_bytes <= result.peak_bytes < 1e9
+    assert 0 < result.cores < 2
+
+
+def test_soak() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.1", "--units", "3", "--seed", "1"],
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert run.returncode == 0, run.stderr
+    lines = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in run.stdout.splitlines() if "|" in line}
+    assert lines["violations in all"] == "0"
+    delivered = re.match(r"\d+", lines["commands delivered to units"])
+    assert delivered is not None
+    assert int(delivered[0]) > 10
+
+
+def test_table() -> None:
+    assert table([Figure("a", "1", "> 0", True), Figure("b c", "2", "< 1", False), Figure("d", "3")]).splitlines() == [
+        "| figure | measured | target |            |",
+        "|--------|----------|--------|------------|",
+        "| a      | 1        | > 0    | reached    |",
+        "| b c    | 2        | < 1    | **missed** |",
+        "| d      | 3        |        |            |",
+    ]

@@ -1,0 +1,41 @@
+"""The connection to the broker, seen from its other side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.localbroker import LocalBroker
+from agent.simulator import Simulator
+from benchmarks.soak.tap import Publish, Tap
+from tests.lab import Bench, wait_until
+
+
+class _Silent:
+    """Looks at nothing."""
+
+    def connected(self, connection: int) -> None: ...
+    def delivered(self, connection: int, packet: Publish) -> None: ...
+    def agent_acknowledged(self, connection: int, mid: int) -> None: ...
+    def published(self, connection: int, packet: Publish) -> None: ...
+    def broker_acknowledged(self, connection: int, mid: int) -> None: ...
+    def disconnected(self, connection: int) -> None: ...
+
+
+def test_a_present_state_never_goes_back_in_time_while_the_broker_takes_its_time(
+    tmp_path: Path, broker: LocalBroker
+) -> None:
+    tap = Tap(broker.port, _Silent())
+    with Simulator() as simulator, Bench(tap.port, tmp_path, [simulator], observer_port=broker.port) as bench:
+        tap.cut()
+        tap.hold()  # the next connection is made, and nothing answers on it
+        wait_until(lambda: not bench.daemon._broker.connected, "the agent knows")
+        wait_until(lambda: len(bench.daemon._broker._inbox) > 9, "states come while it connects")
+        after = bench.observer.mark()
+        tap.release()
+        bench.observer.wait("psu/psu1/1/backlog", after=after)
+        newest = bench.observer.wait_state("psu1", after=after)["seq"]
+        bench.observer.wait("psu/psu1/1/state", lambda state: state["seq"] > newest + 10, after=after)
+        topic = "psu/psu1/1/state"
+        live = [m.json["seq"] for m in bench.observer.received[after:] if m.topic == topic and not m.retain]
+        assert live == sorted(live)
+    tap.close()
