@@ -148,7 +148,7 @@ class Link:
         ward.proxy.heal()
         ward.proxy.end_all()  # what hangs in it is none of the next test's business
         fresh(ward)
-        ward.observer.received.clear()
+        ward.observer.clear()
         return ward
 
     @pytest.mark.parametrize("fault", BYTES)
