@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from agent import config
+from agent.cli import cli
 from agent.localbroker import LocalBroker
 from agent.simulator import Simulator
 from tests.commandline import psu_agent
@@ -88,8 +90,8 @@ def test_its_commands_do_what_it_says(bench: Bench, broker: LocalBroker, tmp_pat
     found = commands()
     assert len(found) > 12
     for command in found:
-        done = psu_agent(*shlex.split(command)[1:], PSU_AGENT_CONF=str(file))
-        assert done.returncode == 0, (command, done.stderr)
+        done = CliRunner().invoke(cli, shlex.split(command)[1:], env={"PSU_AGENT_CONF": str(file)})
+        assert done.exit_code == 0, (command, done.output)
     observer = bench.observer
     assert observer.wait_state("psu1", 2, after=observer.mark())["voltage_limit"] == 3.3
     assert config.load(file).units[0].channel(2).name == "VDD"
