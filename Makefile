@@ -4,12 +4,7 @@ BIN := $(VENV)/bin
 STAMP = $(VENV)/.installed-$(1)
 .DEFAULT_GOAL := help
 
-<<<<<<< .merge_file_D6prkm
-fuzz: $(call STAMP,dev)  ## the property tests, with 20,000 examples each: EXAMPLES=20000
-	@PSU_AGENT_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q -n 2 -m hypothesis --hypothesis-profile=fuzz --timeout=7200
-=======
 MINUTES ?= 5
->>>>>>> .merge_file_1mXPfz
 
 .PHONY: help demo test lint types fuzz bench soak clean
 
@@ -40,17 +35,10 @@ lint: $(call STAMP,dev)  ## ruff
 types: $(call STAMP,dev)  ## mypy --strict
 	@$(BIN)/mypy
 
-<<<<<<< .merge_file_D6prkm
 fuzz: $(call STAMP,dev)  ## the property tests, with 20,000 examples each: EXAMPLES=20000
-	@PSU_AGENT_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q -n 2 -m fuzz --timeout=7200
-
-bench: $(call STAMP,dev)  ## the benchmarks, as a table in Markdown
-=======
-fuzz: $(call STAMP,dev)  ## the property tests with 20,000 examples and more each
-	@$(BIN)/python -m pytest -q -n 2 -m properties --hypothesis-profile=fuzz --timeout=3600
+	@PSU_AGENT_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q -n 2 -m hypothesis --hypothesis-profile=fuzz --timeout=7200
 
 bench: $(call STAMP,dev)  ## the figures of the README, each against a floor of the same run
->>>>>>> .merge_file_1mXPfz
 	@$(BIN)/python -m benchmarks
 
 soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold: MINUTES=5 SEED= UNITS=
