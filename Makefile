@@ -4,8 +4,7 @@ BIN := $(VENV)/bin
 STAMP = $(VENV)/.installed-$(1)
 .DEFAULT_GOAL := help
 
-fuzz: $(call STAMP,dev)  ## the property tests, with 20,000 examples each: EXAMPLES=20000
-	@PSU_AGENT_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q -n 2 -m hypothesis --hypothesis-profile=fuzz --timeout=7200
+MINUTES ?= 5
 
 .PHONY: help demo test lint types fuzz bench soak clean
 
@@ -37,13 +36,13 @@ types: $(call STAMP,dev)  ## mypy --strict
 	@$(BIN)/mypy
 
 fuzz: $(call STAMP,dev)  ## the property tests, with 20,000 examples each: EXAMPLES=20000
-	@PSU_AGENT_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q -n 2 -m fuzz --timeout=7200
+	@PSU_AGENT_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q -n 2 -m hypothesis --hypothesis-profile=fuzz --timeout=7200
 
-bench: $(call STAMP,dev)  ## the benchmarks, as a table in Markdown
+bench: $(call STAMP,dev)  ## the figures of the README, each against a floor of the same run
 	@$(BIN)/python -m benchmarks
 
-soak: $(call STAMP,dev)  ## random commands and faults for MINUTES=5, and rules that are watched
-	@$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),5) --units $(or $(UNITS),20) $(if $(SEED),--seed $(SEED))
+soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold: MINUTES=5 SEED= UNITS=
+	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(UNITS),--units $(UNITS))
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

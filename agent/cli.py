@@ -471,6 +471,76 @@ def _target(text: str | None) -> Any:
         raise Failure(str(error)) from None
 
 
+@cli.command()
+@click.argument("target", required=False, metavar="[UNIT[/CH]]")
+@click.option(
+    "--name", metavar="TEXT", help="Give the channel UNIT/CH this name, in the file; nothing else is saved then."
+)
+@click.option("--dry-run", is_flag=True, help="Tell what would be written, and write nothing.")
+@_broker_options
+def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> None:
+    """Save present setpoints into the configuration file.
+
+    Voltage and current settings, and names that the file does not have, of the file's units. Its comments and all the
+    rest stay as they are; what it was before is kept as FILE.bak. What is saved changes no output: `psu-agent restore`
+    sends it.
+    Exit code 1 if something could not be saved.
+    """
+    from agent import config, saving
+    from agent.client import BrokerError
+
+    wanted = _target(target)
+    try:
+        file = saving.File(config.find(broker["config_path"]))
+        if name is not None:
+            if wanted is None or wanted.channel is None:
+                raise Failure("--name takes UNIT/CH, the channel that is to have it")
+            changes, absent = [file.renamed(wanted, name)], dict[str, str]()
+        else:
+            changes, absent = saving.present(file, _address(**broker), wanted)
+        for change in changes:
+            click.echo(str(change))
+        if changes and not dry_run:
+            click.echo(f"written to {file.path}; before: {file.write(changes)}")
+        elif not changes and not absent:
+            click.echo("nothing to save: the file has it all")
+    except config.ConfigError as error:
+        _tell_faults(error)
+    except (saving.SaveError, BrokerError) as error:
+        raise Failure(str(error)) from None
+    for place, why in absent.items():
+        click.echo(f"psu-agent: {place} is not saved: {why}", err=True)
+    raise click.exceptions.Exit(1 if absent else 0)
+
+
+@cli.command()
+@click.argument("target", required=False, metavar="[UNIT[/CH]]")
+@_broker_options
+def restore(target: str | None, **broker: Any) -> None:
+    """Send the saved setpoints to the units.
+
+    Those of the configuration file, channel by channel, checked and confirmed as any command is. Outputs stay on or off.
+    Exit code 0: all were carried out; 1: one was refused; 2: nobody answered for one.
+    """
+    from agent import report, saving
+    from agent.client import BrokerError
+
+    wanted = _target(target)
+    commands = saving.saved(_load(broker["config_path"]), wanted)
+    if not commands:
+        raise NotFound(
+            f"the configuration has no saved settings{f' of {wanted}' if wanted else ''}; `psu-agent save` saves some"
+        )
+    exit_code = 0
+    try:
+        for place, outcome, patience in saving.send(_address(**broker), commands):
+            report.outcome(place, outcome, patience, as_json=False)
+            exit_code = max(exit_code, outcome.exit_code)
+    except BrokerError as error:
+        raise Failure(str(error)) from None
+    raise click.exceptions.Exit(exit_code)
+
+
 def main() -> int:
     """The entry point: every way to end becomes an exit code and at most one sentence."""
     try:

@@ -144,6 +144,7 @@ class _Check:
         self._warnings: list[Fault] = []
 
     def config(self, path: Path | None) -> Config:
+        self._adopt_psudaemons_keys()
         for problem in self._source.problems:
             fault = Fault(self._file, problem.place.line, problem.place.key, problem.message)
             self._faults[f"{problem.place.line} {problem.place.key}", problem.message] = fault
@@ -165,6 +166,30 @@ class _Check:
         config._path = path
         config._warnings = tuple(self._warnings)
         return config
+
+    def _adopt_psudaemons_keys(self) -> None:
+        """A unit written for PSUDaemon may hold ``channel_data``, which is what it saves, and ``channel_indices``."""
+        units = self._source.data.get("units") if isinstance(self._source.data, dict) else None
+        for i, unit in enumerate(units if isinstance(units, list) else []):
+            if not isinstance(unit, dict):
+                continue
+            path: yamlsource.Path = ("units", i)
+            if "channel_indices" in unit:
+                self._warn((*path, "channel_indices"), "is not used: which channels there are is known of the model")
+                del unit["channel_indices"]
+            if "channel_data" not in unit:
+                continue
+            if "channels" in unit:
+                self._fault((*path, "channel_data"), "stands beside channels; move what it holds there")
+                del unit["channel_data"]
+                continue
+            channels = unit["channels"] = unit.pop("channel_data")
+            for place in [place for place in self._source.places if place[:3] == (*path, "channel_data")]:
+                self._source.places[*path, "channels", *place[3:]] = self._source.places[place]
+            for settings in channels.values() if isinstance(channels, dict) else []:
+                if isinstance(settings, dict):
+                    for key in [key for key, value in settings.items() if value is None]:
+                        del settings[key]
 
     def _trimmed(self, data: dict[str, Any]) -> dict[str, Any]:
         """Without the places for anchors (``x-…``) and with empty sections as such."""
@@ -408,6 +433,12 @@ class _Check:
                         (*here, "name"), f"{name!r} is channel {index}'s name unless it has another; give another"
                     )
             self._limits(here, channel, number, candidates, model_name)
+            for setting, limit in (("voltage_limit", "voltage_max"), ("current_limit", "current_max")):
+                value, most = channel.get(setting), channel.get(limit)
+                if not (isinstance(value, int | float) and isinstance(most, int | float)):
+                    continue
+                if self._sound((*here, setting)) and self._sound((*here, limit)) and abs(value) > most:
+                    self._fault((*here, setting), f"{value:g} is more than the {limit} of {most:g}; give less")
 
     def _limits(
         self,

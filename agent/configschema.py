@@ -395,6 +395,18 @@ class Channel(_Section):
     broker_loss_after: float = Field(
         default=10.0, ge=0, le=86400, description="the seconds that the broker may be gone, 0 to 86400"
     )
+    voltage_limit: float | None = Field(
+        default=None,
+        description="the volts (V) that `psu-agent save` found set; sent by `psu-agent restore` and by nothing else",
+    )
+    current_limit: float | None = Field(
+        default=None,
+        description="the amperes (A) that `psu-agent save` found set; sent by `psu-agent restore` and by nothing else",
+    )
+
+    def served(self) -> Channel:
+        """As the agent serves it, which makes nothing of what is saved."""
+        return self.model_copy(update={"voltage_limit": None, "current_limit": None})
 
 
 #: What makes a shell do more than split at spaces: outside of quotes, and within double quotes.
@@ -545,6 +557,13 @@ class Unit(_Section):
     def address(self) -> str:
         """Where it is, for people: its VISA resource name, or the program that speaks for it."""
         return self.uri if self.commands is None else f"external:{self.name}:{Path(self.commands.get_channels[0]).name}"
+
+    def served(self) -> Unit:
+        """As the agent serves it: equal for two entries that make no difference to it."""
+        channels = {index: channel.served() for index, channel in self.channels.items()}
+        return self.model_copy(
+            update={"channels": {index: channel for index, channel in channels.items() if channel != _DEFAULT_CHANNEL}}
+        )
 
     def channel(self, index: int) -> Channel:
         """The configuration of a channel, the defaults if the file has none."""

@@ -187,8 +187,8 @@ class Daemon:
     def _take_over(self, newer: Config) -> str:
         """Serve the units of a newer configuration. Those that are the same in both notice nothing."""
         older, self._config = self._config, newer
-        known = {unit.name: (unit, older.poll_interval(unit)) for unit in older.units}
-        wanted = {unit.name: (unit, newer.poll_interval(unit)) for unit in newer.units}
+        known = {unit.name: (unit.served(), older.poll_interval(unit)) for unit in older.units}
+        wanted = {unit.name: (unit.served(), newer.poll_interval(unit)) for unit in newer.units}
         removed = known.keys() - wanted.keys()
         added = wanted.keys() - known.keys()
         changed = {name for name in known.keys() & wanted.keys() if known[name] != wanted[name]}

@@ -937,12 +937,12 @@ class Supply:
     def _write(self, running: _Running, writes: tuple[Write, ...]) -> None:
         for message, write in zip(self._door.passes(writes), writes, strict=True):
             running.wrote = True
-            self._session.tell(message)
             touched = _TOUCHES.get(write.field, (write.field,))
             for index in write.channels:
                 self._authors.setdefault(index, {}).update(
                     dict.fromkeys(touched, (running.job.by, running.job.command.id))
                 )
+            self._session.tell(message)  # if the link breaks in it, it may have happened all the same
             errors = self._errors()
             if errors:
                 running.errors += [f'{number},"{text}"' for number, text in errors]

@@ -20,6 +20,8 @@ from pyvisa_py.protocols.rpc import RPCError
 from pyvisa_py.protocols.vxi11 import Vxi11Error
 from pyvisa_py.sessions import OpenError
 
+from agent import visa_lan
+
 #: ms. pyvisa's own default is 0.1 s on VXI-11, too short for many links, and 10 s on a socket.
 DEFAULT_OPEN_TIMEOUT = 3000
 #: ms
@@ -35,6 +37,8 @@ _FAULTS = (
     TypeError,
     AttributeError,
     IndexError,
+    KeyError,
+    AssertionError,
     struct.error,
     RPCError,
     Vxi11Error,
@@ -173,7 +177,7 @@ class Session:
         return self._resource
 
     def close(self) -> None:
-        """Close the link; never raises. A VXI-11 peer that hangs can hold this up for its timeout."""
+        """Close the link; never raises."""
         resource, self._resource = self._resource, None
         if resource is None:
             return
@@ -215,4 +219,5 @@ def _register() -> None:
     with _register_once:
         if not _registered:
             visa_socket.register()
+            visa_lan.register()
             _registered = True

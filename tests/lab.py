@@ -180,7 +180,7 @@ class Observer:
 
 def unit(name: str, simulator: Simulator | None = None, **entry: Any) -> dict[str, Any]:
     """A ``units:`` entry with timeouts that suit a test."""
-    args = {"timeout": 400, "open_timeout": 400, **entry.pop("pyvisa_args", {})}
+    args = {"timeout": 300, "open_timeout": 300, **entry.pop("pyvisa_args", {})}
     made = {"name": name, "model": "E36313A", "pyvisa_args": args, **entry}
     if simulator is not None:
         made.setdefault("uri", simulator.resource)

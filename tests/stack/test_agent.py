@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .services import ROOT, Broker, Process, Store, Telegraf, free_port, stopping, wait_for
 from .test_mosquitto import Client
@@ -30,10 +31,12 @@ class Lab:
         self.broker, self.store = Broker(folder / "broker", secrets), Store(folder / "store")
         self.telegraf = Telegraf(folder / "telegraf", self.broker, self.store.url)
         scpi = free_port()
-        command = [*PSU_AGENT, "simulate", "--model", "E36313A", "--port", str(scpi)]
+        new = {"5025": str(scpi), "0.0.0.0": "127.0.0.1"}
+        shipped = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["simulator"]["command"]
+        command = [*PSU_AGENT, *(new.get(word, word) for word in shipped)]
         self.simulator = Process("simulator", command, folder)
         text = (ROOT / "examples" / "stack" / "psu-agent.yaml").read_text()
-        for old, new in (
+        for old, replacement in (
             ("host: mosquitto", f"host: 127.0.0.1\n    port: {self.broker.port}"),
             ("::simulator::5025::", f"::127.0.0.1::{scpi}::"),
             ("/run/secrets/mqtt_password", str(secrets / "agent" / "mqtt_password")),
@@ -41,7 +44,7 @@ class Lab:
             ("poll_interval: 1.0", "poll_interval: 0.1"),
         ):
             assert text.count(old) == 1, old
-            text = text.replace(old, new)
+            text = text.replace(old, replacement)
         self.config = folder / "psu-agent.yaml"
         self.config.write_text(text)
         self.agent = Process("agent", [*PSU_AGENT, "run", str(self.config)], folder)

@@ -98,7 +98,8 @@ def test_each_service_is_closed_and_comes_back(name: str) -> None:
     assert service["restart"] == "unless-stopped"
     if name in ("agent", "simulator"):
         assert service["build"] == "."
-        assert name == "simulator" or "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
+        assert ("healthcheck" in service) == (name == "simulator"), "the image's own is the agent's"
+        assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
     else:
         assert service["healthcheck"]["test"]
         assert service["image"].partition(":")[2].count(".") == 2, "a version down to the patch"

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from .services import ROOT, Process, wait_for
 
@@ -208,7 +209,8 @@ def test_what_is_installed_is_what_is_locked(image: Image) -> None:
 
 def test_process_1_ends_cleanly_and_buries_its_children(image: Image, tmp_path: Path) -> None:
     """The simulator, as compose.yaml runs it, in a PID namespace of its own: SIGTERM ends it with exit code 0."""
-    command = [*image.entrypoint, "simulate", "--port", "5025"]
+    simulator = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["simulator"]
+    command = [*image.entrypoint, *simulator["command"]]
     # An orphan of the agent's: init has to take it and bury it.
     shell = 'sh -c "sleep 0.2 & exit" & exec "$@"'
     inner = shlex.join([*image.chroot(10001), "sh", "-c", shell, "sh", *command])
@@ -227,6 +229,10 @@ def test_process_1_ends_cleanly_and_buries_its_children(image: Image, tmp_path: 
         time.sleep(0.5)
         states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in _below(first)]
         assert "Z" not in states
+        check = simulator["healthcheck"]["test"]
+        assert check[0] == "CMD"
+        enter = ["nsenter", "--target", str(first), "--net", *image.chroot(10001), *check[1:]]
+        assert subprocess.run(enter).returncode == 0
         os.kill(first, signal.SIGTERM)
         assert wait_for("it ends", lambda: process.ended() is not None)
         assert process.ended() == 0, process.text()
