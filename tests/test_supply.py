@@ -245,7 +245,9 @@ def test_off_goes_ahead_of_a_command_in_progress(make_bench: Callable[..., Bench
     simulator.instrument.clear_log()
     payload = {"id": "long", "voltage_limit": 5, "current_limit": 1, "voltage_protection": 6, "state": True}
     observer.send("psu/psu1/1/set", payload)
-    wait_until(lambda: any(m.startswith(("VOLT", "CURR")) and "?" not in m for m in simulator.instrument.log), "a write")
+    wait_until(
+        lambda: any(m.startswith(("VOLT", "CURR")) and "?" not in m for m in simulator.instrument.log), "a write"
+    )
     sent = len(simulator.instrument.log)
     assert observer.ask("psu/psu1/1/set", "OFF")["ok"]
     assert observer.wait("psu/psu1/1/response", lambda r: r["id"] == "long")["error"]["code"] == "superseded"
