@@ -888,7 +888,7 @@ class Supply:
             if running.errors and code == "readback_mismatch":
                 code, message = "instrument_error", f"{message}; the unit says: {'; '.join(running.errors)}"
             self._refuse(running.job, code, message)
-            if running.wrote:
+            if running.wrote and not self._offs:
                 self._publish(self._poll())
                 self._outlet.flush()
 
@@ -936,6 +936,7 @@ class Supply:
 
     def _write(self, running: _Running, writes: tuple[Write, ...]) -> None:
         for message, write in zip(self._door.passes(writes), writes, strict=True):
+            self._yield_to_off(running)
             running.wrote = True
             touched = _TOUCHES.get(write.field, (write.field,))
             for index in write.channels:
