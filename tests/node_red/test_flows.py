@@ -143,7 +143,6 @@ def test_a_trip_raises_an_alarm(rig: Rig) -> None:
 
 
 def deploy_watchdog(rig: Rig, **environment: Any) -> None:
-    rig.node_red.history.clear()
     figures = {"PING_FAILURES": 3, "OFF_SECONDS": 0.1, "HOLD_OFF_SECONDS": 1, "MOST_CYCLES": 2, **environment}
     rig.node_red.deploy(rig.flows(**figures))
 
