@@ -122,7 +122,7 @@ class Ledger:
         self._published: dict[int, Command] = {}
         self._deliveries: dict[tuple[int, str], list[Delivery]] = collections.defaultdict(list)
         self._by_mid: dict[tuple[int, int], list[Delivery]] = {}
-        self._order = 0
+        self._order = self._connection = 0
         self._channels = {(unit, index): _Channel() for unit in units for index in CHANNELS}
         self._in_flight: dict[tuple[int, int], _Sent] = {}
         self._unsettled: collections.Counter[_Identity] = collections.Counter()  # may come again, as it was
@@ -152,6 +152,7 @@ class Ledger:
 
     def connected(self, connection: int) -> None:
         with self._lock:
+            self._connection = connection
             self.connected_since = time.monotonic()
             self.counts["connections"] += 1
 
@@ -262,8 +263,9 @@ class Ledger:
             self._violated(1, unit, f"{what}: {packet.payload.decode()[:300]}")
             return
         code = "ok" if message["ok"] else str(message["error"]["code"])
-        # Of several deliveries of one command any may be the one that is meant; that it is not the first is said by the code.
-        delivery = open_ones[-1] if code == "duplicate" else open_ones[0]
+        # Of several deliveries of one command any may be the one that is meant, so it is their numbers that have to agree:
+        # those that need a response come first, those of a connection that broke before they were taken need none.
+        delivery = max(open_ones, key=lambda d: (d.connection == self._connection, d.taken, -d.order))
         delivery.code = code
         self._unconfirmed[identity] = delivery
         command = delivery.command

@@ -209,6 +209,18 @@ def test_a_command_cut_off_may_have_no_response(scene: Scene) -> None:
     assert scene.ledger.counts["deliveries cut off"] == 1
 
 
+def test_a_replay_after_a_delivery_that_was_cut_off_needs_one_response(scene: Scene) -> None:
+    command = scene.command("retained", refusals=frozenset({"retained"}), retain=True)
+    scene.deliver(command, taken=False)
+    scene.ledger.disconnected(1)
+    scene.ledger.connected(2)
+    scene.deliver(command, 2)
+    scene.respond(command, "retained", connection=2)
+    scene.ledger.close()
+    assert scene.complaints == []
+    assert scene.ledger.counts["deliveries cut off"] == 1
+
+
 def turned_on_for_nothing(scene: Scene) -> None:
     scene.unit_receives("OUTP 1,(@1)", OFF, with_on(1))
 
