@@ -245,12 +245,18 @@ def apply(command: Command, channels: tuple[Channel, ...], latest: Latest) -> Pl
             tripped = before[channel.index].tripped
             if tripped:
                 raise Refusal("instrument_error", f"{channel} has tripped ({tripped}); send clear_protection first")
-    if command.cycle is not None or (command.clear_protection and command.state is None):
-        # A cleared trip gives some supplies their output back: it has to be off before.
-        yield (Write("state", indices, False),)
-    off_since = system_clock()
+    cleared: tuple[int, ...] = ()
     if command.clear_protection:
-        yield (Write("clear_protection", indices, True),)
+        # What runs has nothing to be cleared, and is not turned off for it.
+        cleared = tuple(index for index in indices if before[index].tripped or not before[index].state)
+    if command.cycle is not None:
+        yield (Write("state", indices, False),)
+    elif cleared and command.state is None:
+        # A cleared trip gives some supplies their output back: it has to be off before.
+        yield (Write("state", cleared, False),)
+    off_since = system_clock()
+    if cleared:
+        yield (Write("clear_protection", cleared, True),)
     for channel in channels:
         writes = _settings(command, channel, before[channel.index])
         if writes:
@@ -270,12 +276,8 @@ def apply(command: Command, channels: tuple[Channel, ...], latest: Latest) -> Pl
                 _verify(channel, seen[channel.index], command.model_copy(update={"state": None}))
         yield (Write("state", indices, True),)
     after = yield LOOK
-    wanted: bool | None = command.state
-    if command.cycle is not None:
-        wanted = True
-    elif command.clear_protection:
-        wanted = False
     for channel in channels:
+        wanted = True if command.cycle is not None else False if channel.index in cleared else command.state
         _verify(channel, after[channel.index], command.model_copy(update={"state": wanted}))
 
 
