@@ -8,13 +8,23 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from agent.broker import Incoming
+from agent.configschema import Channel as ChannelSettings
+from agent.dispatch import Dispatcher
 from agent.localbroker import LocalBroker
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
+from agent.supply import Supply
+from agent.topics import Topics
 from tests.lab import Bench, Observer, unit, wait_until
+from tests.properties import examples
+from tests.transcript import Sheet
 
 
 @pytest.fixture(scope="module")
@@ -628,3 +638,69 @@ def test_a_ramp_ends_when_somebody_turns_the_knob_or_the_output_trips(bench: Ben
     response = observer.wait("psu/psu1/2/response", lambda r: r["id"] == "trip")
     assert response["error"]["code"] == "readback_mismatch"
     assert "OCP" in response["error"]["message"]
+
+
+# Anything at all.
+
+
+class _NoLink:
+    uri = "TCPIP::192.0.2.1::5025::SOCKET"
+    is_open = False
+
+
+_topics = st.lists(
+    st.sampled_from(["psu1", "psu2", "psu9", "all", "agents", "set", "get", "1", "3", "VDD", "state", "ramp", "id", ""])
+    | st.text(max_size=6),
+    min_size=1,
+    max_size=4,
+).map(lambda levels: "/".join(["psu", *levels]))
+_payloads = st.binary(max_size=60) | st.sampled_from(
+    [
+        b"OFF",
+        b"ON",
+        b"1",
+        b'{"state": true}',
+        b'{"id": "x", "state": false}',
+        b'{"ramp": 1, "voltage_limit": 2}',
+        b"{",
+        b"",
+    ]
+)
+
+
+@given(
+    st.builds(
+        Incoming,
+        topic=_topics,
+        payload=_payloads,
+        retain=st.booleans(),
+        dup=st.booleans(),
+        response_topic=st.none() | st.text(max_size=10) | st.sampled_from(["psu/all/set", "clients/me", "#"]),
+        correlation=st.none() | st.binary(max_size=4),
+        expiry=st.none() | st.integers(0, 100),
+        stale=st.booleans(),
+    )
+)
+@examples(300)
+def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(incoming: Incoming) -> None:
+    sheet = Sheet()
+    topics = Topics("psu")
+    channels = {1: ChannelSettings(name="VDD")}
+    supplies = {
+        name: Supply(name=name, agent="bench", model="E36313A", session=_NoLink(), outlet=sheet, channels=channels)  # type: ignore[arg-type]
+        for name in ("psu1", "psu2")
+    }
+    spool = MagicMock()
+    spool.is_duplicate.return_value = False
+    Dispatcher(topics, supplies, spool, sheet).handle(incoming)
+    request = topics.parse(incoming.topic)
+    if request is None or request.verb == "get" or (incoming.retain and not incoming.payload):
+        expected = []
+    elif request.unit is None:
+        expected = ["psu1", "psu2"]
+    else:
+        expected = [request.unit] if request.unit in supplies else []
+    assert [response.psu for response in sheet.responses] == expected
+    for response in sheet.responses:
+        assert response.error is not None  # no unit is there
+        response.to_json()
