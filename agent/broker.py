@@ -55,6 +55,8 @@ MOST_BACKLOG_IN_FLIGHT = 100
 MOST_LIVE = 6000
 #: bytes. A broker that knows MQTT 5 keeps larger messages to itself; the largest command has 16 KiB.
 LARGEST_PACKET = 16 * 1024 * 1024
+#: s. A broker that has not acknowledged anything for longer counts as gone for those who wait for it, connected or not.
+SILENCE = 2.0
 _TICK = 1.0
 #: s. Where states come in faster than this, the thread sends them by the handful: each waking costs more than a message.
 _NAP = 0.002
@@ -144,6 +146,7 @@ class Broker:
         self.published = 0
         self.reconnects = 0
         self._gone_since: float | None = time.monotonic()
+        self._silent_since: float | None = None
 
         self._inbox: deque[_Item] = deque()
         self._retained: dict[str, _Item] = {}
@@ -190,7 +193,8 @@ class Broker:
     @property
     def gone_since(self) -> float | None:
         """The moment (`time.monotonic`) since when nothing was heard of the broker; None while it is there."""
-        return self._gone_since
+        gone_since = self._gone_since
+        return self._silent_since if gone_since is None else gone_since
 
     @property
     def connected(self) -> bool:
@@ -450,7 +454,7 @@ class Broker:
             if self._take_inbox():
                 before = time.monotonic()
             self._pump(client)
-            self._exchange(0 if self._inbox else _TICK)
+            self._exchange(0 if self._inbox else _TICK if self._stopping is None else 0.05)
             self._settle()
             now = time.monotonic()
             self._heartbeat = now
@@ -610,6 +614,8 @@ class Broker:
         """A broker that takes messages and acknowledges none for a whole keep-alive is gone, whatever TCP says."""
         oldest = next(iter(self._in_flight.values()), None)
         patience = max(5.0, float(self._settings.keepalive))
+        silent = oldest is not None and now - oldest.sent > SILENCE and now - self._last_heard > SILENCE
+        self._silent_since = self._last_heard if silent else None
         if oldest is not None and now - oldest.sent > patience and now - self._last_heard > patience:
             raise _ConnectionLost(f"it has acknowledged nothing for {patience:g} s")
 
@@ -650,8 +656,9 @@ class Broker:
                 f"another client took over the id of this one: is a second agent called {self._agent!r} running? "
                 "Give it another settings.agent"
             )
-        else:
-            self._lost = str(reason)
+        elif self._lost is None:
+            # paho has no better word for a connection that was just closed.
+            self._lost = "the broker closed the connection" if reason.value == 0x80 else str(reason)
 
     def _on_subscribe(
         self, client: Client, _: object, __: int, reasons: list[ReasonCode], ___: Properties | None
@@ -715,7 +722,12 @@ class Broker:
             lasted = time.monotonic() - self._connected_at
             self._short_lived = self._short_lived + 1 if lasted < SHORT_LIVED else 0
             self._gone_since = min(self._last_heard, time.monotonic())
-            log.warning("broker %s: gone: %s", self._address(), reason)
+            self._silent_since = None
+            # Not every broker says so when another client takes over.
+            again = (
+                f"; if that goes on, is a second agent called {self._agent!r} running?" if self._short_lived > 2 else ""
+            )
+            log.warning("broker %s: gone: %s%s", self._address(), reason, again)
         self._close()
         self._settle()
         # In flight and not acknowledged: nobody knows whether it arrived, so it is kept and sent again.

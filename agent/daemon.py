@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pydantic import ValidationError
+
 from agent import __version__, systemd
 from agent import config as config_file
 from agent.broker import Broker, Incoming
@@ -21,7 +23,7 @@ from agent.configschema import Unit as UnitConfig
 from agent.discovery import Discovery
 from agent.dispatch import Dispatcher
 from agent.external import ExternalLink, ExternalSupply
-from agent.messages import AgentInfo, Metrics, utc_now
+from agent.messages import AgentInfo, Metrics, UnitInfo, utc_now
 from agent.meters import Meter
 from agent.spool import Spool
 from agent.supply import STOPPED, Counters, Supply
@@ -75,7 +77,7 @@ class Daemon:
             spool=self._spool,
             publisher=self._broker,
         )
-        self._broker.listen(self._discovery.subscriptions)
+        self._broker.listen([*self._discovery.subscriptions, self._topics.every_info])
         meters = self._spool.meters()
         for number, unit in enumerate(config.units):
             self._supplies[unit.name] = self._make_supply(unit, meters.get(unit.name, {}), number)
@@ -141,8 +143,22 @@ class Daemon:
         self._stop.set()
 
     def _handle(self, incoming: Incoming) -> None:
-        if not self._discovery.handle(incoming):
+        unit = self._topics.unit_of_info(incoming.topic)
+        if unit is not None:
+            if incoming.retain and incoming.payload and unit not in self._supplies:
+                self._clear_if_left_over(unit, incoming.payload)
+        elif not self._discovery.handle(incoming):
             self._dispatcher.handle(incoming)
+
+    def _clear_if_left_over(self, unit: str, payload: bytes) -> None:
+        """Take a unit off the broker that this agent served once, and does not any more: its last state would stand for ever."""
+        try:
+            info = UnitInfo.model_validate_json(payload)
+        except ValidationError:
+            return
+        if info.agent == self._agent:
+            log.info("%s: not served any more; its retained messages are removed", ascii(unit))
+            self._forget_retained(unit, [channel.index for channel in info.channels])
 
     def reload(self) -> None:
         """Have `run` read the configuration again: what changed in ``units`` comes into effect, and nothing at all if it has a
@@ -208,7 +224,7 @@ class Daemon:
             )
         for name in removed:
             _add(self._retired, self._supplies[name].counters)
-            self._forget_retained(self._supplies[name])
+            self._forget_retained(name, [channel.index for channel in self._supplies[name].channels])
         to_all = self._topics.set("all")
         dropped = [name for name in self._topics.subscriptions(sorted(removed)) if name != to_all]
         self._broker.resubscribe(add=self._topics.subscriptions(sorted(added)), remove=dropped)
@@ -222,12 +238,12 @@ class Daemon:
         parts = (("removed", removed), ("added", added), ("changed", changed))
         return "; ".join(f"{what} {', '.join(sorted(names))}" for what, names in parts if names)
 
-    def _forget_retained(self, supply: Supply) -> None:
+    def _forget_retained(self, unit: str, channels: Iterable[int]) -> None:
         """Take a unit that is gone from the configuration off the broker."""
-        for channel in supply.channels:
-            self._broker.keep(self._topics.state(supply.name, channel.index), b"")
-        self._broker.keep(self._topics.status(supply.name), b"")
-        self._broker.keep(self._topics.info(supply.name), b"")
+        for index in channels:
+            self._broker.keep(self._topics.state(unit, index), b"")
+        self._broker.keep(self._topics.status(unit), b"")
+        self._broker.keep(self._topics.info(unit), b"")
 
     def _end_supplies(self, supplies: Iterable[Supply], why: str = STOPPED) -> None:
         supplies = list(supplies)

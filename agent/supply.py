@@ -223,6 +223,7 @@ class Supply:
         self._offs: deque[Job] = deque()
         self._look_now = False
         self._stopping = False
+        self._abandoned = False
         self._stopped_why = STOPPED
         self._gone_since: float | None = None
         self._online = False
@@ -270,7 +271,22 @@ class Supply:
         return not self._thread.is_alive()
 
     def abandon(self) -> None:
-        """Say in the place of a worker that a unit holds up that nothing is known of the unit any more; it says no more."""
+        """Say in the place of a worker that a unit holds up that nothing is known of the unit any more; it says no more.
+
+        What waits or is being carried out is answered for it, and goes no further when the unit lets go of it.
+        """
+        with self._lock:
+            self._abandoned = True
+            running, waiting = list(self._running), [*self._offs, *self._waiting]
+            self._offs.clear()
+            self._waiting.clear()
+        for current in running:
+            if current.wrote:
+                self._refuse(current.job, "uncertain", f"{self._stopped_why} before the unit confirmed it")
+            else:
+                self._refuse(current.job, "superseded", f"{self._stopped_why} before it was begun")
+        for job in waiting:
+            self._refuse(job, "superseded", f"{self._stopped_why} before it was begun")
         self._offline(self._stopped_why)
         self._outlet = _Nowhere()
 
@@ -888,7 +904,7 @@ class Supply:
             if running.errors and code == "readback_mismatch":
                 code, message = "instrument_error", f"{message}; the unit says: {'; '.join(running.errors)}"
             self._refuse(running.job, code, message)
-            if running.wrote:
+            if running.wrote and not self._offs:
                 self._publish(self._poll())
                 self._outlet.flush()
 
@@ -928,6 +944,8 @@ class Supply:
         return tuple(guard for guard in self._model.series.guards if guard.ask not in unknown)
 
     def _yield_to_off(self, running: _Running) -> None:
+        if self._abandoned:
+            raise _Stopped
         if self._offs and not running.job.turns_off:
             with self._lock:
                 stronger = any(job.indices & running.job.indices for job in self._offs)
@@ -936,6 +954,7 @@ class Supply:
 
     def _write(self, running: _Running, writes: tuple[Write, ...]) -> None:
         for message, write in zip(self._door.passes(writes), writes, strict=True):
+            self._yield_to_off(running)
             running.wrote = True
             touched = _TOUCHES.get(write.field, (write.field,))
             for index in write.channels:

@@ -58,6 +58,18 @@ class Topics:
     def info(self, unit: str) -> str:
         return f"{self._prefix}{unit}/info"
 
+    @property
+    def every_info(self) -> str:
+        """The filter through which every unit's info arrives."""
+        return self.info("+")
+
+    def unit_of_info(self, topic: str) -> str | None:
+        """The unit whose info stands on a topic; None where it is another topic."""
+        match topic.removeprefix(self._prefix).split("/"):
+            case [unit, "info"] if topic.startswith(self._prefix):
+                return unit
+        return None
+
     def agent_status(self, agent: str) -> str:
         return f"{self._prefix}agents/{agent}/status"
 

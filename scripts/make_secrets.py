@@ -62,6 +62,7 @@ def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
     for unit in user["units"]:
         yield from (f"topic write {topic}" for topic in published(base, unit, user["name"]))
         yield f"topic write {base}/{unit}/+/homeassistant"
+        yield f"topic read {base}/{unit}/info"  # what it once said of a unit that it serves no more
         yield from (f"topic read {topic}" for topic in requests(base, unit))
     yield f"topic read {base}/all/set"
     yield f"topic read {base}/agents/{user['name']}/metrics"  # for its container's health check

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,7 @@ class Observer:
 
     def __init__(self, port: int, topic: str = "#", **arguments: Any) -> None:
         self.received: list[Received] = []
+        self._by_topic: dict[str, list[Received]] = defaultdict(list)
         self._correlations = itertools.count()
         self._subscribed = threading.Event()
         self.name = f"observer-{os.getpid()}-{next(_numbers)}"
@@ -84,14 +86,24 @@ class Observer:
 
     def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
         correlation = getattr(message.properties, "CorrelationData", None)
-        self.received.append(Received(message.topic, bytes(message.payload), bool(message.retain), correlation))
+        received = Received(message.topic, bytes(message.payload), bool(message.retain), correlation)
+        self.received.append(received)
+        self._by_topic[message.topic].append(received)
 
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
 
     def on(self, topic: str) -> list[Received]:
-        return [message for message in list(self.received) if message.topic == topic]
+        return list(self._by_topic[topic])
+
+    def count(self, topic: str) -> int:
+        return len(self._by_topic[topic])
+
+    def clear(self) -> None:
+        """Forget what was received."""
+        self.received.clear()
+        self._by_topic.clear()
 
     def wait(
         self, topic: str, matching: Callable[[Any], bool] = lambda _: True, *, after: int = 0, timeout: float = PATIENCE
@@ -138,7 +150,7 @@ class Observer:
         self.send(topic, payload, response_topic=answers, correlation=correlation, **arguments)
 
         def answer() -> Any:
-            return [m for m in list(self.received) if m.topic == answers and m.correlation == correlation]
+            return [m for m in self.on(answers) if m.correlation == correlation]
 
         found = wait_until(answer, f"the response to {str(payload)[:80]} on {topic}")
         assert len(found) == 1
@@ -274,7 +286,7 @@ class AgentProcess:
             self.kill()
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self if self.process is not None else self.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.kill()

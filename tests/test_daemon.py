@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.lab import Bench
+from agent.simulator import Simulator
+from tests.lab import Bench, Observer, wait_until
 
 
 def test_three_channels_of_a_unit_are_published(make_bench: Callable[..., Bench]) -> None:
@@ -17,3 +18,28 @@ def test_three_channels_of_a_unit_are_published(make_bench: Callable[..., Bench]
     response = bench.observer.ask("psu/psu1/1/set", {"id": "42", "state": True, "voltage_limit": 3.3})
     assert response["ok"], response
     assert bench.simulator.instrument.channels[1].output
+
+
+def test_a_unit_that_is_not_served_any_more_leaves_nothing_on_the_broker(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench([Simulator(), Simulator()])
+    neighbour = {"agent": "another", "psu": "psu9", "channels": []}
+    bench.observer.send("psu/psu9/info", neighbour, retain=True)
+    bench.daemon._broker.stop(5)  # as a crash leaves it: the last state says that the unit is there
+    bench.stop()
+    bench.data["units"] = bench.data["units"][:1]
+    bench.units = bench.units[:1]
+    after = bench.observer.mark()
+    bench.start()
+    gone = {"psu/psu2/status", "psu/psu2/info", *(f"psu/psu2/{channel}/state" for channel in (1, 2, 3))}
+    wait_until(
+        lambda: gone <= {m.topic for m in bench.observer.received[after:] if not m.payload},
+        "the retained messages of psu2 to be removed",
+    )
+    newcomer = Observer(bench.data["settings"]["mqtt"]["port"])
+    try:
+        newcomer.wait("psu/psu9/info")
+        newcomer.wait("psu/psu1/1/state")
+        kept = {message.topic for message in newcomer.received if message.retain}
+    finally:
+        newcomer.close()
+    assert not kept & gone

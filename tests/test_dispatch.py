@@ -38,7 +38,7 @@ def bench(shared: Bench) -> Bench:
             simulator.instrument.set_load(channel, Resistor(100.0))
     for name in ("psu1", "psu2"):
         shared.observer.wait_state(name, after=shared.observer.mark(), state=False, voltage_limit=0.0)
-    shared.observer.received.clear()
+    shared.observer.clear()
     return shared
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import config
@@ -19,6 +19,7 @@ from agent.external import read_answer
 from agent.localbroker import LocalBroker
 from agent.models import MalformedAnswerError
 from tests.lab import Bench, wait_until
+from tests.properties import examples
 
 #: A supply in a file. `-S -E` starts in a third of the time.
 _PROGRAM = f"""#!{sys.executable} -SE
@@ -430,6 +431,7 @@ def test_quoted_shell_syntax_is_none() -> None:
 # What get_channels prints.
 
 
+@examples()
 @given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
 def test_any_text_is_read_or_refused(text: str) -> None:
     check_reading(text)
@@ -442,7 +444,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(st.dictionaries(st.sampled_from([*LAB, "mode", "tripped", "x"]), _json)) | _json)
 def test_any_json_is_read_or_refused(data: object) -> None:
     check_reading(json.dumps(data))

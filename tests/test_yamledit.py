@@ -6,11 +6,12 @@ import difflib
 
 import pytest
 import yaml
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agent import yamlsource
 from agent.yamledit import EditError, set_values
+from tests.properties import examples
 
 BLOCK = """# The bench by the window.
 settings:
@@ -139,7 +140,7 @@ _tree = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     _tree,
     st.booleans() | st.none(),

@@ -109,36 +109,37 @@ ANSWERS: dict[str, Callable[[str], str | None]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="class")
+def ward(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
+    transport = request.cls.transport
+    patch = pytest.MonkeyPatch()
+    patch.setattr(supply_module, "FIRST_RETRY", 0.05)
+    patch.setattr(supply_module, "LAST_RETRY", 0.2)
+    patch.setattr(supply_module, "RETRY_JITTER", 0.02)
+    with LocalBroker(tmp_path_factory.mktemp("broker")) as broker:
+        sick = Simulator(socket_port=0, vxi11_port=0, hislip_port=0).start()
+        well = Simulator().start()
+        port = {"socket": sick.socket_port, "vxi11": sick.vxi11_port, "hislip": sick.hislip_port}[transport]
+        assert port is not None
+        with Proxy(port) as proxy:
+            units = [
+                unit("psu1", sick, uri=_resource(transport, proxy.port)),
+                unit("psu2", well, poll_interval=0.02),
+            ]
+            bench = Patient(broker.port, tmp_path_factory.mktemp("bench"), [sick, well], units, poll_interval=0.05)
+            bench.proxy, bench.transport = proxy, transport
+            bench.start()
+            yield bench
+            proxy.heal()
+            proxy.end_all()
+            bench.close()
+    patch.undo()
+
+
 class Link:
     """All that holds on every transport. Each has a class of its own, so that they run beside each other."""
 
     transport = ""
-
-    @pytest.fixture(scope="class")
-    def ward(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
-        transport = self.transport
-        patch = pytest.MonkeyPatch()
-        patch.setattr(supply_module, "FIRST_RETRY", 0.05)
-        patch.setattr(supply_module, "LAST_RETRY", 0.2)
-        patch.setattr(supply_module, "RETRY_JITTER", 0.02)
-        with LocalBroker(tmp_path_factory.mktemp("broker")) as broker:
-            sick = Simulator(socket_port=0, vxi11_port=0, hislip_port=0).start()
-            well = Simulator().start()
-            port = {"socket": sick.socket_port, "vxi11": sick.vxi11_port, "hislip": sick.hislip_port}[transport]
-            assert port is not None
-            with Proxy(port) as proxy:
-                units = [
-                    unit("psu1", sick, uri=_resource(transport, proxy.port)),
-                    unit("psu2", well, poll_interval=0.02),
-                ]
-                bench = Patient(broker.port, tmp_path_factory.mktemp("bench"), [sick, well], units, poll_interval=0.05)
-                bench.proxy, bench.transport = proxy, transport
-                bench.start()
-                yield bench
-                proxy.heal()
-                proxy.end_all()
-                bench.close()
-        patch.undo()
 
     @pytest.fixture
     def patient(self, ward: Patient) -> Patient:
@@ -147,7 +148,7 @@ class Link:
         ward.proxy.heal()
         ward.proxy.end_all()  # what hangs in it is none of the next test's business
         fresh(ward)
-        ward.observer.received.clear()
+        ward.observer.clear()
         return ward
 
     @pytest.mark.parametrize("fault", BYTES)
@@ -333,8 +334,6 @@ class Link:
         assert failed["error"]["code"] in ("uncertain", "offline")
         slow = [m for m in observer.on("psu/psu1/response") if m.json["id"] == f"all {patient.transport}"]
         assert answered[0].moment < slow[0].moment
-        # It was sent, though nothing came back.
-        wait_until(lambda: not patient.sick.instrument.channels[1].output, "off at the unit that answers nothing")
 
 
 class TestSocket(Link):

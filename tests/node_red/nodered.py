@@ -130,9 +130,11 @@ class NodeRed:
         return self._call("GET", path)
 
     def deploy(self, flows: list[dict[str, Any]]) -> None:
-        """What import and Deploy do."""
+        """What import and Deploy do. What was shown before is forgotten."""
         self._names = {node["id"]: node.get("name") or node["type"] for node in flows}
         self._call("POST", "/flows", flows)
+        self._statuses.clear()
+        self.history.clear()
 
     def press(self, name: str) -> None:
         """An inject node's button."""

@@ -87,7 +87,7 @@ MAY_PUBLISH = {
 }
 ANY_PUBLISHED = PUBLISHED | OTHERS
 MAY_READ = {
-    "bench3": REQUESTS | ALL | BIRTH | DISCOVERY | METRICS,
+    "bench3": REQUESTS | ALL | BIRTH | DISCOVERY | METRICS | {"psu/psu1/info"},
     "bench4": ALL | BIRTH | DISCOVERY,
     "telegraf": {
         topic for topic in ANY_PUBLISHED if topic.endswith(("/state", "/backlog", "/event", "/status", "/metrics"))
