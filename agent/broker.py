@@ -51,6 +51,8 @@ CONNECT_TIMEOUT = 5.0
 MOST_IN_FLIGHT = 1000
 #: Of them, how many may be backlog: a present state never waits behind more.
 MOST_BACKLOG_IN_FLIGHT = 100
+#: Samples of the backlog a second. Faster, and a broker's queue for a subscriber runs over, silently: Mosquitto's holds 1,000.
+BACKLOG_RATE = 1000.0
 #: Samples that wait in memory for a broker that is there but slow. Older ones go to the spool.
 MOST_LIVE = 6000
 #: bytes. A broker that knows MQTT 5 keeps larger messages to itself; the largest command has 16 KiB.
@@ -185,6 +187,7 @@ class Broker:
         self._acknowledged: list[int] = []
         self._acknowledged_messages: list[int] = []
         self._backlog_paused_until = 0.0
+        self._backlog_paid_until = 0.0
         self._last_heard = time.monotonic()
         self._stale = False
 
@@ -454,7 +457,7 @@ class Broker:
             if self._take_inbox():
                 before = time.monotonic()
             self._pump(client)
-            self._exchange(0 if self._inbox else _TICK if self._stopping is None else 0.05)
+            self._exchange(self._patience())
             self._settle()
             now = time.monotonic()
             self._heartbeat = now
@@ -571,14 +574,29 @@ class Broker:
                 self._publish(client, queue.popleft())
                 room -= 1
         room = min(room, max(1, min(MOST_BACKLOG_IN_FLIGHT, self._window // 2)) - self._backlog_in_flight)
-        if room <= 0 or self._stopping is not None or time.monotonic() < self._backlog_paused_until:
+        now = time.monotonic()
+        room = min(room, int((now - self._backlog_paid_until) * BACKLOG_RATE))
+        if room <= 0 or self._stopping is not None or now < self._backlog_paused_until:
             return
         if not self._backlog and self._spool.sample_count > self._backlog_in_flight:
             self._fetch_backlog()
+        # What was not used of the rate is not made up for.
+        self._backlog_paid_until = max(self._backlog_paid_until, now - MOST_BACKLOG_IN_FLIGHT / BACKLOG_RATE)
         while room > 0 and self._backlog:
             self._backlog_in_flight += 1
             self._publish(client, self._backlog.popleft())
+            self._backlog_paid_until += 1 / BACKLOG_RATE
             room -= 1
+
+    def _patience(self) -> float:
+        """How long (s) to sleep at most while nothing happens."""
+        if self._inbox:
+            return 0
+        if self._stopping is not None:
+            return 0.05
+        if self._spool.sample_count and not self._backlog_in_flight and time.monotonic() >= self._backlog_paused_until:
+            return 0.02
+        return _TICK
 
     def _fetch_messages(self) -> None:
         rows = self._spool.messages(self._last_message_row, 100) if self._spool.message_count else []

@@ -25,6 +25,9 @@ from agent.visa_socket import LONGEST_ANSWER
 _LONGEST_RECORD = LONGEST_ANSWER + 4096
 #: s, where the session has no timeout.
 _FOR_EVER = 365 * 86400.0
+#: s that a VXI-11 server, which is told the timeout and answers when it has run out, may take longer than that to answer.
+GRACE = 0.5
+_PYVISA_GRACE = 1.0
 #: The portmapper's procedure (RFC 1833).
 _GET_PORT = 3
 #: s, where no timeout was asked for; pyvisa-py's own figure.
@@ -90,7 +93,7 @@ class _Records(rpc.RawTCPClient):  # type: ignore[misc]  # pyvisa-py has no type
     def do_call(self) -> None:
         opening = self.packer.proc in (_GET_PORT, vxi11.CREATE_LINK, vxi11.DESTROY_LINK)
         try:
-            self.sock.allow(self._open_timeout if opening else self.timeout)
+            self.sock.allow(self._open_timeout if opening else self.timeout - _PYVISA_GRACE + GRACE)
             call = self.packer.get_buf()
             self.sock.sendall(struct.pack(">I", len(call) | 0x8000_0000) + call)
             while True:

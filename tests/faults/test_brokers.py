@@ -15,7 +15,7 @@ import pytest
 
 from agent import broker as broker_module
 from agent import daemon as daemon_module
-from agent.localbroker import LocalBroker
+from agent.localbroker import LocalBroker, free_port, is_free
 from agent.simulator import Simulator
 from agent.spool import Spool
 from tests.faults import proxy as ways
@@ -175,6 +175,7 @@ def test_the_agent_is_killed_while_the_broker_is_away(broker: LocalBroker, way: 
         with AgentProcess(data, tmp_path) as agent:
             observer.wait_state("psu1", online=True)
             wait_polls(simulator, 20)
+            last = seqs(observer, "state")[-1]
             observer.clear()
             way.stop()
             wait_polls(simulator, 40)
@@ -190,7 +191,7 @@ def test_the_agent_is_killed_while_the_broker_is_away(broker: LocalBroker, way: 
         backlog = seqs(observer, "backlog")
         first_run = backlog[: backlog.index(1)] if 1 in backlog else backlog
         assert first_run == list(range(first_run[0], first_run[0] + len(first_run)))
-        assert first_run[0] <= max(seqs(observer, "state")[:-1] or [1]) + 1
+        assert last + 1 in range(first_run[0], first_run[-1])
 
 
 def test_a_backlog_holds_up_neither_the_present_nor_commands(
@@ -198,17 +199,17 @@ def test_a_backlog_holds_up_neither_the_present_nor_commands(
 ) -> None:
     state = tmp_path / "state"
     spool = Spool(state / "bench.sqlite3", 1_000_000)
-    spool.add_samples([("psu/psu1/1/backlog", b'{"old": %d, "seq": 0}' % number) for number in range(10_000)])
+    spool.add_samples([("psu/psu1/1/backlog", b'{"old": %d, "seq": 0}' % number) for number in range(3_000)])
     spool.close()
     bench = make_bench(port=broker.port, backlog={"samples": 1_000_000})
     observer = bench.observer
     assert observer.ask("psu/psu1/2/set", {"voltage_limit": 2})["ok"]
     answered = observer.mark()
     topic = "psu/psu1/1/backlog"
-    wait_until(lambda: observer.count(topic) >= 10_000, "the backlog")
+    wait_until(lambda: observer.count(topic) >= 3_000, "the backlog")
     old = [m.json["old"] for m in observer.on(topic) if "old" in m.json]
-    assert old == list(range(10_000))
-    done = next(n for n, m in enumerate(observer.received) if m.topic == topic and m.json.get("old") == 9_999)
+    assert old == list(range(3_000))
+    done = next(n for n, m in enumerate(observer.received) if m.topic == topic and m.json.get("old") == 2_999)
     assert answered < done
     present = [m for m in observer.received[:done] if m.topic == "psu/psu1/2/state"]
     assert len(present) >= 2
@@ -397,12 +398,11 @@ def test_tls(
     tls: dict[str, Any] | bool,
     said: str | None,
 ) -> None:
-    from agent.localbroker import free_port
-
     plain = free_port()
     conf = f"cafile {certificates}/ca.crt\ncertfile {certificates}/{server}.crt\nkeyfile {certificates}/{server}.key\n"
     conf += f"require_certificate {str(require).lower()}\nlistener {plain} 127.0.0.1\nallow_anonymous true\n"
     broker = make_broker(conf=conf, kind="mosquitto")
+    wait_until(lambda: not is_free(plain), "the other listener")
     if isinstance(tls, dict):
         tls = {key: str(certificates / value) if isinstance(value, str) else value for key, value in tls.items()}
     bench = make_bench(port=broker.port, observer_port=plain, mqtt={"tls": tls}, online=said is None)

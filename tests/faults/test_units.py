@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from agent import supply as supply_module
+from agent import visa_lan
 from agent.localbroker import LocalBroker
 from agent.messages import format_time
 from agent.simulator import Simulator
@@ -116,6 +117,7 @@ def ward(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     patch.setattr(supply_module, "FIRST_RETRY", 0.05)
     patch.setattr(supply_module, "LAST_RETRY", 0.2)
     patch.setattr(supply_module, "RETRY_JITTER", 0.02)
+    patch.setattr(visa_lan, "GRACE", 0.1)
     with LocalBroker(tmp_path_factory.mktemp("broker")) as broker:
         sick = Simulator(socket_port=0, vxi11_port=0, hislip_port=0).start()
         well = Simulator().start()
@@ -185,10 +187,8 @@ class Link:
         """Each answer comes after the agent gave up on it: were it read as the next one's, the values would lag behind."""
         observer = patient.observer
         panel = patient.sick.instrument.panel
-        # VXI-11 gives a call a second more than the instrument has for it.
-        lateness = 1.6 if patient.transport == "vxi11" else 0.5
         for number in range(1, 4):
-            patient.proxy.down = ways.once(ways.late(lateness))
+            patient.proxy.down = ways.once(ways.late(0.5))
             observer.wait_state("psu1", after=observer.mark(), online=False)
             panel.knob_voltage(1, float(number))
             panel.knob_current(1, number / 10)
