@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from agent.localbroker import LocalBroker
 from agent.simulator import Simulator
 from tests.lab import Bench
 from tests.properties import FUZZ
+
+# Whoever started the tests with nohup has it ignored, and so would every agent that they start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # For `make fuzz`: what does not say how many examples it takes, takes these.
 hypothesis.settings.register_profile(

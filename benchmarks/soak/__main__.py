@@ -105,11 +105,14 @@ class Soak:
         self.faults: Counter[str] = Counter()
         self._folder = folder
         self._started = time.monotonic()
-        self._random = random.Random(f"faults {seed}")
+        # One for each stream of events: what happens in one of them must not depend on how fast the others go.
+        self._randoms = {
+            name: random.Random(f"{name} {seed}")
+            for name in ("command", "get", "unit fault", "broker fault", "retained")
+        }
         self._actions: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._memory: list[tuple[float, int]] = []
-        self._peaks = {"threads": 0, "descriptors": 0}
 
         names = [f"psu{number:02}" for number in range(1, units + 1)]
         self.ledger = Ledger(BASE, names, self._complain)
@@ -150,14 +153,8 @@ class Soak:
         self._agent.wait_until(self.ledger.quiet, "all units are online", 60)
         self._begin = self._measure()
         start = time.monotonic()
-        for first, again in (
-            (COMMAND_INTERVAL, self._command),
-            (GET_INTERVAL, self._get),
-            (UNIT_FAULT_INTERVAL, self._unit_fault),
-            (BROKER_FAULT_INTERVAL, self._broker_fault),
-            (1.0, self._look),
-        ):
-            self._in(self._random.uniform(0, first), again)
+        for action in (self._command, self._get, self._unit_fault, self._broker_fault, self._look):
+            self._in(0.0, action)
         while (now := time.monotonic()) < start + seconds and self._agent.popen.poll() is None:
             due, _, action = self._actions[0]
             if due > now:
@@ -174,33 +171,36 @@ class Soak:
     def _in(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._actions, (time.monotonic() + seconds, next(self._order), action))
 
-    def _again(self, interval: float, action: Callable[[], None]) -> None:
-        self._in(self._random.expovariate(1 / interval), action)
+    def _again(self, stream: str, interval: float, action: Callable[[], None]) -> random.Random:
+        rng = self._randoms[stream]
+        self._in(rng.expovariate(1 / interval), action)
+        return rng
 
     def _command(self) -> None:
-        self._again(COMMAND_INTERVAL, self._command)
+        self._again("command", COMMAND_INTERVAL, self._command)
         for command in self._commands.next():
             self._publisher.send(command)
             if command.retain:
-                self._in(self._random.uniform(0.2, 5), functools.partial(self._publisher.remove, command.topic))
+                seconds = self._randoms["retained"].uniform(0.2, 5)
+                self._in(seconds, functools.partial(self._publisher.remove, command.topic))
 
     def _get(self) -> None:
-        self._again(GET_INTERVAL, self._get)
-        self._publisher.get(self._random.choice(self._units).name)
+        self._publisher.get(self._again("get", GET_INTERVAL, self._get).choice(self._units).name)
 
     def _unit_fault(self) -> None:
-        self._again(UNIT_FAULT_INTERVAL, self._unit_fault)
-        name, undo = self._random.choice(self._units).fault()
+        unit = self._again("unit fault", UNIT_FAULT_INTERVAL, self._unit_fault).choice(self._units)
+        name, undo = unit.fault()
         self.faults[name] += 1
         if undo is not None:
             self._in(*undo)
 
     def _broker_fault(self) -> None:
-        fault = self._random.choice(
+        rng = self._randoms["broker fault"]
+        fault = rng.choice(
             [self._kill_broker, self._restart_broker, self._stop_broker, self._cut_connection, self._hold_connection]
         )
         lasts = fault()
-        self._in(lasts + self._random.expovariate(1 / BROKER_FAULT_INTERVAL), self._broker_fault)
+        self._in(lasts + rng.expovariate(1 / BROKER_FAULT_INTERVAL), self._broker_fault)
 
     def _kill_broker(self) -> float:
         self.faults["broker killed"] += 1
@@ -213,14 +213,14 @@ class Soak:
         return self._start_broker_later()
 
     def _start_broker_later(self) -> float:
-        away = self._random.choice([0.0, 0.5, 2.0, 8.0])
+        away = self._randoms["broker fault"].choice([0.0, 0.5, 2.0, 8.0])
         self._in(away, self._broker.start)
         return away
 
     def _stop_broker(self) -> float:
         """A broker that hangs, for less than the keep-alive or for longer."""
         self.faults["broker hangs"] += 1
-        lasts = self._random.choice([0.5, 2.0, 9.0])
+        lasts = self._randoms["broker fault"].choice([0.5, 2.0, 9.0])
         self._signal_broker(signal.SIGSTOP)
         self._in(lasts, lambda: self._signal_broker(signal.SIGCONT))
         return lasts
@@ -237,7 +237,7 @@ class Soak:
     def _hold_connection(self) -> float:
         """Nothing passes, and nobody is told."""
         self.faults["broker connection black-holed"] += 1
-        lasts = self._random.choice([0.5, 3.0, 10.0])
+        lasts = self._randoms["broker fault"].choice([0.5, 3.0, 10.0])
         self._tap.hold()
         self._in(lasts, self._tap.release)
         return lasts
@@ -248,8 +248,13 @@ class Soak:
         with contextlib.suppress(FileNotFoundError):  # it may just have ended
             memory, threads, descriptors = self._measure()
             self._memory.append((time.monotonic(), memory))
-            self._peaks["threads"] = max(self._peaks["threads"], threads)
-            self._peaks["descriptors"] = max(self._peaks["descriptors"], descriptors)
+            if len(self._memory) % 60 == 0:
+                print(
+                    f"{time.monotonic() - self._started:7.1f} s: {memory / 1e6:.1f} MB, {threads} threads, "
+                    f"{descriptors} descriptors, {self.ledger.counts['deliveries']} commands",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
     def _measure(self) -> tuple[int, int, int]:
         return self._agent.resident_bytes(), self._agent.thread_count(), self._agent.descriptor_count()

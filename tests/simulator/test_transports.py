@@ -203,7 +203,9 @@ def test_vxi11_lock(open_resource: Open) -> None:
 
 def test_vxi11_wrong_device(simulator: Simulator) -> None:
     with pytest.raises(Exception, match="error creating link: 3"):
-        pyvisa.ResourceManager("@py").open_resource(f"TCPIP::127.0.0.1,{simulator.vxi11_port}::inst7::INSTR")
+        pyvisa.ResourceManager("@py").open_resource(
+            f"TCPIP::127.0.0.1,{simulator.vxi11_port}::inst7::INSTR", open_timeout=5000
+        )
 
 
 def test_vxi11_abort_ends_a_read(simulator: Simulator) -> None:
