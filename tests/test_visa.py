@@ -129,6 +129,7 @@ def test_a_peer_that_takes_nothing_more(make_peer: Callable[..., Peer]) -> None:
     peer = make_peer(lambda _: time.sleep(5))
     session = peer.session()
     session.open()
+    session.tell("A")  # which keeps it busy
     message = "X" * 50_000_000  # more than any buffer on the way takes
     with pytest.raises(LinkError):
         session.tell(message)
