@@ -60,6 +60,8 @@ LARGEST_PACKET = 16 * 1024 * 1024
 #: s. A broker that has not acknowledged anything for longer counts as gone for those who wait for it, connected or not.
 SILENCE = 2.0
 _TICK = 1.0
+#: s. After an absence: how long to take in what waited, and how long a silence means that there is no more.
+_STALE_TIME, _STALE_PAUSE = 2.0, 0.1
 #: s. Where states come in faster than this, the thread sends them by the handful: each waking costs more than a message.
 _NAP = 0.002
 #: States that may wait for the broker before a unit that is polled without a pause is slowed down.
@@ -188,7 +190,7 @@ class Broker:
         self._acknowledged_messages: list[int] = []
         self._backlog_paused_until = 0.0
         self._backlog_paid_until = 0.0
-        self._last_heard = time.monotonic()
+        self._last_heard = self._last_message = time.monotonic()
         self._stale = False
 
     # For other threads.
@@ -642,18 +644,20 @@ class Broker:
         log.warning("broker: this process was away for %.0f s; what came in meanwhile is refused", seconds)
         self._stale = True
         client = self._connected_client()
-        connection = client.socket()
-        deadline = time.monotonic() + 1.0
-        while connection is not None and time.monotonic() < deadline:
+        self._last_message = now = time.monotonic()
+        deadline = now + _STALE_TIME
+        # The broker sends the next when it has been told that the last ones came, and keeps what this agent answers.
+        while client.socket() is not None and time.monotonic() < deadline:
+            self._take_inbox()
+            self._pump(client)
+            _send(client)
             poll = select.poll()
-            poll.register(connection, select.POLLIN)
-            if not poll.poll(0):
+            poll.register(client.socket(), select.POLLIN)  # type: ignore[arg-type]
+            if poll.poll(_STALE_PAUSE * 1000):
+                self._read(client)
+            under_way = self._responses or any(item.kind is Kind.RESPONSE for item in self._in_flight.values())
+            if time.monotonic() - self._last_message > _STALE_PAUSE and not under_way:
                 break
-            self._read(client)
-            connection = client.socket()
-        self._take_inbox()
-        self._pump(client)
-        _send(client)
         raise _ConnectionLost("a new connection, so that nothing old waits on it")
 
     # What paho calls, in this thread.
@@ -719,6 +723,7 @@ class Broker:
             self._acknowledged_messages.append(item.row)
 
     def _on_message(self, client: Client, _: object, message: MQTTMessage) -> None:
+        self._last_message = time.monotonic()
         properties = message.properties
         self._handle(
             Incoming(

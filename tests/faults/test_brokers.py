@@ -571,13 +571,15 @@ def test_what_was_sent_while_the_agent_was_away_is_never_carried_out(
     assert not any(r["ok"] for n in (1, 2, 3) for r in observer.responses("psu1", n))
 
 
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_what_came_in_while_the_process_was_stopped_is_refused_and_told(
-    make_broker: Callable[..., LocalBroker], tmp_path: Path
+    make_broker: Callable[..., LocalBroker], tmp_path: Path, protocol: str
 ) -> None:
     """As a laptop that sleeps, or a virtual machine that is moved. Fifty: more than a broker sends without being answered."""
     broker = make_broker(kind="mosquitto")
     with Simulator() as simulator:
-        data = settings(broker.port, [unit("psu1", simulator)], tmp_path / "state", mqtt={"keepalive": 60})
+        mqtt = {"keepalive": 60, "protocol": protocol}
+        data = settings(broker.port, [unit("psu1", simulator)], tmp_path / "state", mqtt=mqtt)
         observer = Observer(broker.port)
         with AgentProcess(data, tmp_path) as agent:
             observer.wait_state("psu1", online=True)
@@ -587,11 +589,14 @@ def test_what_came_in_while_the_process_was_stopped_is_refused_and_told(
                 observer.send("psu/psu1/1/set", {"id": f"asleep {number}", "state": True})
             wait_until(lambda: time.monotonic() > stopped + 5.6, "the time that makes it too old")
             simulator.instrument.clear_log()
+            after = observer.mark()
             agent.signal(signal.SIGCONT)
             wait_until(lambda: len(observer.responses("psu1", 1)) >= 50, "a response for each")
             assert {r["error"]["code"] for r in observer.responses("psu1", 1)} == {"expired"}
             assert sorted(r["id"] for r in observer.responses("psu1", 1)) == sorted(f"asleep {n}" for n in range(50))
-            assert observer.ask("psu/psu1/1/set", {"id": "awake", "voltage_limit": 1})["ok"]
+            observer.wait_agent(after=after)
+            observer.send("psu/psu1/2/set", {"id": "awake", "voltage_limit": 1})
+            assert observer.wait("psu/psu1/2/response")["ok"]
             assert [m for m in simulator.instrument.log if m.startswith("OUTP ")] == []
             assert not simulator.instrument.channels[1].output
         observer.close()
