@@ -1,0 +1,34 @@
+"""docs/safety.md links every promise to its test: the tests are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
+TESTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+)`", PAGE))))
+def test_a_test_that_is_named_exists(name: str) -> None:
+    assert re.search(rf"\bdef {name}\(", TESTS)
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)", PAGE))))
+def test_a_file_that_is_linked_exists(link: str) -> None:
+    assert (ROOT / "docs" / link).exists()
+
+
+def test_no_promise_stands_without_a_test() -> None:
+    rows = [
+        line
+        for line in PAGE.splitlines()
+        if line.startswith("| ") and not re.match(r"\| (promise|\| outputs|---)", line)
+    ]
+    promises = [row for row in rows if row.count("|") == 3]
+    assert len(promises) >= 20
+    for row in promises:
+        assert re.search(r"`test_\w+`|\]\(\.\./tests/|the soak's rule", row), row
