@@ -305,3 +305,14 @@ def test_the_negative_output(make_bench: Callable[..., Bench], negative: Simulat
     assert observer.ask("psu/psu1/3/set", "OFF")["ok"]
     assert observer.code("psu/psu1/3/set", {"state": True}) == "limit_exceeded"
     assert observer.ask("psu/psu1/3/set", {"voltage_limit": -3, "ramp": 30, "state": True})["ok"]
+
+
+def test_no_two_samples_have_the_same_time(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    for number in range(40):
+        bench.observer.send("psu/psu1/get", b"", qos=0)
+        bench.observer.send("psu/psu1/1/set", {"voltage_limit": number % 5}, qos=0)
+    bench.observer.ask("psu/psu1/1/set", {"voltage_limit": 1})
+    samples = {(state["seq"], state["time"]) for state in bench.observer.states("psu1")}
+    assert len(samples) > 80
+    assert len({time for _, time in samples}) == len({seq for seq, _ in samples})
