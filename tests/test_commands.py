@@ -145,7 +145,7 @@ def _readings(draw: st.DrawFn) -> dict[int, Reading]:
 
 
 @given(_some_commands, _readings(), st.sampled_from([(1,), (2,), (3,)]))
-@examples(400)
+@examples(250)
 def test_nothing_passes_that_should_not(
     fields: dict[str, object], readings: dict[int, Reading], indices: tuple[int]
 ) -> None:

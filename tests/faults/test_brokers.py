@@ -245,6 +245,7 @@ def test_a_disk_that_is_full_stops_nothing(broker: LocalBroker, tmp_path: Path) 
         data = settings(way.port, [unit("psu1", simulator)], tmp_path / "state", poll_interval=0.005)
         limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        limit += "import agent.daemon; agent.daemon.METRICS_INTERVAL = 0.25; "
         observer = Observer(broker.port)
         agent = AgentProcess(data, tmp_path)
         with agent.start(before=limit):

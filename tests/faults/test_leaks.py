@@ -18,7 +18,7 @@ from tests.lab import Bench, unit, wait_until
 def test_some_dozens_of_reconnections_leave_nothing_behind() -> None:
     """In a process of its own, where nothing but the agent and what it talks to takes memory."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.leak", "24"], capture_output=True, text=True, timeout=100
+        [sys.executable, "-m", "tests.faults.leak", "15"], capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
