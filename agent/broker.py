@@ -381,10 +381,10 @@ class Broker:
         status = self._topics.agent_status(self._agent)
         self._retained[status] = _Item(Kind.KEEP, status, b"online")
         # What was read while the broker took its time is older than what is told now: it is backlog, or a present state
-        # would go back in time.
+        # would go back in time. In this order: what a unit reports between the two lines comes after what is told here.
+        present = list(self._retained.values())
         self._spool_inbox()
-        for item in list(self._retained.values()):
-            self._live.append(_Item(Kind.KEEP, item.topic, item.payload))
+        self._live.extend(_Item(Kind.KEEP, item.topic, item.payload) for item in present)
         self._gone_since = None
         self._connected_at = time.monotonic()
 

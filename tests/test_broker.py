@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from agent.broker import Broker
 from agent.localbroker import LocalBroker
 from agent.simulator import Simulator
 from benchmarks.soak.tap import Publish, Tap
@@ -39,3 +42,26 @@ def test_a_present_state_never_goes_back_in_time_while_the_broker_takes_its_time
         live = [m.json["seq"] for m in bench.observer.received[after:] if m.topic == topic and not m.retain]
         assert live == sorted(live)
     tap.close()
+
+
+def test_what_units_report_in_the_moment_of_connecting_keeps_its_order(
+    tmp_path: Path, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool_inbox = Broker._spool_inbox
+
+    def slowly(self: Broker) -> None:
+        spool_inbox(self)
+        wait_until(lambda: len(self._inbox) > 9, "states that come right after")
+
+    with Simulator() as simulator, Bench(broker.port, tmp_path, [simulator]) as bench:
+        after = bench.observer.mark()
+        monkeypatch.setattr(Broker, "_spool_inbox", slowly)
+        bench.daemon._broker._client.socket().close()  # type: ignore[union-attr]
+        wait_until(lambda: bench.daemon._broker.reconnects, "a new connection")
+        monkeypatch.undo()
+        newest = bench.observer.wait_state("psu1", after=after)["seq"]
+        bench.observer.wait("psu/psu1/1/state", lambda state: state["seq"] > newest + 30, after=after)
+        live = [
+            m.json["seq"] for m in bench.observer.received[after:] if m.topic == "psu/psu1/1/state" and not m.retain
+        ]
+        assert live == sorted(live)
