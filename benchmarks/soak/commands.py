@@ -168,7 +168,8 @@ class Commands:
         return [self._make("unit", {"state": on}, channel=None, turns_on=on, turns_off=not on)]
 
     def _clear(self) -> list[Command]:
-        return [self._make("clear", {"clear_protection": True}, wanted={"state": False})]
+        # What runs goes on, what has tripped stays off: the state that is to be found depends on the one before.
+        return [self._make("clear", {"clear_protection": True}, wanted={})]
 
     def _all_off(self) -> list[Command]:
         payload = self._random.choice([b"OFF", b'{"state": false}'])
