@@ -37,6 +37,7 @@ from agent.models import (
     Guard,
     Identification,
     IdentityError,
+    Inspection,
     MalformedAnswerError,
     Model,
     PollPlan,
@@ -172,8 +173,10 @@ class _Running:
     job: Job
     plan: Plan
     due: float = 0.0
-    begun: bool = False
+    inspected: bool = False  # the unit was asked what would forbid a setting
     wrote: bool = False
+    unchecked: str | None = None  # sent, and its errors not asked for yet
+    current: bool = False  # what was published last is newer than what was sent last
     looked: commands.Readings | None = None
     errors: list[str] = field(default_factory=list)
 
@@ -238,6 +241,8 @@ class Supply:
         self._batching: dict[str, Batching] = {}
         self._guards: tuple[Guard, ...] = ()
         self._unknown_guards: dict[str, set[str]] = {}
+        self._inspected_plan: PollPlan | None = None  # whose message may have other questions ahead of it
+        self._failed_inspections: dict[str, int] = {}
         self._poll_plan: Questions = PollPlan(self._model, Batching.COMPOUND)
         self._running: list[_Running] = []
         self._due = 0.0
@@ -526,9 +531,10 @@ class Supply:
         """Learn who answers on a fresh link, whether it may be served, and how it is polled."""
         identification = parse_identification(self._session.ask("*IDN?"))
         self._adopt(identification, self._expected_model(identification))
-        self._forget_errors()
-        self._poll_plan = self._find_batching(identification)
+        self._tell_old(self._errors())
+        self._poll_plan = plan = self._find_batching(identification)
         self._guards = self._find_guards(identification)
+        self._inspected_plan = self._find_inspection(identification, plan)
         return identification
 
     def _expected_model(self, identification: Identification) -> Model:
@@ -576,8 +582,30 @@ class Supply:
             return plan
         raise AssertionError("unreachable")
 
-    def _forget_errors(self) -> None:
-        for number, text in self._errors():
+    def _find_inspection(self, identification: Identification, plan: PollPlan) -> PollPlan | None:
+        """The plan, if this unit answers it together with all that is asked around a setting; else they are asked one by one.
+
+        One that fails in it twice, and says nothing of why, is taken at its word, too: it would never be online.
+        """
+        failures = self._failed_inspections.get(identification.serial, 0)
+        if plan.batching is not Batching.COMPOUND or failures > 1:
+            return None
+        inspection = Inspection(plan, self._model.series.error_query, [guard.ask for guard in self._guards])
+        try:
+            inspection.read(self._session.ask(inspection.message))
+        except (LinkError, MalformedAnswerError):
+            self._session.open()
+            parse_identification(self._session.ask("*IDN?"))
+            failures += 2 if self._errors() else 1
+            self._failed_inspections[identification.serial] = failures
+            if failures < 2:
+                raise
+            log.info("%s: a setting takes some messages more, as the unit does not answer them in one", self.name)
+            return None
+        return plan
+
+    def _tell_old(self, errors: list[tuple[int, str]]) -> None:
+        for number, text in errors:
             log.warning("%s: an error stood in the unit's queue: %d, %s", self.name, number, text)
 
     def _errors(self) -> list[tuple[int, str]]:
@@ -713,9 +741,12 @@ class Supply:
         else:
             answers = [session.ask(message) for message in self._poll_plan.messages]
         readings = self._poll_plan.read(answers)
+        self._polled(readings)
+        return readings
+
+    def _polled(self, readings: dict[int, Reading]) -> None:
         self.counters.polls += 1
         self._door.saw(readings)
-        return readings
 
     def _publish(self, readings: Mapping[int, Reading]) -> None:
         now, moment = self._time_of_sample(), system_clock()
@@ -885,9 +916,6 @@ class Supply:
         """Carry the plan on to its next pause, or to its end."""
         self._hear_what_was_asked()
         try:
-            if not running.begun:
-                running.begun = True
-                self._prepare(running.job)
             held_up = system_clock() - running.due if running.due else 0.0
             if held_up > LONGEST_ABSENCE:
                 raise Refusal("superseded", f"the rest of it was given up: the agent was held up for {held_up:.0f} s")
@@ -897,11 +925,9 @@ class Supply:
                 step = running.next_step()
                 match step:
                     case Look():
-                        running.looked = self._poll()
-                        # Not flushed: it goes with the response. The broker's thread and this one would only hinder each
-                        # other on the way there.
-                        self._publish(running.looked)
+                        running.looked = self._look(running)
                     case Pause(until=until):
+                        self._check(running)
                         running.due = until
                         self._outlet.flush()
                         return
@@ -916,27 +942,66 @@ class Supply:
             if running.errors and code == "readback_mismatch":
                 code, message = "instrument_error", f"{message}; the unit says: {'; '.join(running.errors)}"
             self._refuse(running.job, code, message)
-            if running.wrote and not self._offs:
+            if running.wrote and not running.current and not self._offs:
                 self._publish(self._poll())
                 self._outlet.flush()
 
-    def _prepare(self, job: Job) -> None:
-        """Before a setting is written: old errors out of the way, and no coupling that would set another output too.
+    def _look(self, running: _Running) -> commands.Readings:
+        """Poll and publish; and before the first setting see whether anything forbids it, after one whether it was taken.
 
-        :raises Refusal: ``unsupported``
+        What is published is not flushed: it goes with the response. The broker's thread and this one would only hinder each
+        other on the way there.
+
+        :raises Refusal: ``unsupported`` or ``instrument_error``
         """
-        if job.turns_off:
-            return
-        self._forget_errors()
-        for guard in self._guards:
-            if not job.indices.isdisjoint(guard.channels) and not self._holds(guard):
+        job, sent = running.job, running.unchecked
+        guards: list[Guard] = []
+        if not running.inspected and not job.command.turns_off:
+            guards = [guard for guard in self._guards if not job.indices.isdisjoint(guard.channels)]
+        elif sent is None:
+            readings = self._poll()
+            self._publish(readings)
+            return readings
+        errors, answers, readings = self._inspect(guards)
+        running.inspected, running.unchecked, running.current = True, None, True
+        self._publish(readings)
+        self._judge(running, sent, errors)
+        for guard, answer in zip(guards, answers, strict=True):
+            if answer.strip().strip('"').upper() not in guard.expect:
+                done = "; it was turned off" if running.wrote else ""
                 raise Refusal(
                     "unsupported",
-                    f"{guard.coupling} on {self.name}, so a setting of one is a setting of both; end that at the unit first",
+                    f"{guard.coupling} on {self.name}, so a setting of one is a setting of both; "
+                    f"end that at the unit first{done}",
                 )
+        return readings
 
-    def _holds(self, guard: Guard) -> bool:
-        return self._session.ask(guard.ask).strip().strip('"').upper() in guard.expect
+    def _inspect(self, guards: Sequence[Guard]) -> tuple[list[tuple[int, str]], list[str], dict[int, Reading]]:
+        """What stood in the error queue, the answers to the guards, and a poll: in one message where the unit takes that."""
+        session = self._session
+        if self._inspected_plan is None:
+            return self._errors(), [session.ask(guard.ask) for guard in guards], self._poll()
+        inspection = Inspection(self._inspected_plan, self._model.series.error_query, [guard.ask for guard in guards])
+        error, answers, readings = inspection.read(session.ask(inspection.message))
+        self._polled(readings)
+        return [error, *self._errors()] if error[0] else [], answers, readings
+
+    def _check(self, running: _Running) -> None:
+        """Ask whether what was sent last was taken, where no look follows.
+
+        :raises Refusal: ``instrument_error``
+        """
+        sent, running.unchecked = running.unchecked, None
+        if sent is not None:
+            self._judge(running, sent, self._errors())
+
+    def _judge(self, running: _Running, sent: str | None, errors: list[tuple[int, str]]) -> None:
+        if sent is None:
+            self._tell_old(errors)
+            return
+        running.errors += [f'{number},"{text}"' for number, text in errors]
+        if errors and not running.job.turns_off:
+            raise Refusal("instrument_error", f"{self.name} refused {sent}: {'; '.join(running.errors)}")
 
     def _find_guards(self, identification: Identification) -> tuple[Guard, ...]:
         """The guards that this unit can be asked about; remembered, as a refusal costs a timeout."""
@@ -966,20 +1031,15 @@ class Supply:
 
     def _write(self, running: _Running, writes: tuple[Write, ...]) -> None:
         for message, write in zip(self._door.passes(writes), writes, strict=True):
+            self._check(running)
             self._yield_to_off(running)
-            running.wrote = True
+            running.wrote, running.current, running.unchecked = True, False, message
             touched = _TOUCHES.get(write.field, (write.field,))
             for index in write.channels:
                 self._authors.setdefault(index, {}).update(
                     dict.fromkeys(touched, (running.job.by, running.job.command.id))
                 )
             self._session.tell(message)  # if the link breaks in it, it may have happened all the same
-            errors = self._errors()
-            if errors:
-                running.errors += [f'{number},"{text}"' for number, text in errors]
-                if not running.job.turns_off:
-                    told = "; ".join(running.errors)
-                    raise Refusal("instrument_error", f"{self.name} refused {message}: {told}")
 
     def _confirm(self, job: Job) -> None:
         states = [self._states[channel.index] for channel in job.channels]

@@ -11,7 +11,7 @@ from importlib.resources import files
 
 import yaml
 
-from agent.models.dialect import Batching, MalformedAnswerError, PollPlan, Reading
+from agent.models.dialect import Batching, Inspection, MalformedAnswerError, PollPlan, Reading
 from agent.models.schema import ChannelModel, CommandField, Guard, Identity, Range, Series
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Guard",
     "Identification",
     "IdentityError",
+    "Inspection",
     "MalformedAnswerError",
     "Model",
     "PollPlan",

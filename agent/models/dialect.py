@@ -154,6 +154,32 @@ class PollPlan:
         )
 
 
+class Inspection:
+    """What is asked around a setting, in one message: the error queue, some questions of one value each, then a whole poll."""
+
+    def __init__(self, plan: PollPlan, error_query: str, questions: Sequence[str] = ()) -> None:
+        self._plan = plan
+        self._count = len(questions)
+        self.message = ";:".join([error_query, *questions, *plan.messages])
+
+    def read(self, answer: str) -> tuple[tuple[int, str], list[str], dict[int, Reading]]:
+        """The oldest entry of the error queue, the answers to the questions, the readings.
+
+        :raises MalformedAnswerError: the answer has another form than the message asks for
+        """
+        match = _ERROR_AHEAD.match(answer)  # its text may have a semicolon in it
+        parts = answer[match.end() :].split(";", self._count) if match is not None else []
+        if match is None or len(parts) != self._count + 1:
+            raise MalformedAnswerError(
+                f"{_shorten(answer)} is no answer to an error query, {self._count} more and a poll"
+            )
+        *answers, poll = parts
+        return parse_error(match[1]), answers, self._plan.read([poll])
+
+
+_ERROR_AHEAD = re.compile(r'([^,;"]{1,20},\s*(?:"(?:[^"]|"")*"|[^";]*)\s*);')
+
+
 def _value(text: str) -> float | None:
     value = float(text)
     return value if -_NOT_A_VALUE < value < _NOT_A_VALUE else None

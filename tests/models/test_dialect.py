@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.models import (
     Batching,
     IdentityError,
+    Inspection,
     MalformedAnswerError,
     PollPlan,
     candidates,
@@ -25,6 +26,7 @@ from tests.properties import examples
 MODEL = candidates("E36313A")[0]
 PLAN = PollPlan(MODEL, Batching.COMPOUND)
 GOOD = str(OFF[1])
+INSPECTION = Inspection(PLAN, "SYST:ERR?", ["OUTP:TRAC:STAT?", "OUTP:PAIR?"])
 
 
 def test_the_good_answer_is_good() -> None:
@@ -125,6 +127,56 @@ def test_a_good_answer_with_a_change_is_a_good_answer_or_refused(data: st.DataOb
     for reading in readings.values():
         for value in (reading.voltage, reading.current, reading.voltage_limit, reading.current_limit):
             assert value is None or math.isfinite(value)
+
+
+def test_an_inspection_is_one_message_and_one_answer() -> None:
+    assert INSPECTION.message == f"SYST:ERR?;:OUTP:TRAC:STAT?;:OUTP:PAIR?;:{OFF[0]}"
+    for error, parsed in (
+        ('+0,"No error"', (0, "No error")),
+        ("0,No error", (0, "No error")),
+        ('-222,"Data out of range;VOLT 9;""x"""', (-222, 'Data out of range;VOLT 9;""x""')),
+    ):
+        read = INSPECTION.read(f"{error};0;OFF;{GOOD}")
+        assert read == (parsed, ["0", "OFF"], PLAN.read([GOOD]))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        GOOD,
+        f"0;OFF;{GOOD}",
+        f'+0,"No error";{GOOD}',
+        f'+0,"No error";0;{GOOD}',
+        f'+0,"No error";0;OFF;OFF;{GOOD}',
+        f'+0,"No error;0;OFF;{GOOD}',
+        f"-222,Data out of range;VOLT 9;0;OFF;{GOOD}",
+        f'no,"No error";0;OFF;{GOOD}',
+        '+0,"No error";0;OFF',
+        '+0,"No error";0;OFF;',
+    ],
+)
+def test_what_is_no_answer_to_an_inspection(answer: str) -> None:
+    with pytest.raises(MalformedAnswerError):
+        INSPECTION.read(answer)
+
+
+@given(st.data())
+@examples()
+def test_an_answer_to_an_inspection_with_a_change_is_read_or_refused(data: st.DataObject) -> None:
+    good = f'-222,"Data out of range;""VOLT""";0;OFF;{GOOD}'
+    place = data.draw(st.integers(0, 60))
+    inserted = data.draw(st.text(alphabet='0123456789+-.,;E \x00"O', max_size=3))
+    changed = good[:place] + inserted + good[place + data.draw(st.integers(0, 3)) :]
+    try:
+        (_, said), answers, readings = INSPECTION.read(changed)
+    except MalformedAnswerError as error:
+        said = str(error)
+    else:
+        parts = changed.rsplit(";", 14)
+        assert answers == parts[1:3]
+        assert readings == PLAN.read([";".join(parts[3:])])
+    assert said.isprintable()
 
 
 @given(st.text(max_size=300) | st.from_regex(r'[+-]?[0-9]{1,6},".{0,40}"', fullmatch=True))

@@ -66,8 +66,13 @@ def idn(model: str) -> Line:
 UNCOUPLED: list[Line] = [("OUTP:TRAC:STAT?", "0"), ("OUTP:PAIR?", "OFF")]
 
 
+def joined(*lines: Line) -> Line:
+    """What is asked in one message around a setting, and its one answer."""
+    return (";:".join(sent for sent, _ in lines), ";".join(str(answer) for _, answer in lines))
+
+
 def connecting(model: str = "E36313A", seen: Line = OFF) -> list[Line]:
-    return [idn(model), NO_ERROR, OFF, *UNCOUPLED, seen]
+    return [idn(model), NO_ERROR, OFF, *UNCOUPLED, joined(NO_ERROR, *UNCOUPLED, OFF), seen]
 
 
 MODELS = ["E36311A", "E36312A", "E36313A"]
@@ -172,29 +177,32 @@ def at(volt: float, outp: int = 1, curr: float = 1.0, prot: float = 6.6) -> Line
 @pytest.mark.parametrize("model", MODELS)
 def test_off_goes_first_and_asks_nothing_before(model: str) -> None:
     with Driven(model, connecting(model, ON_AT_5)) as driven:
-        response = driven.carry_out('{"state": false}', [("OUTP 0,(@1)", None), NO_ERROR, OFF])
+        response = driven.carry_out('{"state": false}', [("OUTP 0,(@1)", None), joined(NO_ERROR, OFF)])
         assert response.ok
 
 
 def test_off_with_settings_goes_off_before_them() -> None:
     with Driven("E36313A", connecting(seen=ON_AT_5)) as driven:
-        lines = [NO_ERROR, ("OUTP 0,(@1)", None), NO_ERROR, at(5, 0), ("VOLT 3,(@1)", None), NO_ERROR, at(3, 0)]
+        lines = [
+            NO_ERROR,
+            ("OUTP 0,(@1)", None),
+            joined(NO_ERROR, at(5, 0)),
+            ("VOLT 3,(@1)", None),
+            joined(NO_ERROR, at(3, 0)),
+        ]
         # The queue is not read first: nothing goes before off.
         assert driven.carry_out('{"state": false, "voltage_limit": 3}', lines[1:]).ok
 
 
 def test_settings_go_before_on_and_are_looked_at_between() -> None:
     lines = [
-        NO_ERROR,
-        OFF,
+        joined(NO_ERROR, OFF),
         ("CURR 0.5,(@1)", None),
         NO_ERROR,
         ("VOLT 3.3,(@1)", None),
-        NO_ERROR,
-        at(3.3, 0, 0.5),
+        joined(NO_ERROR, at(3.3, 0, 0.5)),
         ("OUTP 1,(@1)", None),
-        NO_ERROR,
-        at(3.3, 1, 0.5),
+        joined(NO_ERROR, at(3.3, 1, 0.5)),
     ]
     with Driven("E36313A", connecting()) as driven:
         assert driven.carry_out('{"current_limit": 0.5, "voltage_limit": 3.3, "state": true}', lines).ok
@@ -202,32 +210,40 @@ def test_settings_go_before_on_and_are_looked_at_between() -> None:
 
 def test_lowering_comes_before_raising() -> None:
     with Driven("E36313A", connecting(seen=ON_AT_5)) as driven:
-        lines = [NO_ERROR, at(5), ("VOLT 3,(@1)", None), NO_ERROR, ("CURR 2,(@1)", None), NO_ERROR, at(3, 1, 2)]
+        lines = [
+            joined(NO_ERROR, at(5)),
+            ("VOLT 3,(@1)", None),
+            NO_ERROR,
+            ("CURR 2,(@1)", None),
+            joined(NO_ERROR, at(3, 1, 2)),
+        ]
         assert driven.carry_out('{"current_limit": 2, "voltage_limit": 3}', lines).ok
-        lines = [NO_ERROR, at(3, 1, 2), ("CURR 1,(@1)", None), NO_ERROR, ("VOLT 4,(@1)", None), NO_ERROR, at(4, 1, 1)]
+        lines = [
+            joined(NO_ERROR, at(3, 1, 2)),
+            ("CURR 1,(@1)", None),
+            NO_ERROR,
+            ("VOLT 4,(@1)", None),
+            joined(NO_ERROR, at(4, 1, 1)),
+        ]
         assert driven.carry_out('{"current_limit": 1, "voltage_limit": 4}', lines).ok
 
 
 def test_the_trip_level_goes_up_before_the_voltage_and_down_after_it() -> None:
     with Driven("E36313A", connecting(seen=at(3, prot=4))) as driven:
         lines = [
-            NO_ERROR,
-            at(3, prot=4),
+            joined(NO_ERROR, at(3, prot=4)),
             ("VOLT:PROT 6,(@1)", None),
             NO_ERROR,
             ("VOLT 5,(@1)", None),
-            NO_ERROR,
-            at(5, prot=6),
+            joined(NO_ERROR, at(5, prot=6)),
         ]
         assert driven.carry_out('{"voltage_limit": 5, "voltage_protection": 6}', lines).ok
         lines = [
-            NO_ERROR,
-            at(5, prot=6),
+            joined(NO_ERROR, at(5, prot=6)),
             ("VOLT 3,(@1)", None),
             NO_ERROR,
             ("VOLT:PROT 4,(@1)", None),
-            NO_ERROR,
-            at(3, prot=4),
+            joined(NO_ERROR, at(3, prot=4)),
         ]
         assert driven.carry_out('{"voltage_limit": 3, "voltage_protection": 4}', lines).ok
 
@@ -242,14 +258,11 @@ def test_the_settings_of_the_negative_output() -> None:
 
     with Driven("E36311A", connecting("E36311A", third(-12, 0.5))) as driven:
         lines = [
-            NO_ERROR,
-            *UNCOUPLED,
-            third(-12, 0.5),
+            joined(NO_ERROR, *UNCOUPLED, third(-12, 0.5)),
             ("VOLT -5,(@3)", None),
             NO_ERROR,
             ("CURR 1,(@3)", None),
-            NO_ERROR,
-            third(-5, 1),
+            joined(NO_ERROR, third(-5, 1)),
         ]
         assert driven.carry_out('{"current_limit": 1, "voltage_limit": -5}', lines, "3").ok
 
@@ -257,13 +270,11 @@ def test_the_settings_of_the_negative_output() -> None:
 def test_a_trip_is_cleared_with_the_output_off() -> None:
     tripped = poll(ovp="1,0,0")
     lines = [
-        NO_ERROR,
-        tripped,
+        joined(NO_ERROR, tripped),
         ("OUTP 0,(@1)", None),
         NO_ERROR,
         ("OUTP:PROT:CLE (@1)", None),
-        NO_ERROR,
-        OFF,
+        joined(NO_ERROR, OFF),
     ]
     with Driven("E36313A", connecting(seen=tripped)) as driven:
         assert driven.carry_out('{"clear_protection": true}', lines).ok
@@ -271,16 +282,24 @@ def test_a_trip_is_cleared_with_the_output_off() -> None:
 
 def test_a_whole_unit_is_one_message() -> None:
     with Driven("E36313A", connecting(seen=poll(outp="1,1,1"))) as driven:
-        response = driven.carry_out("OFF", [("OUTP 0,(@1,2,3)", None), NO_ERROR, OFF], None)
+        response = driven.carry_out("OFF", [("OUTP 0,(@1,2,3)", None), joined(NO_ERROR, OFF)], None)
         assert isinstance(response.result, list)
         assert len(response.result) == 3
 
 
 def test_over_current_protection() -> None:
     with Driven("E36313A", connecting()) as driven:
-        lines = [NO_ERROR, *UNCOUPLED, OFF, ("CURR:PROT:STAT 1,(@2)", None), NO_ERROR, poll(ocp="0,1,0")]
+        lines = [
+            joined(NO_ERROR, *UNCOUPLED, OFF),
+            ("CURR:PROT:STAT 1,(@2)", None),
+            joined(NO_ERROR, poll(ocp="0,1,0")),
+        ]
         assert driven.carry_out('{"current_protection": true}', lines, "2").ok
-        lines = [NO_ERROR, *UNCOUPLED, poll(ocp="0,1,0"), ("CURR:PROT:STAT 0,(@2)", None), NO_ERROR, OFF]
+        lines = [
+            joined(NO_ERROR, *UNCOUPLED, poll(ocp="0,1,0")),
+            ("CURR:PROT:STAT 0,(@2)", None),
+            joined(NO_ERROR, OFF),
+        ]
         assert driven.carry_out('{"current_protection": 0}', lines, "2").ok
 
 
@@ -300,63 +319,94 @@ def test_over_current_protection() -> None:
 )
 def test_values_are_plain_decimals(value: str, sent: str) -> None:
     with Driven("E36313A", connecting()) as driven:
-        lines = [NO_ERROR, OFF, (f"VOLT {sent},(@1)", None), NO_ERROR, at(float(sent), 0)]
+        lines = [joined(NO_ERROR, OFF), (f"VOLT {sent},(@1)", None), joined(NO_ERROR, at(float(sent), 0))]
         assert driven.carry_out(f'{{"voltage_limit": {value}}}', lines).ok
 
 
 def test_an_error_of_the_unit_ends_the_plan_and_the_truth_is_read() -> None:
-    error: Line = ("SYST:ERR?", '-221,"Settings conflict"')
+    error: Line = ("SYST:ERR?", '-221,"Settings conflict;VOLT ""3"""')
     with Driven("E36313A", connecting()) as driven:
-        lines = [NO_ERROR, OFF, ("VOLT 3,(@1)", None), error, NO_ERROR, OFF]
-        response = driven.carry_out('{"voltage_limit": 3, "state": true}', lines)
-        assert response.error is not None
-        assert response.error.code == "instrument_error"
-        assert '-221,"Settings conflict"' in response.error.message
+        # The last setting before a look is asked about with it, any other by itself.
+        for lines in (
+            [joined(NO_ERROR, OFF), ("CURR 0.5,(@1)", None), error, NO_ERROR, OFF],
+            [
+                joined(NO_ERROR, OFF),
+                ("CURR 0.5,(@1)", None),
+                NO_ERROR,
+                ("VOLT 3,(@1)", None),
+                joined(error, OFF),
+                NO_ERROR,
+            ],
+        ):
+            response = driven.carry_out('{"voltage_limit": 3, "current_limit": 0.5, "state": true}', lines)
+            assert response.error is not None
+            assert response.error.code == "instrument_error"
+            assert '-221,"Settings conflict;VOLT ""3"""' in response.error.message
 
 
 def test_an_error_that_was_there_before_is_not_the_commands() -> None:
+    old: Line = ("SYST:ERR?", '-410,"Query INTERRUPTED"')
     with Driven("E36313A", connecting()) as driven:
-        lines = [("SYST:ERR?", '-410,"Query INTERRUPTED"'), NO_ERROR, OFF, ("VOLT 3,(@1)", None), NO_ERROR, at(3, 0)]
+        lines = [joined(old, OFF), NO_ERROR, ("VOLT 3,(@1)", None), joined(NO_ERROR, at(3, 0))]
         assert driven.carry_out('{"voltage_limit": 3}', lines).ok
 
 
 def test_an_error_does_not_stop_off() -> None:
+    full: Line = ("SYST:ERR?", '-350,"Error queue overflow"')
     with Driven("E36313A", connecting(seen=ON_AT_5)) as driven:
-        lines = [("OUTP 0,(@1)", None), ("SYST:ERR?", '-350,"Error queue overflow"'), NO_ERROR, OFF]
+        lines = [("OUTP 0,(@1)", None), joined(full, OFF), NO_ERROR]
         assert driven.carry_out("OFF", lines).ok
 
 
 def test_limits_hold_at_the_unit_too() -> None:
     seen = at(6, 0)
     with Driven("E36313A", connecting(seen=seen), {1: Channel(voltage_max=5.5)}) as driven:
-        response = driven.carry_out('{"state": true}', [NO_ERROR, seen])
+        response = driven.carry_out('{"state": true}', [joined(NO_ERROR, seen)])
         assert response.error is not None
         assert response.error.code == "limit_exceeded"
 
 
-@pytest.mark.parametrize(
-    ("answers_", "said"),
-    [([("OUTP:TRAC:STAT?", "1")], "track"), ([("OUTP:TRAC:STAT?", "0"), ("OUTP:PAIR?", "SER")], "paired")],
-)
-def test_coupled_outputs_take_no_settings_and_can_be_turned_off(answers_: list[Line], said: str) -> None:
+TRACKING: list[Line] = [("OUTP:TRAC:STAT?", "1"), ("OUTP:PAIR?", "OFF")]
+PAIRED: list[Line] = [("OUTP:TRAC:STAT?", "0"), ("OUTP:PAIR?", "SER")]
+
+
+@pytest.mark.parametrize(("coupled", "said"), [(TRACKING, "track"), (PAIRED, "paired")])
+def test_coupled_outputs_take_no_settings_and_can_be_turned_off(coupled: list[Line], said: str) -> None:
     with Driven("E36313A", connecting()) as driven:
         for payload in ('{"voltage_limit": 1}', '{"state": true}'):
-            response = driven.carry_out(payload, [NO_ERROR, *answers_], "3")
+            response = driven.carry_out(payload, [joined(NO_ERROR, *coupled, OFF)], "3")
             assert response.error is not None
             assert response.error.code == "unsupported"
             assert said in response.error.message
-        assert driven.carry_out("OFF", [("OUTP 0,(@3)", None), NO_ERROR, OFF], "3").ok
+        assert driven.carry_out("OFF", [("OUTP 0,(@3)", None), joined(NO_ERROR, OFF)], "3").ok
+        lines = [("OUTP 0,(@3)", None), joined(NO_ERROR, *coupled, OFF)]
+        response = driven.carry_out('{"state": false, "voltage_limit": 1}', lines, "3")
+        assert response.error is not None
+        assert (response.error.code, "it was turned off" in response.error.message) == ("unsupported", True)
         # The first output is not coupled to any.
-        assert driven.carry_out('{"voltage_limit": 1}', [NO_ERROR, OFF, ("VOLT 1,(@1)", None), NO_ERROR, at(1, 0)]).ok
+        lines = [joined(NO_ERROR, OFF), ("VOLT 1,(@1)", None), joined(NO_ERROR, at(1, 0))]
+        assert driven.carry_out('{"voltage_limit": 1}', lines).ok
 
 
 def test_a_unit_that_can_not_be_asked_about_coupling() -> None:
     unknown: list[Line] = [("SYST:ERR?", '-113,"Undefined header"'), NO_ERROR]
     lines = [idn("E36313A"), NO_ERROR, OFF, ("OUTP:TRAC:STAT?", None), idn("E36313A"), *unknown]
-    lines += [("OUTP:PAIR?", None), idn("E36313A"), *unknown, OFF]
+    lines += [("OUTP:PAIR?", None), idn("E36313A"), *unknown, joined(NO_ERROR, OFF), OFF]
     with Driven("E36313A", lines) as driven:
-        lines = [NO_ERROR, OFF, ("CURR:PROT:STAT 1,(@2)", None), NO_ERROR, poll(ocp="0,1,0")]
+        lines = [joined(NO_ERROR, OFF), ("CURR:PROT:STAT 1,(@2)", None), joined(NO_ERROR, poll(ocp="0,1,0"))]
         assert driven.carry_out('{"current_protection": true}', lines, "2").ok
+
+
+@pytest.mark.parametrize("it_tells", [True, False])
+def test_a_unit_that_takes_no_other_question_beside_a_poll_is_asked_one_by_one(it_tells: bool) -> None:
+    hello = [idn("E36313A"), NO_ERROR, OFF, *UNCOUPLED, (joined(NO_ERROR, *UNCOUPLED, OFF)[0], None), idn("E36313A")]
+    lines = [*hello, REFUSED, NO_ERROR, OFF] if it_tells else [*hello, NO_ERROR, *hello, NO_ERROR, OFF]
+    with Driven("E36313A", lines) as driven:
+        lines = [NO_ERROR, *UNCOUPLED, OFF, ("CURR:PROT:STAT 1,(@2)", None), NO_ERROR, poll(ocp="0,1,0")]
+        assert driven.carry_out('{"current_protection": true}', lines, "2").ok
+        response = driven.carry_out('{"state": true}', [NO_ERROR, *TRACKING, OFF], "3")
+        assert response.error is not None
+        assert response.error.code == "unsupported"
 
 
 # The table.
