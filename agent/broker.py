@@ -160,6 +160,8 @@ class Broker:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
+        # Whoever has it may touch the client and what waits for it. The thread has it all the time but while it sleeps.
+        self._turn = threading.Lock()
         self._stopping: float | None = None
         self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
@@ -258,7 +260,10 @@ class Broker:
 
     def response(self, response: Response, reply: Reply) -> None:
         topic = reply.topic or self._topics.response(response.psu, response.index)
-        self._put(_Item(Kind.RESPONSE, topic, response, reply.correlation))
+        self._inbox.append(_Item(Kind.RESPONSE, topic, response, reply.correlation))
+        self._urgent = True
+        if not self._send_here():
+            self._wake()
 
     def unit(self, info: UnitInfo) -> None:
         self.keep(self._topics.status(info.psu), b"online" if info.online else b"offline")
@@ -286,6 +291,25 @@ class Broker:
         self._urgent = True
         self._wake()
 
+    def _send_here(self) -> bool:
+        """Send what waits in the calling thread while the broker's own sleeps: to wake it would take longer. Whether all went.
+
+        What has to do with the disk is left to the broker's thread.
+        """
+        if self._spool.sample_count or self._spool.message_count or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            client = self._client
+            if client is None or self._gone_since is not None or self._stopping is not None:
+                return False
+            self._take_inbox()
+            self._pump(client)
+            with contextlib.suppress(OSError):  # the thread meets it again
+                client.loop_write()
+            return not client.want_write()
+        finally:
+            self._turn.release()
+
     def _wake(self) -> None:
         # One byte for each time the thread sleeps, not for each message.
         if self._sleeping:
@@ -296,6 +320,11 @@ class Broker:
     # The thread.
 
     def _run(self) -> None:
+        with self._turn:
+            self._serve_for_ever()
+            self._end()
+
+    def _serve_for_ever(self) -> None:
         while True:
             try:
                 self._connect_until_it_works()
@@ -308,7 +337,6 @@ class Broker:
                 log.exception("broker: unexpected; the connection is closed and opened again")
                 self._disconnected("an unexpected error")
                 time.sleep(FIRST_RETRY)  # whatever it was, it must not spin
-        self._end()
 
     def _connect_until_it_works(self) -> None:
         if self._short_lived:
@@ -517,12 +545,20 @@ class Broker:
         self._sleeping = True
         if self._inbox or self._filter_changes or (self._stopping is not None and client is None):
             timeout = 0
-        events = dict(poll.poll(timeout * 1000))
+        events = dict(self._poll(poll, timeout))
         self._sleeping = False
         if self._wake_read in events:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_read, 4096)
         return bool(events.get(number, 0) & ~select.POLLOUT)
+
+    def _poll(self, poll: select.poll, timeout: float) -> list[tuple[int, int]]:
+        """What is ready within the timeout (s); others may send meanwhile."""
+        self._turn.release()
+        try:
+            return poll.poll(timeout * 1000)
+        finally:
+            self._turn.acquire()
 
     def _connected_client(self) -> PublishingClient:
         if self._client is None:
@@ -537,7 +573,7 @@ class Broker:
         poll.register(self._wake_read, select.POLLIN)
         self._napping = self._sleeping = True
         if not self._urgent:
-            poll.poll(_NAP * 1000)
+            self._poll(poll, _NAP)
         self._napping = self._sleeping = False
 
     def _take_inbox(self) -> bool:

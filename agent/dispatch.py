@@ -55,7 +55,7 @@ class Dispatcher:
             self._spool.save_seen()
         elif request.unit in self._supplies:
             self._command(incoming, request, _Target(self._supplies[request.unit], request.channel))
-            self._spool.save_seen()  # while the unit's thread is at it already
+            self._spool.save_seen()
 
     def _command(self, incoming: Incoming, request: Request, target: _Target) -> None:
         supply = target.supply
@@ -75,6 +75,9 @@ class Dispatcher:
             command_id = command.id
             self._check_age(incoming, command)
             self._check_repetition(incoming, command, supply.name, index)
+            if command.state is not False:
+                # Before the unit's thread is at it: the two would take the processor from each other. Off waits for no disk.
+                self._spool.save_seen()
             supply.submit(
                 Job(
                     command,
