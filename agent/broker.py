@@ -89,6 +89,7 @@ class _Item:
     content: bytes | _Serializable
     correlation: bytes | None = None
     backlog_topic: str = ""
+    behind: tuple[str, ...] = ()  # topics whose states this one follows
     row: int = 0  # of the spool, where it came from there
     sent: float = 0.0
 
@@ -260,7 +261,12 @@ class Broker:
 
     def response(self, response: Response, reply: Reply) -> None:
         topic = reply.topic or self._topics.response(response.psu, response.index)
-        self._inbox.append(_Item(Kind.RESPONSE, topic, response, reply.correlation))
+        item = _Item(Kind.RESPONSE, topic, response, reply.correlation)
+        if response.index is not None:
+            item.behind = (self._topics.state(response.psu, response.index),)
+        elif isinstance(response.result, list):
+            item.behind = tuple(self._topics.state(response.psu, state.index) for state in response.result)
+        self._inbox.append(item)
         self._urgent = True
         if not self._send_here():
             self._wake()
@@ -303,8 +309,11 @@ class Broker:
             if client is None or self._gone_since is not None or self._stopping is not None:
                 return False
             self._take_inbox()
-            self._pump(client)
             with contextlib.suppress(OSError):  # the thread meets it again
+                if len(self._live) <= _FEW:
+                    self._pump_responses(client)
+                    client.loop_write()
+                self._pump(client)
                 client.loop_write()
             return not client.want_write()
         finally:
@@ -625,6 +634,19 @@ class Broker:
             self._publish(client, self._backlog.popleft())
             self._backlog_paid_until += 1 / BACKLOG_RATE
             room -= 1
+
+    def _pump_responses(self, client: PublishingClient) -> None:
+        """Publish responses, each behind the states of its own channels; those of others need not be waited for."""
+        while self._responses and len(self._in_flight) + len(self._live) < self._window:
+            response = self._responses.popleft()
+            others = deque[_Item]()
+            for item in self._live:
+                if item.topic in response.behind:
+                    self._publish(client, item)
+                else:
+                    others.append(item)
+            self._live = others
+            self._publish(client, response)
 
     def _patience(self) -> float:
         """How long (s) to sleep at most while nothing happens."""

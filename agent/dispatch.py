@@ -75,9 +75,6 @@ class Dispatcher:
             command_id = command.id
             self._check_age(incoming, command)
             self._check_repetition(incoming, command, supply.name, index)
-            if command.state is not False:
-                # Before the unit's thread is at it: the two would take the processor from each other. Off waits for no disk.
-                self._spool.save_seen()
             supply.submit(
                 Job(
                     command,
