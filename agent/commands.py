@@ -1,6 +1,6 @@
 """From a checked command to the steps that carry it out, and the one door that every write to an output passes.
 
-A plan is a generator. It yields what is to be done next, `Look`, `Write`s or `Pause`, and is sent what a `Look` found.
+A plan is a generator. It yields what is to be done next, `Look`, `Write`s, `Settle` or `Pause`, and is sent what a `Look` found.
 During a `Pause` the unit's worker is free for polls and for other commands.
 """
 
@@ -26,7 +26,7 @@ RAMP_INTERVAL = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Poll the unit and publish what it says; the plan is sent the `Readings`."""
+    """Poll the unit and publish what it says, also of what was written last; the plan is sent the `Readings`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,11 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class Settle:
+    """Ask the unit whether it took what was written last, and go on when it has answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Nothing before this moment of `agent.clock.system_clock` (s)."""
 
@@ -46,13 +51,14 @@ class Pause:
 
 
 Readings = Mapping[int, Reading]
-Step = Look | Pause | tuple[Write, ...]
+Step = Look | Settle | Pause | tuple[Write, ...]
 Plan = Generator[Step, Readings, None]
 
 #: The newest reading of a channel and its moment of `agent.clock.system_clock`; None where there is none.
 Latest = Callable[[int], tuple[Reading, float] | None]
 
 LOOK = Look()
+SETTLE = Settle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +346,7 @@ def _ramp(command: Command, channel: Channel, before: Reading, latest: Latest) -
         distance = target - value
         value = target if abs(distance) <= reach else value + (reach if distance > 0 else -reach)
         yield (Write("voltage_limit", one, value),)
+        yield SETTLE
         wrote = system_clock()
 
 

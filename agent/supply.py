@@ -17,7 +17,7 @@ import tenacity
 from agent import commands
 from agent.backoff import backoff
 from agent.clock import LONGEST_ABSENCE, system_clock
-from agent.commands import Channel, Look, Pause, Plan, Write
+from agent.commands import Channel, Look, Pause, Plan, Settle, Write
 from agent.configschema import Channel as ChannelSettings
 from agent.messages import (
     ChannelInfo,
@@ -771,7 +771,8 @@ class Supply:
         A unit that is polled without a pause may answer more than once a millisecond: its times stay as they are.
         """
         now = utc_now()
-        if self._interval > 0 and abs(now - self._last_time) < _MILLISECOND:
+        # Commands in a row may put it some ms ahead; by more than that the clock was set back.
+        if self._interval > 0 and -_FURTHEST_AHEAD < now - self._last_time < _MILLISECOND:
             now = self._last_time + _MILLISECOND
         self._last_time = now
         return now
@@ -926,8 +927,9 @@ class Supply:
                 match step:
                     case Look():
                         running.looked = self._look(running)
+                    case Settle():
+                        self._settle(running)
                     case Pause(until=until):
-                        self._check(running)
                         running.due = until
                         self._outlet.flush()
                         return
@@ -986,8 +988,8 @@ class Supply:
         self._polled(readings)
         return [error, *self._errors()] if error[0] else [], answers, readings
 
-    def _check(self, running: _Running) -> None:
-        """Ask whether what was sent last was taken, where no look follows.
+    def _settle(self, running: _Running) -> None:
+        """Ask whether what was sent last was taken, where no look does.
 
         :raises Refusal: ``instrument_error``
         """
@@ -1031,7 +1033,7 @@ class Supply:
 
     def _write(self, running: _Running, writes: tuple[Write, ...]) -> None:
         for message, write in zip(self._door.passes(writes), writes, strict=True):
-            self._check(running)
+            self._settle(running)
             self._yield_to_off(running)
             running.wrote, running.current, running.unchecked = True, False, message
             touched = _TOUCHES.get(write.field, (write.field,))
@@ -1123,6 +1125,7 @@ class Supply:
 
 
 _MILLISECOND = timedelta(milliseconds=1)
+_FURTHEST_AHEAD = timedelta(seconds=1)
 _NO_SETTINGS = ChannelSettings()
 _UNCERTAIN = "the link broke after it was sent, so it may or may not have happened: {}"
 _WATCHED: tuple[str, ...] = (

@@ -122,7 +122,7 @@ class Result:
     messages: tuple[str, ...]  # what the agent sends for one command
 
     def __str__(self) -> str:
-        sent = ", ".join("(poll)" if message == POLL_MESSAGE else message for message in self.messages)
+        sent = ", ".join(message.replace(POLL_MESSAGE, "(poll)") for message in self.messages)
         return (
             f"command {self.command * 1e3:.2f} ms; echo {self.echo * 1e3:.2f} ms + SCPI {self.scpi * 1e3:.2f} ms; ratio "
             f"{self.ratio:.2f} of {' '.join(f'{ratio:.2f}' for ratio in self.ratios)}; sent: {sent}"

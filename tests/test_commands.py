@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agent import commands
-from agent.commands import Channel, Door, Look, Pause, Write, apply, check, off
+from agent.commands import Channel, Door, Look, Pause, Settle, Write, apply, check, off
 from agent.messages import Command, Refusal, parse_command
 from agent.models import Reading, candidates
 from tests.properties import examples
@@ -99,6 +99,8 @@ def carry_out(
                 case Look():
                     looked = dict(unit.readings)
                     door.saw(looked)
+                case Settle():
+                    pass
                 case Pause(until=until):
                     pauses += 1
                     moment = max(moment, until) + hold_up(pauses)

@@ -434,9 +434,9 @@ def test_the_units_own_error_is_told(bench: Bench, observer: Observer) -> None:
         if message.startswith("VOLT 2"):
             refused.append(message)
             bench.simulator.instrument.execute("VOLT 1,(@2)")
-        if message == "SYST:ERR?" and refused:
+        if message.startswith("SYST:ERR?") and refused and answer is not None:
             refused.clear()
-            return '-221,"Settings conflict"'
+            return answer.replace('+0,"No error"', '-221,"Settings conflict"')
         return answer
 
     bench.simulator.tamper = refuse

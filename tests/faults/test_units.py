@@ -258,7 +258,9 @@ class Link:
     def test_an_error_queue_that_never_ends(self, patient: Patient) -> None:
         """It is read so and so often, not for ever."""
         observer = patient.observer
-        patient.sick.tamper = lambda message, answer: '-350,"Error queue overflow"' if "ERR?" in message else answer
+        patient.sick.tamper = lambda message, answer: (
+            answer.replace('+0,"No error"', '-350,"Error queue overflow"') if answer is not None else None
+        )
         response = observer.ask("psu/psu1/1/set/voltage_limit", "2")
         assert response["error"]["code"] == "instrument_error"
         assert observer.ask("psu/psu1/1/set", "OFF")["ok"]
