@@ -300,7 +300,7 @@ class Broker:
     def _send_here(self) -> bool:
         """Send what waits in the calling thread while the broker's own sleeps: to wake it would take longer. Whether all went.
 
-        What has to do with the disk is left to the broker's thread.
+        What has to do with the disk, or with subscriptions that go first, is left to the broker's thread.
         """
         if self._spool.sample_count or self._spool.message_count or not self._turn.acquire(blocking=False):
             return False
@@ -309,6 +309,8 @@ class Broker:
             if client is None or self._gone_since is not None or self._stopping is not None:
                 return False
             self._take_inbox()
+            if self._filter_changes:
+                return False
             with contextlib.suppress(OSError):  # the thread meets it again
                 if len(self._live) <= _FEW:
                     self._pump_responses(client)
@@ -490,11 +492,11 @@ class Broker:
         self._clock = system_clock()
         before = 0.0
         while True:
-            self._change_filters(client)
             if self._inbox and time.monotonic() - before < _NAP:
                 self._nap()
             if self._take_inbox():
                 before = time.monotonic()
+            self._change_filters(client)  # what was just taken may come after them
             self._pump(client)
             self._exchange(self._patience())
             self._settle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,49 @@ def test_what_units_report_in_the_moment_of_connecting_keeps_its_order(
             m.json["seq"] for m in bench.observer.received[after:] if m.topic == "psu/psu1/1/state" and not m.retain
         ]
         assert live == sorted(live)
+
+
+def test_whoever_has_a_response_has_the_states_that_it_tells_of(tmp_path: Path, broker: LocalBroker) -> None:
+    with (
+        Simulator() as one,
+        Simulator() as two,
+        Bench(broker.port, tmp_path, [one, two], poll_interval=0.01) as bench,
+    ):
+        observer = bench.observer
+        for number in range(60):
+            unit, channel = f"psu{number % 2 + 1}", number % 3 + 1
+            if number % 7:
+                topic, payload = f"psu/{unit}/{channel}/set", {"id": str(number), "voltage_limit": number % 5}
+            else:
+                topic, payload = f"psu/{unit}/set", {"id": str(number), "state": False}
+            observer.send(topic, payload)
+        topics = [f"psu/{unit}{channel}/response" for unit in ("psu1", "psu2") for channel in ("", "/1", "/2", "/3")]
+        wait_until(lambda: sum(map(observer.count, topics)) == 60, "every response")
+        newest: dict[str, int] = {}
+        for message in list(observer.received):
+            if message.topic.endswith("/state") and message.payload:
+                state = message.json
+                assert state["seq"] > newest.get(message.topic, 0)
+                newest[message.topic] = state["seq"]
+            elif message.topic.endswith("/response"):
+                result = message.json.get("result", [])  # some are overtaken by the unit being turned off
+                for state in result if isinstance(result, list) else [result]:
+                    assert newest[f"psu/{state['psu']}/{state['index']}/state"] >= state["seq"]
+
+
+def test_a_response_that_finds_the_connection_broken_is_sent_on_the_next_one(
+    tmp_path: Path, broker: LocalBroker
+) -> None:
+    with Simulator() as simulator, Bench(broker.port, tmp_path, [simulator], poll_interval=60) as bench:
+        agent, observer = bench.daemon._broker, bench.observer
+
+        def cut(message: str, answer: str | None) -> str | None:
+            if message.startswith("VOLT 2"):  # while the unit is at it, and the broker's thread asleep
+                agent._client.socket().shutdown(socket.SHUT_WR)  # type: ignore[union-attr]
+            return answer
+
+        simulator.tamper = cut
+        observer.send("psu/psu1/1/set", {"id": "cut", "voltage_limit": 2})
+        assert observer.wait("psu/psu1/1/response", lambda response: response["id"] == "cut")["ok"]
+        wait_until(lambda: agent.reconnects and agent.connected, "a new connection")
+        assert len(observer.on("psu/psu1/1/response")) == 1
