@@ -213,8 +213,12 @@ def _find_echo(requester: Requester) -> None:
 def figures(rounds: int = 7, count: int = 60) -> list[Figure]:
     """All figures of this module."""
     found = []
-    for what, latency in (("a unit that answers at once", 0.0), ("a unit that takes 10 ms a message", 0.01)):
-        result = measure(rounds, count if latency == 0 else max(1, count // 4), latency)
+    for what, latency in (
+        ("a unit that answers at once", 0.0),
+        ("a unit that takes 1 ms a message", 0.001),
+        ("a unit that takes 10 ms a message", 0.01),
+    ):
+        result = measure(rounds, count if latency < 0.01 else max(1, count // 4), latency)
         print(f"command, {what}: {result}", file=sys.stderr, flush=True)
         found.append(
             Figure(
