@@ -130,7 +130,7 @@ class LocalBroker:
         if importlib.util.find_spec("iotcore") is None:
             raise NoBrokerError("iotcore is not installed (pip install 'psu-agent[demo]')")
         connections = (
-            "connection_timeout_ms = 5000\nmax_payload_size = 1048576\n"
+            "connection_timeout_ms = 5000\nmax_payload_size = 16777216\n"
             "max_inflight_count = 500\ndynamic_filters = true\n"
         )
         servers = "".join(
@@ -141,7 +141,7 @@ class LocalBroker:
         file = self.folder / "rumqttd.toml"
         file.write_text(
             "id = 0\n[router]\nid = 0\nmax_connections = 1000\nmax_outgoing_packet_count = 1000\n"
-            f"max_segment_size = 10485760\nmax_segment_count = 10\n{servers}"
+            f"max_segment_size = 104857600\nmax_segment_count = 10\n{servers}"
         )
         return [sys.executable, "-m", "iotcore", "--config", str(file)]
 

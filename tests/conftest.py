@@ -12,7 +12,7 @@ import pytest
 
 from agent.localbroker import LocalBroker
 from agent.simulator import Simulator
-from tests.lab import Bench
+from tests.lab import Bench, needs
 from tests.properties import FUZZ
 
 # Whoever started the tests with nohup has it ignored, and so would every agent that they start.
@@ -32,11 +32,14 @@ hypothesis.settings.register_profile(
 def make_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LocalBroker]]:
     """Start brokers, ``make_broker(conf="…", kind=…, folder=…)``; all are ended with the test.
 
-    Mosquitto where it is installed, else iotcore: see `LocalBroker` for their ports.
+    Mosquitto where it is installed, else iotcore: see `LocalBroker` for their ports. A test that asks for Mosquitto is skipped
+    without it.
     """
     brokers: list[LocalBroker] = []
 
     def make(*, folder: Path | None = None, **arguments: object) -> LocalBroker:
+        if arguments.get("kind") == "mosquitto":
+            needs("mosquitto")
         broker = LocalBroker(folder or tmp_path_factory.mktemp("broker"), **arguments)  # type: ignore[arg-type]
         brokers.append(broker)
         broker.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
 import yaml
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -41,6 +43,15 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = PATIENC
         assert time.monotonic() < deadline, f"waited {timeout:g} s in vain for {what}"
         time.sleep(0.005)
     return value
+
+
+def needs(program: str) -> None:
+    """Skip the test where a program of Mosquitto's is not installed; `.ci/run` sees to it that all are."""
+    if (
+        shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
+        is None
+    ):
+        pytest.skip(f"{program} is not installed (Debian, Ubuntu: apt install mosquitto mosquitto-clients)")
 
 
 @dataclass(frozen=True)

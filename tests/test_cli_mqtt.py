@@ -30,6 +30,7 @@ from agent.client import Client
 from agent.localbroker import LocalBroker, free_port
 from agent.simulator import Simulator
 from tests.commandline import COMMAND, ROOT, Running, environment, invoke
+from tests.lab import needs
 
 
 @dataclass
@@ -375,6 +376,7 @@ def test_broker_options_that_are_wrong(
 def test_passwords(make_broker: Callable[..., LocalBroker], tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
     passwords.touch(mode=0o600)
+    needs("mosquitto_passwd")
     subprocess.run(["mosquitto_passwd", "-b", str(passwords), "lab", "s3cret"], check=True)
     broker = make_broker(kind="mosquitto", conf=f"password_file {passwords}\nallow_anonymous false")
     url = f"mqtt://lab@127.0.0.1:{broker.port}"

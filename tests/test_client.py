@@ -20,6 +20,7 @@ from agent.request import Target, send
 from tests import certificates
 from tests.certificates import Certificates
 from tests.commandline import invoke
+from tests.lab import needs
 
 
 def address(broker: LocalBroker, **changes: Any) -> Address:
@@ -145,6 +146,7 @@ def secure(certs: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Ite
         f"listener {port} 127.0.0.1\ncafile {certs['ca.crt']}\ncertfile {certs['server.crt']}\nkeyfile {certs['server.key']}\n"
         "require_certificate true"
     )
+    needs("mosquitto")
     with LocalBroker(tmp_path_factory.mktemp("tls"), conf=conf, kind="mosquitto") as broker:
         yield broker, port
 

@@ -20,6 +20,7 @@ from paho.mqtt.client import MQTTv5, MQTTv311
 from agent import localbroker
 from agent.localbroker import free_port
 from tests.commandline import Running, invoke
+from tests.lab import needs
 
 KINDS = [
     pytest.param([], id="mosquitto", marks=pytest.mark.skipif(localbroker._mosquitto() is None, reason="no mosquitto")),
@@ -133,8 +134,7 @@ def test_an_agent_that_ends_is_told_with_its_words() -> None:
 def test_commands_reach_it_by_mqtt_5_too() -> None:
     """On iotcore the two versions have ports of their own; with Mosquitto it is the same."""
     port = free_port()
-    if localbroker._mosquitto() is None:
-        pytest.skip("mosquitto is not installed")
+    needs("mosquitto")
     with Running("demo", "--port", str(port)) as demo:
         demo.wait_for("psu1/2")
         paho.mqtt.publish.single("psu/psu1/2/set/state", "OFF", 1, hostname="127.0.0.1", port=port, protocol=MQTTv5)

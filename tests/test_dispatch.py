@@ -22,7 +22,7 @@ from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
 from agent.supply import Supply
 from agent.topics import Topics
-from tests.lab import Bench, Observer, unit, wait_until
+from tests.lab import Bench, Observer, needs, unit, wait_until
 from tests.properties import examples
 from tests.transcript import Sheet
 
@@ -117,6 +117,7 @@ def test_a_bare_field(bench: Bench, observer: Observer, field: str, payload: str
 
 def test_mosquitto_pub_is_enough(bench: Bench, observer: Observer) -> None:
     port = bench.data["settings"]["mqtt"]["port"]
+    needs("mosquitto_pub")
     command = ["mosquitto_pub", "-p", str(port), "-t", "psu/psu1/2/set", "-m", '{"id": "m", "voltage_limit": 1.25}']
     subprocess.run(command, check=True, timeout=20)
     assert the_only_response(observer, "psu1", 2, "m")["result"]["voltage_limit"] == 1.25
@@ -124,6 +125,7 @@ def test_mosquitto_pub_is_enough(bench: Bench, observer: Observer) -> None:
 
 def test_mosquitto_rr_gets_its_response(bench: Bench) -> None:
     port = bench.data["settings"]["mqtt"]["port"]
+    needs("mosquitto_rr")
     command = ["mosquitto_rr", "-V", "5", "-p", str(port), "-t", "psu/psu1/2/set/voltage_limit", "-m", "1.5"]
     answer = subprocess.run([*command, "-e", "clients/rr"], check=True, timeout=20, capture_output=True).stdout
     assert json.loads(answer)["result"]["voltage_limit"] == 1.5

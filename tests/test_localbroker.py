@@ -15,20 +15,15 @@ from paho.mqtt.client import MQTTv5, MQTTv311
 
 from agent import localbroker
 from agent.localbroker import LocalBroker, NoBrokerError
+from tests.lab import needs
 
 KINDS = ["mosquitto", "iotcore"]
-
-
-def _skip_without(kind: str) -> None:
-    if kind == "mosquitto" and localbroker._mosquitto() is None:
-        pytest.skip("mosquitto is not installed")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_protocols_meet_on_one_broker_that_comes_back_on_its_port(
     kind: str, make_broker: Callable[..., LocalBroker]
 ) -> None:
-    _skip_without(kind)
     broker = make_broker(kind=kind)
     for end in (broker.stop, broker.kill):
         paho.mqtt.publish.single("t/x", b"1", 1, True, broker.host, broker.port, protocol=MQTTv5)
@@ -48,7 +43,7 @@ def test_a_taken_port_is_told(tmp_path: Path, broker: LocalBroker) -> None:
 
 
 def test_a_broker_that_does_not_start_is_told_with_its_words(tmp_path: Path) -> None:
-    _skip_without("mosquitto")
+    needs("mosquitto")
     with pytest.raises(NoBrokerError, match=r"mosquitto ended by itself: .*nonsense"):
         LocalBroker(tmp_path, conf="nonsense here", kind="mosquitto").start()
 

@@ -20,7 +20,7 @@ from agent.simulator import Simulator
 from agent.spool import Spool
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
-from tests.lab import AgentProcess, Bench, Observer, settings, unit, wait_until
+from tests.lab import AgentProcess, Bench, Observer, needs, settings, unit, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -302,6 +302,7 @@ def test_a_wrong_password_is_said_and_never_shown(
 ) -> None:
     caplog.set_level("DEBUG")
     passwords = tmp_path / "passwords"
+    needs("mosquitto_passwd")
     subprocess.run(["mosquitto_passwd", "-c", "-b", passwords, "bench", "another"], check=True, capture_output=True)
     subprocess.run(["mosquitto_passwd", "-b", passwords, "watcher", "w"], check=True, capture_output=True)
     passwords.chmod(0o644)
