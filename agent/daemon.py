@@ -56,6 +56,7 @@ class Daemon:
         self._start_moment = time.monotonic()
         self._stop = threading.Event()
         self._reload_wanted = False
+        self._hides_retain = False
         self._last_polls = 0
         self._last_metrics = time.monotonic()
         self._topics = Topics(settings.mqtt.base_topic)
@@ -145,10 +146,21 @@ class Daemon:
     def _handle(self, incoming: Incoming) -> None:
         unit = self._topics.unit_of_info(incoming.topic)
         if unit is not None:
+            self._see_what_the_broker_hides(unit, incoming)
             if incoming.retain and incoming.payload and unit not in self._supplies:
                 self._clear_if_left_over(unit, incoming.payload)
         elif not self._discovery.handle(incoming):
             self._dispatcher.handle(incoming)
+
+    def _see_what_the_broker_hides(self, unit: str, incoming: Incoming) -> None:
+        """This agent's own info was published with the retain flag, and asked for as published (MQTT 5, 3.8.3.1)."""
+        if unit in self._supplies and not incoming.retain and self._config.settings.mqtt.protocol == "5":
+            if not self._hides_retain:
+                log.warning(
+                    "the broker hides the retain flag of what is published live, so a command that is published with it "
+                    "can't be told from another and is carried out; its replays are refused"
+                )
+            self._hides_retain = True
 
     def _clear_if_left_over(self, unit: str, payload: bytes) -> None:
         """Take a unit off the broker that this agent served once, and does not any more: its last state would stand for ever."""

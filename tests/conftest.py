@@ -15,8 +15,9 @@ from agent.simulator import Simulator
 from tests.lab import Bench, needs
 from tests.properties import FUZZ
 
-# Whoever started the tests with nohup has it ignored, and so would every agent that they start.
+# Whoever started the tests with nohup, or in the background of a script, has them ignored, and so would every agent that they start.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # For `make fuzz`: what does not say how many examples it takes, takes these.
 hypothesis.settings.register_profile(

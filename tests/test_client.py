@@ -40,7 +40,7 @@ def messages(client: Client, count: int, timeout: float = 20) -> list[Message]:
 def test_retained_messages_are_read_while_others_are_published_without_a_pause(broker: LocalBroker) -> None:
     """A fleet that publishes at 100 Hz must not hold up `get`."""
     for i in range(50):
-        paho.mqtt.publish.single(f"t/{i}", b"x", 1, True, broker.host, broker.port)
+        paho.mqtt.publish.single(f"t/{i}", b"x", 1, True, broker.host, broker.port_311)
     done = threading.Event()
 
     def publish() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from agent.localbroker import LocalBroker
 from agent.simulator import Simulator
 from tests.lab import Bench, Observer, wait_until
 
@@ -43,3 +46,18 @@ def test_a_unit_that_is_not_served_any_more_leaves_nothing_on_the_broker(make_be
     finally:
         newcomer.close()
     assert not kept & gone
+
+
+@pytest.mark.parametrize(("kind", "hides"), [("mosquitto", False), ("iotcore", True)])
+def test_a_broker_that_hides_the_retain_flag_is_told(
+    kind: str,
+    hides: bool,
+    make_bench: Callable[..., Bench],
+    make_broker: Callable[..., LocalBroker],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = make_bench(port=make_broker(kind=kind).port)
+    bench.observer.wait_online("psu1")
+    # What comes in is taken in its order: with the answer to this one the agent has seen its own info come back.
+    assert bench.observer.ask("psu/psu1/1/set/voltage_limit", "1")["ok"]
+    assert len([r for r in caplog.records if "hides the retain flag" in r.message]) == int(hides)

@@ -17,7 +17,7 @@ def publish(broker: LocalBroker, **changes: object) -> None:
         ("psu/psu1/status", b"online", 1, True),
         ("psu/psu1/1/state", state("psu1", 1, **changes), 1, True),
     ]
-    paho.mqtt.publish.multiple(messages, broker.host, broker.port)  # type: ignore[arg-type]
+    paho.mqtt.publish.multiple(messages, broker.host, broker.port_311)  # type: ignore[arg-type]
 
 
 def test_the_broker_goes_and_comes_back(broker: LocalBroker) -> None:
