@@ -55,7 +55,7 @@ class Dispatcher:
             self._spool.save_seen()
         elif request.unit in self._supplies:
             self._command(incoming, request, _Target(self._supplies[request.unit], request.channel))
-            self._spool.save_seen()
+            self._spool.save_seen()  # while the unit is at it; no response goes before this message is done with
 
     def _command(self, incoming: Incoming, request: Request, target: _Target) -> None:
         supply = target.supply

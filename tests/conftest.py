@@ -15,7 +15,7 @@ from agent.simulator import Simulator
 from tests.lab import Bench, needs
 from tests.properties import FUZZ
 
-# Whoever started the tests with nohup, or in the background of a script, has them ignored, and so would every agent that they start.
+# With nohup, or in the background of a script, they are ignored, and so they would be by every agent that a test starts.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
