@@ -40,6 +40,6 @@ def test_a_unit_that_goes_offline_is_a_line(broker: LocalBroker) -> None:
     publish(broker, voltage=1.25)
     with Running("watch", "--broker", f"mqtt://{broker.host}:{broker.port}") as watch:
         watch.wait_for("psu1/1 CH1: ON 1.2500 V")
-        paho.mqtt.publish.single("psu/psu1/status", b"offline", 1, True, broker.host, broker.port)
+        paho.mqtt.publish.single("psu/psu1/status", b"offline", 1, True, broker.host, broker.port_311)
         watch.wait_for("psu1/1 CH1: offline")
         assert watch.end() == 0

@@ -173,6 +173,7 @@ class Client:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The shipped broker with a user of each role, and one, of this test only, who may do everything."""
+    needs("mosquitto_passwd")
     folder = tmp_path_factory.mktemp("lab")
     (folder / "users.toml").write_text(USERS)
     secrets = generate_secrets(folder / "secrets", folder / "users.toml")
