@@ -21,7 +21,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from .services import ROOT, Broker, generate_secrets, stopping, wait_for
+from .services import ROOT, Broker, generate_secrets, stopping, tool, wait_for
 
 USERS = """
 base_topic = "psu"
@@ -173,7 +173,7 @@ class Client:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The shipped broker with a user of each role, and one, of this test only, who may do everything."""
-    needs("mosquitto_passwd")
+    passwd = tool("mosquitto_passwd", "install the Debian package mosquitto")
     folder = tmp_path_factory.mktemp("lab")
     (folder / "users.toml").write_text(USERS)
     secrets = generate_secrets(folder / "secrets", folder / "users.toml")
@@ -182,7 +182,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     with (secrets / "mosquitto" / "acl").open("a") as acl:
         acl.write("\nuser witness\ntopic readwrite #\ntopic read $SYS/#\n")
     (secrets / "users" / "witness").write_text("seen")
-    subprocess.run(["mosquitto_passwd", "-b", secrets / "mosquitto" / "passwd", "witness", "seen"], check=True)
+    subprocess.run([passwd, "-b", secrets / "mosquitto" / "passwd", "witness", "seen"], check=True)
     broker = Broker(folder / "broker", secrets)
     broker.start()
     yield broker
