@@ -985,8 +985,14 @@ class Supply:
             return self._errors(), [session.ask(guard.ask) for guard in guards], self._poll()
         inspection = Inspection(self._inspected_plan, self._model.series.error_query, [guard.ask for guard in guards])
         error, answers, readings = inspection.read(session.ask(inspection.message))
+        errors: list[tuple[int, str]] = []
+        if error[0]:
+            errors = [error, *self._errors()]
+            # On a slow unit what came with the first error is seconds old when the last one has been read.
+            error, answers, readings = inspection.read(session.ask(inspection.message))
+            errors += [error] if error[0] else []
         self._polled(readings)
-        return [error, *self._errors()] if error[0] else [], answers, readings
+        return errors, answers, readings
 
     def _settle(self, running: _Running) -> None:
         """Ask whether what was sent last was taken, where no look does.

@@ -334,8 +334,9 @@ def test_an_error_of_the_unit_ends_the_plan_and_the_truth_is_read() -> None:
                 ("CURR 0.5,(@1)", None),
                 NO_ERROR,
                 ("VOLT 3,(@1)", None),
-                joined(error, OFF),
+                joined(error, at(1)),
                 NO_ERROR,
+                joined(NO_ERROR, OFF),
             ],
         ):
             response = driven.carry_out('{"voltage_limit": 3, "current_limit": 0.5, "state": true}', lines)
@@ -347,14 +348,25 @@ def test_an_error_of_the_unit_ends_the_plan_and_the_truth_is_read() -> None:
 def test_an_error_that_was_there_before_is_not_the_commands() -> None:
     old: Line = ("SYST:ERR?", '-410,"Query INTERRUPTED"')
     with Driven("E36313A", connecting()) as driven:
-        lines = [joined(old, OFF), NO_ERROR, ("VOLT 3,(@1)", None), joined(NO_ERROR, at(3, 0))]
+        lines = [joined(old, OFF), NO_ERROR, joined(NO_ERROR, OFF), ("VOLT 3,(@1)", None), joined(NO_ERROR, at(3, 0))]
         assert driven.carry_out('{"voltage_limit": 3}', lines).ok
+
+
+def test_what_came_with_an_error_is_old_when_the_queue_has_been_read() -> None:
+    """Somebody turns the knob up meanwhile: neither is the older value told, nor the output turned on."""
+    old: Line = ("SYST:ERR?", '-410,"Query INTERRUPTED"')
+    with Driven("E36313A", connecting(), {1: Channel(voltage_max=5.5)}) as driven:
+        lines = [joined(old, at(1, 0)), old, old, NO_ERROR, joined(NO_ERROR, at(6, 0))]
+        response = driven.carry_out('{"state": true}', lines)
+        assert response.error is not None
+        assert response.error.code == "limit_exceeded"
+        assert [state.voltage_limit for state in driven.sheet.all_states if state.index == 1] == [0.0, 6.0]
 
 
 def test_an_error_does_not_stop_off() -> None:
     full: Line = ("SYST:ERR?", '-350,"Error queue overflow"')
     with Driven("E36313A", connecting(seen=ON_AT_5)) as driven:
-        lines = [("OUTP 0,(@1)", None), joined(full, OFF), NO_ERROR]
+        lines = [("OUTP 0,(@1)", None), joined(full, ON_AT_5), NO_ERROR, joined(NO_ERROR, OFF)]
         assert driven.carry_out("OFF", lines).ok
 
 
