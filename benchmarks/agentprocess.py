@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from agent import config
-from agent.daemon import Daemon
+from agent.config import loading as config
+from agent.service.daemon import Daemon
 
 
 def main() -> int:

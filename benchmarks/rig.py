@@ -22,8 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from agent.localbroker import LocalBroker
-from agent.models import Batching, PollPlan, candidates
+from agent.instruments.catalogue import Batching, PollPlan, candidates
+from agent.local.broker import LocalBroker
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What one poll of all three channels of an E36313A asks, as the agent asks it.

@@ -10,9 +10,9 @@ import queue
 import sys
 import time
 
-from agent.brokeraddress import Address
-from agent.client import BrokerError, Client
-from agent.config import ConfigError, find, load
+from agent.client.address import Address
+from agent.client.connection import BrokerError, Client
+from agent.config.loading import ConfigError, find, load
 
 PATIENCE = 15.0  # s
 

@@ -14,7 +14,7 @@ from typing import Self
 
 from click.testing import CliRunner, Result
 
-from agent import cli
+from agent.cli import main as cli
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "agent.cli"]

@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from agent.localbroker import LocalBroker
+from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.lab import Bench, needs
 from tests.properties import FUZZ

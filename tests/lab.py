@@ -26,8 +26,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent import config
-from agent.daemon import Daemon
+from agent.config import loading as config
+from agent.service.daemon import Daemon
 from agent.simulator import Simulator
 
 #: s. What takes longer than this on a busy machine is taken to hang.
@@ -252,7 +252,7 @@ class Agent:
 
 
 _ROOT = Path(__file__).resolve().parent.parent
-_RUN = "import sys; from agent.cli import main; sys.argv = ['psu-agent', 'run', *sys.argv[1:]]; sys.exit(main())"
+_RUN = "import sys; from agent.cli.main import main; sys.argv = ['psu-agent', 'run', *sys.argv[1:]]; sys.exit(main())"
 
 
 class AgentProcess:

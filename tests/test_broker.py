@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.broker import Broker
-from agent.localbroker import LocalBroker
+from agent.local.broker import LocalBroker
+from agent.mqtt.broker import Broker
 from agent.simulator import Simulator
 from benchmarks.soak.tap import Publish, Tap
 from tests.lab import Bench, wait_until

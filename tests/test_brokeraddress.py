@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from agent.brokeraddress import Address, find_address
-from agent.config import ConfigError
+from agent.client.address import Address, find_address
+from agent.config.loading import ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +89,6 @@ def test_where_the_password_comes_from(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_no_broker_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.config.SYSTEM_FILE", tmp_path / "nope")
+    monkeypatch.setattr("agent.config.loading.SYSTEM_FILE", tmp_path / "nope")
     with pytest.raises(ValueError, match="which broker"):
         find_address()

@@ -13,7 +13,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from agent import __version__, cli, config, models
+from agent import __version__
+from agent.cli import main as cli
+from agent.config import loading as config
+from agent.instruments import catalogue as models
 from tests.commandline import COMMAND, ROOT, Running, environment, psu_agent
 from tests.test_config import CONTRACT, PSUDAEMON, mqtt, unit
 
@@ -228,8 +231,8 @@ def test_an_error_of_ours_is_one_sentence_and_a_traceback_only_if_asked_for(
 
 def test_run_does_not_carry_what_only_other_commands_need(tmp_path: Path) -> None:
     script = (
-        "import sys, agent.cli, agent.daemon, agent.config, agent.logs;"
-        "print([name for name in ('rich', 'agent.scan', 'agent.client', 'agent.simulator') if name in sys.modules])"
+        "import sys, agent.cli.main, agent.service.daemon, agent.config.loading, agent.service.logs;"
+        "print([name for name in ('rich', 'agent.instruments.scan', 'agent.client', 'agent.simulator') if name in sys.modules])"
     )
     result = subprocess.run(
         [COMMAND[0], "-c", script], capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}

@@ -25,9 +25,9 @@ import yaml
 from click.testing import Result
 from paho.mqtt.client import MQTTv5
 
-from agent.brokeraddress import Address
-from agent.client import Client
-from agent.localbroker import LocalBroker, free_port
+from agent.client.address import Address
+from agent.client.connection import Client
+from agent.local.broker import LocalBroker, free_port
 from agent.simulator import Simulator
 from tests.commandline import COMMAND, ROOT, Running, environment, invoke
 from tests.lab import needs

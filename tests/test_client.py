@@ -12,12 +12,12 @@ from typing import Any
 import paho.mqtt.publish
 import pytest
 
-from agent import tls
-from agent.brokeraddress import Address
-from agent.client import BrokerError, Client, LinkChange, Message, NobodyAnsweredError
-from agent.configschema import Tls
-from agent.localbroker import LocalBroker, free_port
-from agent.request import Target, send
+from agent.client.address import Address
+from agent.client.connection import BrokerError, Client, LinkChange, Message, NobodyAnsweredError
+from agent.client.request import Target, send
+from agent.config.schema import Tls
+from agent.local.broker import LocalBroker, free_port
+from agent.mqtt import tls
 from tests import certificates
 from tests.certificates import Certificates
 from tests.commandline import invoke
@@ -123,7 +123,7 @@ def test_a_broker_that_goes_away_while_a_command_is_under_way(broker: LocalBroke
 def test_a_peer_that_takes_the_connection_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
-    monkeypatch.setattr("agent.client.CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr("agent.client.connection.CONNECT_TIMEOUT", 0.3)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(BrokerError, match="does not answer; is it a broker"),

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent import commands
-from agent.commands import Channel, Door, Look, Pause, Settle, Write, apply, check, off
-from agent.messages import Command, Refusal, parse_command
-from agent.models import Reading, candidates
+from agent.instruments.catalogue import Reading, candidates
+from agent.protocol.messages import Command, Refusal, parse_command
+from agent.unit import commands
+from agent.unit.commands import Channel, Door, Look, Pause, Settle, Write, apply, check, off
 from tests.properties import examples
 
 MODEL = candidates("E36311A")[0]

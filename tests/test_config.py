@@ -15,8 +15,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent import config, yamlsource
-from agent.config import ConfigError
+from agent.config import loading as config
+from agent.config import yamlsource
+from agent.config.loading import ConfigError
 
 CONTRACT = """\
 settings:
@@ -677,7 +678,7 @@ def test_reading_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyYAML's own loader, where libyaml is missing, tells the same lines."""
     monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
     slow = importlib.util.module_from_spec(yamlsource.__spec__)
-    monkeypatch.setitem(sys.modules, "agent.yamlsource", slow)
+    monkeypatch.setitem(sys.modules, "agent.config.yamlsource", slow)
     yamlsource.__spec__.loader.exec_module(slow)  # type: ignore[union-attr]
     text = (CONTRACT + "a: 1\n").encode()
     fast = yamlsource.read(text)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.localbroker import LocalBroker
+from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.lab import Bench, Observer, wait_until
 

@@ -17,8 +17,8 @@ import paho.mqtt.subscribe
 import pytest
 from paho.mqtt.client import MQTTv5, MQTTv311
 
-from agent import localbroker
-from agent.localbroker import free_port
+from agent.local import broker as localbroker
+from agent.local.broker import free_port
 from tests.commandline import Running, invoke
 from tests.lab import needs
 
@@ -109,7 +109,7 @@ def test_a_given_port_that_is_taken_is_told() -> None:
 
 
 def test_another_port_is_taken_where_the_usual_one_is_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from agent import demo
+    from agent.cli import demo
 
     with socket.create_server(("127.0.0.1", 0)) as other:
         usual = other.getsockname()[1]

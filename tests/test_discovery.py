@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from agent import discovery
-from agent.broker import Incoming
-from agent.configschema import HomeAssistant
-from agent.discovery import Discovery
-from agent.messages import ChannelState, Event, Response, UnitInfo, utc_now
-from agent.meters import Meter
-from agent.spool import Spool
-from agent.supply import Reply
-from agent.topics import Topics
+from agent.config.schema import HomeAssistant
+from agent.homeassistant import discovery
+from agent.homeassistant.discovery import Discovery
+from agent.mqtt.broker import Incoming
+from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, utc_now
+from agent.protocol.topics import Topics
+from agent.store.spool import Spool
+from agent.unit.meters import Meter
+from agent.unit.supply import Reply
 from tests.lab import Bench, wait_until
 from tests.test_homeassistant import agent_info, unit_info
 

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.broker import Incoming
-from agent.configschema import Channel as ChannelSettings
-from agent.dispatch import Dispatcher
-from agent.localbroker import LocalBroker
+from agent.config.schema import Channel as ChannelSettings
+from agent.local.broker import LocalBroker
+from agent.mqtt.broker import Incoming
+from agent.protocol.topics import Topics
+from agent.service.dispatch import Dispatcher
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
-from agent.supply import Supply
-from agent.topics import Topics
+from agent.unit.supply import Supply
 from tests.lab import Bench, Observer, needs, unit, wait_until
 from tests.properties import examples
 from tests.transcript import Sheet

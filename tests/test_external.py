@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import config
-from agent.check import check_external
-from agent.external import read_answer
-from agent.localbroker import LocalBroker
-from agent.models import MalformedAnswerError
+from agent.cli.check import check_external
+from agent.config import loading as config
+from agent.instruments.catalogue import MalformedAnswerError
+from agent.instruments.external.external import read_answer
+from agent.local.broker import LocalBroker
 from tests.lab import Bench, wait_until
 from tests.properties import examples
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.fleet import Fleet
-from agent.messages import ChannelState
-from agent.topics import Topics
+from agent.client.fleet import Fleet
+from agent.protocol.messages import ChannelState
+from agent.protocol.topics import Topics
 
 TIME = "2026-11-23T09:15:02.417Z"
 

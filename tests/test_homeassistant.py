@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import homeassistant
-from agent.configschema import Channel as ChannelSettings
-from agent.messages import AgentInfo, UnitInfo, utc_now
-from agent.supply import Supply
-from agent.topics import Topics
-from agent.visa import Session
+from agent.config.schema import Channel as ChannelSettings
+from agent.homeassistant import payloads as homeassistant
+from agent.instruments.visa.session import Session
+from agent.protocol.messages import AgentInfo, UnitInfo, utc_now
+from agent.protocol.topics import Topics
+from agent.unit.supply import Supply
 
 TOPICS = Topics("lab3/psu")
 STRANGE = "\"5 V\" 'rail' {{ 7 * 6 }} {% raw %} %s <b>&amp; 🔥\\"

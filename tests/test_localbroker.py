@@ -13,8 +13,8 @@ import paho.mqtt.subscribe
 import pytest
 from paho.mqtt.client import MQTTv5, MQTTv311
 
-from agent import localbroker
-from agent.localbroker import LocalBroker, NoBrokerError
+from agent.local import broker as localbroker
+from agent.local.broker import LocalBroker, NoBrokerError
 from tests.lab import needs
 
 KINDS = ["mosquitto", "iotcore"]
@@ -51,7 +51,7 @@ def test_a_broker_that_does_not_start_is_told_with_its_words(tmp_path: Path) -> 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = (
-        "import pathlib, signal, sys; from agent.localbroker import LocalBroker;"
+        "import pathlib, signal, sys; from agent.local.broker import LocalBroker;"
         "b = LocalBroker(pathlib.Path(sys.argv[1])); b.start(); print(b.pid, flush=True); signal.pause()"
     )
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)

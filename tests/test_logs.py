@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent import logs
+from agent.service import logs
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.messages import (
+from agent.protocol.messages import (
     COMMAND_FIELDS,
     ChannelState,
     Command,

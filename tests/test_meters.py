@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.meters import Meter
+from agent.unit.meters import Meter
 from tests.properties import examples
 
 

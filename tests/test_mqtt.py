@@ -16,8 +16,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.localbroker import LocalBroker
-from agent.mqtt import PublishingClient
+from agent.local.broker import LocalBroker
+from agent.mqtt.publishing import PublishingClient
 from tests.lab import PATIENCE, wait_until
 from tests.properties import examples
 

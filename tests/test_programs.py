@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.programs import ProgramError, Runner
+from agent.instruments.external.programs import ProgramError, Runner
 from tests.lab import wait_until
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from agent import config
-from agent.cli import cli
-from agent.localbroker import LocalBroker
+from agent.cli.main import cli
+from agent.config import loading as config
+from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.commandline import psu_agent
 from tests.lab import Bench, unit

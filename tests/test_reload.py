@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from agent import config
-from agent.daemon import Daemon
-from agent.localbroker import LocalBroker
+from agent.config import loading as config
+from agent.local.broker import LocalBroker
+from agent.service.daemon import Daemon
 from agent.simulator import Simulator
 from tests.lab import PATIENCE, AgentProcess, Observer, settings, unit, wait_until
 

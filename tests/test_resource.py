@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.resource import ResourceNameError, parse, same_instrument_key
+from agent.instruments.resource import ResourceNameError, parse, same_instrument_key
 
 
 @pytest.mark.parametrize(

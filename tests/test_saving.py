@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import config
-from agent.localbroker import LocalBroker
+from agent.config import loading as config
+from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.commandline import psu_agent
 from tests.lab import Bench, unit

@@ -13,9 +13,11 @@ import pytest
 import yaml
 from zeroconf import ServiceInfo, Zeroconf
 
-from agent import config, models, scan
-from agent.models import Identification
-from agent.scan import Candidate, Found
+from agent.config import loading as config
+from agent.instruments import catalogue as models
+from agent.instruments import scan
+from agent.instruments.catalogue import Identification
+from agent.instruments.scan import Candidate, Found
 from agent.simulator import Simulator
 from tests.commandline import invoke
 

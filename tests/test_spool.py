@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from agent import spool as spool_module
-from agent.meters import Meter
-from agent.spool import Spool, SpoolError
+from agent.store import spool as spool_module
+from agent.store.spool import Spool, SpoolError
+from agent.unit.meters import Meter
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent import supply as supply_module
 from agent.simulator import Quirks, Simulator
 from agent.simulator.loads import Resistor
+from agent.unit import supply as supply_module
 from tests.lab import Bench, Observer, unit, wait_until
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import daemon, systemd
-from agent.localbroker import LocalBroker
+from agent.local.broker import LocalBroker
+from agent.service import daemon, systemd
 from agent.simulator import Simulator
 from tests.lab import AgentProcess, Bench, Observer, settings, unit, wait_until
 

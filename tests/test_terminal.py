@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from agent import terminal
-from agent.fleet import Fleet
-from agent.messages import ChannelState, Response
-from agent.topics import Topics
+from agent.cli import terminal
+from agent.client.fleet import Fleet
+from agent.protocol.messages import ChannelState, Response
+from agent.protocol.topics import Topics
 from tests.test_fleet import info, state
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from agent.messages import ChannelState, utc_now
-from agent.throttle import BURST, Scale, Throttle
+from agent.homeassistant.throttle import BURST, Scale, Throttle
+from agent.protocol.messages import ChannelState, utc_now
 from tests.test_homeassistant import unit_info
 
 SCALE = Scale.of(unit_info().channels[1])  # 25 V, 2 A

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
-from agent.topics import Request, Topics
+from agent.protocol.topics import Request, Topics
 from tests.properties import examples
 
 TOPICS = Topics("lab3/psu")

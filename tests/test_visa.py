@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import pyvisa
 
-from agent import visa
+from agent.instruments.visa import session as visa
+from agent.instruments.visa.session import LinkError, Session
 from agent.simulator import Simulator
-from agent.visa import LinkError, Session
 from tests.lab import wait_until
 
 

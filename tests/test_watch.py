@@ -6,7 +6,7 @@ import json
 
 import paho.mqtt.publish
 
-from agent.localbroker import LocalBroker
+from agent.local.broker import LocalBroker
 from tests.commandline import Running
 from tests.test_fleet import state
 

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent import yamlsource
-from agent.yamledit import EditError, set_values
+from agent.config import yamlsource
+from agent.config.yamledit import EditError, set_values
 from tests.properties import examples
 
 BLOCK = """# The bench by the window.

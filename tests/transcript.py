@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from agent.configschema import Channel
-from agent.messages import ChannelState, Event, Response, UnitInfo, parse_command
-from agent.supply import Job, Reply, Supply
-from agent.visa import LinkError
+from agent.config.schema import Channel
+from agent.instruments.visa.session import LinkError
+from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, parse_command
+from agent.unit.supply import Job, Reply, Supply
 from tests.lab import wait_until
 
 #: (sent, answered). None: the message has no answer, or the unit gives none to a question.

@@ -25,7 +25,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.localbroker import LocalBroker
+from agent.local.broker import LocalBroker
 from agent.simulator.reactor import Reactor
 from benchmarks.echo import no_delay
 from benchmarks.rig import Agent, BenchmarkError, Figure, machine, table, wait_until

@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.localbroker import LocalBroker
+from agent.local.broker import LocalBroker
 from benchmarks.rig import wait_until
 from benchmarks.soak.tap import PacketReader, Publish, Tap, parse_publish
 

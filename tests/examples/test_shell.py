@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.localbroker import LocalBroker
+from agent.local.broker import LocalBroker
 from tests.examples.conftest import EXAMPLES
 from tests.lab import Bench, wait_until
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent import resource
-from agent.localbroker import LocalBroker
+from agent.instruments import resource
+from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.examples.conftest import EXAMPLES
 from tests.lab import PATIENCE, AgentProcess, Observer, settings, unit

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from agent import broker as broker_module
-from agent import daemon as daemon_module
-from agent.localbroker import LocalBroker, free_port, is_free
+from agent.local.broker import LocalBroker, free_port, is_free
+from agent.mqtt import broker as broker_module
+from agent.service import daemon as daemon_module
 from agent.simulator import Simulator
-from agent.spool import Spool
+from agent.store.spool import Spool
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
 from tests.lab import AgentProcess, Bench, Observer, needs, settings, unit, wait_until

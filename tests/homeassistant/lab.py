@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from agent.localbroker import LocalBroker
+from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.homeassistant.instance import HomeAssistant
 from tests.lab import AgentProcess, Observer, settings

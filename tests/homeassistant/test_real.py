@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.localbroker import LocalBroker, NoBrokerError
+from agent.local.broker import LocalBroker, NoBrokerError
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
 from tests.homeassistant.instance import CHECKOUT, ENTRY, HomeAssistant, eventually, missing

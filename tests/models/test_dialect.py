@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.models import (
+from agent.instruments.catalogue import (
     Batching,
     IdentityError,
     Inspection,
@@ -19,7 +19,7 @@ from agent.models import (
     identify,
     parse_identification,
 )
-from agent.models.dialect import channel_list, format_value, parse_error
+from agent.instruments.scpi.dialect import channel_list, format_value, parse_error
 from tests.models.test_e36300 import OFF
 from tests.properties import examples
 

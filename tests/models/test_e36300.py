@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.configschema import Channel
-from agent.models import all_models, candidates
+from agent.config.schema import Channel
+from agent.instruments.catalogue import all_models, candidates
 from tests.transcript import Driven, Line
 
 NO_ERROR: Line = ("SYST:ERR?", '+0,"No error"')

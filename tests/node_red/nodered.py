@@ -12,8 +12,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Self
 
-from agent import children
-from agent.localbroker import free_port
+from agent.local import children
+from agent.local.broker import free_port
 from tests.lab import wait_until
 
 ROOT = Path(__file__).parent.parent.parent

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from agent import children
+from agent.local import children
 from tests.lab import wait_until
 from tests.node_red.nodered import FOLDER
 from tests.node_red.test_flows import Rig

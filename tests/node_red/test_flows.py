@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pytest
 
-from agent.localbroker import LocalBroker
+from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
 from tests.lab import Bench, unit, wait_until

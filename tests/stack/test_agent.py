@@ -18,7 +18,7 @@ import yaml
 from .services import ROOT, Broker, Process, Store, Telegraf, free_port, stopping, wait_for
 from .test_mosquitto import Client
 
-PSU_AGENT = [sys.executable, "-c", "import sys; from agent.cli import main; sys.exit(main())"]
+PSU_AGENT = [sys.executable, "-c", "import sys; from agent.cli.main import main; sys.exit(main())"]
 FIELDS = ("seq", "online", "state", "voltage", "current", "power", "voltage_limit", "current_limit", "mode", "tripped",
           "voltage_protection", "current_protection", "energy", "charge", "agent", "psu", "name", "model")  # fmt: skip
 

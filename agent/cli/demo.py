@@ -1,0 +1,182 @@
+"""`psu-agent demo`: a broker, a simulated supply with changing loads, and the agent, each a process, all on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from agent.cli.watch import Watch
+from agent.client.address import Address
+from agent.client.connection import Client
+from agent.local import children
+from agent.local.broker import Kind, LocalBroker, NoBrokerError, is_free
+
+UNIT = "psu1"
+USUAL_PORT = 1883
+_START_TIMEOUT = 20.0
+
+
+class DemoError(Exception):
+    """The demonstration can't be given. The message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What runs, for the instructions."""
+
+    port: int
+    broker_kind: Kind
+    remark: str | None
+    agent: subprocess.Popen[bytes]
+    agent_log: Path
+
+    @property
+    def address(self) -> str:
+        return f"mqtt://localhost:{self.port}"
+
+    def instructions(self) -> list[str]:
+        """What to type in another terminal."""
+        program = _program()
+        return [
+            f"A simulated Keysight E36313A, on the broker {self.address} ({self.broker_kind}).",
+            *([self.remark] if self.remark else []),
+            "Try in another terminal:",
+            f"  mosquitto_sub -p {self.port} -v -t 'psu/#'",
+            f"  mosquitto_pub -p {self.port} -t psu/{UNIT}/2/set -m '{{\"voltage_limit\": 3.3}}'",
+            f"  mosquitto_pub -p {self.port} -t psu/{UNIT}/3/set/state -m OFF",
+            f"  {program} set {UNIT}/2 --voltage-limit 5 --broker {self.address}",
+            f"  {program} watch --broker {self.address}",
+            "Ctrl-C ends everything.",
+        ]
+
+
+def run(*, port: int | None = None, kind: Kind | None = None) -> None:
+    """Give the demonstration until SIGINT, SIGTERM or SIGHUP; then end everything.
+
+    :raises DemoError: it can't be given
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_signals_as_interrupts())
+        stack.enter_context(contextlib.suppress(KeyboardInterrupt))
+        demo = stack.enter_context(_running(port, kind))
+        with Client(Address(port=demo.port, host="127.0.0.1")) as client:
+            _wait_for_samples(client, demo)
+            Watch(client, instructions=demo.instructions(), still_running=lambda: _check(demo), line_interval=1.0).run()
+
+
+@contextlib.contextmanager
+def _running(port: int | None, kind: Kind | None) -> Iterator[Demo]:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="psu-agent-demo-")))
+        log = stack.enter_context((folder / "demo.log").open("wb"))
+        remark = None
+        wanted = port or USUAL_PORT
+        if not is_free(wanted):
+            if port is not None:
+                raise DemoError(f"port {port} is taken; give another, or none")
+            remark = f"Port {USUAL_PORT} is taken, so the broker has another."
+        try:
+            broker = LocalBroker(folder, port=0 if remark else wanted, kind=kind)
+            broker.start()
+        except NoBrokerError as error:
+            raise DemoError(str(error)) from None
+        stack.callback(broker.stop)
+
+        supply = children.start([sys.executable, "-m", "agent.cli.simulate"], log, pipe=True)
+        stack.callback(children.end, supply)
+        resource = _first_line(supply, folder / "demo.log")
+
+        configuration = folder / "psu-agent.yaml"
+        configuration.write_text(yaml.safe_dump(_configuration(broker, resource, folder), sort_keys=False))
+        agent_log = folder / "agent.log"
+        agent_output = stack.enter_context(agent_log.open("wb"))
+        agent = children.start([sys.executable, "-m", "agent.cli", "run", str(configuration)], agent_output)
+        stack.callback(children.end, agent)
+        yield Demo(broker.port_311, broker.kind, remark, agent, agent_log)
+
+
+def _configuration(broker: LocalBroker, resource: str, folder: Path) -> dict[str, Any]:
+    return {
+        "settings": {
+            "agent": "demo",
+            "poll_interval": 0.5,
+            "state_dir": str(folder / "state"),
+            "mqtt": {"host": broker.host, "port": broker.port, "protocol": "5"},
+        },
+        "units": [{"name": UNIT, "model": "Keysight Technologies,E36313A", "uri": resource}],
+    }
+
+
+def _first_line(process: subprocess.Popen[bytes], log: Path) -> str:
+    """What the simulated supply says once it is there."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], _START_TIMEOUT)
+    line = process.stdout.readline().decode().strip() if ready else ""
+    if not line:
+        raise DemoError(f"the simulated supply did not start: {_last_words(log)}")
+    return line
+
+
+def _wait_for_samples(client: Client, demo: Demo) -> None:
+    client.subscribe([client.topics.state(UNIT, "+")])
+    deadline = time.monotonic() + _START_TIMEOUT
+    while client.inbox.empty():
+        _check(demo)
+        if time.monotonic() > deadline:
+            raise DemoError(f"no sample within {_START_TIMEOUT:g} s; the agent says: {_last_words(demo.agent_log)}")
+        time.sleep(0.02)
+
+
+def _check(demo: Demo) -> None:
+    if demo.agent.poll() is not None:
+        raise DemoError(f"the agent ended by itself: {_last_words(demo.agent_log)}")
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+@contextlib.contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demonstration as Ctrl-C does, and nothing interrupts the ending itself."""
+
+    def interrupt(*_: int | FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _program() -> str:
+    """How this program is called from the folder that it was started in."""
+    own = Path(sys.argv[0])
+    if own.name != "psu-agent":
+        return "psu-agent"
+    found = shutil.which("psu-agent")
+    if found is not None and Path(found).resolve() == own.resolve():
+        return "psu-agent"
+    with contextlib.suppress(ValueError):
+        return shlex.quote(str(own.absolute().relative_to(Path.cwd())))
+    return shlex.quote(str(own.absolute()))

@@ -1,0 +1,170 @@
+"""How states look to people: a table on a terminal, a line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agent.client.fleet import Fleet
+from agent.protocol.messages import ChannelState, Response
+
+_MODE_STYLES = {"CV": "green", "CC": "bold black on yellow", "UR": "bold white on red", "OFF": "dim"}
+#: Lines around the channels of a live table: title, header, notes.
+_FRAME_LINES = 6
+
+
+def clean(text: str) -> str:
+    """Names come from outside: no control characters on the terminal."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def console(color: bool | None = None) -> Console:
+    """Standard output. Colour on a terminal only, and not there if NO_COLOR is set."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False, no_color=color is False or None)
+
+
+def channel_table(states: Sequence[ChannelState], *, several_agents: bool = False) -> Table:
+    """One row a channel; fits 80 columns."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", collapse_padding=True)
+    # Where there is no room it is the names that are cut.
+    table.add_column("CHANNEL", max_width=24)
+    table.add_column("NAME", max_width=16)
+    table.add_column("OUT", no_wrap=True)
+    for heading in ("V", "A", "W", "V set", "A set"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=8 if heading in "VA" else 7)
+    table.add_column("MODE", no_wrap=True)
+    if several_agents:
+        table.add_column("AGENT", max_width=16)
+    for state in states:
+        cells: list[RenderableType] = [
+            _name(f"{state.psu}/{state.index}"),
+            _name(state.name),
+            _switch(state),
+            _number(state.voltage, 4, state),
+            _number(state.current, 4, state),
+            _number(state.power, 3, state),
+            _number(state.voltage_limit, 3, state),
+            _number(state.current_limit, 3, state),
+            _mode(state),
+        ]
+        if several_agents:
+            cells.append(_name(state.agent))
+        table.add_row(*cells)
+    return table
+
+
+def _name(text: str) -> Text:
+    return Text(clean(text), no_wrap=True, overflow="ellipsis")
+
+
+def _switch(state: ChannelState) -> Text:
+    if not state.online or state.state is None:
+        return Text("-", style="dim")
+    return Text("ON", style="bold green") if state.state else Text("off", style="dim")
+
+
+def _number(value: float | None, digits: int, state: ChannelState) -> Text:
+    if value is None:
+        return Text("-", style="dim")
+    # No "-0.0000" for the noise of an output that is off.
+    text = f"{round(value, digits) + 0.0:.{digits}f}"
+    return Text(text, style="" if state.state else "dim")
+
+
+def _mode(state: ChannelState) -> Text:
+    if not state.online:
+        return Text("offline", style="bold red")
+    if state.tripped is not None:
+        return Text(f"{state.tripped} trip", style="bold white on red")
+    return Text(state.mode or "-", style=_MODE_STYLES.get(state.mode or "", ""))
+
+
+def notes(fleet: Fleet, units: Iterable[str]) -> list[Text]:
+    """Why units are offline, a line each."""
+    lines = []
+    for name in units:
+        reason = fleet.why_absent(name)
+        if reason is not None:
+            lines.append(
+                Text(f"{clean(name)} is offline: {clean(reason)}", style="red", no_wrap=True, overflow="ellipsis")
+            )
+    return lines
+
+
+def live_view(
+    fleet: Fleet,
+    states: Sequence[ChannelState],
+    *,
+    title: str,
+    lost: str | None,
+    height: int,
+    footer: Sequence[str] = (),
+) -> Group:
+    """The whole screen of `watch`: as many channels as fit, and what is cut off is said."""
+    now = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
+    head = Text(no_wrap=True, overflow="ellipsis")
+    head.append(clean(title), style="bold")
+    online, units = fleet.online_units(), set(fleet.units)
+    head.append(f"  {len(online & units)} of {len(units)} units online  {now}", style="dim")
+    parts: list[RenderableType] = [head]
+    if lost is not None:
+        parts.append(Text(f"the broker is gone ({clean(lost)}); connecting again", style="bold white on red"))
+    why = notes(fleet, sorted(units - online))[:5]
+    room = max(3, height - _FRAME_LINES - len(why) - len(footer))
+    several = len({state.agent for state in states}) > 1
+    parts.append(channel_table(states[:room], several_agents=several))
+    if len(states) > room:
+        parts.append(Text(f"and {len(states) - room} more channels; name a unit to see its own", style="dim"))
+    if not states:
+        parts.append(Text("nothing was published yet", style="dim"))
+    parts += why
+    parts += [Text(line) for line in footer]
+    return Group(*parts)
+
+
+def state_line(state: ChannelState, *, with_time: bool = True) -> str:
+    """One channel on one line, for logs and pipes."""
+    begin = f"{state.time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} " if with_time else ""
+    begin += clean(f"{state.psu}/{state.index} {state.name}:")
+    if not state.online:
+        return f"{begin} offline"
+    mode = f"{state.tripped} trip" if state.tripped else state.mode or "?"
+    return (
+        f"{begin} {'ON' if state.state else 'off'} {_value(state.voltage, 'V')} {_value(state.current, 'A')} "
+        f"{_value(state.power, 'W')} {mode} (set {_value(state.voltage_limit, 'V')} {_value(state.current_limit, 'A')})"
+    )
+
+
+def _value(value: float | None, unit: str) -> str:
+    return f"- {unit}" if value is None else f"{round(value, 4) + 0.0:.4f} {unit}"
+
+
+def response_lines(response: Response) -> list[str]:
+    """What became of a command, for people."""
+    where = clean(response.psu if response.index is None else f"{response.psu}/{response.index}")
+    if not response.ok:
+        error = response.error
+        return [f"{where} refused: {clean(error.message)} ({error.code})" if error is not None else f"{where} refused"]
+    result = response.result
+    states = result if isinstance(result, list) else [] if result is None else [result]
+    return [state_line(state, with_time=False) for state in states] or [f"{where}: done"]
+
+
+class Throttle:
+    """Lets something through at most every `interval` s."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._next = 0.0
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._interval
+        return True

@@ -1,0 +1,155 @@
+"""Where a broker is and how to get in: from the command line, or from the configuration."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr, ValidationError
+
+from agent.config import loading as config
+from agent.config.schema import Mqtt, Tls
+
+PASSWORD_VARIABLE = "PSU_AGENT_MQTT_PASSWORD"  # noqa: S105  # its name
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a broker is and how to get in. ``protocol`` None: MQTT 5, and 3.1.1 where the broker does not know it."""
+
+    host: str = "localhost"
+    port: int = 1883
+    tls: Tls | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    base_topic: str = "psu"
+    protocol: Literal["5", "3.1.1"] | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Mqtt) -> Address:
+        return cls(
+            host=settings.host,
+            port=settings.port,
+            tls=settings.tls,
+            username=settings.username,
+            password=settings.password,
+            base_topic=settings.base_topic,
+            protocol=settings.protocol,
+        )
+
+    @classmethod
+    def parse(
+        cls,
+        url: str,
+        *,
+        base_topic: str = "psu",
+        ca: Path | None = None,
+        password: SecretStr | None = None,
+    ) -> Address:
+        """Take ``mqtt[s]://[user@]host[:port]`` apart; a bare ``host[:port]`` is MQTT without TLS.
+
+        :raises ValueError: it is none, with what would be right
+        """
+        form = "give mqtt[s]://[user@]host[:port], such as mqtt://localhost:1883"
+        if "://" not in url:
+            url = f"mqtt://{url}"
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"the broker's address is wrong ({error}); {form}") from None
+        if parts.scheme not in ("mqtt", "mqtts"):
+            raise ValueError(f"{parts.scheme}:// is no address of an MQTT broker; {form}")
+        if parts.password is not None:
+            raise ValueError(
+                f"a password on the command line can be read by every user of this host; "
+                f"set ${PASSWORD_VARIABLE}, or give --password-file"
+            )
+        if parts.path not in ("", "/") or parts.query or parts.fragment or not parts.hostname:
+            raise ValueError(f"the broker's address is wrong; {form}; the base topic is --base-topic")
+        if port == 0:
+            raise ValueError(f"0 is no port; {form}")
+        secure = parts.scheme == "mqtts"
+        if ca is not None and not secure:
+            raise ValueError("a CA is for TLS; give --broker mqtts://…")
+        try:
+            # The configuration file's own checks.
+            settings = Mqtt.model_validate(
+                {
+                    "host": parts.hostname,
+                    "port": port or (8883 if secure else 1883),
+                    "base_topic": base_topic,
+                    "tls": {"ca": str(ca.absolute())} if ca is not None else secure,
+                }
+                | ({"username": unquote(parts.username)} if parts.username else {})
+            )
+        except ValidationError as error:
+            details = error.errors(include_url=False)[0]
+            key = details["loc"][-1]
+            raise ValueError(
+                f"{ {'ca': '--ca', 'base_topic': '--base-topic'}.get(str(key), key) } {details['msg']}"
+            ) from None
+        return replace(cls.from_settings(settings), protocol=None, password=password)
+
+    def __str__(self) -> str:
+        user = f"{self.username}@" if self.username else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"mqtt{'s' if self.tls else ''}://{user}{host}:{self.port}"
+
+
+def find_address(
+    broker: str | None = None,
+    *,
+    config_path: Path | None = None,
+    base_topic: str | None = None,
+    ca: Path | None = None,
+    password_file: Path | None = None,
+) -> Address:
+    """The broker that was named, or else the configuration's.
+
+    :raises ValueError: the address, or an option with it, is wrong
+    :raises ConfigError: no broker was named, and the configuration has a fault
+    """
+    password = password_from_file(password_file) if password_file is not None else password_from_environment()
+    if broker is not None:
+        return Address.parse(broker, base_topic=base_topic or "psu", ca=ca, password=password)
+    if ca is not None:
+        raise ValueError("--ca goes with --broker; the configuration has settings.mqtt.tls.ca")
+    try:
+        path = config.find(config_path)
+    except config.ConfigError:
+        raise ValueError(
+            "which broker? Give --broker mqtt://HOST, or a configuration file with --config or $PSU_AGENT_CONF"
+        ) from None
+    address = Address.from_settings(config.load(path, units_required=False).settings.mqtt)
+    changes: dict[str, Any] = {}
+    if base_topic is not None:
+        changes["base_topic"] = Address.parse("localhost", base_topic=base_topic).base_topic
+    if password is not None:
+        changes["password"] = password
+    return replace(address, **changes)
+
+
+def password_from_environment() -> SecretStr | None:
+    """``$PSU_AGENT_MQTT_PASSWORD``: unlike an argument, other users can't see it."""
+    value = os.environ.get(PASSWORD_VARIABLE)
+    return SecretStr(value) if value else None
+
+
+def password_from_file(path: Path) -> SecretStr:
+    """The password that stands in a file.
+
+    :raises ValueError: it can't be read, or is empty
+    """
+    try:
+        password = path.read_bytes().decode().rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"the password file {path} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the password file {path} is no text") from None
+    if not password:
+        raise ValueError(f"the password file {path} is empty")
+    return SecretStr(password)

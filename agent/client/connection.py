@@ -1,0 +1,301 @@
+"""A user's connection to the broker: to read what agents publish, and to send commands and wait for what becomes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import socket
+import ssl
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage, MQTTMessageInfo
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.client.address import PASSWORD_VARIABLE, Address
+from agent.mqtt import tls
+from agent.protocol.topics import Topics
+
+#: s for the TCP connection and TLS, and for each of the broker's answers.
+CONNECT_TIMEOUT = 5.0
+#: s without a further message after which everything retained is taken to have come.
+QUIET = 0.25
+#: s that reading retained messages may take in all.
+LONGEST_READING = 10.0
+
+# MQTT 5, 2.4: reason codes of a PUBACK.
+_NO_MATCHING_SUBSCRIBERS = 16
+_NOT_AUTHORIZED = 135
+
+
+class BrokerError(Exception):
+    """The broker can't be reached, or does not let us in. One sentence that says why."""
+
+
+class NobodyAnsweredError(Exception):
+    """No agent responded to a command. One sentence that says what is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One that came in."""
+
+    topic: str
+    payload: bytes
+    retain: bool = False
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChange:
+    """The connection was lost, with the reason, or is there again (reason None)."""
+
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A broker's answer to a packet of ours."""
+
+    kind: Literal["connack", "suback", "puback", "lost"]
+    mid: int = 0
+    code: int = 0
+    text: str = ""
+
+
+class Client:
+    """A connection, as a context manager. It is re-established by itself, with its subscriptions, once it has been there.
+
+    :raises BrokerError: from `__enter__`, and from every method while there is no broker
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.topics = Topics(address.base_topic)
+        self.protocol: Literal["5", "3.1.1"] = address.protocol or "5"
+        self.inbox: queue.SimpleQueue[Message | LinkChange] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        self._filters: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._established = False
+        self._client: PahoClient | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._connect()
+        except _ProtocolRefused as refused:
+            if self.address.protocol is not None:
+                raise BrokerError(str(refused)) from None
+            self.protocol = "3.1.1"
+            try:
+                self._connect()
+            except _ProtocolRefused as still:
+                raise BrokerError(str(still)) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.disconnect()
+            client.loop_stop()
+
+    def _connect(self) -> None:
+        address = self.address
+        is_v5 = self.protocol == "5"
+        client = PahoClient(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"psu-agent-cli-{uuid.uuid4().hex[:12]}",
+            protocol=MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311,
+            clean_session=None if is_v5 else True,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT
+        client.reconnect_delay_set(1, 5)
+        if address.username is not None:
+            client.username_pw_set(address.username, address.password.get_secret_value() if address.password else None)
+        if address.tls is not None:
+            try:
+                client.tls_set_context(tls.context(address.tls))
+            except tls.TlsError as error:
+                raise BrokerError(str(error)) from None
+            client.tls_insecure_set(address.tls.insecure)
+        client.on_socket_open = _no_delay
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        try:
+            client.connect(address.host, address.port, keepalive=15)
+        except ssl.SSLCertVerificationError as error:
+            raise BrokerError(
+                f"the certificate of {address} is not to be trusted: {error.verify_message}; give its CA with --ca, "
+                "or as settings.mqtt.tls.ca"
+            ) from None
+        except ssl.SSLError as error:
+            reason = (error.reason or str(error)).replace("_", " ").lower()
+            raise BrokerError(f"no TLS with {address}: {reason}; is it the port for TLS?") from None
+        except TimeoutError:
+            raise BrokerError(f"{address} does not answer within {CONNECT_TIMEOUT:g} s; is the host right?") from None
+        except socket.gaierror as error:
+            raise BrokerError(f"there is no host {address.host!r} ({error.strerror}); give the broker's name") from None
+        except (OSError, ValueError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
+            encrypted = address.tls is not None and isinstance(error, ConnectionResetError)
+            hint = "is it the port for TLS?" if encrypted else "is it running there?"
+            raise BrokerError(f"can't reach the broker {address}: {reason}; {hint}") from None
+        self._client = client
+        client.loop_start()
+        answer = self._await("connack")
+        if answer.kind == "connack" and answer.code == 0:
+            self._established = True
+            return
+        self.__exit__()
+        self._answers = queue.SimpleQueue()
+        if answer.kind == "lost":
+            hint = "does it speak MQTT there?" if address.tls is None else "does it want a client's certificate?"
+            raise _ProtocolRefused(f"{address} closed the connection before it answered; {hint}")
+        if answer.text == "Unsupported protocol version":
+            raise _ProtocolRefused(f"{address} does not speak MQTT {self.protocol}; set settings.mqtt.protocol")
+        raise BrokerError(f"{address} refused the connection: {answer.text.lower()}{_password_hint(answer.text)}")
+
+    def _await(self, kind: str, mid: int | None = None) -> _Answer:
+        deadline = time.monotonic() + CONNECT_TIMEOUT
+        while True:
+            try:
+                answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise BrokerError(f"{self.address} took the connection and does not answer; is it a broker?") from None
+            if answer.kind == "lost" or (answer.kind == kind and mid in (None, answer.mid)):
+                return answer
+
+    def subscribe(self, filters: Iterable[str], qos: int = 0) -> None:
+        """Subscribe, and again whenever the connection has been lost. What comes in stands in `inbox`.
+
+        :raises BrokerError: the broker does not confirm it, or refuses it
+        """
+        wanted = list(filters)
+        client = self._connected()
+        _, mid = client.subscribe([(topic, qos) for topic in wanted])
+        answer = self._await("suback", mid)
+        if answer.kind == "lost":
+            raise BrokerError(f"{self.address} closed the connection: {answer.text}")
+        if answer.code >= 128:
+            raise BrokerError(f"{self.address} does not let this user read {', '.join(wanted)}: {answer.text.lower()}")
+        with self._lock:
+            self._filters.update(dict.fromkeys(wanted, qos))
+
+    def retained(self, filters: Iterable[str]) -> list[Message]:
+        """Everything that is retained under the filters, and what is published meanwhile. Takes little more than `QUIET` s.
+
+        :raises BrokerError: as `subscribe`
+        """
+        self.subscribe(filters)
+        messages: list[Message] = []
+        now = time.monotonic()
+        deadline, quiet = now + LONGEST_READING, now + QUIET
+        while (left := min(deadline, quiet) - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                item = self.inbox.get(timeout=left)
+                if isinstance(item, Message):
+                    messages.append(item)
+                    if item.retain:
+                        quiet = time.monotonic() + QUIET
+        return messages
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        expiry: float | None = None,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+    ) -> None:
+        """Publish at QoS 1, and wait until the broker has taken it. The last three go by MQTT 5 only; ``expiry`` in s.
+
+        :raises NobodyAnsweredError: MQTT 5's broker says that nobody listens on that topic
+        :raises BrokerError: it does not take it
+        """
+        client = self._connected()
+        properties = None
+        if self.protocol == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            if expiry is not None:
+                properties.MessageExpiryInterval = max(1, math.ceil(expiry))
+            if response_topic is not None:
+                properties.ResponseTopic = response_topic
+            if correlation is not None:
+                properties.CorrelationData = correlation
+        published: MQTTMessageInfo = client.publish(topic, payload, qos=1, properties=properties)
+        answer = self._await("puback", published.mid)
+        if answer.kind == "lost":
+            raise BrokerError(f"{self.address} closed the connection: {answer.text}; whether it was sent is not known")
+        if answer.code == _NO_MATCHING_SUBSCRIBERS:
+            raise NobodyAnsweredError(f"no agent listens on {topic}; is the unit's name right, and its agent running?")
+        if answer.code >= 128:
+            hint = "; may this user publish there?" if answer.code == _NOT_AUTHORIZED else ""
+            raise BrokerError(f"{self.address} did not take it: {answer.text.lower()}{hint}")
+
+    def _connected(self) -> PahoClient:
+        if self._client is None:
+            raise BrokerError(f"there is no connection to {self.address}")
+        return self._client
+
+    # paho's thread.
+
+    def _on_connect(self, client: PahoClient, _: Any, flags: ConnectFlags, code: ReasonCode, __: Any) -> None:
+        if not self._established:
+            self._answers.put(_Answer("connack", code=code.value, text=str(code)))
+        elif not code.is_failure:
+            with self._lock:
+                filters = list(self._filters.items())
+            if filters:
+                client.subscribe(filters)
+            self.inbox.put(LinkChange(None))
+        else:
+            self.inbox.put(LinkChange(str(code).lower()))
+
+    def _on_disconnect(self, _: PahoClient, __: Any, flags: DisconnectFlags, code: ReasonCode, ___: Any) -> None:
+        if self._client is None:
+            return
+        text = str(code).lower()
+        self._answers.put(_Answer("lost", text=text))
+        if self._established:
+            self.inbox.put(LinkChange(text))
+
+    def _on_subscribe(self, _: PahoClient, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
+        worst = max(codes, key=lambda code: code.value)
+        self._answers.put(_Answer("suback", mid, worst.value, str(worst)))
+
+    def _on_publish(self, _: PahoClient, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
+        self._answers.put(_Answer("puback", mid, code.value, str(code)))
+
+    def _on_message(self, _: PahoClient, __: Any, message: MQTTMessage) -> None:
+        correlation = getattr(message.properties, "CorrelationData", None) if message.properties else None
+        with contextlib.suppress(UnicodeDecodeError):
+            self.inbox.put(Message(message.topic, bytes(message.payload), message.retain, correlation))
+
+
+class _ProtocolRefused(Exception):
+    """The broker does not know this version of MQTT, or so it seems."""
+
+
+def _password_hint(text: str) -> str:
+    if text in ("Bad user name or password", "Not authorized"):
+        return f"; give the user in --broker and the password in ${PASSWORD_VARIABLE}, or both in the configuration"
+    return ""
+
+
+def _no_delay(_: PahoClient, __: Any, connection: Any) -> None:
+    # Nagle's algorithm and delayed acknowledgements together cost 40 ms a message.
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,155 @@
+"""What is known of all units from their topics, and what of it is present: a last value is never passed off as one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import ValidationError
+
+from agent.protocol.messages import AgentInfo, ChannelState, UnitInfo
+from agent.protocol.topics import Topics
+
+
+@dataclass(slots=True)
+class Unit:
+    """One unit, as its topics tell of it."""
+
+    name: str
+    status: Literal["online", "offline"] | None = None
+    info: UnitInfo | None = None
+    states: dict[int, ChannelState] = field(default_factory=dict)
+
+    @property
+    def agent(self) -> str | None:
+        """The agent that speaks for it. Of two that do, by mistake or after a move, the one heard last."""
+        newest = max((state for state in self.states.values()), key=lambda state: state.time, default=None)
+        if newest is None or (self.info is not None and self.info.time > newest.time):
+            return self.info.agent if self.info is not None else None
+        return newest.agent
+
+
+class Fleet:
+    """Takes messages in any order, and answers with the present state of every channel."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._prefix = f"{topics.base}/"
+        self.agents: dict[str, Literal["online", "offline"]] = {}
+        self.agent_units: dict[str, list[str]] = {}
+        self.units: dict[str, Unit] = {}
+
+    @staticmethod
+    def filters(topics: Topics, unit: str | None = None) -> list[str]:
+        """What to subscribe to for the whole fleet, or for one unit and its agent."""
+        pattern = unit or "+"
+        return [
+            topics.agent_status("+"),
+            topics.agent_info("+"),
+            topics.status(pattern),
+            topics.info(pattern),
+            topics.state(pattern, "+"),
+        ]
+
+    def update(self, topic: str, payload: bytes) -> tuple[str, int | None] | None:
+        """Take one message. Returns the unit and channel that it tells of, None if it says nothing that is understood.
+
+        An empty payload takes back what was retained.
+        """
+        if not topic.startswith(self._prefix):
+            return None
+        levels = topic[len(self._prefix) :].split("/")
+        try:
+            match levels:
+                case ["agents", agent, "status"]:
+                    self._agent_status(agent, payload)
+                case ["agents", agent, "info"]:
+                    self.agent_units[agent] = AgentInfo.model_validate_json(payload).units if payload else []
+                case ["agents", *_]:
+                    return None
+                case [unit, "status"] if payload in (b"online", b"offline"):
+                    self._unit(unit).status = "online" if payload == b"online" else "offline"
+                    return unit, None
+                case [unit, "info"] if payload:
+                    self._unit(unit).info = UnitInfo.model_validate_json(payload)
+                    return unit, None
+                case [unit, "status" | "info"] if not payload:
+                    self.units.pop(unit, None)
+                case [unit, channel, "state"] if not payload:
+                    states = self._unit(unit).states
+                    for index in [index for index in states if str(index) == channel]:
+                        del states[index]
+                case [unit, channel, "state"]:
+                    state = ChannelState.model_validate_json(payload)
+                    if state.psu == unit and str(state.index) == channel:
+                        self._unit(unit).states[state.index] = state
+                        return unit, state.index
+        except ValidationError:
+            return None  # somebody else's message on our topics
+        return None
+
+    def _agent_status(self, agent: str, payload: bytes) -> None:
+        if payload in (b"online", b"offline"):
+            self.agents[agent] = "online" if payload == b"online" else "offline"
+        elif not payload:
+            self.agents.pop(agent, None)
+
+    def _unit(self, name: str) -> Unit:
+        return self.units.setdefault(name, Unit(name))
+
+    def why_absent(self, name: str) -> str | None:
+        """Why nothing that is known of a unit is present; None if it is online."""
+        unit = self.units.get(name)
+        if unit is None:
+            return "nothing is known of it"
+        agent = unit.agent
+        if agent is not None and self.agents.get(agent) == "offline":
+            return f"its agent {agent} is offline"
+        if unit.status == "offline":
+            reason = unit.info.reason if unit.info is not None else None
+            return reason or "the agent can't reach it"
+        if unit.status is None:
+            return "no agent tells its status"
+        return None
+
+    def present(self, name: str) -> Iterator[ChannelState]:
+        """The channels of a unit as they are now. What is not known now is None, and ``online`` False."""
+        unit = self.units.get(name)
+        if unit is None:
+            return
+        absent = self.why_absent(name) is not None
+        known = dict(unit.states)
+        for index in sorted(known):
+            state = known[index]
+            yield without_values(state) if absent or not state.online else state
+
+    def channels(self, name: str | None = None, channel: str | None = None) -> list[ChannelState]:
+        """The present channels of the fleet, of a unit, or the one channel that a number or a name stands for."""
+        names = sorted(self.units, key=_natural) if name is None else [name]
+        return [
+            state
+            for unit in names
+            for state in self.present(unit)
+            if channel is None or channel in (str(state.index), state.name)
+        ]
+
+    def online_units(self) -> set[str]:
+        """Units that an agent speaks for now."""
+        return {name for name in self.units if self.why_absent(name) is None}
+
+    def units_of_agents(self, status: Literal["online", "offline"]) -> set[str]:
+        """Units of the agents that are online, or that are not."""
+        return {unit for agent, units in self.agent_units.items() if self.agents.get(agent) == status for unit in units}
+
+
+def without_values(state: ChannelState) -> ChannelState:
+    """The channel, and nothing of what it measured or was set to."""
+    kept = ("time", "seq", "agent", "psu", "index", "name", "model")
+    return ChannelState(**{name: getattr(state, name) for name in kept}, online=False)
+
+
+def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
+    """psu2 before psu10."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", text)
+    return [(len(part.lstrip("0")) if part.isdecimal() else 0, part.lstrip("0")) for part in parts], text

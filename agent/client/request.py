@@ -1,0 +1,169 @@
+"""Sending a command, and waiting for what becomes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from pydantic import ValidationError
+
+from agent.client.connection import QUIET, BrokerError, Client, LinkChange, Message
+from agent.client.fleet import Fleet
+from agent.protocol.messages import Refusal, Response, format_time, parse_command, utc_now
+
+#: s for a command that takes no time of its own, and V that a ramp may have to go.
+_PATIENCE, _WIDEST_RAMP = 10.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``UNIT``, ``UNIT/CH`` (a number or a name), or ``all``."""
+
+    unit: str
+    channel: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """:raises ValueError: it is none, with what would be right"""
+        unit, slash, channel = text.partition("/")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", unit) or unit == "agents":
+            raise ValueError(f"{text!r} names no unit; give UNIT or UNIT/CH, such as psu1/2 or psu1/VDD")
+        if slash and (
+            not channel or any(c in channel for c in "/+#") or not channel.isprintable() or len(channel) > 64
+        ):
+            raise ValueError(f"{text!r} names no channel; give UNIT/CH, such as psu1/2 or psu1/VDD")
+        if unit == "all" and slash:
+            raise ValueError("`all` has no channels; give `all` alone")
+        return cls(unit, channel or None)
+
+    def __str__(self) -> str:
+        return self.unit if self.channel is None else f"{self.unit}/{self.channel}"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a command: the responses, and for ``all`` the units that did not answer and those without an agent."""
+
+    responses: list[Response] = field(default_factory=list)
+    silent: set[str] = field(default_factory=set)
+    unattended: set[str] = field(default_factory=set)
+
+    @property
+    def exit_code(self) -> int:
+        """0: carried out; 1: refused; 2: nobody answered, or not every unit."""
+        if self.silent or not self.responses:
+            return 2
+        return 0 if all(response.ok for response in self.responses) else 1
+
+
+def command(
+    target: Target, fields: dict[str, Any], *, command_id: str, expires_in: float | None = None
+) -> dict[str, Any]:
+    """A command's payload, checked as the agent will check it. Fields that are None are left out; ``expires_in`` in s.
+
+    :raises ValueError: it would be refused, and why
+    """
+    payload: dict[str, Any] = {"id": command_id} | {name: value for name, value in fields.items() if value is not None}
+    if expires_in is not None:
+        payload["expires_at"] = format_time(utc_now() + timedelta(seconds=expires_in))
+    scope: Literal["all", "unit", "channel"] = "unit" if target.channel is None else "channel"
+    try:
+        parse_command(json.dumps(payload).encode(), "all" if target.unit == "all" else scope)
+    except Refusal as refusal:
+        raise ValueError(f"{target}: {refusal.message}") from None
+    return payload
+
+
+def patience(payload: dict[str, Any]) -> float:
+    """How long to wait for a command's response, s: a cycle or a ramp is answered when it has been carried out."""
+    ramp = _WIDEST_RAMP / payload["ramp"] if "ramp" in payload else 0.0
+    return float(_PATIENCE + payload.get("cycle", 0.0) + ramp)
+
+
+def send(client: Client, target: Target, fields: dict[str, Any], *, expiry: float, patience: float) -> Outcome:
+    """Send one command to a unit, a channel or ``all``, and wait up to `patience` s for what becomes of it.
+
+    :param fields: the command with its ``id``
+    :param expiry: s after which the broker does not deliver it any more (MQTT 5)
+    :raises NobodyAnsweredError: the broker says that nobody listens
+    :raises BrokerError: see `Client`
+    """
+    deadline = time.monotonic() + patience
+    if target.unit == "all":
+        return _send_to_all(client, fields, expiry=expiry, deadline=deadline)
+    topics = client.topics
+    client.subscribe([topics.response(target.unit), topics.response(target.unit, "+")], qos=1)
+    # By a name the agent would answer under the name, where those who listen to the channel's number don't look.
+    by_name = target.channel is not None and not target.channel.isdigit()
+    command_id = str(fields["id"])
+    client.publish(
+        topics.set(target.unit, target.channel),
+        json.dumps(fields).encode(),
+        expiry=expiry,
+        response_topic=None if by_name else topics.response(target.unit, target.channel),
+        correlation=command_id.encode(),
+    )
+    response = _await_response(client, command_id, deadline)
+    return Outcome() if response is None else Outcome([response])
+
+
+def _send_to_all(client: Client, fields: dict[str, Any], *, expiry: float, deadline: float) -> Outcome:
+    """The command goes first; who ought to answer is found out afterwards."""
+    topics = client.topics
+    fleet = Fleet(topics)
+    command_id = str(fields["id"])
+    answered: dict[str, Response] = {}
+    client.subscribe([topics.response("+")], qos=1)
+    client.publish(topics.set("all"), json.dumps(fields).encode(), expiry=expiry, correlation=command_id.encode())
+    client.subscribe([topics.agent_status("+"), topics.agent_info("+")])
+    quiet_since = time.monotonic()
+    while (now := time.monotonic()) < deadline:
+        settled = now - quiet_since >= QUIET
+        if settled and answered and fleet.units_of_agents("online") <= answered.keys():
+            break
+        with contextlib.suppress(queue.Empty):
+            item = client.inbox.get(timeout=min(QUIET / 2, deadline - now))
+            if isinstance(item, LinkChange):
+                raise BrokerError(f"{client.address} closed the connection; which units are off is not known")
+            response = _response_to(command_id, item)
+            if response is not None:
+                answered[response.psu] = response
+            elif not item.topic.endswith("/response"):
+                fleet.update(item.topic, item.payload)
+                if item.retain:
+                    quiet_since = time.monotonic()
+    unattended = fleet.units_of_agents("offline") - answered.keys()
+    silent = fleet.units_of_agents("online") - answered.keys()
+    return Outcome([answered[unit] for unit in sorted(answered)], silent, unattended)
+
+
+def _await_response(client: Client, command_id: str, deadline: float) -> Response | None:
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            item = client.inbox.get(timeout=left)
+        except queue.Empty:
+            break
+        if isinstance(item, Message):
+            response = _response_to(command_id, item)
+            if response is not None:
+                return response
+        elif item.reason is not None:
+            why = f"{client.address} closed the connection: {item.reason}"
+            raise BrokerError(f"{why}; whether the command was carried out is not known")
+    return None
+
+
+def _response_to(command_id: str, message: Message) -> Response | None:
+    if not message.topic.endswith("/response"):
+        return None
+    try:
+        response = Response.model_validate_json(message.payload)
+    except ValidationError:
+        return None  # somebody else's message on our topics
+    return response if response.id == command_id or message.correlation == command_id.encode() else None

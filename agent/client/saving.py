@@ -1,0 +1,214 @@
+"""`psu-agent save` and `restore`: present setpoints and names into the configuration file, and from there back to the units."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.client import request
+from agent.client.address import Address
+from agent.client.connection import Client, NobodyAnsweredError
+from agent.client.fleet import Fleet
+from agent.client.request import Outcome, Target
+from agent.config import loading as config
+from agent.config import yamledit, yamlsource
+from agent.config.schema import Config
+from agent.protocol.messages import ChannelState
+
+#: V and A: settings are written with as many digits as the unit is sent.
+_DIGITS = 6
+
+
+class SaveError(Exception):
+    """Nothing was written. One sentence that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One value of the file, before and after."""
+
+    unit: str
+    channel: int
+    field: str
+    old: str | float | None
+    new: str | float
+
+    def __str__(self) -> str:
+        was = "" if self.old is None else f" (was {self.old})"
+        return f"{self.unit}/{self.channel} {self.field}: {self.new}{was}"
+
+
+class File:
+    """A configuration file that is to be changed."""
+
+    def __init__(self, path: Path) -> None:
+        """Read it.
+
+        :raises ConfigError: it has faults: first they have to be mended
+        """
+        # A link stays one: what it points to is changed.
+        self.path = path.resolve()
+        self.config = config.load(path)
+        self._given = path
+        self._content = self.path.read_bytes()
+        self._data = yamlsource.plain(yamlsource.read(self._content).data)
+
+    def changes(self, states: Iterable[ChannelState]) -> list[Change]:
+        """What would be written: settings that are not those of the file, and names where the file has none."""
+        found = []
+        for state in states:
+            if state.psu not in self.units or not state.online:
+                continue
+            settings = self.config.units[self.units.index(state.psu)].channel(state.index)
+            for field in ("voltage_limit", "current_limit"):
+                value, old = getattr(state, field), getattr(settings, field)
+                if value is not None and (old is None or round(value, _DIGITS) != old):
+                    found.append(Change(state.psu, state.index, field, old, round(value, _DIGITS)))
+            if settings.name is None and state.name != f"CH{state.index}":
+                found.append(Change(state.psu, state.index, "name", None, state.name))
+        return found
+
+    def __str__(self) -> str:
+        return str(self._given)
+
+    @property
+    def units(self) -> list[str]:
+        return [unit.name for unit in self.config.units]
+
+    def renamed(self, target: Target, name: str) -> Change:
+        """The change that gives a channel, by its number or name in the file, a name.
+
+        :raises SaveError: the file has no such unit or channel
+        """
+        unit, channel = target.unit, target.channel or ""
+        if unit not in self.units:
+            raise SaveError(f"{self._given} has no unit {unit}; it has {', '.join(self.units)}")
+        configured = self.config.units[self.units.index(unit)]
+        found = [i for i, settings in configured.channels.items() if settings.name == channel]
+        if not found and not channel.isdigit():
+            raise SaveError(f"{self._given} has no channel {channel} of {unit}; give its number")
+        index = found[0] if found else int(channel)
+        return Change(unit, index, "name", configured.channel(index).name, name)
+
+    def write(self, changes: Iterable[Change]) -> Path:
+        """Put changes into the file: as a whole or not at all, what it was before beside it as ``….bak``, which is returned.
+
+        :raises SaveError: nothing was written
+        :raises ConfigError: the file would have faults then; nothing was written
+        """
+        values: dict[yamledit.Path, str | float] = {}
+        for change in changes:
+            number = self.units.index(change.unit)
+            entry = self._data["units"][number]
+            key = "channel_data" if "channel_data" in entry else "channels"
+            values["units", number, key, change.channel, change.field] = change.new
+        try:
+            text = yamledit.set_values(self._content.decode("utf-8-sig"), values)
+        except yamledit.EditError as error:
+            raise SaveError(f"{self._given}: {error}; nothing was written") from None
+        content = (b"\xef\xbb\xbf" if self._content.startswith(b"\xef\xbb\xbf") else b"") + text.encode()
+        config.parse(content, self._given)
+        return self._replace(content)
+
+    def _replace(self, content: bytes) -> Path:
+        backup = self.path.with_name(f"{self.path.name}.bak")
+        try:
+            status = self.path.stat()
+            with _beside(self.path) as new:
+                new.write_bytes(content)
+                _make_like(new, status)
+                with _beside(self.path) as copy:
+                    shutil.copyfile(self.path, copy)
+                    _make_like(copy, status)
+                    if copy.read_bytes() != self._content:
+                        raise SaveError(f"{self._given} was changed by somebody else meanwhile; try again")
+                    copy.replace(backup)
+                new.replace(self.path)
+        except OSError as error:
+            raise SaveError(f"{self._given} can't be written: {error.strerror}; nothing was changed") from None
+        return backup
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A new file in the same folder, on disk when it is left; removed if it is still there then."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    file = Path(name)
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _make_like(file: Path, status: os.stat_result) -> None:
+    """Owner, rights and all, and on disk."""
+    with contextlib.suppress(PermissionError):
+        os.chown(file, status.st_uid, status.st_gid)
+    file.chmod(status.st_mode & 0o7777)
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def present(file: File, address: Address, target: Target | None = None) -> tuple[list[Change], dict[str, str]]:
+    """What is to be written of the file's units, or of the one or the channel that was named; and why not of the others.
+
+    :raises SaveError: the file has no such unit
+    :raises BrokerError: the broker can't be reached
+    """
+    if target is not None and target.unit not in file.units:
+        raise SaveError(f"{file} has no unit {target.unit}; it has {', '.join(file.units)}")
+    units = file.units if target is None else [target.unit]
+    with Client(address) as client:
+        fleet = Fleet(client.topics)
+        for message in client.retained(Fleet.filters(client.topics, None if target is None else target.unit)):
+            fleet.update(message.topic, message.payload)
+    changes: list[Change] = []
+    absent: dict[str, str] = {}
+    for unit in units:
+        states = fleet.channels(unit, None if target is None else target.channel)
+        changes += file.changes(states)
+        if (why := fleet.why_absent(unit)) is not None:
+            absent[unit] = why
+        elif not states:
+            absent[str(target or unit)] = "no agent has published its state"
+    return changes, absent
+
+
+def send(address: Address, commands: dict[Target, dict[str, float]]) -> Iterator[tuple[Target, Outcome, float]]:
+    """Send settings, one channel after the other, and yield what became of each: the outcome and how long it was waited for (s).
+
+    :raises BrokerError: the broker can't be reached
+    """
+    with Client(address) as client:
+        for target, fields in commands.items():
+            command = request.command(target, dict(fields), command_id=uuid.uuid4().hex)
+            patience = request.patience(command)
+            try:
+                outcome = request.send(client, target, command, expiry=patience, patience=patience)
+            except NobodyAnsweredError:
+                outcome = Outcome()
+            yield target, outcome, patience
+
+
+def saved(configuration: Config, target: Target | None = None) -> dict[Target, dict[str, float]]:
+    """The settings that the file holds, by channel, as the fields of a command."""
+    found = {}
+    for unit in configuration.units:
+        for index, channel in sorted(unit.channels.items()):
+            fields = {
+                f: getattr(channel, f) for f in ("voltage_limit", "current_limit") if getattr(channel, f) is not None
+            }
+            wanted = target is None or (target.unit == unit.name and target.channel in (None, str(index), channel.name))
+            if fields and wanted:
+                found[Target(unit.name, str(index))] = fields
+    return found

@@ -1,0 +1,205 @@
+"""The interface of a driver: everything that the agent knows of an instrument passes through it.
+
+Four methods make a driver: `connect`, `poll`, `write`, `close`. The others have defaults, for drivers that can do more. One
+driver serves one unit, in the thread of that unit's worker; only `hurry` is called from other threads. After a `DriverError`
+nothing but `connect` brings a driver back.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from agent.protocol.messages import Mode, Trip
+from agent.protocol.quantities import Setting
+
+#: True when an off waits for this unit. A driver asks between any two messages of a poll, and drops the poll then.
+GiveWay = Callable[[], bool]
+
+
+class DriverError(Exception):
+    """The instrument can't be served as it is; the text says why, for people. Only `Driver.connect` can cure it."""
+
+
+class LinkError(DriverError):
+    """The instrument did not answer, or not as a link should. Nothing that was sent since the last answer is certain."""
+
+
+class MalformedAnswerError(DriverError):
+    """The instrument's answer is not of the form that the question asks for."""
+
+
+class IdentityError(DriverError):
+    """The instrument at the address is not the one that the configuration expects. It gets no commands."""
+
+
+class Range(NamedTuple):
+    """An interval that includes both ends, in V or A."""
+
+    min: float
+    max: float
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.min <= value <= self.max
+
+
+class Reading(NamedTuple):
+    """One channel as one poll found it, in V and A. None stands for what the instrument can't tell."""
+
+    voltage: float | None
+    current: float | None
+    voltage_limit: float | None
+    current_limit: float | None
+    state: bool
+    voltage_protection: float | None
+    current_protection: bool | None
+    mode: Mode | None
+    tripped: Trip | None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who an instrument says it is: the four fields of ``*IDN?`` (IEEE 488.2, 10.14), or what stands for them."""
+
+    manufacturer: str
+    model: str
+    serial: str
+    firmware: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output of an instrument and what it can be set to.
+
+    ``voltage``, ``current`` and ``voltage_protection`` are the ranges of those settings (V, A), None where there is no such
+    setting. Ratings are what the output is sold as, as magnitudes (V, A). A resolution is how far a setting that is read back
+    may stand from what was asked for (V, A). ``settings``: what `Driver.write` takes for it.
+    """
+
+    index: int
+    name: str
+    voltage_resolution: float
+    current_resolution: float
+    voltage: Range | None = None
+    current: Range | None = None
+    voltage_protection: Range | None = None
+    voltage_rating: float | None = None
+    current_rating: float | None = None
+    settings: frozenset[Setting] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """An instrument as far as it is known: before it has answered from the configuration alone, then from itself.
+
+    ``model``: None while the configuration leaves several open. ``identity``: None until it has answered. ``outputs``: by
+    their numbers, empty where only the instrument can tell. ``effort``: what a poll costs, for the log, such as ``one message``.
+    """
+
+    model: str | None
+    outputs: tuple[Output, ...]
+    identity: Identity | None = None
+    effort: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One setting of some outputs: volts, amperes, or True and False for a switch. ``clear_protection`` is always True."""
+
+    setting: Setting
+    channels: tuple[int, ...]
+    value: float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """An instrument around a setting: the readings of all outputs, and what forbids or followed the setting.
+
+    ``complaints``: the errors that the instrument reported since it was last asked, in its own words. ``couplings``: a sentence
+    for each coupling that holds now and by which a setting of the inspected outputs would act on others (``outputs 2 and 3
+    track each other``).
+    """
+
+    readings: dict[int, Reading]
+    complaints: list[str] = field(default_factory=list)
+    couplings: list[str] = field(default_factory=list)
+
+
+class Driver(ABC):
+    """One instrument. ``address``: where it is, for people, such as its VISA resource name."""
+
+    address: str
+
+    @property
+    @abstractmethod
+    def expected(self) -> Profile:
+        """What is known of the instrument before it has answered."""
+
+    @abstractmethod
+    def connect(self) -> Profile:
+        """Open the link anew, learn who answers, and find out how it is polled; the driver is ready then. It changes no setting.
+
+        :raises IdentityError: it is not the instrument that is expected
+        :raises DriverError: it can't be reached or understood; the link is closed then
+        """
+
+    @abstractmethod
+    def poll(self, give_way: GiveWay) -> dict[int, Reading] | None:
+        """The reading of every output; None if ``give_way`` said so between two messages, and the poll was dropped.
+
+        :raises DriverError: no answer, or one that can't be read
+        """
+
+    @abstractmethod
+    def write(self, write: Write) -> None:
+        """Send a setting. `inspect` or `complaints` tells whether it was taken.
+
+        Where the instrument takes one output a message, every output is sent its message, those behind one that fails too.
+
+        :raises DriverError: the link broke; nobody knows whether it was carried out
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the link. It never raises, and may be called twice."""
+
+    def inspect(self, channels: Collection[int]) -> Inspection:
+        """A poll, the complaints before it and the couplings of these outputs: in one message where the instrument takes that.
+
+        :param channels: the outputs that are to be set; none, and no coupling is asked for
+        :raises DriverError: no answer, or one that can't be read
+        """
+        del channels
+        complaints = self.complaints()
+        readings = self.poll(_never)
+        assert readings is not None
+        return Inspection(readings, complaints)
+
+    def complaints(self) -> list[str]:
+        """The errors that the instrument reported since it was last asked, in its own words; none where it has no such memory.
+
+        :raises DriverError: no answer, or one that can't be read
+        """
+        return []
+
+    def poll_ahead(self) -> bool:
+        """Ask for the next poll without waiting for its answer, which `poll` will read; False where the driver can't.
+
+        :raises DriverError: the link broke
+        """
+        return False
+
+    @property
+    def is_poll_under_way(self) -> bool:
+        """Whether `poll_ahead` has asked what no `poll` has read. Nothing but `poll` and `close` may be called then."""
+        return False
+
+    def hurry(self, seconds: float) -> None:
+        """From any thread, for good: whatever the driver waits for, it has that long (s) left. Called when the agent stops."""
+        del seconds
+
+
+def _never() -> bool:
+    return False

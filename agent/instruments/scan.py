@@ -1,0 +1,269 @@
+"""Finding instruments: what VISA lists, and what announces itself on the network by mDNS (LXI Device Specification, 10)."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from pyvisa import rname
+from pyvisa_py.sessions import Session as PyVisaSession
+from zeroconf import InterfaceChoice, ServiceBrowser, ServiceStateChange, Zeroconf
+
+from agent.instruments import catalogue as models
+from agent.instruments import resource
+from agent.instruments.visa.session import LinkError, Session
+
+#: How a service that is announced is opened, those first that are tried first: each asks less of the network than the next.
+_SERVICES: dict[str, Callable[[str, int], str]] = {
+    "_hislip._tcp.local.": lambda host, port: f"TCPIP::{host}::hislip0{'' if port == 4880 else f',{port}'}::INSTR",
+    "_vxi-11._tcp.local.": lambda host, _: f"TCPIP::{host}::inst0::INSTR",
+    "_lxi._tcp.local.": lambda host, _: f"TCPIP::{host}::inst0::INSTR",
+    "_scpi-raw._tcp.local.": lambda host, port: f"TCPIP::{host}::{port}::SOCKET",
+}
+#: ms for opening, and for the answer to *IDN?.
+_OPEN_TIMEOUT, _ASK_TIMEOUT = 2000, 2000
+_MOST_AT_ONCE = 32
+
+
+@dataclass(slots=True)
+class Candidate:
+    """One instrument that may be there: the names that it can be opened by, the first is tried first."""
+
+    names: list[str]
+    announced: str | None = None  # what it says of itself by mDNS
+
+
+@dataclass(slots=True)
+class Found:
+    """What was learnt of one instrument."""
+
+    uri: str | None
+    names: list[str]
+    identification: models.Identification | None = None
+    model: models.Model | None = None
+    problem: str | None = None
+    announced: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        who = self.identification
+        return {
+            "uri": self.uri,
+            "names": self.names,
+            "announced": self.announced,
+            "idn": None if who is None else [who.manufacturer, who.model, who.serial, who.firmware],
+            "model": None if self.model is None else self.model.name,
+            "problem": self.problem,
+        }
+
+
+@dataclass
+class Scan:
+    """The result: instruments, and what could not be searched, a sentence each."""
+
+    found: list[Found] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def scan(*, timeout: float = 3.0, interface: str | None = None, serial: bool = False) -> Scan:
+    """Search, then ask every instrument that was found for its ``*IDN?``.
+
+    :param timeout: s to listen for announcements; asking takes up to some 5 s more
+    :param interface: an IP address of this host: search its network alone, by mDNS only, besides USB and GPIB
+    :param serial: ask instruments on serial ports too. What is connected there may take it for something else
+    """
+    result = Scan()
+    listed: list[str] = []
+    announced: list[Candidate] = []
+    searches = [
+        threading.Thread(target=lambda: listed.extend(_listed(interface is None, result.remarks)), daemon=True),
+        threading.Thread(target=lambda: announced.extend(_announced(timeout, interface, result.remarks)), daemon=True),
+    ]
+    for search in searches:
+        search.start()
+    deadline = time.monotonic() + timeout + 5
+    for search in searches:
+        search.join(max(0.0, deadline - time.monotonic()))
+    if any(search.is_alive() for search in searches):
+        result.remarks.append("a search did not end in time; what it would have found is left out")
+    candidates = _merged([*announced, *(Candidate([name]) for name in listed)])
+    result.found = _ask_all(candidates, serial)
+    return result
+
+
+def unit_entries(found: Iterable[Found], taken: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Entries for `units:`, for the instruments whose model is known, each instrument once."""
+    names = set(taken)
+    entries: list[dict[str, Any]] = []
+    serials: set[tuple[str, str]] = set()
+    number = 0
+    for item in found:
+        if item.model is None or item.identification is None or item.uri is None:
+            continue
+        key = (item.model.name, item.identification.serial)
+        if key in serials:
+            continue
+        serials.add(key)
+        number += 1
+        while f"psu{number}" in names:
+            number += 1
+        entries.append(unit_entry(f"psu{number}", item.model, item.uri, item.identification.serial))
+    return entries
+
+
+def unit_entry(name: str, model: models.Model, uri: str, serial: str | None = None) -> dict[str, Any]:
+    """One entry for `units:`."""
+    entry: dict[str, Any] = {"name": name, "model": f"{model.manufacturer},{model.name}", "uri": uri}
+    if serial and serial.strip("0"):
+        entry["serial"] = serial
+    return entry
+
+
+def as_yaml(entries: Sequence[dict[str, Any]]) -> str:
+    """`units:` with these entries, ready to paste."""
+    # Anything that a reader could take for a number or a variable stands in quotes.
+    escaped = [{key: value.replace("$", "$$") for key, value in entry.items()} for entry in entries]
+    return yaml.safe_dump({"units": escaped}, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _listed(network: bool, remarks: list[str]) -> list[str]:
+    """VISA's own list (pyvisa-py): USB, GPIB, serial, and VXI-11 by broadcast."""
+    names: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for (interface, _), kind in PyVisaSession.iter_valid_session_classes():
+            title = interface.name
+            if title in ("tcpip", "vicp", "prlgx_tcpip") and not (network and title == "tcpip"):
+                continue
+            try:
+                names += kind.list_resources()
+            except (OSError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                remark = f"{title.upper()} was not searched: {reason}"
+                if remark not in remarks:
+                    remarks.append(remark)
+    return names
+
+
+def _announced(timeout: float, interface: str | None, remarks: list[str]) -> list[Candidate]:
+    """Instruments by mDNS. One host may announce several services: it is one candidate with several names."""
+    services: dict[tuple[str, str], None] = {}
+
+    def on_change(*, service_type: str, name: str, state_change: ServiceStateChange, **_: object) -> None:
+        if state_change is not ServiceStateChange.Removed:
+            services.setdefault((service_type, name))
+
+    interfaces: Any = InterfaceChoice.Default if interface is None else [interface]
+    try:
+        browser = Zeroconf(interfaces=interfaces)
+    except OSError as error:
+        remarks.append(f"the network was not searched by mDNS: {error.strerror or error}")
+        return []
+    with contextlib.closing(browser):
+        ServiceBrowser(browser, list(_SERVICES), handlers=[on_change])
+        deadline = time.monotonic() + timeout
+        resolved: dict[tuple[str, str], tuple[str, int, str]] = {}
+        while time.monotonic() < deadline:
+            for key in [key for key in services if key not in resolved]:
+                info = browser.get_service_info(*key, timeout=500)
+                address = _best_address(info.parsed_scoped_addresses()) if info is not None else None
+                if info is not None and address is not None:
+                    resolved[key] = (address, info.port or 0, _description(info.decoded_properties, key[1]))
+            time.sleep(0.05)
+    by_host: dict[str, Candidate] = {}
+    for kind, to_name in _SERVICES.items():
+        for (service_type, _), (address, port, description) in sorted(resolved.items()):
+            if service_type == kind:
+                candidate = by_host.setdefault(address, Candidate([], description))
+                if (name := to_name(address, port)) not in candidate.names:
+                    candidate.names.append(name)
+    return list(by_host.values())
+
+
+def _best_address(addresses: list[str]) -> str | None:
+    """IPv4 if there is one: VISA's names are full of colons already."""
+    return next((address for address in addresses if ":" not in address), None)
+
+
+def _description(properties: dict[str, str | None], name: str) -> str:
+    """Manufacturer, model and serial number from the TXT record, else the service's name."""
+    told = [properties.get(key) or "" for key in ("Manufacturer", "Model", "SerialNumber")]
+    return " ".join(part for part in told if part) or name.partition(".")[0]
+
+
+def _merged(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Each instrument once: several names for one address are one, and so are several ports of one network host.
+
+    The ports of this host itself, where simulators and gateways are, are different instruments.
+    """
+    merged: dict[tuple[str, ...], Candidate] = {}
+    for candidate in candidates:
+        for name in candidate.names:
+            try:
+                key = _instrument_key(name)
+            except resource.ResourceNameError:
+                continue
+            known = merged.setdefault(key, Candidate([], candidate.announced))
+            keys = [resource.same_instrument_key(other) for other in known.names]
+            if resource.same_instrument_key(name) not in keys:
+                known.names.append(name)
+    return list(merged.values())
+
+
+def _instrument_key(name: str) -> tuple[str, ...]:
+    parsed = resource.parse(name)
+    if isinstance(parsed, rname.TCPIPInstr | rname.TCPIPSocket):
+        host = parsed.host_address.partition(",")[0].casefold()
+        with contextlib.suppress(ValueError):
+            if ipaddress.ip_address(host).is_loopback:
+                return resource.same_instrument_key(name)
+        return ("TCPIP", host)
+    return resource.same_instrument_key(name)
+
+
+def _ask_all(candidates: Sequence[Candidate], serial: bool) -> list[Found]:
+    """Ask all at the same time, each by one name after the other: some allow no more than two sessions."""
+    results: list[Found | None] = [None] * len(candidates)
+    slots = threading.BoundedSemaphore(_MOST_AT_ONCE)
+
+    def work(number: int) -> None:
+        with slots:
+            results[number] = _ask(candidates[number], serial)
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(candidates))]
+    for thread in threads:
+        thread.start()
+    longest = max((len(candidate.names) for candidate in candidates), default=0)
+    rounds = -(-len(candidates) // _MOST_AT_ONCE)
+    deadline = time.monotonic() + rounds * longest * (_OPEN_TIMEOUT + 2 * _ASK_TIMEOUT) / 1000 + 2
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [
+        result or Found(None, candidate.names, problem="did not answer in time", announced=candidate.announced)
+        for result, candidate in zip(results, candidates, strict=True)
+    ]
+
+
+def _ask(candidate: Candidate, serial: bool) -> Found:
+    problem = None
+    for name in candidate.names:
+        if name.upper().startswith("ASRL") and not serial:
+            problem = "a serial port, not asked: what is connected may take it for something else; --serial asks it"
+            continue
+        session = Session(name, options={"open_timeout": _OPEN_TIMEOUT, "timeout": _ASK_TIMEOUT})
+        try:
+            session.open()
+            who = models.parse_identification(session.ask("*IDN?"))
+        except (LinkError, models.IdentityError) as error:
+            problem = str(error)
+            continue
+        finally:
+            session.close()
+        return Found(name, candidate.names, who, models.identify(who), announced=candidate.announced)
+    return Found(None, candidate.names, problem=problem, announced=candidate.announced)

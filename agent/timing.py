@@ -1,0 +1,21 @@
+"""The clock by which a hold-up is noticed, and how long to wait between two tries at a link."""
+
+from __future__ import annotations
+
+import time
+
+import tenacity
+from tenacity.wait import wait_base
+
+#: s. Longer than that and nobody knows how old a command is that waited, or whether the rest of one is still wanted.
+LONGEST_ABSENCE = 5.0
+
+
+def system_clock() -> float:
+    """A monotonic clock (s) that also counts the time the host was suspended (CLOCK_BOOTTIME)."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def backoff(first: float, longest: float, jitter: float) -> wait_base:
+    """Waiting times for tenacity: ``first`` s, doubled with each try up to ``longest``, and up to ``jitter`` s more by chance."""
+    return tenacity.wait_exponential(multiplier=first, max=longest) + tenacity.wait_random(0, jitter)
