@@ -1,0 +1,77 @@
+"""Dispatch alone: any message gets the responses that it asks for, and raises nothing."""
+
+from __future__ import annotations
+
+from unittest.mock import MagicMock
+
+from agent.mqtt.incoming import Incoming
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.protocol.topics import Topics
+from agent.service.dispatch import Dispatcher
+from agent.unit.supply import Supply
+from tests.properties import examples
+
+
+class _NoLink:
+    uri = "TCPIP::192.0.2.1::5025::SOCKET"
+    is_open = False
+
+
+_topics = st.lists(
+    st.sampled_from(["psu1", "psu2", "psu9", "all", "agents", "set", "get", "1", "3", "VDD", "state", "ramp", "id", ""])
+    | st.text(max_size=6),
+    min_size=1,
+    max_size=4,
+).map(lambda levels: "/".join(["psu", *levels]))
+_payloads = st.binary(max_size=60) | st.sampled_from(
+    [
+        b"OFF",
+        b"ON",
+        b"1",
+        b'{"state": true}',
+        b'{"id": "x", "state": false}',
+        b'{"ramp": 1, "voltage_limit": 2}',
+        b"{",
+        b"",
+    ]
+)
+
+
+@given(
+    st.builds(
+        Incoming,
+        topic=_topics,
+        payload=_payloads,
+        retain=st.booleans(),
+        dup=st.booleans(),
+        response_topic=st.none() | st.text(max_size=10) | st.sampled_from(["psu/all/set", "clients/me", "#"]),
+        correlation=st.none() | st.binary(max_size=4),
+        expiry=st.none() | st.integers(0, 100),
+        stale=st.booleans(),
+    )
+)
+@examples(300)
+def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(incoming: Incoming) -> None:
+    sheet = Sheet()
+    topics = Topics("psu")
+    channels = {1: ChannelSettings(name="VDD")}
+    supplies = {
+        name: Supply(name=name, agent="bench", model="E36313A", session=_NoLink(), outlet=sheet, channels=channels)  # type: ignore[arg-type]
+        for name in ("psu1", "psu2")
+    }
+    spool = MagicMock()
+    spool.is_duplicate.return_value = False
+    Dispatcher(topics, supplies, spool, sheet).handle(incoming)
+    request = topics.parse(incoming.topic)
+    if request is None or request.verb == "get" or (incoming.retain and not incoming.payload):
+        expected = []
+    elif request.unit is None:
+        expected = ["psu1", "psu2"]
+    else:
+        expected = [request.unit] if request.unit in supplies else []
+    assert [response.psu for response in sheet.responses] == expected
+    for response in sheet.responses:
+        assert response.error is not None  # no unit is there
+        response.to_json()
