@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
-from agent.simulator.scpi import Call, Command, CommandTree, ErrorQueue, Integer, Quirks, ScpiError, Unit
+from agent.simulator.scpi import Call, Command, CommandTree, ErrorQueue, Integer, Quirks, ScpiError, MessageUnit
 
 # Bits of the status byte (IEEE 488.2 11.2.1, SCPI-1999 volume 1, 9.3).
 STB_ERROR_QUEUE: Final = 4
@@ -199,7 +199,7 @@ class ScpiInstrument:
         """``*TRG``."""
         raise ScpiError(-211)
 
-    def _compile(self, message: str) -> tuple[Unit, ...]:
+    def _compile(self, message: str) -> tuple[MessageUnit, ...]:
         return self._tree.compile(message)
 
 
