@@ -53,6 +53,11 @@ class Exchange:
         else:
             answered(self._execute(data))
 
+    @property
+    def waiting(self) -> int:
+        """The number of messages that came in and were not carried out yet."""
+        return len(self._waiting)
+
     def discard(self, owner: object) -> None:
         """Drop what an owner still waits for."""
         self._waiting = deque(message for message in self._waiting if message.owner is not owner)

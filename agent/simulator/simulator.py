@@ -160,6 +160,11 @@ class NetworkInstrument:
         if self._exchange is not None:
             self._exchange.tamper = tamper
 
+    @property
+    def waiting(self) -> int:
+        """The number of messages that came in and were not carried out yet: it is frozen, or slow."""
+        return self._running_exchange().waiting
+
     def freeze(self) -> None:
         """Stop carrying out messages: connections are taken and bytes read, but nothing is answered."""
         self._running_exchange().freeze()
