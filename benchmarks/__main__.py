@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import command, fleet, polling, psudaemon
-from benchmarks.rig import machine, table
+from tests.support.figures import machine, table
 
 
 def main() -> None:

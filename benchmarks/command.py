@@ -25,20 +25,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from benchmarks.echo import no_delay
-from benchmarks.rig import (
-    POLL_MESSAGE,
-    Agent,
-    BareSocket,
-    BenchmarkError,
-    Counter,
-    Figure,
-    Process,
-    Units,
-    machine,
-    table,
-    workbench,
-)
+from benchmarks.rig import POLL_MESSAGE, Agent, BareSocket, BenchmarkError, Counter, Units, workbench
+from tests.support.figures import Figure, machine, table
+from tests.support.observer import no_delay
+from tests.support.processes import Process
 
 TARGET = 1.2
 ECHO_TOPIC = "echo"

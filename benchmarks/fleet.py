@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.rig import Agent, Counter, Figure, Process, Units, machine, table, workbench
+from benchmarks.rig import Agent, Counter, Units, workbench
+from tests.support.figures import Figure, machine, table
+from tests.support.processes import Process
 
 CHANNELS = 3
 MOST_CORES, MOST_BYTES = 0.5, 100e6

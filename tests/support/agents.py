@@ -53,7 +53,8 @@ class AgentProcess(Process):
 
     def start(self, *, before: str = "") -> Self:
         """Start it. ``before`` is Python code that runs first."""
-        self.command = [sys.executable, "-c", before + _RUN, self.file]
+        way = ["-c", before + _RUN] if before else ["-m", "agent.cli", "run"]
+        self.command = [sys.executable, *way, self.file]
         return super().start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
