@@ -76,7 +76,7 @@ class Units(Process):
         """Messages that each unit has received."""
         return list(self._ask("counts"))
 
-    def log(self) -> list[str]:
+    def messages(self) -> list[str]:
         """The last messages that the first unit has received."""
         return list(self._ask("log"))
 
