@@ -42,7 +42,7 @@ bench: $(call STAMP,dev)  ## the figures of the README, each against a floor of 
 	@$(BIN)/python -m benchmarks
 
 soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold: MINUTES=5 SEED= UNITS=
-	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(UNITS),--units $(UNITS))
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(UNITS),--units $(UNITS))
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

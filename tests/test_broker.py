@@ -10,8 +10,8 @@ import pytest
 from agent.local.broker import LocalBroker
 from agent.mqtt.broker import Broker
 from agent.simulator import Simulator
-from benchmarks.soak.tap import Publish, Tap
 from tests.lab import Bench, wait_until
+from tests.soak.tap import Publish, Tap
 
 
 class _Silent:

@@ -27,7 +27,8 @@ from paho.mqtt.client import MQTTv5
 
 from agent.client.address import Address
 from agent.client.connection import Client
-from agent.local.broker import LocalBroker, free_port
+from agent.local.broker import LocalBroker
+from agent.local.ports import free_port
 from agent.simulator import Simulator
 from tests.commandline import COMMAND, ROOT, Running, environment, invoke
 from tests.lab import needs

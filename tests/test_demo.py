@@ -18,7 +18,7 @@ import pytest
 from paho.mqtt.client import MQTTv5, MQTTv311
 
 from agent.local import broker as localbroker
-from agent.local.broker import free_port
+from agent.local.ports import free_port
 from tests.commandline import Running, invoke
 from tests.lab import needs
 

@@ -23,7 +23,8 @@ from agent.cli.watch import Watch
 from agent.client.address import Address
 from agent.client.connection import Client
 from agent.local import children
-from agent.local.broker import Kind, LocalBroker, NoBrokerError, is_free
+from agent.local.broker import Kind, LocalBroker, NoBrokerError
+from agent.local.ports import is_free
 
 UNIT = "psu1"
 USUAL_PORT = 1883

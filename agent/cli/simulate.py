@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from agent.instruments import catalogue as models
 from agent.instruments import scan
-from agent.local.broker import is_free
+from agent.local.ports import is_free
 from agent.simulator import Load, Simulator, loads
 
 DEFAULT_PORT = 5025

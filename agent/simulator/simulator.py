@@ -1,4 +1,4 @@
-"""One simulated instrument on the network: its transports, its life, and what can happen to it."""
+"""Simulated instruments on the network: any instrument, a supply, and many supplies served by one thread."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NetworkInstrument:
     ``latency``: seconds that a message takes.
     ``reactor``: a `Reactor` that is running, to serve many simulators from one thread; by default each has its own.
 
-    `start` raises OSError for a port that can't be had.
+    `start` raises OSError for a port that can't be had, and RuntimeError if it runs already.
     """
 
     def __init__(
@@ -115,6 +115,7 @@ class NetworkInstrument:
 
     @property
     def running(self) -> bool:
+        """Its transports are open."""
         return self._exchange is not None
 
     @property
@@ -150,7 +151,7 @@ class NetworkInstrument:
 
     @property
     def tamper(self) -> Tamper | None:
-        """Gets every message and its answer, or None, and gives what is answered instead: for answers gone wrong."""
+        """A function that gets every message and its answer (or None) and gives what is answered instead. None: as it is."""
         return self._tamper
 
     @tamper.setter
@@ -158,6 +159,11 @@ class NetworkInstrument:
         self._tamper = tamper
         if self._exchange is not None:
             self._exchange.tamper = tamper
+
+    @property
+    def waiting(self) -> int:
+        """The number of messages that came in and were not carried out yet: it is frozen, or slow."""
+        return self._running_exchange().waiting
 
     def freeze(self) -> None:
         """Stop carrying out messages: connections are taken and bytes read, but nothing is answered."""

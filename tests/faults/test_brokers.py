@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from agent.local.broker import LocalBroker, free_port, is_free
+from agent.local.broker import LocalBroker
+from agent.local.ports import free_port, is_free
 from agent.mqtt import broker as broker_module
 from agent.service import daemon as daemon_module
 from agent.simulator import Simulator

@@ -17,9 +17,10 @@ import yaml
 from agent.local.broker import LocalBroker, NoBrokerError
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
-from tests.homeassistant.instance import CHECKOUT, ENTRY, HomeAssistant, eventually, missing
+from tests.homeassistant.instance import CHECKOUT, ENTRY, HomeAssistant, missing
 from tests.homeassistant.lab import Lab
 from tests.lab import unit
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -79,7 +80,7 @@ def wait_for(ha: HomeAssistant, entity: str, state: str, seconds: float = 30) ->
         return seen[0] == state
 
     try:
-        eventually(there, seconds, entity)
+        wait_until(there, entity, seconds)
     except AssertionError:
         raise AssertionError(f"{entity} is {seen[0]}, not {state}, after {seconds:g} s") from None
 
@@ -91,7 +92,7 @@ def wait_for_number(ha: HomeAssistant, entity: str, value: float, tolerance: flo
         except ValueError:
             return False
 
-    eventually(there, 30, f"{entity} is {value}")
+    wait_until(there, f"{entity} is {value}", 30)
 
 
 def ours(ha: HomeAssistant) -> set[str]:
@@ -105,7 +106,7 @@ def left_over(lab: Lab, topics: str = "homeassistant/device/+/config") -> dict[s
     with contextlib.closing(lab.observe("#")) as everything:
         # What is retained comes before what is sent now.
         everything.send("end", "")
-        eventually(lambda: everything.on("end"), 30, "all that is retained")
+        wait_until(lambda: everything.on("end"), "all that is retained", 30)
         pattern = re.compile(topics.replace("+", "[^/]+"))
         return {m.topic: m.payload for m in everything.received if m.retain and pattern.fullmatch(m.topic)}
 
@@ -240,16 +241,16 @@ def test_a_refused_number_shows_the_true_value_again(lab: Lab, ha: HomeAssistant
         entity = ha.entity("number.psu1_ch2_voltage_limit")
         return entity if entity is not None and "refused" in entity["attributes"] else None
 
-    entity = eventually(refused, 30, "the refusal is told") or {}
+    entity = wait_until(refused, "the refusal is told", 30) or {}
     lab.tell("psu1", "OUTP:PAIR OFF")
     with contextlib.closing(refusals):
-        eventually(lambda: refusals.received, 30, "an automation tells of the refusal")
+        wait_until(lambda: refusals.received, "an automation tells of the refusal", 30)
     assert refusals.received[0].payload.decode() == entity["attributes"]["refused"]
     assert entity["state"] in ("0", "0.0")
     assert supply.channels[2].settings.voltage == 0.0
     # The next one that is carried out takes the reason away.
     assert ha.call("number/set_value", "number.psu1_ch2_voltage_limit", value=1) == 200
-    eventually(lambda: not refused(), 30, "the refusal is gone")
+    wait_until(lambda: not refused(), "the refusal is gone", 30)
     wait_for(ha, "number.psu1_ch2_voltage_limit", "1.0")
 
 
@@ -288,7 +289,7 @@ def test_power_cycle_is_off_and_on_again(lab: Lab, ha: HomeAssistant) -> None:
 def test_no_command_is_retained(lab: Lab, ha: HomeAssistant) -> None:
     with contextlib.closing(lab.observe("psu/+/set/#")) as commands:
         ha.call("button/press", "button.psu2_all_outputs_off")
-        eventually(lambda: commands.received, 30, "the command")
+        wait_until(lambda: commands.received, "the command", 30)
     assert [(m.topic, m.payload, m.retain) for m in commands.received] == [("psu/psu2/set/state", b"OFF", False)]
 
 
@@ -322,9 +323,9 @@ def test_ten_polls_a_second_do_not_flood_the_database(lab: Lab, ha: HomeAssistan
             assert ha.call("switch/turn_on", f"switch.psu1_ch{channel}_output") == 200
             wait_for(ha, f"switch.psu1_ch{channel}_output", "on")
         states.send(topic, payload)
-        eventually(lambda: rows("naive") > 30, 30, "the naive sensors have begun")
+        wait_until(lambda: rows("naive") > 30, "the naive sensors have begun", 30)
         before, flood_before, polls_before = rows("psu1"), rows("naive"), len(states.received)
-        eventually(lambda: len(states.received) - polls_before >= 120, 60, "120 polls")
+        wait_until(lambda: len(states.received) - polls_before >= 120, "120 polls", 60)
         after, flood_after = rows("psu1"), rows("naive")
         states.send(topic, "")
     flood, told = flood_after - flood_before, after - before
@@ -334,7 +335,7 @@ def test_ten_polls_a_second_do_not_flood_the_database(lab: Lab, ha: HomeAssistan
     # And yet a load that changes is told at once.
     lab.simulators["psu1"].instrument.set_load(1, Resistor(7.5))
     wait_for_number(ha, "sensor.psu1_vdd_current", 0.44, 0.01)
-    eventually(lambda: float(ha.state("sensor.psu1_vdd_energy") or 0) > 0, 30, "energy")
+    wait_until(lambda: float(ha.state("sensor.psu1_vdd_energy") or 0) > 0, "energy", 30)
 
 
 def test_a_lost_unit_is_unavailable_and_only_that(lab: Lab, ha: HomeAssistant) -> None:
@@ -371,7 +372,7 @@ def test_a_broker_that_comes_back_empty(lab: Lab, ha: HomeAssistant) -> None:
     wait_for(ha, "switch.psu1_vdd_output", "unavailable")
     lab.broker.start()
     wait_for(ha, "switch.psu1_vdd_output", "on", 60)
-    eventually(lambda: len(left_over(lab)) == 3, 30, "three devices")
+    wait_until(lambda: len(left_over(lab)) == 3, "three devices", 30)
     assert ours(ha) == before
 
 
@@ -384,8 +385,8 @@ def test_home_assistant_that_restarts(lab: Lab, ha: HomeAssistant) -> None:
         def said() -> set[str]:
             return {message.topic for message in list(seen.received) if not message.retain}
 
-        eventually(lambda: "homeassistant/status" in said(), 60, "its birth")
-        eventually(lambda: len(said()) == 4, 30, "three devices again")
+        wait_until(lambda: "homeassistant/status" in said(), "its birth", 60)
+        wait_until(lambda: len(said()) == 4, "three devices again", 30)
     wait_for(ha, "switch.psu1_vdd_output", "on", 60)
     wait_for(ha, "switch.psu2_ch1_output", "off")
     assert ours(ha) == before
@@ -444,9 +445,9 @@ def test_a_unit_in_the_place_of_another_gets_its_names(lab: Lab, ha: HomeAssista
     address = lab.simulators["psu2"].socket_port
     lab.simulators["psu2"].stop()
     lab.simulators["psu2"] = Simulator("E36311A", "MY61009", socket_port=address).start()
-    eventually(lambda: ha.device("switch.psu2_ch1_output")["serial_number"] == "MY61009", 60, "the new unit")
+    wait_until(lambda: ha.device("switch.psu2_ch1_output")["serial_number"] == "MY61009", "the new unit", 60)
     wait_for(ha, "switch.psu2_ch1_output", "off")
-    eventually(lambda: ours(ha) == before, 30, "the same entities as before")
+    wait_until(lambda: ours(ha) == before, "the same entities as before", 30)
 
 
 def test_an_entity_that_this_version_does_not_have_is_gone(lab: Lab, ha: HomeAssistant) -> None:
@@ -458,14 +459,14 @@ def test_an_entity_that_this_version_does_not_have_is_gone(lab: Lab, ha: HomeAss
     payload["components"]["old"] = sensor
     with contextlib.closing(lab.observe(topic)) as earlier:
         earlier.send(topic, payload, retain=True)
-    eventually(lambda: ours(ha) - before == {"sensor.left_old"}, 30, "the old entity")
+    wait_until(lambda: ours(ha) - before == {"sensor.left_old"}, "the old entity", 30)
     with contextlib.closing(sqlite3.connect(lab.folder / "state" / "bench.sqlite3")) as db, db:
         (text,) = db.execute("SELECT record FROM discovered WHERE topic = ?", (topic,)).fetchone()
         record = json.loads(text)
         record["platforms"]["old"] = "sensor"
         db.execute("UPDATE discovered SET record = ? WHERE topic = ?", (json.dumps(record), topic))
     lab.start_agent()
-    eventually(lambda: ours(ha) == before, 30, "the old entity is gone")
+    wait_until(lambda: ours(ha) == before, "the old entity is gone", 30)
 
 
 def test_a_unit_that_is_removed_while_home_assistant_is_down(lab: Lab, ha: HomeAssistant) -> None:
@@ -474,13 +475,13 @@ def test_a_unit_that_is_removed_while_home_assistant_is_down(lab: Lab, ha: HomeA
     lab.stop_agent()
     del lab.units[1]
     lab.start_agent()
-    eventually(lambda: len(left_over(lab)) == 2, 60, "the device is cleared")
+    wait_until(lambda: len(left_over(lab)) == 2, "the device is cleared", 60)
     ha.start()
-    eventually(lambda: ours(ha) == {name for name in before if ".psu2_" not in name}, 60, "psu2 is gone")
+    wait_until(lambda: ours(ha) == {name for name in before if ".psu2_" not in name}, "psu2 is gone", 60)
     assert ha.state("switch.psu2_ch1_output") is None
 
-    eventually(lambda: len(left_over(lab)) == 2, 30, "nothing of psu2 is left in the broker")
-    eventually(lambda: not left_over(lab, "psu/psu2/+/homeassistant"), 30, "nor anywhere else")
+    wait_until(lambda: len(left_over(lab)) == 2, "nothing of psu2 is left in the broker", 30)
+    wait_until(lambda: not left_over(lab, "psu/psu2/+/homeassistant"), "nor anywhere else", 30)
     wait_for(ha, "switch.psu1_vdd_output", "on")
 
 
@@ -488,6 +489,6 @@ def test_without_discovery_in_the_configuration_all_is_cleared(lab: Lab, ha: Hom
     lab.stop_agent()
     del lab.data["settings"]["homeassistant"]
     lab.start_agent()
-    eventually(lambda: not ours(ha), 60, "everything is cleared")
+    wait_until(lambda: not ours(ha), "everything is cleared", 60)
     assert left_over(lab) == {}
     assert complaints(ha) == []

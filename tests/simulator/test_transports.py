@@ -16,7 +16,8 @@ from pyvisa_py.protocols import hislip
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
 from tests.simulator.test_e36300 import POLL
-from tests.simulator.wire import Rpc, wait_for
+from tests.simulator.wire import Rpc
+from tests.support.waiting import wait_until
 
 TRANSPORTS = ["socket", "vxi11", "hislip", "serial"]
 VISA_TIMEOUT = pyvisa.constants.StatusCode.error_timeout
@@ -131,7 +132,7 @@ def test_serial_poll(open_resource: Open, transport: str) -> None:
     assert resource.query("*ESE 32;*SRE 32;*OPC?") == "1"
     assert resource.read_stb() == 4 + 32 + 64
     resource.write("*CLS;*IDN?")
-    wait_for(lambda: resource.read_stb() == 16)
+    wait_until(lambda: resource.read_stb() == 16, "the answer to be there")
     assert resource.read().startswith("Keysight")
     assert resource.read_stb() == 0
 

@@ -15,7 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from .services import ROOT, Broker, Process, Store, Telegraf, free_port, stopping, wait_for
+from agent.local.ports import free_port
+from tests.support.processes import ROOT, Process
+from tests.support.waiting import wait_until
+
+from .services import Broker, Store, Telegraf, stopping
 from .test_mosquitto import Client
 
 PSU_AGENT = [sys.executable, "-c", "import sys; from agent.cli.main import main; sys.exit(main())"]
@@ -34,7 +38,7 @@ class Lab:
         new = {"5025": str(scpi), "0.0.0.0": "127.0.0.1"}
         shipped = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["simulator"]["command"]
         command = [*PSU_AGENT, *(new.get(word, word) for word in shipped)]
-        self.simulator = Process("simulator", command, folder)
+        self.simulator = Process(command, folder / "simulator.log")
         text = (ROOT / "examples" / "stack" / "psu-agent.yaml").read_text()
         for old, replacement in (
             ("host: mosquitto", f"host: 127.0.0.1\n    port: {self.broker.port}"),
@@ -47,7 +51,7 @@ class Lab:
             text = text.replace(old, replacement)
         self.config = folder / "psu-agent.yaml"
         self.config.write_text(text)
-        self.agent = Process("agent", [*PSU_AGENT, "run", str(self.config)], folder)
+        self.agent = Process([*PSU_AGENT, "run", str(self.config)], folder / "agent.log")
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One of psu-agent's commands as the user `commands`."""
@@ -82,7 +86,7 @@ def test_the_whole_way(lab: Lab) -> None:
     with Client(lab.broker, "reader", session="witness") as witness:
         witness.subscribe("psu/+/+/state", "psu/+/+/backlog", "psu/+/+/event")
         lab.agent.start()
-        wait_for("samples", lambda: len(lab.rows()) >= 9)
+        wait_until(lambda: len(lab.rows()) >= 9, "samples")
         health = lab.health()
 
         # Commands: carried out, refused, and answered where an MQTT 5 requester asks for it.
@@ -95,31 +99,31 @@ def test_the_whole_way(lab: Lab) -> None:
         response = json.loads(subprocess.run(request, capture_output=True, text=True, check=True).stdout)
         assert (response["id"], response["ok"], response["result"]["current_limit"]) == ("rr", True, 0.5)
         query = "SELECT * FROM psu_event WHERE psu = 'demo' AND \"field\" = 'current_limit'"
-        (event,) = wait_for("the event", lambda: lab.store.rows(query))
+        (event,) = wait_until(lambda: lab.store.rows(query), "the event")
         assert (event["by"], event["id"], event["channel"]) == ("command", "rr", "2")
-        wait_for("the setpoint in the store", lambda: lab.rows("AND channel = '2'")[-1]["current_limit"] == 0.5)
+        wait_until(lambda: lab.rows("AND channel = '2'")[-1]["current_limit"] == 0.5, "the setpoint in the store")
 
         # The broker is away: the agent's backlog closes the gap.
         lab.broker.stop()
-        wait_for("the agent says so", lambda: "trying again for ever" in lab.agent.text())
+        wait_until(lambda: "trying again for ever" in lab.agent.text(), "the agent says so")
         threading.Event().wait(1.0)  # some samples without it
         lab.broker.start()
-        wait_for("a backlog", lambda: any(topic.endswith("/backlog") for topic, _, _ in witness.arrived), 30)
+        wait_until(lambda: any(topic.endswith("/backlog") for topic, _, _ in witness.arrived), "a backlog", 30)
         query = "SELECT * FROM psu_agent WHERE agent = 'lab' AND polls > 0"
-        figures = wait_for("the agent's figures", lambda: lab.store.rows(query), 30)[0]
+        figures = wait_until(lambda: lab.store.rows(query), "the agent's figures", 30)[0]
         assert (figures["units"], figures["units_online"]) == (1, 1)
 
         # The supply is gone, then the agent.
         lab.simulator.stop()
-        (offline, *_) = wait_for("the unit is offline", lambda: lab.rows("AND online = false"), 30)
+        (offline, *_) = wait_until(lambda: lab.rows("AND online = false"), "the unit is offline", 30)
         assert offline["voltage"] is offline["state"] is offline["mode"] is None
         query = "SELECT last(offline) FROM psu_unit WHERE psu = 'demo'"
-        wait_for("its status", lambda: lab.store.rows(query)[0]["last"] == 1)
+        wait_until(lambda: lab.store.rows(query)[0]["last"] == 1, "its status")
         lab.simulator.start()
-        wait_for("it is back", lambda: lab.store.rows(query)[0]["last"] == 0, 60)
+        wait_until(lambda: lab.store.rows(query)[0]["last"] == 0, "it is back", 60)
         lab.agent.stop(signal.SIGKILL)
         query = "SELECT last(offline) FROM psu_agent WHERE agent = 'lab'"
-        wait_for("the agent's will", lambda: lab.store.rows(query)[0]["last"] == 1, 30)
+        wait_until(lambda: lab.store.rows(query)[0]["last"] == 1, "the agent's will", 30)
     assert health.wait(60) == 0, health.stdout and health.stdout.read()
 
     # Every sample that was published is a point, none is missing, none is another.
@@ -128,7 +132,7 @@ def test_the_whole_way(lab: Lab) -> None:
         if topic.startswith("psu/demo/") and not topic.endswith("/event"):
             state = json.loads(payload)
             published[state["index"], state["time"]] = state
-    wait_for("the last sample", lambda: len(lab.rows()) >= len(published))
+    wait_until(lambda: len(lab.rows()) >= len(published), "the last sample")
     stored = {(row["channel"], row["seq"]): row for row in lab.rows()}
     assert len(stored) == len(lab.rows())
     for state in published.values():

@@ -23,7 +23,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .services import ROOT, Process, wait_for
+from tests.support.processes import ROOT, Process
+from tests.support.waiting import wait_until
 
 BASE = ROOT / ".cache" / "debian"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -221,10 +222,10 @@ def test_process_1_ends_cleanly_and_buries_its_children(image: Image, tmp_path: 
         f"ip link set lo up; mount -t proc proc {image.tree}/proc; mount --rbind /dev {image.tree}/dev; exec {inner}"
     )
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", script]
-    process = Process("image", unshare, tmp_path)
+    process = Process(unshare, tmp_path / "image.log")
     process.start()
     try:
-        wait_for("the simulator is there", lambda: "5025" in process.text() or process.ended() is not None)
+        wait_until(lambda: "5025" in process.text() or process.ended() is not None, "the simulator is there")
         assert process.ended() is None, process.text()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         (first,) = map(int, children)
@@ -237,7 +238,7 @@ def test_process_1_ends_cleanly_and_buries_its_children(image: Image, tmp_path: 
         enter = ["nsenter", "--target", str(first), "--net", *image.chroot(10001), *check[1:]]
         assert subprocess.run(enter).returncode == 0
         os.kill(first, signal.SIGTERM)
-        assert wait_for("it ends", lambda: process.ended() is not None)
+        assert wait_until(lambda: process.ended() is not None, "it ends")
         assert process.ended() == 0, process.text()
     finally:
         process.stop(signal.SIGKILL)

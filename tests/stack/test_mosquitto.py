@@ -21,7 +21,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from .services import ROOT, Broker, generate_secrets, stopping, tool, wait_for
+from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
+
+from .services import Broker, generate_secrets, stopping, tool
 
 USERS = """
 base_topic = "psu"
@@ -144,7 +147,7 @@ class Client:
             options = {"clean_start": False, "properties": properties}
         self.client.connect("127.0.0.1", self._port, **options)
         self.client.loop_start()
-        wait_for("an answer to CONNECT", lambda: self.codes)
+        wait_until(lambda: self.codes, "an answer to CONNECT")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -156,7 +159,7 @@ class Client:
         self._sent += 1
 
     def settle(self) -> None:
-        wait_for("acknowledgements", lambda: self._acknowledged == self._sent)
+        wait_until(lambda: self._acknowledged == self._sent, "acknowledgements")
 
     def subscribe(self, *topics: str) -> None:
         done = threading.Event()
@@ -199,7 +202,7 @@ def test_each_user_can_publish_what_it_should_and_nothing_else(lab: Broker, vers
                     client.publish(topic, user)
                 client.settle()
         witness.publish("end", "end")
-        wait_for("the end", lambda: "end" in witness.topics())
+        wait_until(lambda: "end" in witness.topics(), "the end")
     for user, allowed in MAY_PUBLISH.items():
         assert {topic for topic, payload, _ in witness.arrived if payload == user.encode()} == allowed, user
 
@@ -220,9 +223,9 @@ def test_each_user_can_read_what_it_should_and_nothing_else(lab: Broker, retaine
                 if not retained:
                     everything()
                 witness.publish(f"reply/{user}/end", "end")
-                wait_for("the end", lambda c=client, u=user: f"reply/{u}/end" in c.topics())  # type: ignore[misc]
+                wait_until(lambda c=client, u=user: f"reply/{u}/end" in c.topics(), "the end")  # type: ignore[misc]
                 if "$SYS/broker/uptime" in allowed:
-                    wait_for("the broker's uptime", lambda c=client: "$SYS/broker/uptime" in c.topics())  # type: ignore[misc]
+                    wait_until(lambda c=client: "$SYS/broker/uptime" in c.topics(), "the broker's uptime")  # type: ignore[misc]
             assert client.topics() - {f"reply/{user}/end"} == allowed, user
         for topic in EVERYTHING:
             witness.publish(topic, "", retain=True)
@@ -306,7 +309,7 @@ def test_a_message_that_is_too_large_harms_nobody(lab: Broker) -> None:
             agent.publish("psu/psu1/1/state", "x" * 131_072)
             agent.publish("psu/psu1/1/state", "x" * 131_073)
             agent.publish("psu/psu1/1/state", "after")
-            wait_for("what came after it", lambda: any(payload == b"after" for _, payload, _ in witness.arrived))
+            wait_until(lambda: any(payload == b"after" for _, payload, _ in witness.arrived), "what came after it")
     assert [len(payload) for _, payload, retained in witness.arrived if not retained] == [131_072, 5]
 
 
@@ -318,11 +321,11 @@ def test_too_many_connections_harm_nobody_who_is_there(lab: Broker, tmp_path: Pa
             witness.subscribe("psu/#")
             crowd = [socket.create_connection(("127.0.0.1", broker.port), 5) for _ in range(520)]
             agent.publish("psu/psu1/1/state", "still here")
-            wait_for("a sample", lambda: witness.arrived)
+            wait_until(lambda: witness.arrived, "a sample")
             assert any(_closed(one) for one in reversed(crowd))
             for one in crowd:
                 one.close()
-        wait_for("room again", lambda: broker.publish("bench3", "psu/psu1/1/state", "x").returncode == 0)
+        wait_until(lambda: broker.publish("bench3", "psu/psu1/1/state", "x").returncode == 0, "room again")
 
 
 def _closed(one: socket.socket) -> bool:
@@ -343,7 +346,7 @@ def test_retained_states_and_sessions_survive_a_restart(lab: Broker) -> None:
     lab.start()
     with Client(lab, "reader") as reader:
         reader.subscribe("psu/#")
-        wait_for("the state from before", lambda: ("psu/psu1/1/state", b"last", True) in reader.arrived)
+        wait_until(lambda: ("psu/psu1/1/state", b"last", True) in reader.arrived, "the state from before")
 
 
 @pytest.mark.parametrize(
@@ -401,8 +404,8 @@ def test_new_users_and_a_new_certificate_are_taken_over_on_hup(tmp_path: Path) -
         generate_secrets(secrets, tmp_path / "users.toml")
         assert broker.publish("alice", "psu/psu1/1/set", "x").returncode != 0
         os.kill(broker.pid, signal.SIGHUP)
-        wait_for("alice is let in", lambda: broker.publish("alice", "psu/psu1/1/set", "x").returncode == 0)
-        wait_for("the new certificate", lambda: certificate() != before)
+        wait_until(lambda: broker.publish("alice", "psu/psu1/1/set", "x").returncode == 0, "alice is let in")
+        wait_until(lambda: certificate() != before, "the new certificate")
 
 
 def test_nothing_secret_is_in_git_or_in_the_image() -> None:

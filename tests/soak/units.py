@@ -11,8 +11,9 @@ from agent.simulator.loads import Load, Open, Resistor, Short, Wander
 from agent.simulator.reactor import Reactor
 from agent.simulator.scpi import ScpiError
 from agent.simulator.simulator import Simulator
-from benchmarks.soak.commands import CHANNELS, LIMITS
-from benchmarks.soak.ledger import Ledger, Setting
+from tests.soak.books import Setting
+from tests.soak.commands import CHANNELS, LIMITS
+from tests.soak.ledger import Ledger
 
 #: What undoes a fault, after so many seconds. None: nothing has to be undone.
 Undo = tuple[float, Callable[[], None]] | None

@@ -1,4 +1,4 @@
 """A fleet of simulated units, random commands, random faults of units and broker, and rules that are watched all the time.
 
-``python -m benchmarks.soak --minutes 5``; see the README beside.
+``python -m tests.soak --minutes 5``; `tests/soak/README.md` tells the rules and how it is known that they are kept.
 """

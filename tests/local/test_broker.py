@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +12,9 @@ import paho.mqtt.subscribe
 import pytest
 from paho.mqtt.client import MQTTv5, MQTTv311
 
-from agent.local import broker as localbroker
+from agent.local import ports
 from agent.local.broker import LocalBroker, NoBrokerError
-from tests.lab import needs
+from tests.lab import needs, wait_until
 
 KINDS = ["mosquitto", "iotcore"]
 
@@ -32,12 +31,12 @@ def test_both_protocols_meet_on_one_broker_that_comes_back_on_its_port(
         )
         assert got.payload == b"1"
         end()
-        assert localbroker.is_free(broker.port)
+        assert ports.is_free(broker.port)
         broker.start()
 
 
 def test_a_taken_port_is_told(tmp_path: Path, broker: LocalBroker) -> None:
-    assert not localbroker.is_free(broker.port_311)
+    assert not ports.is_free(broker.port_311)
     with pytest.raises(NoBrokerError, match=f"port {broker.port_311} is taken"):
         LocalBroker(tmp_path, port=broker.port_311).start()
 
@@ -60,10 +59,7 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 20
-    while _is_running(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: not _is_running(pid), "the broker's end")
 
 
 def _is_running(pid: int) -> bool:

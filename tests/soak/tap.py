@@ -6,14 +6,13 @@ what makes "exactly one response to each command" provable: a subscriber behind 
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
+
+from tests.support.relay import Relay
 
 _CORRELATION_DATA, _RESPONSE_TOPIC = 0x09, 0x08
 #: MQTT 5, 2.2.2.2: how long the value of each property is that a PUBLISH may have; None: two bytes of length come first.
@@ -44,80 +43,49 @@ class Observer(Protocol):
     def disconnected(self, connection: int) -> None: ...
 
 
-class Tap:
-    """Listens on `port` of loopback for the agent, and connects to the broker for each of its connections."""
+class Tap(Relay):
+    """Stands between the agent and the broker's port, and tells the observer of what passes."""
 
     def __init__(self, broker_port: int, observer: Observer) -> None:
-        self._broker_port = broker_port
         self._observer = observer
-        self._numbers = itertools.count(1)
         self._flows = threading.Event()
         self._flows.set()
-        self._lock = threading.Lock()
-        self._pairs: dict[int, tuple[socket.socket, socket.socket]] = {}
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, name="tap", daemon=True).start()
+        self._readers: dict[tuple[int, bool], PacketReader] = {}
+        super().__init__(broker_port)
 
     def close(self) -> None:
-        self._server.close()
-        self.cut()
+        """End everything."""
+        self.release()
+        self.stop()
 
     def cut(self) -> None:
         """End the agent's connection, as a switch that is unplugged and noticed does."""
-        with self._lock:
-            pairs = list(self._pairs.values())
-        for pair in pairs:
-            _shut(*pair)
+        self.end_all()
 
     def hold(self) -> None:
         """Pass nothing on, and say nothing, until `release`."""
         self._flows.clear()
 
     def release(self) -> None:
+        """End a `hold`: what came meanwhile is passed on."""
         self._flows.set()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                agent, _ = self._server.accept()
-            except OSError:
-                return
-            try:
-                broker = socket.create_connection(("127.0.0.1", self._broker_port), timeout=5)
-            except OSError:
-                agent.close()
-                continue
-            broker.settimeout(None)
-            for connection in (agent, broker):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            number = next(self._numbers)
-            with self._lock:
-                self._pairs[number] = agent, broker
-            self._observer.connected(number)
-            for source, target, take in (
-                (agent, broker, self._from_agent),
-                (broker, agent, self._from_broker),
-            ):
-                threading.Thread(target=self._pass_on, args=(number, source, target, take), daemon=True).start()
+    def opened(self, number: int) -> None:
+        for upward in (True, False):
+            self._readers[number, upward] = PacketReader()
+        self._observer.connected(number)
 
-    def _pass_on(
-        self, number: int, source: socket.socket, target: socket.socket, take: Callable[[int, int, bytes], None]
-    ) -> None:
-        reader = PacketReader()
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                self._flows.wait()
-                for first_byte, body in reader.feed(data):
-                    take(number, first_byte, body)
-                target.sendall(data)
-        _shut(source, target)
-        with self._lock:
-            is_last = self._pairs.pop(number, None) is None
-        if is_last:  # of the two directions: nothing more comes of this connection
-            self._observer.disconnected(number)
-            source.close()
-            target.close()
+    def passing(self, number: int, upward: bool, data: bytes) -> Iterable[bytes]:
+        self._flows.wait()
+        take = self._from_agent if upward else self._from_broker
+        for first_byte, body in self._readers[number, upward].feed(data):
+            take(number, first_byte, body)
+        return (data,)
+
+    def closed(self, number: int) -> None:
+        for upward in (True, False):
+            del self._readers[number, upward]
+        self._observer.disconnected(number)
 
     def _from_agent(self, number: int, first_byte: int, body: bytes) -> None:
         match first_byte >> 4:
@@ -201,9 +169,3 @@ def _length(data: bytes, position: int) -> tuple[int, int] | None:
         if byte < 0x80:
             return value, position + index + 1
     return None
-
-
-def _shut(*connections: socket.socket) -> None:
-    for connection in connections:
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)

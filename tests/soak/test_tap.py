@@ -17,7 +17,7 @@ from paho.mqtt.properties import Properties
 
 from agent.local.broker import LocalBroker
 from benchmarks.rig import wait_until
-from benchmarks.soak.tap import PacketReader, Publish, Tap, parse_publish
+from tests.soak.tap import PacketReader, Publish, Tap, parse_publish
 
 
 def written_by_paho(topic: str, payload: bytes, qos: int, retain: bool, properties: Properties) -> bytes:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.soak import ledger as ledger_module
-from benchmarks.soak.commands import CHANNELS, LIMITS, Command, Commands
-from benchmarks.soak.ledger import Ledger, Setting
-from benchmarks.soak.tap import Publish
+from tests.soak.books import RESPONSE_TOPIC, Setting
+from tests.soak.commands import CHANNELS, LIMITS, Command, Commands
+from tests.soak.ledger import Ledger
+from tests.soak.tap import Publish
 
 OFF = {index: Setting(False, 1.0, 0.1) for index in CHANNELS}
 
@@ -67,7 +67,7 @@ class Scene:
         outcome: dict[str, Any] = {"result": dict(command.wanted)} if code == "ok" else {"error": {"code": code}}
         data = {"psu": unit, "ok": code == "ok", **outcome, **more.pop("data", {})}
         own = f"psu/{unit}/{command.channel}/response"
-        topic = more.pop("topic", own if command.own_topic else ledger_module.RESPONSE_TOPIC)
+        topic = more.pop("topic", own if command.own_topic else RESPONSE_TOPIC)
         self.publish(topic, data, command.correlation, **more)
 
     def unit_receives(self, message: str, before: Any = OFF, after: Any = None, answer: str | None = None) -> None:
