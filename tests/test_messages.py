@@ -11,18 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.protocol.messages import (
-    COMMAND_FIELDS,
-    ChannelState,
-    Command,
-    Event,
-    Refusal,
-    Response,
-    ResponseError,
-    format_time,
-    parse_command,
-    parse_field,
-)
+from agent.protocol.commands import COMMAND_FIELDS, Command, parse_command, parse_field
+from agent.protocol.errors import Refusal
+from agent.protocol.messages import ChannelState, Event, Response, ResponseError, format_time
 from tests.properties import examples
 
 MOMENT = datetime(2026, 11, 23, 9, 15, 2, 417999, UTC)
