@@ -316,7 +316,9 @@ class Discovery:
         self._clearing.add(topic)
         self._publisher.keep(topic, b"")
         self._stale_due[topic] = self._clock() + RELEASE
-        self._update(topic, unseen=not self._is_heard, retained=[], stale=[*record.retained, *record.stale])
+        # A record of another version names no component for which there could be a placeholder.
+        unseen = not self._is_heard and bool(record.platforms)
+        self._update(topic, unseen=unseen, retained=[], stale=[*record.retained, *record.stale])
 
     def _clear_stale(self, topic: str) -> None:
         """Remove the retained topics that nothing is published on any more."""

@@ -47,19 +47,15 @@ def channel_entities(unit: str, channel: ChannelInfo, topics: Topics) -> Iterato
     """Every entity of one channel as (name of its quantity, component), without availability and unique id."""
     state = topics.homeassistant(unit, channel.index)
     for quantity in QUANTITIES:
+        name = {"name": f"{channel.name} {quantity.label}"}
         if quantity.commanded is None:
-            component = _measurement(quantity, channel, state)
-        elif quantity.name not in channel.fields:
-            continue
-        elif quantity.reported:
-            component = _setting(quantity, channel, state, topics.response(unit, channel.index))
-        else:
-            component = _button(quantity)
-        if component is None:
-            continue
-        if quantity.commanded is not None:
-            component |= command_options(topics.set(unit, channel.index, quantity.name))
-        yield quantity.name, {"name": f"{channel.name} {quantity.label}", **component}
+            yield quantity.name, {**name, **_measurement(quantity, channel, state)}
+        elif quantity.name in channel.fields:
+            response = topics.response(unit, channel.index)
+            found = _setting(quantity, channel, state, response) if quantity.reported else _button(quantity)
+            if found is not None:
+                command = command_options(topics.set(unit, channel.index, quantity.name))
+                yield quantity.name, {**name, **found, **command}
 
 
 def command_options(topic: str) -> Component:
