@@ -19,17 +19,19 @@ from agent import __version__
 from agent.config import loading as config_file
 from agent.config.schema import Config
 from agent.config.schema import Unit as UnitConfig
-from agent.homeassistant.discovery import Discovery
+from agent.homeassistant.outlet import HomeAssistantOutlet
 from agent.instruments.external.external import ExternalLink, ExternalSupply
 from agent.instruments.visa.session import Session
-from agent.mqtt.broker import Broker, Incoming
-from agent.protocol.messages import AgentInfo, Metrics, UnitInfo, utc_now
+from agent.mqtt.broker import Broker
+from agent.mqtt.incoming import Incoming
+from agent.protocol.messages import AgentInfo, ChannelState, Event, Metrics, Response, UnitInfo, utc_now
+from agent.protocol.report import Report
 from agent.protocol.topics import Topics, UnitTopic
 from agent.service import systemd
 from agent.service.dispatch import Dispatcher
 from agent.store.spool import Spool
 from agent.unit.meters import Meter
-from agent.unit.supply import STOPPED, Counters, Supply
+from agent.unit.supply import STOPPED, Counters, Reply, Supply
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +73,13 @@ class Daemon:
             subscriptions=self._topics.subscriptions([unit.name for unit in config.units]),
         )
         self._dispatcher = Dispatcher(self._topics, self._supplies, self._spool, self._broker)
-        self._discovery = Discovery(
+        self._discovery = HomeAssistantOutlet(
             settings.homeassistant,
             agent=self._info(),
             units={unit.name: unit.address for unit in config.units},
             topics=self._topics,
-            spool=self._spool,
+            store=_Records(self._spool),
+            saved=_plain(self._spool.meters()),
             publisher=self._broker,
         )
         self._broker.listen([*self._discovery.subscriptions, self._topics.every_info])
@@ -93,7 +96,7 @@ class Daemon:
             "name": unit.name,
             "agent": self._agent,
             "model": unit.model,
-            "outlet": self._broker if self._config.settings.homeassistant is None else self._discovery,
+            "outlet": _Outlets(self._broker, self._discovery),
             "serial": unit.serial,
             "poll_interval": interval,
             "channels": unit.channels,
@@ -130,7 +133,7 @@ class Daemon:
                 self._reload_wanted = False
                 self._reload()
             now = time.monotonic()
-            self._discovery.tick(now)
+            self._discovery.tick()
             if now - self._last_metrics >= METRICS_INTERVAL:
                 self._publish_metrics(now)
                 self._save_meters()
@@ -326,7 +329,7 @@ class Daemon:
     def _save_meters(self) -> None:
         meters = {name: supply.meters() for name, supply in self._supplies.items()}
         self._spool.save_meters(meters)
-        self._discovery.saved(meters)
+        self._discovery.saved(_plain(meters))
 
 
 def _add(total: Counters, counters: Counters) -> None:
@@ -345,3 +348,50 @@ def _resident_memory() -> int:
     except OSError:
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class _Outlets:
+    """The two outlets behind the interface that the unit's worker still has."""
+
+    def __init__(self, broker: Broker, homeassistant: HomeAssistantOutlet) -> None:
+        self._broker = broker
+        self._homeassistant = homeassistant
+
+    @property
+    def congested(self) -> bool:
+        return self._broker.congested
+
+    def states(self, states: list[ChannelState]) -> None:
+        self._broker.states(states)
+        self._homeassistant.report(Report(states=states))
+
+    def event(self, event: Event) -> None:
+        self._broker.event(event)
+
+    def flush(self) -> None:
+        self._broker.flush()
+
+    def response(self, response: Response, reply: Reply) -> None:
+        self._broker.response(response, reply)
+
+    def unit(self, info: UnitInfo) -> None:
+        self._broker.unit(info)
+        self._homeassistant.report(Report(info=info))
+
+
+class _Records:
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+
+    def all(self) -> dict[str, str]:
+        return self._spool.discovered()
+
+    def remember(self, topic: str, record: str) -> None:
+        self._spool.remember_discovered(topic, record)
+
+    def forget(self, topic: str) -> None:
+        self._spool.forget_discovered(topic)
+
+
+def _plain(meters: dict[str, dict[int, Meter]]) -> dict[str, dict[int, tuple[float, float]]]:
+    return {name: {i: (meter.energy, meter.charge) for i, meter in by.items()} for name, by in meters.items()}

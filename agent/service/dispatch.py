@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.mqtt.broker import Incoming
+from agent.mqtt.incoming import Incoming
 from agent.protocol.commands import Command, parse_command, parse_field
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import Response, ResponseError, utc_now
