@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from agent.config.schema import Channel
 from agent.instruments.visa.session import LinkError
-from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, parse_command
+from agent.protocol.commands import parse_command
+from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
 from agent.unit.supply import Job, Reply, Supply
 from tests.lab import wait_until
 

@@ -15,7 +15,9 @@ from pydantic import ValidationError
 
 from agent.client.connection import QUIET, BrokerError, Client, LinkChange, Message
 from agent.client.fleet import Fleet
-from agent.protocol.messages import Refusal, Response, format_time, parse_command, utc_now
+from agent.protocol.commands import parse_command
+from agent.protocol.errors import Refusal
+from agent.protocol.messages import Response, format_time, utc_now
 
 #: s for a command that takes no time of its own, and V that a ramp may have to go.
 _PATIENCE, _WIDEST_RAMP = 10.0, 30.0

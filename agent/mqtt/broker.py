@@ -31,6 +31,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.config.schema import Mqtt
 from agent.mqtt import tls
+from agent.mqtt.incoming import Incoming
 from agent.mqtt.publishing import PublishingClient
 from agent.protocol.messages import AgentInfo, ChannelState, Event, Metrics, Response, UnitInfo
 from agent.protocol.topics import Topics
@@ -102,20 +103,6 @@ class _Item:
     @property
     def retain(self) -> bool:
         return not self.row and self.kind in (Kind.STATE, Kind.KEEP)
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message on one of the topics that the agent listens to, as the broker delivered it."""
-
-    topic: str
-    payload: bytes
-    retain: bool
-    dup: bool
-    response_topic: str | None = None
-    correlation: bytes | None = None
-    expiry: int | None = None  # s that MQTT 5's message expiry leaves
-    stale: bool = False  # it came in while the agent was stopped, nobody knows when
 
 
 class _ConnectionLost(Exception):
@@ -287,7 +274,7 @@ class Broker:
         self._retained[topic] = item
         self._put(item)
 
-    def owes(self, topic: str) -> bool:
+    def is_pending(self, topic: str) -> bool:
         """Whether a broker that comes back is to be told of this topic again; of a removal until one has confirmed it."""
         return topic in self._retained
 

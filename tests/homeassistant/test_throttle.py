@@ -1,4 +1,4 @@
-"""What of many samples Home Assistant is told."""
+"""The samples that pass, of many."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.homeassistant.throttle import BURST, Scale, Throttle
 from agent.protocol.messages import ChannelState, utc_now
-from tests.test_homeassistant import unit_info
+from tests.homeassistant.units import unit_info
 
 SCALE = Scale.of(unit_info().channels[1])  # 25 V, 2 A
 QUIET = {

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config.schema import Channel as ChannelSettings
-from agent.homeassistant import payloads as homeassistant
-from agent.instruments.visa.session import Session
-from agent.protocol.messages import AgentInfo, UnitInfo, utc_now
+from agent.homeassistant import devices, entities
+from agent.homeassistant.devices import agent_discovery, owner, place_key, unit_discovery, unit_key
+from agent.homeassistant.placeholders import encode, placeholder_of, placeholders_for
+from agent.instruments import catalogue
+from agent.protocol.messages import ChannelInfo, Metrics, UnitInfo
+from agent.protocol.quantities import QUANTITIES, Quantity
 from agent.protocol.topics import Topics
-from agent.unit.supply import Supply
+from tests.homeassistant.units import agent_info, unit_info
 
 TOPICS = Topics("lab3/psu")
 STRANGE = "\"5 V\" 'rail' {{ 7 * 6 }} {% raw %} %s <b>&amp; 🔥\\"
@@ -86,45 +88,9 @@ DEVICE_KEYS = {"identifiers", "name", "manufacturer", "model", "serial_number", 
 OBJECT_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
-class _Nowhere:
-    congested = False
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
-
-
-def unit_info(
-    model: str = "E36313A", channels: dict[int, ChannelSettings] | None = None, **identity: str | None
-) -> UnitInfo:
-    """What a supply says of itself, with an identity as if it had been reached."""
-    uri = "TCPIP::192.168.50.51::inst0::INSTR"
-    supply = Supply(
-        name="psu1", agent="bench3", model=model, session=Session(uri), outlet=_Nowhere(), channels=channels
-    )
-    known = {
-        "model": model,
-        "manufacturer": "Keysight Technologies",
-        "serial": "MY61004803",
-        "firmware": "1.0.4-1.0.0-1.00",
-    }
-    return supply.info().model_copy(update={**known, **identity})
-
-
-def agent_info() -> AgentInfo:
-    return AgentInfo(
-        time=utc_now(),
-        agent="bench3",
-        version="1.2.3",
-        host="lab",
-        start_time=utc_now(),
-        units=["psu1"],
-        base_topic="lab3/psu",
-    )
-
-
 def payload_of(info: UnitInfo) -> dict[str, Any]:
-    payload = homeassistant.unit_discovery(info, homeassistant.unit_key(info), TOPICS, "1.2.3")
-    return dict(json.loads(homeassistant.encode(payload, {})))
+    payload = unit_discovery(info, unit_key(info), TOPICS, "1.2.3")
+    return dict(json.loads(encode(payload, {})))
 
 
 def check(payload: dict[str, Any]) -> None:
@@ -172,13 +138,13 @@ def check_component(component: dict[str, Any]) -> None:
         assert component["qos"] == 0
 
 
-@pytest.mark.parametrize("model", ["E36311A", "E36312A", "E36313A"])
+@pytest.mark.parametrize("model", [model.name for model in catalogue.all_models()])
 def test_every_model_makes_a_payload_that_home_assistant_takes(model: str) -> None:
     check(payload_of(unit_info(model)))
 
 
 def test_the_agents_own_device() -> None:
-    payload = json.loads(homeassistant.encode(homeassistant.agent_discovery(agent_info(), TOPICS), {}))
+    payload = json.loads(encode(agent_discovery(agent_info(), TOPICS), {}))
     check(payload)
     assert payload["device"]["identifiers"] == [payload_of(unit_info())["device"]["via_device"]]
     connectivity = payload["components"]["connectivity"]
@@ -199,8 +165,8 @@ def test_the_identity_is_the_units_own() -> None:
     }
 
 
-def test_ranges_are_the_models_within_the_configurations_limits() -> None:
-    limits = {1: ChannelSettings(voltage_max=5.5, current_max=1.0)}
+def test_ranges_are_the_channels() -> None:
+    limits = {1: {"voltage_limit_range": (0.0, 5.5), "current_limit_range": (0.0, 1.0)}}
     components = payload_of(unit_info("E36311A", limits))["components"]
     ranges = {name: (c["min"], c["max"], c["step"]) for name, c in components.items() if c["platform"] == "number"}
     assert ranges == {
@@ -254,9 +220,60 @@ def test_a_feature_that_a_channel_does_not_have_makes_no_entity() -> None:
     assert {"ch1_state", "ch1_voltage_limit", "ch1_energy", "ch1_mode", "ch1_tripped"} <= set(components)
 
 
+@pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda quantity: quantity.name)
+def test_every_quantity_has_its_entity(quantity: Quantity) -> None:
+    components = payload_of(unit_info())["components"]
+    component = components.get(f"ch1_{quantity.name}")
+    if quantity.name == "ramp":
+        assert component is None, "it makes no sense without a voltage limit beside it"
+        return
+    assert component is not None
+    assert component["name"] == f"CH1 {quantity.label}"
+    assert ("command_topic" in component) == (quantity.commanded is not None)
+    assert ("state_topic" in component) == quantity.reported
+    if component["platform"] in ("sensor", "number"):
+        assert component.get("unit_of_measurement", "") == quantity.unit
+
+
+def test_a_new_row_of_the_table_makes_an_entity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this room has to be changed for a new level, switch, flag or word."""
+    level = Quantity(
+        "trip_current", "number", "A", commanded="channel", written=True, watched=True, label="trip current"
+    )
+    switch = Quantity("trip", "switch", commanded="channel", written=True, watched=True, label="trip switch")
+    flag = Quantity("interlock", "switch", label="interlock")
+    word = Quantity("tracking", "word", label="tracking")
+    heat = Quantity("temperature", "number", "°C", label="temperature")
+    monkeypatch.setattr(entities, "QUANTITIES", (*QUANTITIES, level, switch, flag, word, heat))
+    ranges: list[tuple[float, float]] = [(0.1, 5.5)]
+    monkeypatch.setattr(ChannelInfo, "range_of", lambda self, name: ranges[0] if name == "trip_current" else None)
+    info = unit_info(channels={1: {"fields": ["trip_current", "trip"]}})
+    payload = payload_of(info)
+    for component in payload["components"].values():
+        check_component(component)
+    made = {name: payload["components"][f"ch1_{name}"] for name in ("trip_current", "trip", "interlock", "tracking")}
+    assert [component["platform"] for component in made.values()] == ["number", "switch", "binary_sensor", "sensor"]
+    number = made["trip_current"]
+    assert (number["min"], number["max"], number["unit_of_measurement"]) == (0.1, 5.5, "A")
+    assert number["device_class"] == "current"
+    assert number["entity_category"] == made["trip"]["entity_category"] == "config"
+    assert number["command_topic"] == "lab3/psu/psu1/1/set/trip_current"
+    assert payload["components"]["ch1_temperature"]["unit_of_measurement"] == "°C"
+    ranges.clear()
+    ranges.append(None)  # type: ignore[arg-type]
+    assert "ch1_trip_current" not in payload_of(info)["components"], "a level without a range can't be set"
+
+
+def test_the_agents_sensors_are_metrics() -> None:
+    components = agent_discovery(agent_info(), TOPICS)["components"]
+    fields = {name for name, c in components.items() if c["state_topic"] == TOPICS.agent_metrics("bench3")}
+    assert len(fields) > 10
+    assert fields <= set(Metrics.model_fields)
+
+
 def test_channel_names_become_entity_names_and_nothing_else() -> None:
     plain = payload_of(unit_info())["components"]
-    named = payload_of(unit_info(channels={2: ChannelSettings(name=STRANGE)}))["components"]
+    named = payload_of(unit_info(channels={2: {"name": STRANGE}}))["components"]
     assert named["ch2_voltage"]["name"] == f"{STRANGE} voltage"
     for name, component in named.items():
         assert {**component, "name": ""} == {**plain[name], "name": ""}, "a name stands in nothing but names"
@@ -264,7 +281,7 @@ def test_channel_names_become_entity_names_and_nothing_else() -> None:
 
 @given(name=st.text(min_size=1, max_size=64))
 def test_no_name_breaks_the_payload(name: str) -> None:
-    info = unit_info(channels={1: ChannelSettings.model_construct(name=name)})
+    info = unit_info(channels={1: {"name": name}})
     try:
         payload = payload_of(info)
     except UnicodeEncodeError:
@@ -277,43 +294,52 @@ def test_no_name_breaks_the_payload(name: str) -> None:
 
 @given(serial=st.text(min_size=1), other=st.text(min_size=1))
 def test_different_serial_numbers_make_different_topics(serial: str, other: str) -> None:
-    key, other_key = (homeassistant.unit_key(unit_info(serial=text)) for text in (serial, other))
+    key, other_key = (unit_key(unit_info(serial=text)) for text in (serial, other))
     assert OBJECT_ID.fullmatch(key)
-    if serial != other and other_key != homeassistant.place_key(unit_info()):
+    if serial != other and other_key != place_key(unit_info()):
         assert key != other_key
 
 
 @pytest.mark.parametrize("serial", [None, "", "0", "000000", "N/A", "none"])
 def test_a_unit_without_a_serial_number_is_known_by_its_place(serial: str | None) -> None:
-    assert homeassistant.unit_key(unit_info(serial=serial)) == "psu-agent_bench3_psu1"
+    assert unit_key(unit_info(serial=serial)) == "psu-agent_bench3_psu1"
 
 
 def test_what_is_gone_stands_there_bare() -> None:
     info = unit_info()
-    payload = homeassistant.unit_discovery(info, homeassistant.unit_key(info), TOPICS, "1.2.3")
-    encoded = json.loads(homeassistant.encode(payload, {"ch9_voltage": "sensor"}))
+    payload = unit_discovery(info, unit_key(info), TOPICS, "1.2.3")
+    encoded = json.loads(encode(payload, {"ch9_voltage": "sensor"}))
     assert encoded["components"]["ch9_voltage"] == {"platform": "sensor"}
     assert encoded["components"]["ch1_voltage"]["platform"] == "sensor"
 
 
-def test_ghosts_are_never_available_and_command_nothing() -> None:
+def test_placeholders_are_never_available_and_command_nothing() -> None:
     info = unit_info()
-    key = homeassistant.unit_key(info)
-    payload = homeassistant.ghost_of(homeassistant.unit_discovery(info, key, TOPICS, "1.2.3"), "bench3", TOPICS)
-    components = {**payload["components"], **homeassistant.ghosts(key, "bench3", {"old": "number"}, TOPICS)}
+    key = unit_key(info)
+    payload = placeholder_of(unit_discovery(info, key, TOPICS, "1.2.3"), "bench3", TOPICS)
+    components = {**payload["components"], **placeholders_for(key, "bench3", {"old": "number"}, TOPICS)}
     for component in components.values():
         assert component["command_topic"] == "lab3/psu/agents/bench3/nowhere"
         assert [entry["topic"] for entry in component["availability"]] == ["lab3/psu/agents/bench3/nowhere"]
     assert TOPICS.parse("lab3/psu/agents/bench3/nowhere") is None
 
 
+def test_topics_of_devices() -> None:
+    topic = devices.discovery_topic("ha/lab", "psu_x_1")
+    assert topic == "ha/lab/device/psu_x_1/config"
+    assert devices.parse_discovery_topic(topic) == ("ha/lab", "psu_x_1")
+    assert devices.is_discovery_topic(topic)
+    for other in ("homeassistant/status", "psu/psu1/1/set", "psu/device/1/set", "a/config"):
+        assert not devices.is_discovery_topic(other)
+
+
 def test_whose_a_payload_is() -> None:
-    unit = homeassistant.unit_discovery(unit_info(), "psu_x", TOPICS, "1")
-    agent = homeassistant.agent_discovery(agent_info(), TOPICS)
-    assert homeassistant.owner(homeassistant.encode(unit, {})) == "psu-agent_bench3"
-    assert homeassistant.owner(homeassistant.encode(agent, {})) == "psu-agent_bench3"
+    unit = unit_discovery(unit_info(), "psu_x", TOPICS, "1")
+    agent = agent_discovery(agent_info(), TOPICS)
+    assert owner(encode(unit, {})) == "psu-agent_bench3"
+    assert owner(encode(agent, {})) == "psu-agent_bench3"
     foreign = {**unit, "origin": {"name": "zigbee2mqtt"}}
-    assert homeassistant.owner(homeassistant.encode(foreign, {})) is None
+    assert owner(encode(foreign, {})) is None
 
 
 _KEYS = st.sampled_from(["device", "origin", "name", "identifiers", "via_device", "psu-agent"])
@@ -322,5 +348,5 @@ _JSON = st.recursive(st.none() | st.text() | _KEYS, lambda inner: st.lists(inner
 
 @given(payload=st.binary() | _JSON.map(lambda value: json.dumps(value).encode()))
 def test_no_payload_of_others_is_a_fault(payload: bytes) -> None:
-    found = homeassistant.owner(payload)
+    found = owner(payload)
     assert found is None or b"psu-agent" in payload
