@@ -21,7 +21,7 @@ from agent import __version__
 
 if TYPE_CHECKING:
     from agent.client.address import Address
-    from agent.config.loading import Config
+    from agent.config import Config
 
 _EPILOG = """\b
 Exit codes: 0 done; 1 refused, not found, or something is not well; 2 wrong usage or configuration, or nobody answered.
@@ -102,7 +102,7 @@ def _broker_options(function: F) -> F:
 
 
 def _load(path: Path | None) -> Config:
-    from agent.config import loading as config
+    from agent import config
 
     try:
         return config.load(config.find(path))
@@ -123,7 +123,7 @@ def _address(
     from pydantic import SecretStr
 
     from agent.client.address import find_address
-    from agent.config.loading import ConfigError
+    from agent.config import ConfigError
 
     try:
         address = find_address(
@@ -456,9 +456,9 @@ def schema() -> None:
     and as the first line of the file:
     # yaml-language-server: $schema=psu-agent.schema.json
     """
-    from agent.config import loading as config
+    from agent.config import jsonschema
 
-    click.echo(json.dumps(config.json_schema(), indent=2))
+    click.echo(json.dumps(jsonschema.json_schema(), indent=2))
 
 
 def _target(text: str | None) -> Any:
@@ -487,9 +487,9 @@ def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> 
     sends it.
     Exit code 1 if something could not be saved.
     """
+    from agent import config
     from agent.client import saving
     from agent.client.connection import BrokerError
-    from agent.config import loading as config
 
     wanted = _target(target)
     try:

@@ -13,7 +13,7 @@ from rich.text import Text
 from agent.cli import terminal
 from agent.cli.terminal import clean
 from agent.client.fleet import Fleet
-from agent.config.schema import Channel, Config
+from agent.config import ChannelSettings, Config
 from agent.instruments import catalogue
 from agent.protocol.messages import ChannelState
 
@@ -41,7 +41,7 @@ def configuration(config: Config) -> None:
             print(f"  channel {index}{name}: {_limits(channel)}")
 
 
-def _limits(channel: Channel) -> str:
+def _limits(channel: ChannelSettings) -> str:
     limits = []
     if channel.voltage_max is not None:
         limits.append(f"up to {channel.voltage_max:g} V")

@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr, ValidationError
 
-from agent.config import loading as config
-from agent.config.schema import Mqtt, Tls
+from agent import config
+from agent.config import Mqtt, Tls
 
 PASSWORD_VARIABLE = "PSU_AGENT_MQTT_PASSWORD"  # noqa: S105  # its name
 

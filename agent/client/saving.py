@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent import config
 from agent.client import request
 from agent.client.address import Address
 from agent.client.connection import Client, NobodyAnsweredError
 from agent.client.fleet import Fleet
 from agent.client.request import Outcome, Target
-from agent.config import loading as config
-from agent.config import yamledit, yamlsource
-from agent.config.schema import Config
+from agent.config import Config, editing, source
+from agent.config.scalars import plain
 from agent.protocol.messages import ChannelState
 
 #: V and A: settings are written with as many digits as the unit is sent.
@@ -57,7 +57,7 @@ class File:
         self.config = config.load(path)
         self._given = path
         self._content = self.path.read_bytes()
-        self._data = yamlsource.plain(yamlsource.read(self._content).data)
+        self._data = plain(source.read(self._content).data)
 
     def changes(self, states: Iterable[ChannelState]) -> list[Change]:
         """What would be written: settings that are not those of the file, and names where the file has none."""
@@ -102,15 +102,15 @@ class File:
         :raises SaveError: nothing was written
         :raises ConfigError: the file would have faults then; nothing was written
         """
-        values: dict[yamledit.Path, str | float] = {}
+        values: dict[source.KeyPath, str | float] = {}
         for change in changes:
             number = self.units.index(change.unit)
             entry = self._data["units"][number]
             key = "channel_data" if "channel_data" in entry else "channels"
             values["units", number, key, change.channel, change.field] = change.new
         try:
-            text = yamledit.set_values(self._content.decode("utf-8-sig"), values)
-        except yamledit.EditError as error:
+            text = editing.set_values(self._content.decode("utf-8-sig"), values)
+        except editing.EditError as error:
             raise SaveError(f"{self._given}: {error}; nothing was written") from None
         content = (b"\xef\xbb\xbf" if self._content.startswith(b"\xef\xbb\xbf") else b"") + text.encode()
         config.parse(content, self._given)

@@ -15,9 +15,9 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent.config import loading as config
-from agent.config import yamlsource
-from agent.config.loading import ConfigError
+from agent import config
+from agent.config import ConfigError, source
+from agent.config import jsonschema as file_schema
 
 CONTRACT = """\
 settings:
@@ -492,7 +492,7 @@ def test_a_password_file_of_somebody_else_is_told(folder: Path) -> None:
 def test_which_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     system = tmp_path / "etc.yaml"
-    monkeypatch.setattr(config, "SYSTEM_FILE", system)
+    monkeypatch.setattr("agent.config.loading.SYSTEM_FILE", system)
     with pytest.raises(ConfigError, match=r"there is neither \./psu-agent\.yaml nor .*etc\.yaml"):
         config.find(None)
     system.touch()
@@ -545,7 +545,7 @@ def test_from_data() -> None:
 
 @pytest.fixture(scope="module")
 def validator() -> jsonschema.Draft202012Validator:
-    schema = config.json_schema()
+    schema = file_schema.json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
 
@@ -595,7 +595,7 @@ def test_the_schema_refuses_what_the_reader_refuses(text: str, validator: jsonsc
 
 
 def test_every_key_is_described() -> None:
-    schema = config.json_schema()
+    schema = file_schema.json_schema()
     for section in (schema, *schema["$defs"].values()):
         for name, key in section.get("properties", {}).items():
             assert key.get("description"), name
@@ -604,7 +604,11 @@ def test_every_key_is_described() -> None:
 # Properties
 
 _words = st.sampled_from(
-    [name for section in (config.Settings, config.Mqtt, config.Unit, config.Channel) for name in section.model_fields]
+    [
+        name
+        for section in (config.Settings, config.Mqtt, config.UnitSettings, config.ChannelSettings)
+        for name in section.model_fields
+    ]
     + ["settings", "units", "E36313A", "TCPIP::a::INSTR", "age", "off", "samples", "timeout", "<<", "x-a"]
 )
 _scalars = st.one_of(
@@ -621,7 +625,7 @@ _trees = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_words | _scalars, inner, max_size=5),
     max_leaves=25,
 )
-_units = st.fixed_dictionaries({}, optional=dict.fromkeys(config.Unit.model_fields, _trees))
+_units = st.fixed_dictionaries({}, optional=dict.fromkeys(config.UnitSettings.model_fields, _trees))
 _files = st.fixed_dictionaries(
     {},
     optional={
@@ -677,11 +681,11 @@ def test_any_data_is_a_configuration_or_faults(data: dict[str, Any]) -> None:
 def test_reading_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyYAML's own loader, where libyaml is missing, tells the same lines."""
     monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
-    slow = importlib.util.module_from_spec(yamlsource.__spec__)
-    monkeypatch.setitem(sys.modules, "agent.config.yamlsource", slow)
-    yamlsource.__spec__.loader.exec_module(slow)  # type: ignore[union-attr]
+    slow = importlib.util.module_from_spec(source.__spec__)
+    monkeypatch.setitem(sys.modules, "agent.config.source", slow)
+    source.__spec__.loader.exec_module(slow)  # type: ignore[union-attr]
     text = (CONTRACT + "a: 1\n").encode()
-    fast = yamlsource.read(text)
+    fast = source.read(text)
     assert slow.read(text).data == fast.data
     assert {path: place.line for path, place in slow.read(text).places.items()} == {
         path: place.line for path, place in fast.places.items()

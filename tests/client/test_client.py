@@ -15,7 +15,7 @@ import pytest
 from agent.client.address import Address
 from agent.client.connection import BrokerError, Client, LinkChange, Message, NobodyAnsweredError
 from agent.client.request import Target, send
-from agent.config.schema import Tls
+from agent.config import Tls
 from agent.local.broker import LocalBroker, free_port
 from agent.mqtt import tls
 from tests import certificates
