@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from agent.config.schema import Tls
+from agent.config import Tls
 
 
 class TlsError(ValueError):

@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent import __version__
-from agent.config import loading as config_file
-from agent.config.schema import Config
-from agent.config.schema import Unit as UnitConfig
+from agent import config as config_file
+from agent.config import Config
+from agent.config import UnitSettings as UnitConfig
 from agent.homeassistant.discovery import Discovery
 from agent.instruments.external.external import ExternalLink, ExternalSupply
 from agent.instruments.visa.session import Session
