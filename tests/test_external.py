@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent import config
 from agent.cli.check import check_external
-from agent.config import loading as config
 from agent.instruments.catalogue import MalformedAnswerError
 from agent.instruments.external.external import read_answer
 from agent.local.broker import LocalBroker

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from agent.config.schema import Channel
+from agent.config import ChannelSettings
 from agent.instruments.visa.session import LinkError
 from agent.protocol.commands import parse_command
 from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
@@ -103,7 +103,7 @@ class Sheet:
 class Driven:
     """A supply on a transcript, as a context manager: it connects, carries commands out, and has read every line at the end."""
 
-    def __init__(self, model: str, connecting: Iterable[Line], channels: dict[int, Channel] | None = None) -> None:
+    def __init__(self, model: str, connecting: Iterable[Line], channels: dict[int, ChannelSettings] | None = None) -> None:
         self.session = Transcript()
         self.session.expect(connecting)
         self.sheet = Sheet()

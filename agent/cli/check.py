@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.client.address import Address
 from agent.client.connection import BrokerError, Client
-from agent.config.schema import Config, Mqtt, Unit
+from agent.config import Config, Mqtt, UnitSettings
 from agent.instruments import catalogue as models
 from agent.instruments.external.external import ExternalLink, read_answer
 from agent.instruments.visa.session import LinkError, Session
@@ -34,6 +34,7 @@ class Finding:
     milliseconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
+        """The finding for JSON."""
         return asdict(self)
 
 
@@ -69,7 +70,7 @@ def check_broker(settings: Mqtt) -> Finding:
     return Finding("broker", str(address), True, text, milliseconds=_since(began))
 
 
-def check_unit(unit: Unit) -> Finding:
+def check_unit(unit: UnitSettings) -> Finding:
     """Open a unit, ask who it is and compare."""
     session = Session(unit.uri, unit.visabackend, unit.pyvisa_args)
     began = time.monotonic()
@@ -102,7 +103,7 @@ def check_unit(unit: Unit) -> Finding:
     )
 
 
-def check_external(unit: Unit, folder: Path) -> Finding:
+def check_external(unit: UnitSettings, folder: Path) -> Finding:
     """Run the programs that read a unit of model `external`, as the agent would."""
     link = ExternalLink(unit, folder)
     began = time.monotonic()

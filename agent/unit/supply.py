@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import tenacity
 
-from agent.config.schema import Channel as ChannelSettings
+from agent.config import ChannelSettings
 from agent.instruments.catalogue import (
     Batching,
     Guard,

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
-from agent.config.schema import Unit, check_channel_name
+from agent.config import UnitSettings
 from agent.instruments.catalogue import (
     ChannelModel,
     Identification,
@@ -29,6 +29,7 @@ from agent.instruments.catalogue import (
 from agent.instruments.catalogue.schema import CommandField
 from agent.instruments.external.programs import Outcome, ProgramError, Runner
 from agent.instruments.visa.session import LinkError
+from agent.protocol import names
 from agent.protocol.messages import Mode, Trip
 from agent.unit.supply import STOPPED, Supply
 
@@ -71,7 +72,7 @@ def _range(value: object) -> object:
 def _name(value: object) -> object:
     if not isinstance(value, str) or not value:
         raise ValueError("takes text")
-    return check_channel_name(value)
+    return names.check_channel_name(value)
 
 
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
@@ -172,7 +173,7 @@ def _fault(error: ValidationError, text: str) -> str:
 class ExternalLink:
     """The programs of one unit, as a link: `ask` runs ``get_channels``, `tell` runs ``set``."""
 
-    def __init__(self, unit: Unit, folder: Path) -> None:
+    def __init__(self, unit: UnitSettings, folder: Path) -> None:
         assert unit.commands is not None
         commands = unit.commands
         self.uri = unit.address

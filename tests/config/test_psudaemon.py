@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from agent import config
 from agent.cli.main import cli
-from agent.config import loading as config
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.commandline import psu_agent
 from tests.lab import Bench, unit
 
-PAGE = Path(__file__).parent.parent / "docs" / "psudaemon.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "psudaemon.md"
 
 #: A file as PSUDaemon's own documentation shows it, with what it saves into it, a simulated unit and an external one.
 CONFIGURATION = """

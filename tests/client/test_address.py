@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from agent.client.address import Address, find_address
-from agent.config.loading import ConfigError
+from agent.config import ConfigError
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import json
 import paho.mqtt.publish
 
 from agent.local.broker import LocalBroker
+from tests.client.test_fleet import state
 from tests.commandline import Running
-from tests.test_fleet import state
 
 
 def publish(broker: LocalBroker, **changes: object) -> None:

@@ -11,7 +11,7 @@ from agent.cli import terminal
 from agent.client.fleet import Fleet
 from agent.protocol.messages import ChannelState, Response
 from agent.protocol.topics import Topics
-from tests.test_fleet import info, state
+from tests.client.test_fleet import info, state
 
 
 def render(view: RenderableType, *, columns: int = 80, color: bool = False) -> str:

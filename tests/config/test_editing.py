@@ -9,8 +9,9 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent.config import yamlsource
-from agent.config.yamledit import EditError, set_values
+from agent.config.editing import EditError, set_values
+from agent.config.scalars import plain
+from agent.config.source import read
 from tests.properties import examples
 
 BLOCK = """# The bench by the window.
@@ -164,8 +165,8 @@ def test_the_result_holds_what_was_meant(
         after = set_values(text, {tuple(path): value})
     except EditError:
         return
-    wanted = yamlsource.plain(yamlsource.read(text.encode(), environment).data)
-    found = yamlsource.plain(yamlsource.read(after.encode(), environment).data)
+    wanted = plain(read(text.encode(), environment).data)
+    found = plain(read(after.encode(), environment).data)
     at, known = wanted, found
     for part in path[:-1]:
         at = at.setdefault(part, {}) if not isinstance(at.get(part), dict) else at[part]

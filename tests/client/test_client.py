@@ -15,7 +15,7 @@ import pytest
 from agent.client.address import Address
 from agent.client.connection import BrokerError, Client, LinkChange, Message, NobodyAnsweredError
 from agent.client.request import Target, send
-from agent.config.schema import Tls
+from agent.config import Tls
 from agent.local.broker import LocalBroker
 from agent.local.ports import free_port
 from agent.mqtt import tls
@@ -39,8 +39,11 @@ def messages(client: Client, count: int, timeout: float = 20) -> list[Message]:
     return found
 
 
-def test_retained_messages_are_read_while_others_are_published_without_a_pause(broker: LocalBroker) -> None:
-    """A fleet that publishes at 100 Hz must not hold up `get`."""
+def test_retained_messages_are_read_while_others_are_published_without_a_pause(
+    broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet that publishes at 100 Hz must not hold up `get`: the pause of retained messages alone ends the reading."""
+    monkeypatch.setattr("agent.client.connection.LONGEST_READING", 3600.0)
     for i in range(50):
         paho.mqtt.publish.single(f"t/{i}", b"x", 1, True, broker.host, broker.port_311)
     done = threading.Event()
@@ -55,14 +58,11 @@ def test_retained_messages_are_read_while_others_are_published_without_a_pause(b
     thread.start()
     try:
         with Client(address(broker)) as client:
-            began = time.monotonic()
             found = client.retained(["t/+"])
-            took = time.monotonic() - began
     finally:
         done.set()
         thread.join()
     assert {message.topic for message in found if message.retain} == {f"t/{i}" for i in range(50)}
-    assert took < 9  # and not LONGEST_READING
 
 
 def test_it_is_there_again_after_the_broker_was_away(broker: LocalBroker) -> None:
@@ -131,6 +131,7 @@ def test_a_peer_that_takes_the_connection_and_says_nothing(monkeypatch: pytest.M
         Client(Address(host="127.0.0.1", port=silent.getsockname()[1])),
     ):
         pass
+    assert not [thread for thread in threading.enumerate() if "paho" in thread.name]
 
 
 # TLS

@@ -13,12 +13,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from agent import __version__
+from agent import __version__, config
 from agent.cli import main as cli
-from agent.config import loading as config
+from agent.config import jsonschema as file_schema
 from agent.instruments import catalogue as models
 from tests.commandline import COMMAND, ROOT, Running, environment, psu_agent
-from tests.test_config import CONTRACT, PSUDAEMON, mqtt, unit
+from tests.config.samples import CONTRACT, PSUDAEMON, mqtt, unit
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_models() -> None:
 
 def test_schema() -> None:
     schema = json.loads(psu_agent("schema").stdout)
-    assert schema == config.json_schema()
+    assert schema == file_schema.json_schema()
     jsonschema.Draft202012Validator(schema).validate(
         json.loads(json.dumps(yaml.safe_load(CONTRACT)))  # keys become text, as in an editor
     )
@@ -217,7 +217,7 @@ def test_an_error_of_ours_is_one_sentence_and_a_traceback_only_if_asked_for(
     def broken() -> None:
         raise RuntimeError("oh\nno")
 
-    monkeypatch.setattr(config, "json_schema", broken)
+    monkeypatch.setattr(file_schema, "json_schema", broken)
     monkeypatch.setattr("sys.argv", ["psu-agent", "schema"])
     monkeypatch.delenv("PSU_AGENT_DEBUG", raising=False)
     assert cli.main() == 70
@@ -230,9 +230,10 @@ def test_an_error_of_ours_is_one_sentence_and_a_traceback_only_if_asked_for(
 
 
 def test_run_does_not_carry_what_only_other_commands_need(tmp_path: Path) -> None:
+    names = ["rich", "agent.instruments.scan", "agent.client", "agent.simulator", "agent.config.editing"]
     script = (
-        "import sys, agent.cli.main, agent.service.daemon, agent.config.loading, agent.service.logs;"
-        "print([name for name in ('rich', 'agent.instruments.scan', 'agent.client', 'agent.simulator') if name in sys.modules])"
+        "import sys, agent.cli.main, agent.service.daemon, agent.config, agent.service.logs;"
+        f"print([name for name in {names} if name in sys.modules])"
     )
     result = subprocess.run(
         [COMMAND[0], "-c", script], capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}

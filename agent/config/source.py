@@ -1,8 +1,7 @@
 """Reading YAML so that every value can be traced back to its line.
 
-Plain scalars are resolved by YAML 1.2's core schema, not 1.1's: `off` and `no` are words, `1e3` is a number, `12:30` is
-no base-60 integer and `0123` is not octal. Aliases and merge keys are resolved within bounds. ``${NAME}`` in a value
-takes the value of an environment variable, ``$$`` is a dollar sign.
+Aliases and merge keys are resolved within bounds. ``${NAME}`` in a value takes the value of an environment variable, ``$$`` is
+a dollar sign. `agent.config.scalars` tells what a plain scalar means.
 """
 
 from __future__ import annotations
@@ -11,38 +10,22 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import yaml
+
+from agent.config.scalars import WrittenFloat, WrittenInt, resolve
 
 MAX_BYTES = 1024 * 1024
 _MAX_DEPTH = 24
 _MAX_NODES = 250_000
 
-Path = tuple[str | int, ...]
+#: Keys and list indices from the root of a document to a value.
+KeyPath = tuple[str | int, ...]
 
 _PLAIN = "!plain"
 _STANDARD = "tag:yaml.org,2002:"
-_INTEGER = re.compile(r"[-+]?[0-9]{1,100}|0o[0-7]{1,100}|0x[0-9a-fA-F]{1,100}")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
-_NAN = (".nan", ".NaN", ".NAN")
-_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_NULLS = ("", "~", "null", "Null", "NULL")
 _VARIABLE = re.compile(r"\$(?:\$|\{([^}]*)(\}?))")
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-class WrittenInt(int):
-    """An integer that remembers how it was written, for fields that are text: a serial number, a password."""
-
-    written: str
-
-
-class WrittenFloat(float):
-    """A number that remembers how it was written."""
-
-    written: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +50,10 @@ class Source:
     """A document: plain data, the place of every value in it, and what is wrong with it."""
 
     data: object = None
-    places: dict[Path, Place] = field(default_factory=dict)
+    places: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def place(self, path: Path) -> Place:
+    def place(self, path: KeyPath) -> Place:
         """The place of `path`, or, where there is no such value, of the nearest thing around it."""
         known = path
         while known and known not in self.places:
@@ -115,10 +98,10 @@ def read(content: bytes, environment: Mapping[str, str] | None = None) -> Source
 
 
 def from_data(data: object) -> Source:
-    """The same for data that was never YAML text."""
+    """A source of plain data that was never YAML text: its values have key paths and no lines."""
     source = Source(data)
 
-    def walk(value: object, path: Path, key: str) -> None:
+    def walk(value: object, path: KeyPath, key: str) -> None:
         source.places[path] = Place(0, key)
         if isinstance(value, dict):
             for name, item in value.items():
@@ -132,7 +115,7 @@ def from_data(data: object) -> Source:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml where it is there: ten times faster
-    # Marks every plain scalar, so that it can be told from a quoted one and resolved here.
+    # Gives every plain scalar a tag of its own, which tells it from a quoted one. `_Reader` resolves it.
     yaml_implicit_resolvers = {None: [(_PLAIN, re.compile(""))]}  # noqa: RUF012
 
 
@@ -158,6 +141,7 @@ def _line(node: yaml.Node | yaml.Event) -> int:
 
 
 def _explain(error: yaml.YAMLError, text: str) -> tuple[int, str]:
+    """The line of an error of the YAML parser, and a message for people."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     lines = text.splitlines() or [""]
     line = min(mark.line + 1, len(lines)) if mark is not None else 1
@@ -178,6 +162,8 @@ def _explain(error: yaml.YAMLError, text: str) -> tuple[int, str]:
 
 
 class _Reader:
+    """Makes a `Source` of one tree of YAML nodes. Used once."""
+
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._source = Source()
@@ -188,7 +174,7 @@ class _Reader:
         line = _line(root)
         try:
             self._source.data = self._value(root, (), Place(line, ""))
-        except _TooMuch:
+        except _TooManyValuesError:
             self._source = _broken(
                 line, f"more than {_MAX_NODES} values once its aliases are resolved: use fewer of them"
             )
@@ -200,9 +186,9 @@ class _Reader:
     def _count(self) -> None:
         self._nodes += 1
         if self._nodes > _MAX_NODES:
-            raise _TooMuch
+            raise _TooManyValuesError
 
-    def _value(self, node: yaml.Node, path: Path, place: Place) -> object:
+    def _value(self, node: yaml.Node, path: KeyPath, place: Place) -> object:
         self._count()
         self._source.places[path] = place
         if isinstance(node, yaml.ScalarNode):
@@ -229,7 +215,7 @@ class _Reader:
         finally:
             self._open.discard(id(node))
 
-    def _mapping(self, node: yaml.MappingNode, path: Path, key: str) -> dict[str | int, object]:
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, key: str) -> dict[str | int, object]:
         result: dict[str | int, object] = {}
         seen: dict[str, int] = {}
         merged: list[yaml.Node] = []
@@ -287,7 +273,7 @@ class _Reader:
             self._problem(place, "a key is a list or a mapping here: a key is a word or a number")
             return None
         name: str = node.value
-        number = _core(name) if node.tag == _PLAIN else None
+        number = resolve(name) if node.tag == _PLAIN else None
         if isinstance(number, WrittenInt):
             return int(number)
         if not name or _has_surrogate(name):
@@ -305,10 +291,10 @@ class _Reader:
             return None
         value, from_environment = self._interpolate(text, place)
         if from_environment:
-            # A number from the environment is one, quoted or not; words stay words: a password may be `true` or `~`.
-            number = _core(value)
+            # A number from the environment is a number, quoted or not. A word stays a word: a password may be `true` or `~`.
+            number = resolve(value)
             return number if isinstance(number, WrittenInt | WrittenFloat) else value
-        return _core(value) if node.tag != _STANDARD + "str" and value == text else value
+        return resolve(value) if node.tag != _STANDARD + "str" and value == text else value
 
     def _interpolate(self, text: str, place: Place) -> tuple[str, bool]:
         """The text with its variables replaced, and whether any of it came from the environment."""
@@ -335,45 +321,8 @@ class _Reader:
         return _VARIABLE.sub(replace, text), from_environment
 
 
-class _TooMuch(Exception):
-    pass
-
-
-def _core(text: str) -> object:
-    """Resolve a plain scalar by YAML 1.2's core schema (https://yaml.org/spec/1.2.2/#103-core-schema)."""
-    if text in _NULLS:
-        return None
-    if text in _BOOLEANS:
-        return _BOOLEANS[text]
-    if _INTEGER.fullmatch(text):
-        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-        integer = WrittenInt(int(text[2:] if base != 10 else text, base))
-        integer.written = text
-        return integer
-    number: WrittenFloat
-    if _FLOAT.fullmatch(text) and len(text) <= 400:
-        number = WrittenFloat(text)
-    elif infinite := _INFINITE.fullmatch(text):
-        number = WrittenFloat(infinite[1] + "inf")
-    elif text in _NAN:
-        number = WrittenFloat("nan")
-    else:
-        return text
-    number.written = text
-    return number
-
-
-def plain(value: Any) -> Any:
-    """`value` without the memory of how its numbers were written."""
-    if isinstance(value, WrittenInt):
-        return int(value)
-    if isinstance(value, WrittenFloat):
-        return float(value)
-    if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [plain(item) for item in value]
-    return value
+class _TooManyValuesError(Exception):
+    """Aliases that stand for aliases make more values than a configuration can need."""
 
 
 def _tag(node: yaml.Node) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import loading as config
+from agent import config
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.commandline import psu_agent

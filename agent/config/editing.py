@@ -1,7 +1,8 @@
 """Change single values in a YAML text and nothing else of it: comments, order, quotes and spacing stay byte for byte.
 
-A round trip through a YAML library keeps comments, and lays everything else out anew. Here the library's parser says where
-things stand, and the text is changed there. Afterwards the result is read again: it has to hold what was meant and all the rest.
+A YAML library that reads and writes the file keeps comments, and lays everything else out anew. Here the library's parser says
+where a value stands, and the text is changed there. Afterwards the result is read again: only the values that were to be changed
+may differ.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from typing import Any
 
 import yaml
 
-from agent.config import yamlsource
-
-Path = tuple[str | int, ...]
+from agent.config import source
+from agent.config.scalars import plain
+from agent.config.source import KeyPath
 
 
 class EditError(ValueError):
     """The text can't be changed there without changing something else. One sentence that says why, and what to do."""
 
 
-def set_values(text: str, changes: Mapping[Path, str | float]) -> str:
+def set_values(text: str, changes: Mapping[KeyPath, str | float]) -> str:
     """The text with these values at these paths; mappings that are missing on the way are made.
 
     :raises EditError: one of them can't be set
     """
     before = _data(text)
-    wanted = yamlsource.plain(before)
+    wanted = plain(before)
     for path, value in changes.items():
         text = _set(text, path, value)
         _put(wanted, path, value)
@@ -42,13 +43,13 @@ def set_values(text: str, changes: Mapping[Path, str | float]) -> str:
 def _data(text: str) -> Any:
     """What a text holds, with ``${NAME}`` as it stands there."""
     unchanged = {name: f"${{{name}}}" for name in re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", text)}
-    source = yamlsource.read(text.encode(), unchanged)
-    if source.problems:
-        raise EditError(f"line {source.problems[0].place.line}: {source.problems[0].message}")
-    return yamlsource.plain(source.data)
+    document = source.read(text.encode(), unchanged)
+    if document.problems:
+        raise EditError(f"line {document.problems[0].place.line}: {document.problems[0].message}")
+    return plain(document.data)
 
 
-def _put(data: Any, path: Path, value: str | float) -> None:
+def _put(data: Any, path: KeyPath, value: str | float) -> None:
     for part in path[:-1]:
         key = _key(data, part) if isinstance(data, dict) else part
         if isinstance(data, dict) and data.get(key) is None:
@@ -62,7 +63,7 @@ def _key(data: Mapping[str | int, Any], part: str | int) -> str | int:
     return next((known for known in data if str(known) == str(part)), part)
 
 
-def _set(text: str, path: Path, value: str | float) -> str:
+def _set(text: str, path: KeyPath, value: str | float) -> str:
     root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     assert root is not None  # it has the units that are to be changed
     node = root
@@ -92,7 +93,7 @@ def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node | None, yaml.Nod
     return None, None
 
 
-def _insert(text: str, node: yaml.Node, path: Path, value: str | float) -> str:
+def _insert(text: str, node: yaml.Node, path: KeyPath, value: str | float) -> str:
     """A new entry at the end of a mapping."""
     if not isinstance(node, yaml.MappingNode):
         raise EditError(f"line {node.start_mark.line + 1} holds no mapping that {path[0]} could be written into")
