@@ -119,6 +119,14 @@ class Write:
     channels: tuple[int, ...]
     value: float | bool
 
+    @property
+    def text(self) -> str:
+        """The value as instruments take it: 1 or 0, or a plain decimal number of up to six places, never in exponents."""
+        if isinstance(self.value, bool):
+            return "1" if self.value else "0"
+        text = f"{self.value:.6f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
