@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import pyvisa
@@ -13,7 +14,6 @@ import pyvisa
 from agent.instruments.driver import LinkError
 from agent.instruments.visa import hislip
 from agent.instruments.visa import session as visa
-from agent.instruments.visa import sockets as visa_sockets
 from agent.instruments.visa.session import Session
 from agent.instruments.visa.sockets import SocketSession
 from agent.simulator import Simulator
@@ -311,11 +311,10 @@ class Bug(Exception):
 
 
 def broken(error: type[Exception]) -> Callable[..., object]:
-    def fail(*_: object, **__: object) -> object:
-        raise error("a bug")
-
-    fail.__module__ = "agent.instruments"
-    return fail
+    """A function of the agent that fails."""
+    namespace: dict[str, Any] = {"__name__": "agent.instruments.visa.sockets", "error": error}
+    exec("def fail(*_, **__): raise error('a bug')", namespace)
+    return namespace["fail"]  # type: ignore[no-any-return]
 
 
 OURS = [AttributeError, TypeError, KeyError, IndexError, AssertionError, Bug]
@@ -346,7 +345,7 @@ def test_a_bug_in_the_driver_of_hislip_is_not_taken_for_the_unit(
             session.ask("*IDN?")
 
 
-@pytest.mark.parametrize("error", [KeyError, AssertionError, Bug])
+@pytest.mark.parametrize("error", OURS)
 @pytest.mark.parametrize("name", ["TCPIP::127.0.0.1::{}::SOCKET", "TCPIP::127.0.0.1::hislip0,{}::INSTR"])
 def test_a_bug_on_opening_is_not_taken_for_the_unit(
     make_peer: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch, error: type[Exception], name: str
@@ -364,20 +363,6 @@ def test_a_message_that_is_no_text_is_a_bug(make_peer: Callable[..., Peer]) -> N
     session.open()
     with pytest.raises(UnicodeEncodeError):
         session.ask("µ?")
-
-
-def test_a_type_error_in_a_line_of_the_agent_is_a_bug_on_opening_too(
-    make_peer: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = make_peer().session()
-    monkeypatch.setattr(visa_sockets.SocketSession, "open_timeout", "soon", raising=False)
-    monkeypatch.setattr(SocketSession, "__setattr__", _keep_open_timeout)
-    with pytest.raises(TypeError):
-        session.open()
-
-
-def _keep_open_timeout(self: object, name: str, value: object) -> None:
-    object.__setattr__(self, name, "soon" if name == "open_timeout" else value)
 
 
 @pytest.mark.parametrize(
@@ -414,29 +399,24 @@ def test_hislip_says_why_it_can_not_be_opened() -> None:
 
 def test_a_hislip_answer_that_breaks_the_protocol() -> None:
     """pyvisa-py checks it by an assert: a DataEnd message whose control code is not 0."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        pytest.raises(LinkError, match="breaks the HiSLIP protocol"),
-    ):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             synchronous, _ = listener.accept()
             synchronous.recv(1000)
-            synchronous.sendall(b"HS\x01\x00\x01\x00\x00\x01" + bytes(8))
+            synchronous.sendall(b"HS\x01\x00\x01\x00\x00\x01" + bytes(8))  # InitializeResponse
             asynchronous, _ = listener.accept()
             asynchronous.recv(1000)
-            asynchronous.sendall(b"HS\x12\x00\x00\x00KT" + bytes(8))
+            asynchronous.sendall(b"HS\x12\x00\x00\x00KT" + bytes(8))  # AsyncInitializeResponse
             asynchronous.recv(1000)
-            asynchronous.sendall(
-                b"HS\x10\x00\x00\x00\x00\x00" + bytes(7) + b"\x08" + b"\x00\x00\x00\x00\x00\x10\x00\x00"
-            )
+            asynchronous.sendall(b"HS\x10" + bytes(12) + b"\x08" + (1 << 20).to_bytes(8, "big"))  # its largest message
             synchronous.recv(1000)
-            synchronous.sendall(b"HS\x07\x05\xff\xff\xff\x00" + bytes(8))
+            synchronous.sendall(b"HS\x07\x05\xff\xff\xff\xff" + bytes(8))
             synchronous.recv(1000)
 
         threading.Thread(target=serve, daemon=True).start()
-        session = Session(
-            f"TCPIP::127.0.0.1::hislip0,{listener.getsockname()[1]}::INSTR", options={"open_timeout": 2000, "timeout": 2000}
-        )  # fmt: skip
+        name = f"TCPIP::127.0.0.1::hislip0,{listener.getsockname()[1]}::INSTR"
+        session = Session(name, options={"open_timeout": 2000, "timeout": 2000})
         session.open()
-        session.ask("*IDN?")
+        with pytest.raises(LinkError, match="breaks the HiSLIP protocol"):
+            session.ask("*IDN?")
