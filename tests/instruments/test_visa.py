@@ -13,7 +13,7 @@ import pyvisa
 
 from agent.instruments.driver import LinkError
 from agent.instruments.visa import hislip
-from agent.instruments.visa import session as visa
+from agent.instruments.visa.faults import reason_of
 from agent.instruments.visa.session import Session
 from agent.instruments.visa.sockets import SocketSession
 from agent.simulator import Simulator
@@ -282,7 +282,7 @@ def test_errors_say_one_thing_in_one_line() -> None:
         (RuntimeError(), "RuntimeError"),
         (ValueError("x" * 1000), "x" * 200),
     ]:
-        assert visa._reason(error) == said
+        assert reason_of(error) == said
 
 
 def test_old_answers_do_not_survive_a_reopening(make_peer: Callable[..., Peer]) -> None:

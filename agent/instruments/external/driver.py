@@ -247,29 +247,30 @@ class ExternalDriver(Driver):
         return frozenset(settings)
 
     def _output(self, channel: ChannelAnswer, settings: frozenset[Setting]) -> Output:
-        """A channel with the settings that it reads back and whose ranges are known."""
+        """A channel with the settings that it reads back.
+
+        One whose range nobody tells stays among them without a range: the configuration can give it one.
+        """
         configured = self._channels.get(channel.index)
-        ranges: dict[Setting, Range | None] = {
-            "voltage_limit": _settable(
-                channel.voltage_limit, channel.voltage_range, configured.voltage_max if configured else None
-            ),
-            "current_limit": _settable(
-                channel.current_limit, channel.current_range, configured.current_max if configured else None
-            ),
-            "voltage_protection": None if channel.voltage_protection is None else channel.voltage_protection_range,
+        told: dict[Setting, float | None] = {
+            "voltage_limit": channel.voltage_limit,
+            "current_limit": channel.current_limit,
+            "voltage_protection": channel.voltage_protection,
         }
-        unknown = {setting for setting, interval in ranges.items() if interval is None or not settings}
+        own = settings - {setting for setting, present in told.items() if present is None}
+        voltage = _settable(channel.voltage_range, configured.voltage_max if configured else None)
+        current = _settable(channel.current_range, configured.current_max if configured else None)
         return Output(
             index=channel.index,
             name=_name(channel),
-            voltage=None if "voltage_limit" in unknown else ranges["voltage_limit"],
-            current=None if "current_limit" in unknown else ranges["current_limit"],
-            voltage_protection=None if "voltage_protection" in unknown else ranges["voltage_protection"],
+            voltage=voltage if "voltage_limit" in own else None,
+            current=current if "current_limit" in own else None,
+            voltage_protection=channel.voltage_protection_range if "voltage_protection" in own else None,
             voltage_rating=_magnitude(channel.voltage_range),
             current_rating=_magnitude(channel.current_range),
             voltage_resolution=channel.voltage_resolution,
             current_resolution=channel.current_resolution,
-            settings=settings - unknown,
+            settings=own,
         )
 
 
@@ -281,10 +282,8 @@ def _name(channel: ChannelAnswer) -> str:
     return channel.name or f"CH{channel.index}"
 
 
-def _settable(present: float | None, interval: Range | None, most: float | None) -> Range | None:
+def _settable(interval: Range | None, most: float | None) -> Range | None:
     """The range of a setting: the channel's own, or as far as the configuration allows; None where neither is known."""
-    if present is None:
-        return None
     if interval is not None:
         return interval
     return Range(0.0, most) if most is not None else None

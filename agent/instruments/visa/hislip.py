@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from pyvisa_py.protocols import hislip
 
+from agent.instruments.visa.faults import is_ours
 from agent.instruments.visa.sockets import LONGEST_RECORD
 from agent.instruments.visa.tcp import DEFAULT_OPEN_TIMEOUT, BoundedSocket, connect
 
@@ -92,6 +93,8 @@ def _checked() -> Iterator[None]:
     try:
         yield
     except AssertionError as error:
+        if is_ours(error):
+            raise
         raise ConnectionError("an answer that breaks the HiSLIP protocol") from error
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import struct
-import termios
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pyvisa
@@ -15,39 +12,13 @@ from pyvisa.constants import StatusCode
 from pyvisa.resources import MessageBasedResource
 
 from agent.instruments.driver import LinkError
-from agent.instruments.visa import sockets  # before pyvisa_py: see there
-
-# isort: split
-from pyvisa_py.protocols import xdrlib
-from pyvisa_py.protocols.rpc import RPCError
-from pyvisa_py.protocols.vxi11 import Vxi11Error
-from pyvisa_py.sessions import OpenError
-
-from agent.instruments.visa import hislip, vxi11
+from agent.instruments.visa import hislip, sockets, vxi11
+from agent.instruments.visa.faults import OPENING_FAULTS, calling, reason_of
 
 #: ms. pyvisa's own default is 0.1 s on VXI-11, too short for many links, and 10 s on a socket.
 DEFAULT_OPEN_TIMEOUT = 3000
 #: ms
 DEFAULT_TIMEOUT = 2000
-
-#: What pyvisa and pyvisa-py raise where an instrument is not there, goes away or sends what it should not; and bare Exceptions.
-_FAULTS = (
-    errors.Error,
-    OSError,  # sockets; pyserial's SerialException and pyusb's USBError are some
-    ValueError,  # protocols/usbtmc.py: no such device, or a write that failed; sessions.py: pyusb or linux-gpib is not installed
-    RuntimeError,  # protocols/hislip.py: a message that breaks the protocol
-    RPCError,
-    Vxi11Error,
-    OpenError,
-    EOFError,  # protocols/xdrlib.py: an RPC reply that is too short
-    xdrlib.Error,  # the same: a value that is none of its type
-    struct.error,  # protocols/usbtmc.py: a header that is too short
-    termios.error,  # pyserial: the port of a serial adapter that was pulled out
-)
-#: What they raise besides on opening: the setters of attributes, given what the configuration has for them (TypeError:
-#: pyvisa/attributes.py:309, pyvisa/util.py:256; AttributeError: pyvisa/highlevel.py:3305), and a USB unit that tells too few
-#: capabilities (IndexError: protocols/usbtmc.py, _get_capabilities).
-_OPENING_FAULTS = (TypeError, AttributeError, IndexError)
 
 _MORE_TO_COME = StatusCode.success_max_count_read
 _managers_lock = threading.Lock()
@@ -89,13 +60,13 @@ class Session:
         """
         self.close()
         try:
-            with _pyvisa(f"can't open {self.uri}", _OPENING_FAULTS):
+            with calling(f"can't open {self.uri}", OPENING_FAULTS):
                 resource = _manager(self._backend).open_resource(self.uri, **self._options)
             if not isinstance(resource, MessageBasedResource):
                 resource.close()
                 raise LinkError(f"can't open {self.uri}: it is not an instrument that takes messages")
             self._resource = resource
-            with _pyvisa(f"can't open {self.uri}"):
+            with calling(f"can't open {self.uri}"):
                 self._start_afresh(resource)
         except BaseException:
             self.close()
@@ -155,14 +126,14 @@ class Session:
     def _write(self, message: str, failed: str) -> None:
         data = message.encode("ascii") + self._write_termination
         resource = self._opened()
-        with _pyvisa(failed):
+        with calling(failed):
             written, _ = resource.visalib.write(resource.session, data)
         if written != len(data):
             raise LinkError(f"{failed}: {written} of {len(data)} bytes were sent")
 
     def _read(self) -> str:
         resource = self._opened()
-        with _pyvisa("no answer"):
+        with calling("no answer"):
             answer, status = resource.visalib.read(resource.session, sockets.LONGEST_ANSWER)
             while status == _MORE_TO_COME:
                 if len(answer) >= sockets.LONGEST_ANSWER:
@@ -172,7 +143,7 @@ class Session:
         try:
             return answer.decode("ascii").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise LinkError(f"no answer: {_reason(error)}") from error
+            raise LinkError(f"no answer: {reason_of(error)}") from error
 
     def _opened(self) -> MessageBasedResource:
         if self._resource is None:
@@ -186,65 +157,12 @@ class Session:
             return
         library, session = resource.visalib, resource.session
         try:
-            with contextlib.suppress(LinkError), _pyvisa("not closed"):
+            with contextlib.suppress(LinkError), calling("not closed"):
                 resource.close()
         finally:
             # pyvisa forgets no session by itself: 2 to 3 KiB each, 40 MB a day for a unit that is tried every 5 s.
             for table in ("sessions", "_last_status_in_session", "_ignore_warning_in_session"):
                 getattr(library, table, {}).pop(session, None)
-
-
-@contextlib.contextmanager
-def _pyvisa(what: str, more: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Around a call of pyvisa: what it raises where an instrument is at fault becomes a LinkError; a fault of ours stays one.
-
-    :param what: how the text of the error begins
-    :param more: what counts as the instrument's or the configuration's fault too, unless a line of the agent raised it
-    """
-    try:
-        yield
-    except LinkError:
-        raise
-    except Exception as error:
-        cause = _cause(error)
-        known = isinstance(cause, _FAULTS) or (isinstance(cause, more) and not _is_ours(cause))
-        if not known and type(cause) is not Exception:
-            raise cause from None
-        raise LinkError(f"{what}: {_reason(cause)}") from error
-
-
-def _cause(error: Exception) -> BaseException:
-    """The error itself, or the one that pyvisa-py hides behind it.
-
-    An OpenError hides what went wrong on opening (tcpip.py, after_parsing), an "invalid object" any KeyError (highlevel.py).
-    """
-    hidden = error.__context__
-    if isinstance(error, errors.VisaIOError):
-        if isinstance(hidden, OpenError):
-            inner = hidden.__cause__ or hidden.__context__
-            return (
-                inner if isinstance(inner, RPCError) or (hidden.__cause__ is not None and inner is not None) else error
-            )
-        if isinstance(hidden, KeyError) and error.error_code == StatusCode.error_invalid_object:
-            return hidden
-    return error
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether a line of the agent raised it, and not one of a library."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("agent.")
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, errors.VisaIOError):
-        return f"{error.description} ({error.abbreviation})"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = " ".join(str(error).split())
-    return text[:200] if text else type(error).__name__
 
 
 def _manager(backend: str) -> pyvisa.ResourceManager:

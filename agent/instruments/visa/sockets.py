@@ -12,23 +12,13 @@ import contextlib
 import logging
 import socket
 import struct
-import sys
 import time
 from typing import Any
 
 from pyvisa import constants
 from pyvisa.constants import StatusCode
-
-# pyvisa-py loads zeroconf where it is installed, to look for instruments: 7 MB that an agent, which never looks, does not need.
-_loaded = "zeroconf" in sys.modules
-if not _loaded:
-    sys.modules["zeroconf"] = None  # type: ignore[assignment]
-# isort: split
-from pyvisa_py.sessions import Session  # noqa: E402
-from pyvisa_py.tcpip import TCPIPSocketSession  # noqa: E402
-
-if not _loaded:
-    del sys.modules["zeroconf"]
+from pyvisa_py.sessions import Session
+from pyvisa_py.tcpip import TCPIPSocketSession
 
 #: bytes. An answer of a supply has a few hundred; one that never ends is none.
 LONGEST_ANSWER = 64 * 1024
