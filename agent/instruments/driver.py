@@ -81,8 +81,9 @@ class Output:
     """One output of an instrument and what it can be set to.
 
     ``voltage``, ``current`` and ``voltage_protection`` are the ranges of those settings (V, A), None where there is no such
-    setting, or its range is not known and nothing may be set. Ratings are what the output is sold as, as magnitudes (V, A). A resolution is how far a setting that is read back
-    may stand from what was asked for (V, A). ``settings``: what `Driver.write` takes for it.
+    setting, or where its range is not known and nothing may be set. Ratings are what the output is sold as, as magnitudes
+    (V, A). A resolution is how far a setting that is read back may stand from what was asked for (V, A). ``settings``: what
+    `Driver.write` takes for it.
     """
 
     index: int

@@ -68,9 +68,13 @@ def test_what_it_is_and_has(programs: Programs) -> None:
     assert profile.identity is not None
     assert (profile.identity.manufacturer, profile.identity.serial) == ("Acme", "17")
     relay, lab = profile.outputs
-    assert (relay.index, relay.name, relay.settings, relay.voltage) == (1, "RELAY", {"state"}, None)
+    assert (relay.index, relay.name, relay.voltage) == (1, "RELAY", None)
+    assert relay.settings == {"state"}
     assert (lab.name, lab.voltage, lab.current) == ("LAB", Range(0, 30), Range(0, 2))
     assert lab.settings == {"state", "voltage_limit", "current_limit"}
+    (unlimited,) = make(programs).connect().outputs[1:]
+    assert unlimited.settings == lab.settings
+    assert unlimited.current is None
     assert (lab.voltage_rating, lab.current_rating) == (30, None)
     readings = driver.poll(never)
     assert readings is not None

@@ -64,10 +64,10 @@ def _cause(error: Exception) -> BaseException:
         return error
     hidden = error.__context__
     if isinstance(hidden, OpenError):
-        if hidden.__cause__ is not None:
-            return hidden.__cause__
+        cause: BaseException | None = hidden.__cause__
+        context: BaseException | None = hidden.__context__
         # Its context may as well be an error that the caller of the session is handling.
-        return hidden.__context__ if isinstance(hidden.__context__, RPCError) else error
+        return cause or (context if isinstance(context, RPCError) else error)
     if isinstance(hidden, KeyError) and error.error_code == StatusCode.error_invalid_object:
         return hidden
     return error
