@@ -1,74 +1,20 @@
-"""A unit on paper: what it is to be sent, in order, and what it answers. A line left over or out of turn fails the test."""
+"""A supply whose unit is on paper: its worker, its driver, and a transcript in place of the link."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from agent.config import ChannelSettings
-from agent.instruments.visa.session import LinkError
-from agent.protocol.commands import parse_command
-from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
-from agent.unit.supply import Job, Reply, Supply
+from agent.unit.job import Job
+
+from agent.config.schema import Channel
+from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, parse_command
+from agent.protocol.report import Report
+from agent.unit.supply import Supply
+from tests.instruments.e36300 import make_driver
+from tests.instruments.transcript import Line, Transcript
 from tests.lab import wait_until
-
-#: (sent, answered). None: the message has no answer, or the unit gives none to a question.
-Line = tuple[str, str | None]
-
-
-class Transcript:
-    """Stands where `agent.visa.Session` would."""
-
-    uri = "TCPIP::192.0.2.1::5025::SOCKET"
-
-    def __init__(self) -> None:
-        self.faults: list[str] = []
-        self.sent: list[str] = []
-        self._lines: list[Line] = []
-        self._lock = threading.Lock()
-        self.is_open = False
-
-    def expect(self, lines: Iterable[Line]) -> None:
-        with self._lock:
-            self._lines += lines
-
-    @property
-    def left(self) -> list[Line]:
-        with self._lock:
-            return list(self._lines)
-
-    def open(self) -> None:
-        self.is_open = True
-
-    def close(self) -> None:
-        self.is_open = False
-
-    def ask(self, message: str) -> str:
-        answer = self._next(message)
-        if answer is None:
-            self.close()
-            raise LinkError("no answer: timeout")
-        return answer
-
-    def tell(self, message: str) -> None:
-        answer = self._next(message)
-        if answer is not None:
-            self.faults.append(f"{message} was sent and its answer {answer} is not read")
-
-    def _next(self, message: str) -> str | None:
-        with self._lock:
-            self.sent.append(message)
-            if not self._lines:
-                self.faults.append(f"{message} was sent after the transcript's end")
-                return None
-            expected, answer = self._lines.pop(0)
-            if expected != message:
-                self.faults.append(f"{message} was sent instead of {expected}")
-                self._lines.clear()
-                return None
-            return answer
 
 
 class Sheet:
@@ -84,35 +30,26 @@ class Sheet:
     def congested(self) -> bool:
         return False
 
-    def flush(self) -> None:
-        pass
-
-    def states(self, states: list[ChannelState]) -> None:
-        self.all_states += states
-
-    def event(self, event: Event) -> None:
-        self.events.append(event)
-
-    def response(self, response: Response, reply: Reply) -> None:
-        self.responses.append(response)
-
-    def unit(self, info: UnitInfo) -> None:
-        self.infos.append(info)
+    def report(self, report: Report) -> None:
+        if report.info is not None:
+            self.infos.append(report.info)
+        self.all_states += report.states
+        self.events += report.events
+        if report.response is not None:
+            self.responses.append(report.response)
 
 
 class Driven:
     """A supply on a transcript, as a context manager: it connects, carries commands out, and has read every line at the end."""
 
-    def __init__(self, model: str, connecting: Iterable[Line], channels: dict[int, ChannelSettings] | None = None) -> None:
-        self.session = Transcript()
-        self.session.expect(connecting)
+    def __init__(self, model: str, connecting: Iterable[Line], channels: dict[int, Channel] | None = None) -> None:
+        self.session = Transcript(connecting)
         self.sheet = Sheet()
         self.supply = Supply(
             name="psu1",
             agent="bench",
-            model=model,
-            session=self.session,  # type: ignore[arg-type]
-            outlet=self.sheet,
+            driver=make_driver(self.session, model),
+            outlets=(self.sheet,),
             poll_interval=3600.0,
             channels=channels,
         )
@@ -128,8 +65,7 @@ class Driven:
         self.supply.stop()
         assert self.supply.join(10)
         if kind is None:
-            assert self.session.faults == []
-            assert self.session.left == []
+            self.session.check()
 
     def carry_out(self, payload: str, lines: Iterable[Line], channel: str | None = "1") -> Response:
         """Submit a command; its response, after exactly these lines."""

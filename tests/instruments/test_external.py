@@ -2,99 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import stat
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from agent import config
-from agent.cli.check import check_external
-from agent.instruments.catalogue import MalformedAnswerError
-from agent.instruments.external.external import read_answer
+from agent.cli.check import check_unit
+from agent.config import loading as config
 from agent.local.broker import LocalBroker
+from tests.instruments.programs import LAB, RELAY, Programs
 from tests.lab import Bench, wait_until
-from tests.properties import examples
-
-#: A supply in a file. `-S -E` starts in a third of the time.
-_PROGRAM = f"""#!{sys.executable} -SE
-import json, os, sys, time
-place = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supply.json")
-verb, *arguments = sys.argv[1:]
-with open(place + ".log", "a") as log:
-    log.write(" ".join(sys.argv[1:]) + "\\n")
-supply = json.load(open(place))
-fault = supply.get("faults", {{}}).get(verb)
-if fault:
-    exec(fault)
-if verb == "ping":
-    sys.exit(0 if supply["there"] else "nobody there")
-elif verb == "get":
-    print(json.dumps(supply["channels"]))
-elif verb == "set":
-    index, field, value = arguments
-    channel = next(c for c in supply["channels"] if c["index"] == int(index))
-    channel[field] = value == "1" if field == "state" else float(value)
-    channel["voltage"] = channel.get("voltage_limit", 5.0) if channel["state"] else 0.0
-    with open(place + ".new", "w") as new:
-        json.dump(supply, new)
-    os.replace(place + ".new", place)
-"""
-
-RELAY = {"index": 1, "name": "RELAY", "voltage": 0.0, "current": 0.25, "state": False}
-LAB = {
-    "index": 2,
-    "name": "LAB",
-    "voltage": 0.0,
-    "current": 0.5,
-    "state": False,
-    "voltage_limit": 1.0,
-    "current_limit": 0.1,
-    "voltage_range": [0, 30],
-}
-
-
-class Programs:
-    """A folder with one program, and the supply that it speaks for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.program = folder / "supply"
-        self.program.write_text(_PROGRAM)
-        self.program.chmod(self.program.stat().st_mode | stat.S_IXUSR)
-        self.file = folder / "supply.json"
-        self.write(there=True, channels=[RELAY, LAB], faults={})
-
-    def write(self, **changes: Any) -> None:
-        data = json.loads(self.file.read_text()) if self.file.exists() else {}
-        new = self.file.with_suffix(".test")
-        new.write_text(json.dumps(data | changes))
-        new.replace(self.file)
-
-    def fault(self, verb: str, code: str) -> None:
-        self.write(faults={verb: code})
-
-    def channel(self, index: int) -> dict[str, Any]:
-        return next(c for c in json.loads(self.file.read_text())["channels"] if c["index"] == index)
-
-    def runs(self, verb: str) -> list[str]:
-        lines = Path(f"{self.file}.log").read_text().splitlines()
-        return [line for line in lines if line.split()[0] == verb]
-
-    def unit(self, **more: Any) -> dict[str, Any]:
-        commands = {
-            "ping": [str(self.program), "ping"],
-            "get_channels": [str(self.program), "get"],
-            "set": [str(self.program), "set", "{channel}", "{field}", "{value}"],
-            "timeout": 10,
-            **more.pop("commands", {}),
-        }
-        return {"name": "ext", "model": "external", **more, "commands": commands}
 
 
 @pytest.fixture
@@ -351,7 +269,7 @@ def test_a_shell_where_it_is_asked_for(broker: LocalBroker, programs: Programs, 
 def test_check_connect_runs_what_reads_it(programs: Programs) -> None:
     data = {"units": [programs.unit(serial="17"), programs.unit(name="gone", commands={"get_channels": ["./gone"]})]}
     programs.write(channels={"serial": "17", "manufacturer": "Acme", "model": "R8", "channels": [RELAY, LAB]})
-    found = [check_external(unit, programs.folder) for unit in config.from_data(data).units]
+    found = [check_unit(unit, programs.folder) for unit in config.from_data(data).units]
     assert [(f.ok, f.text) for f in found] == [
         (True, "Acme R8, channels 1 (RELAY), 2 (LAB)"),
         (False, "'./gone' can't be started: No such file or directory"),
@@ -426,72 +344,3 @@ def test_quoted_shell_syntax_is_none() -> None:
     read = config.from_data({"units": [unit]}).units[0].commands
     assert read is not None
     assert read.get_channels == ("read", "a|b", "c & d", "x;y", "http://h/?a=b")
-
-
-# What get_channels prints.
-
-
-@examples()
-@given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
-def test_any_text_is_read_or_refused(text: str) -> None:
-    check_reading(text)
-
-
-_json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["index", "state", "channels"]), inner),
-    max_leaves=6,
-)
-
-
-@examples(60)
-@given(st.lists(st.dictionaries(st.sampled_from([*LAB, "mode", "tripped", "x"]), _json)) | _json)
-def test_any_json_is_read_or_refused(data: object) -> None:
-    check_reading(json.dumps(data))
-
-
-def check_reading(text: str) -> None:
-    refusal = ""
-    try:
-        channels = read_answer(text).channels
-    except MalformedAnswerError as error:
-        refusal = str(error)
-    if refusal:
-        assert refusal.isprintable()
-        assert len(refusal) < 400
-    else:
-        assert channels
-        assert all(0 <= channel.index < 1000 for channel in channels)
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ('[{"index": 1, "state": 1, "voltage": NaN}]', "no JSON"),
-        ('[{"index": 1, "state": 1, "voltage": 1e999}]', "channels[0].voltage that is wrong"),
-        ('[{"index": 1, "state": "on"}]', "takes true or false, or 1 or 0, not 'on'"),
-        ('[{"index": 1000, "state": 1}]', "channels[0].index that is wrong"),
-        ('[{"index": true, "state": 1}]', "channels[0].index that is wrong"),
-        ('[{"index": 1, "state": 1, "name": "a/b"}]', "channels[0].name that is wrong"),
-        ('[{"index": 1, "state": 1, "name": "2"}]', "channels[0].name that is wrong"),
-        ('[{"index": 1, "state": 1}, {"index": 1, "state": 0}]', "two channels that are called 1"),
-        (
-            '[{"index": 1, "state": 1, "name": "a"}, {"index": 2, "state": 0, "name": "a"}]',
-            "two channels that are called 'a'",
-        ),
-        ('[{"index": 1, "state": 1, "voltage_range": [5, 1]}]', "takes the least before the most"),
-        ('{"index": 1, "state": 1}', "no channels"),
-        ("3", "no list of channels: '3'"),
-        ("[" * 100_000, "no JSON"),
-    ],
-)
-def test_what_is_wrong_is_named(text: str, reason: str) -> None:
-    with pytest.raises(MalformedAnswerError) as error:
-        read_answer(text)
-    assert reason in str(error.value)
-
-
-def test_psudaemons_list_is_read() -> None:
-    answer = read_answer('[{"index": 0, "name": "CH0", "voltage": 5, "current": 0, "state": true, "psu_name": "x"}]')
-    reading = answer.channels[0].reading()
-    assert (reading.voltage, reading.state, reading.mode, reading.voltage_limit) == (5.0, True, None, None)

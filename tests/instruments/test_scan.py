@@ -13,10 +13,10 @@ import pytest
 import yaml
 from zeroconf import ServiceInfo, Zeroconf
 
-from agent import config
-from agent.instruments import catalogue as models
+from agent.config import loading as config
 from agent.instruments import scan
-from agent.instruments.catalogue import Identification
+from agent.instruments.catalogue import candidates
+from agent.instruments.driver import Identity
 from agent.instruments.scan import Candidate, Found
 from agent.simulator import Simulator
 from tests.commandline import invoke
@@ -139,10 +139,10 @@ def test_serial_ports_are_asked_only_if_wanted() -> None:
 
 
 def test_entries() -> None:
-    (model,) = models.candidates("E36313A")
+    (model,) = candidates("E36313A")
 
     def found(serial: str, uri: str = "TCPIP::a::INSTR", known: bool = True) -> Found:
-        who = Identification("Keysight Technologies", "E36313A", serial, "1.0")
+        who = Identity("Keysight Technologies", "E36313A", serial, "1.0")
         return Found(uri, [uri], who, model if known else None)
 
     entries = scan.unit_entries(
