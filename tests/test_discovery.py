@@ -13,11 +13,10 @@ import pytest
 from agent.config.schema import HomeAssistant
 from agent.homeassistant import discovery
 from agent.homeassistant.discovery import Discovery
-from agent.mqtt.broker import Incoming
+from agent.mqtt.incoming import Incoming
 from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, utc_now
 from agent.protocol.topics import Topics
-from agent.store.spool import Spool
-from agent.unit.meters import Meter
+from agent.store.store import Store
 from agent.unit.supply import Reply
 from tests.lab import Bench, wait_until
 from tests.test_homeassistant import agent_info, unit_info
@@ -65,7 +64,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.retained: dict[str, bytes] = {}
-        self.spool: Spool | None = None
+        self.spool: Store | None = None
         self.now = time.monotonic()
 
     def run(
@@ -75,15 +74,15 @@ class World:
     ) -> tuple[Discovery, Broker]:
         """Start anew with these units, name → address."""
         if self.spool is not None:
-            self.spool.close()
-        self.spool = Spool(self.folder / "bench3.sqlite3", 10)
+            self.spool.close(10)
+        self.spool = Store(self.folder / "bench3.sqlite3", 10)
         broker = Broker(self.retained)
         found = Discovery(
             settings,
             agent=agent_info(),
             units={"psu1": URI} if units is None else units,
             topics=TOPICS,
-            spool=self.spool,
+            store=self.spool,
             publisher=broker,
         )
         found.start()
@@ -102,7 +101,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     found = World(tmp_path)
     yield found
     if found.spool is not None:
-        found.spool.close()
+        found.spool.close(10)
 
 
 def unreached(**changes: Any) -> UnitInfo:
@@ -322,7 +321,7 @@ def test_home_assistant_that_missed_a_removal_is_told_when_it_starts(world: Worl
     run.handle(birth())
     assert {topic for topic, _ in broker.told} == {AGENT}, "once is enough"
     assert world.spool is not None
-    assert set(world.spool.discovered()) == {AGENT}
+    assert set(world.spool.discovered.all()) == {AGENT}
 
 
 def test_home_assistant_that_saw_a_removal_is_not_told_again(world: World) -> None:
@@ -354,13 +353,13 @@ def test_energy_is_told_when_it_is_saved(world: World) -> None:
 
     run.states([state(energy=1.0)])
     assert told() == 0.0
-    run.saved({"psu1": {1: Meter(1.2, 0.3)}})
+    run.saved({"psu1": {1: (1.2, 0.3)}})
     run.states([state(energy=1.3, state=False)])
     assert told() == 1.2
     run.states([state(energy=1.1, state=True)])
     assert told() == 1.1, "what was saved is of another meter then"
     assert world.spool is not None
-    world.spool.save_meters({"psu1": {1: Meter(1.2, 0.3)}})
+    world.spool.meters.save({"psu1": {1: (1.2, 0.3)}})
     run, broker = world.run()
     run.unit(reached())
     run.states([state(energy=1.2)])
@@ -371,7 +370,7 @@ def test_a_record_of_another_version_is_cleared(world: World) -> None:
     run, broker = world.run()
     run.unit(reached())
     assert world.spool is not None
-    world.spool.remember_discovered(UNIT, '{"platforms": 7}')
+    world.spool.discovered.remember(UNIT, '{"platforms": 7}')
     run, broker = world.run({})
     world.let_pass(run, 10)
     assert broker.devices == {AGENT}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from agent.config.schema import Channel as ChannelSettings
 from agent.local.broker import LocalBroker
-from agent.mqtt.broker import Incoming
+from agent.mqtt.incoming import Incoming
 from agent.protocol.topics import Topics
 from agent.service.dispatch import Dispatcher
 from agent.simulator import Simulator

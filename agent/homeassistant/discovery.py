@@ -17,11 +17,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from agent.homeassistant import payloads as homeassistant
 from agent.homeassistant.payloads import Payload
 from agent.homeassistant.throttle import Scale, Throttle
-from agent.mqtt.broker import Incoming
+from agent.mqtt.incoming import Incoming
 from agent.protocol.messages import AgentInfo, ChannelState, Event, Response, UnitInfo
 from agent.protocol.topics import Topics
-from agent.store.spool import Spool
-from agent.unit.meters import Meter
+from agent.store.store import Store
 from agent.unit.supply import Outlet, Reply
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Discovery:
         agent: AgentInfo,
         units: Mapping[str, str],
         topics: Topics,
-        spool: Spool,
+        store: Store,
         publisher: Publisher,
     ) -> None:
         """Publish nothing yet.
@@ -89,7 +88,7 @@ class Discovery:
         self._agent = agent
         self._units = dict(units)
         self._topics = topics
-        self._spool = spool
+        self._store = store
         self._publisher = publisher
         self._lock = threading.Lock()
         self._records = self._load()
@@ -97,7 +96,7 @@ class Discovery:
         self._places: dict[str, str] = {}  # unit → topic, while it is offered
         self._introduced: set[str] = set()  # units that have said who they are since the start
         self._throttles: dict[tuple[str, int], tuple[Scale, Throttle]] = {}
-        meters = spool.meters()
+        meters = store.meters.all()
         self._saved = {(unit, index): meter for unit, by in meters.items() for index, meter in by.items()}
         prefixes = {homeassistant.parse_discovery_topic(topic)[0] for topic in self._records}
         if settings is not None:
@@ -145,7 +144,7 @@ class Discovery:
             energy = charge = 0.0
             # What is not saved yet a crash would take back, and Home Assistant would take the fall for a new meter.
             if (saved := self._saved.get(key)) is not None:
-                energy, charge = min(saved.energy, state.energy or 0.0), min(saved.charge, state.charge or 0.0)
+                energy, charge = min(saved[0], state.energy or 0.0), min(saved[1], state.charge or 0.0)
             if throttle.passes(state, energy, charge, now):
                 topic = self._topics.homeassistant(*key)
                 self._publisher.keep(topic, scale.rounded(state, energy, charge).to_json())
@@ -230,7 +229,7 @@ class Discovery:
             self._introduced &= units.keys()
             self._started = time.monotonic()
 
-    def saved(self, meters: Mapping[str, Mapping[int, Meter]]) -> None:
+    def saved(self, meters: Mapping[str, Mapping[int, tuple[float, float]]]) -> None:
         """These meters are on disk: Home Assistant may be told of them."""
         self._saved = {(unit, index): meter for unit, by in meters.items() for index, meter in by.items()}
 
@@ -395,18 +394,18 @@ class Discovery:
 
     def _remember(self, topic: str, record: _Record) -> None:
         self._records[topic] = record
-        self._spool.remember_discovered(topic, record.model_dump_json())
+        self._store.discovered.remember(topic, record.model_dump_json())
 
     def _forget(self, topic: str) -> None:
         del self._records[topic]
         self._clearing.discard(topic)
         self._stale_at.pop(topic, None)
         self._bury_at.pop(topic, None)
-        self._spool.forget_discovered(topic)
+        self._store.discovered.forget(topic)
 
     def _load(self) -> dict[str, _Record]:
         records = {}
-        for topic, text in self._spool.discovered().items():
+        for topic, text in self._store.discovered.all().items():
             try:
                 records[topic] = _Record.model_validate_json(text)
             except ValidationError:  # of another version: it is cleared if it is not offered again

@@ -22,12 +22,15 @@ from agent.config.schema import Unit as UnitConfig
 from agent.homeassistant.discovery import Discovery
 from agent.instruments.external.external import ExternalLink, ExternalSupply
 from agent.instruments.visa.session import Session
-from agent.mqtt.broker import Broker, Incoming
+from agent.mqtt.incoming import Incoming
+from agent.mqtt.session import Session as MqttSession
 from agent.protocol.messages import AgentInfo, Metrics, UnitInfo, utc_now
 from agent.protocol.topics import Topics
 from agent.service import systemd
+from agent.service.adapter import OldOutlet
 from agent.service.dispatch import Dispatcher
-from agent.store.spool import Spool
+from agent.store.store import Store
+from agent.timing import system_clock
 from agent.unit.meters import Meter
 from agent.unit.supply import STOPPED, Counters, Supply
 
@@ -48,7 +51,7 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         """Make everything, connect nothing yet.
 
-        :raises SpoolError: the state directory can't be used
+        :raises StoreError: the state directory can't be used
         """
         settings = config.settings
         self._config = config
@@ -61,43 +64,45 @@ class Daemon:
         self._last_polls = 0
         self._last_metrics = time.monotonic()
         self._topics = Topics(settings.mqtt.base_topic)
-        self._spool = Spool(_state_file(settings.state_dir, self._agent), config.backlog_capacity())
+        self._store = Store(_state_file(settings.state_dir, self._agent), config.backlog_capacity(), system_clock)
         self._supplies: dict[str, Supply] = {}
-        self._broker = Broker(
+        self._broker = MqttSession(
             settings.mqtt,
             agent=self._agent,
             topics=self._topics,
-            spool=self._spool,
+            backlog=self._store.backlog,
             subscriptions=self._topics.subscriptions([unit.name for unit in config.units]),
         )
-        self._dispatcher = Dispatcher(self._topics, self._supplies, self._spool, self._broker)
+        self._broker.on_presence(self._tell_presence)
+        self._outlet = OldOutlet(self._broker)
+        self._dispatcher = Dispatcher(self._topics, self._supplies, self._store.seen, self._outlet)
         self._discovery = Discovery(
             settings.homeassistant,
             agent=self._info(),
             units={unit.name: unit.address for unit in config.units},
             topics=self._topics,
-            spool=self._spool,
-            publisher=self._broker,
+            store=self._store,
+            publisher=self._outlet,
         )
         self._broker.listen([*self._discovery.subscriptions, self._topics.every_info])
-        meters = self._spool.meters()
+        meters = self._store.meters.all()
         for number, unit in enumerate(config.units):
             self._supplies[unit.name] = self._make_supply(unit, meters.get(unit.name, {}), number)
         self._retired = Counters()  # what units counted that are not in the configuration any more
 
     def _make_supply(
-        self, unit: UnitConfig, meters: dict[int, Meter], number: int, predecessor: Supply | None = None
+        self, unit: UnitConfig, meters: dict[int, tuple[float, float]], number: int, predecessor: Supply | None = None
     ) -> Supply:
         interval = self._config.poll_interval(unit)
         what: dict[str, Any] = {
             "name": unit.name,
             "agent": self._agent,
             "model": unit.model,
-            "outlet": self._broker if self._config.settings.homeassistant is None else self._discovery,
+            "outlet": self._outlet if self._config.settings.homeassistant is None else self._discovery,
             "serial": unit.serial,
             "poll_interval": interval,
             "channels": unit.channels,
-            "meters": meters,
+            "meters": {index: Meter(*saved) for index, saved in meters.items()},
             # Spread over the interval, so that many units do not all want the processor in the same moment.
             "phase": self._start_moment + interval * number / len(self._config.units),
             "predecessor": predecessor,
@@ -114,7 +119,8 @@ class Daemon:
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) leaves it
                 signal.signal(signal.SIGHUP, self._on_hangup)
         log.info("psu-agent %s, agent %s, %d units", __version__, self._agent, len(self._supplies))
-        self._broker.agent_info(self._info())
+        self._broker.keep(self._topics.agent_info(self._agent), self._info().to_json())
+        self._store.start()
         self._discovery.start()
         for supply in self._supplies.values():
             supply.start()
@@ -123,9 +129,6 @@ class Daemon:
         watchdog = systemd.watchdog_interval()
         next_watchdog = time.monotonic()
         while not self._stop.wait(min(_TICK, watchdog or _TICK)):
-            gone_since = self._broker.gone_since
-            for supply in self._supplies.values():
-                supply.broker_gone(gone_since)
             if self._reload_wanted:
                 self._reload_wanted = False
                 self._reload()
@@ -139,6 +142,10 @@ class Daemon:
                 systemd.notify("WATCHDOG=1")
         self._shut_down()
         return 0
+
+    def _tell_presence(self, gone_since: float | None) -> None:
+        for supply in list(self._supplies.values()):
+            supply.broker_gone(gone_since)
 
     def stop(self) -> None:
         """End `run`. No output changes."""
@@ -227,7 +234,7 @@ class Daemon:
         leaving = [self._supplies[name] for name in sorted(removed | changed)]
         self._end_supplies(leaving, "its configuration has changed")
         self._save_meters()
-        meters = self._spool.meters()
+        meters = self._store.meters.all()
         supplies: dict[str, Supply] = {}
         for number, unit in enumerate(newer.units):
             supplies[unit.name] = (
@@ -242,12 +249,13 @@ class Daemon:
         dropped = [name for name in self._topics.subscriptions(sorted(removed)) if name != to_all]
         self._broker.resubscribe(add=self._topics.subscriptions(sorted(added)), remove=dropped)
         self._supplies = supplies
-        self._spool.capacity = newer.backlog_capacity()
+        self._store.backlog.capacity = newer.backlog_capacity()
         self._dispatcher.serve(supplies)
         self._discovery.serve({unit.name: unit.address for unit in newer.units})
         for name in sorted(added | changed):
+            supplies[name].broker_gone(self._broker.gone_since)
             supplies[name].start()
-        self._broker.agent_info(self._info())
+        self._broker.keep(self._topics.agent_info(self._agent), self._info().to_json())
         parts = (("removed", removed), ("added", added), ("changed", changed))
         return "; ".join(f"{what} {', '.join(sorted(names))}" for what, names in parts if names)
 
@@ -274,7 +282,7 @@ class Daemon:
         self._save_meters()
         if not self._broker.stop(BROKER_STOP_TIMEOUT):
             log.warning("broker: still connecting; the connection ends with this process")
-        self._spool.close()
+        self._store.close(0.5)
         log.info("stopped")
 
     def _all_alive(self) -> bool:
@@ -299,7 +307,8 @@ class Daemon:
             _add(total, counters)
         elapsed, self._last_metrics = now - self._last_metrics, now
         polled, self._last_polls = total.polls - self._last_polls, total.polls
-        self._broker.metrics(
+        self._broker.passing(
+            self._topics.agent_metrics(self._agent),
             Metrics(
                 time=utc_now(),
                 agent=self._agent,
@@ -314,18 +323,20 @@ class Daemon:
                 commands=total.commands,
                 refusals=total.refusals,
                 published=self._broker.published,
-                backlog=self._spool.sample_count,
-                dropped_samples=self._spool.dropped,
+                backlog=self._store.backlog.sample_count,
+                dropped_samples=self._store.backlog.dropped,
                 broker_reconnects=self._broker.reconnects,
                 memory=_resident_memory(),
                 poll_rate=round(polled / elapsed, 3),
-            )
+            ),
         )
 
     def _save_meters(self) -> None:
-        meters = {name: supply.meters() for name, supply in self._supplies.items()}
-        self._spool.save_meters(meters)
-        self._discovery.saved(meters)
+        meters = {
+            name: {index: (meter.energy, meter.charge) for index, meter in supply.meters().items()}
+            for name, supply in self._supplies.items()
+        }
+        self._store.meters.save(meters, lambda: self._discovery.saved(meters))
 
 
 def _add(total: Counters, counters: Counters) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from agent.mqtt.broker import Incoming
+from agent.mqtt.incoming import Incoming
 from agent.protocol.messages import Command, Refusal, Response, ResponseError, parse_command, parse_field, utc_now
 from agent.protocol.topics import Request, Topics
-from agent.store.spool import Spool
+from agent.store.seen import SeenCommands
 from agent.unit.supply import Job, Outlet, Reply, Supply
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,10 @@ class _Target:
 class Dispatcher:
     """Decides, for each message on a topic that the agent listens to, whether it is carried out."""
 
-    def __init__(self, topics: Topics, supplies: Mapping[str, Supply], spool: Spool, outlet: Outlet) -> None:
+    def __init__(self, topics: Topics, supplies: Mapping[str, Supply], seen: SeenCommands, outlet: Outlet) -> None:
         self._topics = topics
         self._supplies = supplies
-        self._spool = spool
+        self._seen = seen
         self._outlet = outlet
 
     def serve(self, supplies: Mapping[str, Supply]) -> None:
@@ -52,10 +52,8 @@ class Dispatcher:
         if request.unit is None:
             for supply in self._supplies.values():
                 self._command(incoming, request, _Target(supply, None))
-            self._spool.save_seen()
         elif request.unit in self._supplies:
             self._command(incoming, request, _Target(self._supplies[request.unit], request.channel))
-            self._spool.save_seen()  # while the unit is at it; no response goes before this message is done with
 
     def _command(self, incoming: Incoming, request: Request, target: _Target) -> None:
         supply = target.supply
@@ -123,7 +121,7 @@ class Dispatcher:
                 continue
             raw = value.encode() if isinstance(value, str) else bytes(value)
             key = hashlib.blake2b(repr((kind, unit, index, raw)).encode(), digest_size=16).digest()
-            if self._spool.is_duplicate(key):
+            if self._seen.is_duplicate(key):
                 what = "id" if kind == "id" else "Correlation Data"
                 raise Refusal("duplicate", f"a command with this {what} came within the last 10 minutes; it was heard")
 

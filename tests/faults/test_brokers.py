@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from agent.local.broker import LocalBroker, free_port, is_free
-from agent.mqtt import broker as broker_module
+from agent.mqtt import session as broker_module
 from agent.service import daemon as daemon_module
 from agent.simulator import Simulator
-from agent.store.spool import Spool
+from agent.store.store import Store
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
-from tests.lab import AgentProcess, Bench, Observer, needs, settings, unit, wait_until
+from tests.lab import PATIENCE, AgentProcess, Bench, Observer, needs, settings, unit, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -199,9 +199,9 @@ def test_a_backlog_holds_up_neither_the_present_nor_commands(
     make_bench: MakeBench, broker: LocalBroker, tmp_path: Path
 ) -> None:
     state = tmp_path / "state"
-    spool = Spool(state / "bench.sqlite3", 1_000_000)
-    spool.add_samples([("psu/psu1/1/backlog", b'{"old": %d, "seq": 0}' % number) for number in range(3_000)])
-    spool.close()
+    store = Store(state / "bench.sqlite3", 1_000_000)
+    store.backlog.add_samples([("psu/psu1/1/backlog", b'{"old": %d, "seq": 0}' % number) for number in range(3_000)])
+    assert store.close(PATIENCE)
     bench = make_bench(port=broker.port, backlog={"samples": 1_000_000})
     observer = bench.observer
     assert observer.ask("psu/psu1/2/set", {"voltage_limit": 2})["ok"]
@@ -246,7 +246,7 @@ def test_a_disk_that_is_full_stops_nothing(broker: LocalBroker, tmp_path: Path) 
         data = settings(way.port, [unit("psu1", simulator)], tmp_path / "state", poll_interval=0.005)
         limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-        limit += "import agent.daemon; agent.daemon.METRICS_INTERVAL = 0.25; "
+        limit += "import agent.service.daemon; agent.service.daemon.METRICS_INTERVAL = 0.25; "
         observer = Observer(broker.port)
         agent = AgentProcess(data, tmp_path)
         with agent.start(before=limit):
