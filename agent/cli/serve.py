@@ -41,14 +41,14 @@ def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]
     configuration = load_config(config)
     from agent.service import logs
     from agent.service.daemon import Daemon
-    from agent.store.spool import SpoolError
+    from agent.store.database import StoreError
 
     logs.set_up(log_level, log_format)
     for warning in configuration.warnings:
         logging.getLogger("agent.config").warning("%s", warning)
     try:
         daemon = Daemon(configuration)
-    except SpoolError as error:
+    except StoreError as error:
         raise Failure(str(error)) from None
     try:
         code = daemon.run()

@@ -1,11 +1,11 @@
-"""paho's client with a short way for what an agent does most: publish with QoS 1, and be told that the broker has it.
+"""paho's client with a short way for what an agent does most: publish with QoS 1, and learn that the broker has it.
 
 paho asks the system for each byte of a packet's header, sends each packet by itself, keeps several objects for each message
-and makes several more of an acknowledgement that says nothing but "yes": some 100 µs a message, most of an agent's time. Here
-a message is encoded once and a handful of them sent together, and acknowledgements are read from the bytes. Connecting, TLS,
-subscriptions, keep-alive and what comes in stay paho's. Its inner methods `_sock_recv`, `_sock_send`, `_in_packet`,
-`_mid_generate` and `_handle_pubackcomp`, which this takes the place of or uses, have been there unchanged since paho 1.3;
-tests/test_mqtt.py would notice.
+and makes several more of an acknowledgement that says nothing but "yes": some 100 µs a message, most of an agent's time. This
+client encodes a message once, sends a handful of them together, and reads acknowledgements from the bytes. Connecting, TLS,
+subscriptions, keep-alive and what comes in stay paho's. It replaces or uses paho's inner methods `_sock_recv`, `_sock_send`,
+`_in_packet`, `_mid_generate` and `_handle_pubackcomp`, which have been unchanged since paho 1.3;
+tests/mqtt/test_publishing.py notices if they change.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def _ignore(mid: int, reason: int) -> None:
 
 
 class PublishingClient(Client):
-    """A client for a thread that drives it by paho's external loop: `loop_read` while `has_received`, `loop_write` to send."""
+    """A client for a thread that drives paho's external loop: `loop_read` while `has_received`, `loop_write` to send."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        #: Called with the id of a message that `send` was given and the broker's reason code, below 0x80 for success.
+        #: Called with the packet identifier of a message from `send` and the broker's reason code, below 0x80 for success.
         self.on_acknowledged: Callable[[int, int], None] = _ignore
         self._is_v5 = keywords.get("protocol") == MQTTProtocolVersion.MQTTv5
         self._received = b""
@@ -42,9 +42,9 @@ class PublishingClient(Client):
         self._to_send = bytearray()
 
     def send(self, topic: str, payload: bytes, *, retain: bool, properties: Properties | None = None) -> int:
-        """Queue a message with QoS 1 for the next `loop_write`; its id, which `on_acknowledged` will tell.
+        """Queue a message with QoS 1 for the next `loop_write`. Its packet identifier, which `on_acknowledged` will get.
 
-        What was not acknowledged when the connection ends is the caller's to send again: unlike `publish`, this keeps nothing.
+        The caller sends again what was not acknowledged when the connection ends: unlike `publish`, this keeps nothing.
         MQTT 5, 3.3 and MQTT 3.1.1, 3.3.
         """
         mid = self._mid_generate()
@@ -80,6 +80,7 @@ class PublishingClient(Client):
             del self._to_send[: super()._sock_send(self._to_send)]
 
     def want_write(self) -> bool:
+        """Whether something waits for `loop_write`."""
         return bool(self._to_send) or super().want_write()
 
     def loop_write(self) -> MQTTErrorCode:
@@ -127,7 +128,7 @@ class PublishingClient(Client):
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _take_acknowledgements(self) -> None:
-        """Handle the PUBACKs at the front of what was received. What is longer or torn is left to paho."""
+        """Handle the PUBACKs at the front of what was received. paho handles those that are longer or incomplete."""
         if self._in_packet["command"]:  # paho is in the middle of a packet
             return
         data, position = self._received, self._position

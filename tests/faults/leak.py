@@ -23,7 +23,7 @@ from typing import Any
 
 from agent.instruments.visa import lan as visa_lan
 from agent.local.broker import LocalBroker
-from agent.mqtt import broker as broker_module
+from agent.mqtt import session as broker_module
 from agent.simulator import Simulator
 from agent.unit import supply as supply_module
 from tests.faults import proxy as ways

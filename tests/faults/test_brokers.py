@@ -15,21 +15,21 @@ import pytest
 
 from agent.local.broker import LocalBroker
 from agent.local.ports import free_port, is_free
-from agent.mqtt import broker as broker_module
+from agent.mqtt import session as session_module
 from agent.service import daemon as daemon_module
 from agent.simulator import Simulator
-from agent.store.spool import Spool
+from agent.store.store import Store
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
-from tests.lab import AgentProcess, Bench, Observer, needs, settings, unit, wait_until
+from tests.lab import PATIENCE, AgentProcess, Bench, Observer, needs, settings, unit, wait_until
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_module, "FIRST_RETRY", 0.05)
-    monkeypatch.setattr(broker_module, "LAST_RETRY", 0.2)
-    monkeypatch.setattr(broker_module, "RETRY_JITTER", 0.02)
-    monkeypatch.setattr(broker_module, "SHORT_LIVED", 0.0)
+    monkeypatch.setattr(session_module, "FIRST_RETRY", 0.05)
+    monkeypatch.setattr(session_module, "LAST_RETRY", 0.2)
+    monkeypatch.setattr(session_module, "RETRY_JITTER", 0.02)
+    monkeypatch.setattr(session_module, "SHORT_LIVED", 0.0)
     monkeypatch.setattr(daemon_module, "METRICS_INTERVAL", 0.25)
 
 
@@ -200,9 +200,9 @@ def test_a_backlog_holds_up_neither_the_present_nor_commands(
     make_bench: MakeBench, broker: LocalBroker, tmp_path: Path
 ) -> None:
     state = tmp_path / "state"
-    spool = Spool(state / "bench.sqlite3", 1_000_000)
-    spool.add_samples([("psu/psu1/1/backlog", b'{"old": %d, "seq": 0}' % number) for number in range(3_000)])
-    spool.close()
+    store = Store(state / "bench.sqlite3", 1_000_000)
+    store.backlog.add_samples([("psu/psu1/1/backlog", b'{"old": %d, "seq": 0}' % number) for number in range(3_000)])
+    assert store.close(PATIENCE)
     bench = make_bench(port=broker.port, backlog={"samples": 1_000_000})
     observer = bench.observer
     assert observer.ask("psu/psu1/2/set", {"voltage_limit": 2})["ok"]
@@ -247,7 +247,7 @@ def test_a_disk_that_is_full_stops_nothing(broker: LocalBroker, tmp_path: Path) 
         data = settings(way.port, [unit("psu1", simulator)], tmp_path / "state", poll_interval=0.005)
         limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-        limit += "import agent.daemon; agent.daemon.METRICS_INTERVAL = 0.25; "
+        limit += "import agent.service.daemon; agent.service.daemon.METRICS_INTERVAL = 0.25; "
         observer = Observer(broker.port)
         agent = AgentProcess(data, tmp_path)
         with agent.start(before=limit):
@@ -428,7 +428,7 @@ def test_two_agents_of_one_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They take the connection from each other, say so, and one of them is well when the other is gone."""
-    monkeypatch.setattr(broker_module, "SHORT_LIVED", 5.0)
+    monkeypatch.setattr(session_module, "SHORT_LIVED", 5.0)
     bench = make_bench(port=broker.port)
     with Simulator() as other:
         data = settings(broker.port, [unit("psu2", other)], tmp_path / "elsewhere")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.local.broker import LocalBroker
-from agent.mqtt.broker import Broker
+from agent.mqtt.connection import Connection
+from agent.mqtt.exchange import Exchange
 from agent.simulator import Simulator
 from tests.lab import Bench, wait_until
 from tests.soak.tap import Publish, Tap
@@ -33,7 +34,7 @@ def test_a_present_state_never_goes_back_in_time_while_the_broker_takes_its_time
         tap.cut()
         tap.hold()  # the next connection is made, and nothing answers on it
         wait_until(lambda: not bench.daemon._broker.connected, "the agent knows")
-        wait_until(lambda: len(bench.daemon._broker._inbox) > 9, "states come while it connects")
+        wait_until(lambda: len(bench.daemon._broker._inbox.items) > 9, "states come while it connects")
         after = bench.observer.mark()
         tap.release()
         bench.observer.wait("psu/psu1/1/backlog", after=after)
@@ -48,16 +49,16 @@ def test_a_present_state_never_goes_back_in_time_while_the_broker_takes_its_time
 def test_what_units_report_in_the_moment_of_connecting_keeps_its_order(
     tmp_path: Path, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spool_inbox = Broker._spool_inbox
+    tell_present = Exchange.tell_present
 
-    def slowly(self: Broker) -> None:
-        spool_inbox(self)
-        wait_until(lambda: len(self._inbox) > 9, "states that come right after")
+    def slowly(self: Exchange, connection: Connection) -> None:
+        tell_present(self, connection)
+        wait_until(lambda: len(self._inbox.items) > 9, "states that come right after")
 
     with Simulator() as simulator, Bench(broker.port, tmp_path, [simulator]) as bench:
         after = bench.observer.mark()
-        monkeypatch.setattr(Broker, "_spool_inbox", slowly)
-        bench.daemon._broker._client.socket().close()  # type: ignore[union-attr]
+        monkeypatch.setattr(Exchange, "tell_present", slowly)
+        bench.daemon._broker._exchange._connection._client.socket().close()  # type: ignore[union-attr]
         wait_until(lambda: bench.daemon._broker.reconnects, "a new connection")
         monkeypatch.undo()
         newest = bench.observer.wait_state("psu1", after=after)["seq"]
@@ -104,7 +105,7 @@ def test_a_response_that_finds_the_connection_broken_is_sent_on_the_next_one(
 
         def cut(message: str, answer: str | None) -> str | None:
             if message.startswith("VOLT 2"):  # while the unit is at it, and the broker's thread asleep
-                agent._client.socket().shutdown(socket.SHUT_WR)  # type: ignore[union-attr]
+                agent._exchange._connection._client.socket().shutdown(socket.SHUT_WR)  # type: ignore[union-attr]
             return answer
 
         simulator.tamper = cut
