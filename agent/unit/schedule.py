@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Schedule:
-    """The moments of one unit's polls, by `time.monotonic` (s), which its callers tell. Only `want` may come from other threads."""
+    """The moments of one unit's polls, by `time.monotonic` (s), told by its callers. Only `want` is for other threads."""
 
     __slots__ = ("_phase", "_wanted", "due", "interval")
 
