@@ -32,7 +32,14 @@ class MalformedAnswerError(DriverError):
 
 
 class IdentityError(DriverError):
-    """The instrument at the address is not the one that the configuration expects. It gets no commands."""
+    """The instrument at the address is not the one that the configuration expects. It gets no commands.
+
+    ``identity``: who it is, where it said so.
+    """
+
+    def __init__(self, text: str, identity: Identity | None = None) -> None:
+        super().__init__(text)
+        self.identity = identity
 
 
 class Range(NamedTuple):

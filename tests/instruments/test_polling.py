@@ -9,24 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.instruments.catalogue import (
-    Batching,
-    IdentityError,
-    Inspection,
-    MalformedAnswerError,
-    PollPlan,
-    candidates,
-    identify,
-    parse_identification,
-)
-from agent.instruments.scpi.dialect import channel_list, format_value, parse_error
-from tests.models.test_e36300 import OFF
+from agent.instruments.catalogue import candidates, identify
+from agent.instruments.driver import IdentityError, MalformedAnswerError
+from agent.instruments.scpi.messages import channel_list, combine, format_value, parse_error, parse_identity, take_apart
+from agent.instruments.scpi.polling import Batching, PollReader, poll_plan
+from tests.instruments.e36300 import OFF
 from tests.properties import examples
 
 MODEL = candidates("E36313A")[0]
-PLAN = PollPlan(MODEL, Batching.COMPOUND)
+PLAN = PollReader(poll_plan(MODEL, Batching.COMPOUND))
 GOOD = str(OFF[1])
-INSPECTION = Inspection(PLAN, "SYST:ERR?", ["OUTP:TRAC:STAT?", "OUTP:PAIR?"])
 
 
 def test_the_good_answer_is_good() -> None:
@@ -130,14 +122,14 @@ def test_a_good_answer_with_a_change_is_a_good_answer_or_refused(data: st.DataOb
 
 
 def test_an_inspection_is_one_message_and_one_answer() -> None:
-    assert INSPECTION.message == f"SYST:ERR?;:OUTP:TRAC:STAT?;:OUTP:PAIR?;:{OFF[0]}"
+    message = combine("SYST:ERR?", ["OUTP:TRAC:STAT?", "OUTP:PAIR?"], OFF[0])
+    assert message == f"SYST:ERR?;:OUTP:TRAC:STAT?;:OUTP:PAIR?;:{OFF[0]}"
     for error, parsed in (
         ('+0,"No error"', (0, "No error")),
         ("0,No error", (0, "No error")),
         ('-222,"Data out of range;VOLT 9;""x"""', (-222, 'Data out of range;VOLT 9;""x""')),
     ):
-        read = INSPECTION.read(f"{error};0;OFF;{GOOD}")
-        assert read == (parsed, ["0", "OFF"], PLAN.read([GOOD]))
+        assert take_apart(f"{error};0;OFF;{GOOD}", 2) == (parsed, ["0", "OFF"], GOOD)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +150,7 @@ def test_an_inspection_is_one_message_and_one_answer() -> None:
 )
 def test_what_is_no_answer_to_an_inspection(answer: str) -> None:
     with pytest.raises(MalformedAnswerError):
-        INSPECTION.read(answer)
+        PLAN.read([take_apart(answer, 2)[2]])
 
 
 @given(st.data())
@@ -169,7 +161,8 @@ def test_an_answer_to_an_inspection_with_a_change_is_read_or_refused(data: st.Da
     inserted = data.draw(st.text(alphabet='0123456789+-.,;E \x00"O', max_size=3))
     changed = good[:place] + inserted + good[place + data.draw(st.integers(0, 3)) :]
     try:
-        (_, said), answers, readings = INSPECTION.read(changed)
+        (_, said), answers, poll = take_apart(changed, 2)
+        readings = PLAN.read([poll])
     except MalformedAnswerError as error:
         said = str(error)
     else:
@@ -214,12 +207,12 @@ def test_what_is_no_error_answer(answer: str) -> None:
 @examples()
 def test_any_text_is_an_identification_or_refused(answer: str) -> None:
     try:
-        identification = parse_identification(answer)
+        identity = parse_identity(answer)
     except IdentityError as error:
         said = str(error)
     else:
-        identify(identification)
-        said = f"{identification.model}{identification.serial}{identification.firmware}"
+        identify(identity)
+        said = f"{identity.model}{identity.serial}{identity.firmware}"
     assert said.isprintable()
 
 
@@ -235,3 +228,13 @@ def test_a_value_is_sent_as_a_plain_decimal_next_to_it(value: float) -> None:
 def test_channel_lists() -> None:
     assert channel_list((1,)) == "(@1)"
     assert channel_list((1, 3)) == "(@1,3)"
+
+
+def test_plans_are_shared_and_what_was_read_is_not() -> None:
+    assert poll_plan(MODEL, Batching.LISTS) is poll_plan(MODEL, Batching.LISTS)
+    one, two = PollReader(PLAN.plan), PollReader(PLAN.plan)
+    changed = GOOD.replace("+6.60000E+00", "+5.50000E+00")
+    assert one.read([GOOD])[1].voltage_protection == 6.6
+    assert two.read([changed])[1].voltage_protection == 5.5
+    assert one.read([GOOD])[1].voltage_protection == 6.6
+    assert one.read([changed])[1].voltage_protection == 5.5
