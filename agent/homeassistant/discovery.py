@@ -19,10 +19,11 @@ from agent.homeassistant.payloads import Payload
 from agent.homeassistant.throttle import Scale, Throttle
 from agent.mqtt.broker import Incoming
 from agent.protocol.messages import AgentInfo, ChannelState, Event, Response, UnitInfo
+from agent.protocol.report import Outlet, Report
+from agent.protocol.report import ReplyTo as Reply
 from agent.protocol.topics import Topics
 from agent.store.spool import Spool
 from agent.unit.meters import Meter
-from agent.unit.supply import Outlet, Reply
 
 if TYPE_CHECKING:
     from agent.config.schema import HomeAssistant
@@ -152,6 +153,18 @@ class Discovery:
 
     def flush(self) -> None:
         self._publisher.flush()
+
+    def report(self, report: Report) -> None:
+        if report.info is not None:
+            self.unit(report.info)
+        if report.states:
+            self.states(list(report.states))
+        for event in report.events:
+            self.event(event)
+        if report.response is not None:
+            self.response(report.response, report.reply_to)
+        else:
+            self.flush()
 
     def event(self, event: Event) -> None:
         self._publisher.event(event)

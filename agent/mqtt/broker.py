@@ -33,10 +33,11 @@ from agent.config.schema import Mqtt
 from agent.mqtt import tls
 from agent.mqtt.publishing import PublishingClient
 from agent.protocol.messages import AgentInfo, ChannelState, Event, Metrics, Response, UnitInfo
+from agent.protocol.report import ReplyTo as Reply
+from agent.protocol.report import Report
 from agent.protocol.topics import Topics
 from agent.store.spool import Row, Spool
 from agent.timing import LONGEST_ABSENCE, backoff, system_clock
-from agent.unit.supply import Reply
 
 log = logging.getLogger(__name__)
 
@@ -269,6 +270,18 @@ class Broker:
         self._urgent = True
         if not self._send_here():
             self._wake()
+
+    def report(self, report: Report) -> None:
+        if report.info is not None:
+            self.unit(report.info)
+        if report.states:
+            self.states(list(report.states))
+        for event in report.events:
+            self.event(event)
+        if report.response is not None:
+            self.response(report.response, report.reply_to)
+        else:
+            self.flush()
 
     def unit(self, info: UnitInfo) -> None:
         self.keep(self._topics.status(info.psu), b"online" if info.online else b"offline")

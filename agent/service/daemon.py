@@ -20,7 +20,8 @@ from agent.config import loading as config_file
 from agent.config.schema import Config
 from agent.config.schema import Unit as UnitConfig
 from agent.homeassistant.discovery import Discovery
-from agent.instruments.external.external import ExternalLink, ExternalSupply
+from agent.instruments.catalogue import candidates
+from agent.instruments.scpi.driver import ScpiDriver
 from agent.instruments.visa.session import Session
 from agent.mqtt.broker import Broker, Incoming
 from agent.protocol.messages import AgentInfo, Metrics, UnitInfo, utc_now
@@ -28,8 +29,10 @@ from agent.protocol.topics import Topics
 from agent.service import systemd
 from agent.service.dispatch import Dispatcher
 from agent.store.spool import Spool
+from agent.unit.admission import Admission
 from agent.unit.meters import Meter
-from agent.unit.supply import STOPPED, Counters, Supply
+from agent.unit.status import Counters
+from agent.unit.supply import STOPPED, Supply
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ class Daemon:
         self._topics = Topics(settings.mqtt.base_topic)
         self._spool = Spool(_state_file(settings.state_dir, self._agent), config.backlog_capacity())
         self._supplies: dict[str, Supply] = {}
+        self._admission = Admission()
         self._broker = Broker(
             settings.mqtt,
             agent=self._agent,
@@ -92,9 +96,8 @@ class Daemon:
         what: dict[str, Any] = {
             "name": unit.name,
             "agent": self._agent,
-            "model": unit.model,
-            "outlet": self._broker if self._config.settings.homeassistant is None else self._discovery,
-            "serial": unit.serial,
+            "outlets": (self._broker if self._config.settings.homeassistant is None else self._discovery,),
+            "admission": self._admission,
             "poll_interval": interval,
             "channels": unit.channels,
             "meters": meters,
@@ -102,9 +105,13 @@ class Daemon:
             "phase": self._start_moment + interval * number / len(self._config.units),
             "predecessor": predecessor,
         }
-        if unit.commands is not None:
-            return ExternalSupply(session=ExternalLink(unit, self._config.folder), **what)
-        return Supply(session=Session(unit.uri, unit.visabackend, unit.pyvisa_args), **what)
+        driver = ScpiDriver(
+            Session(unit.uri, unit.visabackend, unit.pyvisa_args),  # type: ignore[arg-type]
+            name=unit.name,
+            models=candidates(unit.model),
+            serial=unit.serial,
+        )
+        return Supply(driver=driver, **what)
 
     def run(self) -> int:
         """Serve until SIGTERM, SIGINT or `stop`; on SIGHUP, or `reload`, read the configuration again. The exit status: 0."""

@@ -11,9 +11,12 @@ from typing import Literal
 
 from agent.mqtt.broker import Incoming
 from agent.protocol.messages import Command, Refusal, Response, ResponseError, parse_command, parse_field, utc_now
+from agent.protocol.report import Outlet, Report
+from agent.protocol.report import ReplyTo as Reply
 from agent.protocol.topics import Request, Topics
 from agent.store.spool import Spool
-from agent.unit.supply import Job, Outlet, Reply, Supply
+from agent.unit.job import Job
+from agent.unit.supply import Supply
 
 log = logging.getLogger(__name__)
 
@@ -80,24 +83,22 @@ class Dispatcher:
                     command,
                     channels,
                     whole_unit=target.channel is None,
-                    reply=reply,
+                    reply_to=reply,
                     expires=None if incoming.expiry is None else time.monotonic() + incoming.expiry,
                 )
             )
         except Refusal as refusal:
             supply.counters.refusals += 1
             log.warning("%s: refused on %s (%s): %s", supply.name, ascii(incoming.topic), refusal.code, refusal.message)
-            self._outlet.response(
-                Response(
-                    id=refusal.command_id or command_id,
-                    ok=False,
-                    time=utc_now(),
-                    psu=supply.name,
-                    index=index,
-                    error=ResponseError(code=refusal.code, message=refusal.message),
-                ),
-                reply,
+            response = Response(
+                id=refusal.command_id or command_id,
+                ok=False,
+                time=utc_now(),
+                psu=supply.name,
+                index=index,
+                error=ResponseError(code=refusal.code, message=refusal.message),
             )
+            self._outlet.report(Report(response=response, reply_to=reply))
 
     def _parse(self, incoming: Incoming, request: Request) -> Command:
         payload = bytes(incoming.payload)

@@ -13,6 +13,7 @@ from pyvisa import constants, errors
 from pyvisa.constants import StatusCode
 from pyvisa.resources import MessageBasedResource
 
+from agent.instruments.driver import LinkError
 from agent.instruments.visa import sockets as visa_socket  # before pyvisa_py: see there
 
 # isort: split
@@ -47,10 +48,6 @@ _FAULTS = (
 _MORE_TO_COME = StatusCode.success_max_count_read
 _register_once = threading.Lock()
 _registered = False
-
-
-class LinkError(Exception):
-    """The unit did not answer, or not as a link should. Nothing that was sent since the last answer is certain."""
 
 
 class Session:
