@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from agent.instruments.driver import Driver, GiveWay, Identity, Inspection, LinkError, Output, Profile, Range, Reading, Write
+from agent.instruments.driver import (
+    Driver,
+    GiveWay,
+    Identity,
+    Inspection,
+    LinkError,
+    Output,
+    Profile,
+    Range,
+    Reading,
+    Write,
+)
 from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, parse_command
 from agent.protocol.quantities import Setting
 from agent.protocol.report import ReplyTo, Report
@@ -51,16 +62,20 @@ class Hold:
     def __init__(self) -> None:
         self.reached = threading.Event()
         self._released = threading.Event()
+        self._error: Exception | None = None
 
     def wait(self) -> None:
         assert self.reached.wait(PATIENCE)
 
-    def release(self) -> None:
+    def release(self, error: Exception | None = None) -> None:
+        self._error = error
         self._released.set()
 
     def hang(self) -> None:
         self.reached.set()
         assert self._released.wait(PATIENCE)
+        if self._error is not None:
+            raise self._error
 
 
 class FakeDriver(Driver):

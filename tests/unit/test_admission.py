@@ -29,9 +29,10 @@ def test_first_come_first_served() -> None:
     assert b.place.wait_until(0.0) is None
     assert c.place.wait_until(0.5) == 1.0  # when the oldest lease ends
     assert d.place.wait_until(0.5) == math.inf
+    assert (c.woken, d.woken) == (1, 0)  # to watch the clock, as it came to be the first
     a.place.leave(0.6)
-    assert (c.woken, c.place.wait_until(0.6)) == (1, None)
-    assert d.woken == 1  # it is the first now, and has to watch the clock
+    assert (c.woken, c.place.wait_until(0.6)) == (2, None)
+    assert d.woken == 1
     assert d.place.wait_until(0.6) == 1.0  # the lease of b, from 0.0
 
 

@@ -150,7 +150,13 @@ class InboxMachine(RuleBasedStateMachine):
     @rule(
         indices=st.sets(st.sampled_from([1, 2, 3]), min_size=1),
         fields=st.sampled_from(
-            [{"state": False}, {"state": True}, {"cycle": 1}, {"voltage_limit": 1}, {"state": False, "voltage_limit": 1}]
+            [
+                {"state": False},
+                {"state": True},
+                {"cycle": 1},
+                {"voltage_limit": 1},
+                {"state": False, "voltage_limit": 1},
+            ]
         ),
     )
     def put(self, indices: set[int], fields: dict[str, float | bool]) -> None:
@@ -187,4 +193,4 @@ class InboxMachine(RuleBasedStateMachine):
 
 
 TestInboxMachine = InboxMachine.TestCase
-TestInboxMachine.settings = examples(60).__wrapped__ if hasattr(examples(60), "__wrapped__") else TestInboxMachine.settings
+TestInboxMachine.settings = examples(60)  # type: ignore[assignment]
