@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import tenacity
@@ -19,3 +20,8 @@ def system_clock() -> float:
 def backoff(first: float, longest: float, jitter: float) -> wait_base:
     """Waiting times for tenacity: ``first`` s, doubled with each try up to ``longest``, and up to ``jitter`` s more by chance."""
     return tenacity.wait_exponential(multiplier=first, max=longest) + tenacity.wait_random(0, jitter)
+
+
+def retry_delay(tries: int, first: float, longest: float, jitter: float) -> float:
+    """The seconds to wait after so many tries that failed, 1 or more; with the same rule as `backoff`."""
+    return min(longest, first * 2.0 ** min(tries - 1, 30)) + random.uniform(0, jitter)

@@ -1,42 +1,22 @@
-"""A supply whose unit is on paper: its worker, its driver, and a transcript in place of the link."""
+"""A supply whose SCPI driver speaks with a unit on paper: the messages that its commands and polls come to, in order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from agent.config import ChannelSettings as Channel
+from agent.instruments.catalogue import candidates
+from agent.instruments.scpi.driver import ScpiDriver
+from agent.instruments.scpi.knowledge import Knowledge
+from agent.protocol.commands import parse_command
+from agent.protocol.messages import ChannelState, Response
 from agent.unit.job import Job
-
-from agent.config.schema import Channel
-from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, parse_command
-from agent.protocol.report import Report
 from agent.unit.supply import Supply
-from tests.instruments.e36300 import make_driver
 from tests.instruments.transcript import Line, Transcript
 from tests.lab import wait_until
-
-
-class Sheet:
-    """Keeps what a supply reports."""
-
-    def __init__(self) -> None:
-        self.all_states: list[ChannelState] = []
-        self.events: list[Event] = []
-        self.responses: list[Response] = []
-        self.infos: list[UnitInfo] = []
-
-    @property
-    def congested(self) -> bool:
-        return False
-
-    def report(self, report: Report) -> None:
-        if report.info is not None:
-            self.infos.append(report.info)
-        self.all_states += report.states
-        self.events += report.events
-        if report.response is not None:
-            self.responses.append(report.response)
+from tests.unit.fakedriver import Sheet
 
 
 class Driven:
@@ -45,19 +25,14 @@ class Driven:
     def __init__(self, model: str, connecting: Iterable[Line], channels: dict[int, Channel] | None = None) -> None:
         self.session = Transcript(connecting)
         self.sheet = Sheet()
+        driver = ScpiDriver(self.session, name="psu1", models=candidates(model), knowledge=Knowledge())
         self.supply = Supply(
-            name="psu1",
-            agent="bench",
-            driver=make_driver(self.session, model),
-            outlets=(self.sheet,),
-            poll_interval=3600.0,
-            channels=channels,
+            name="psu1", agent="bench", driver=driver, outlets=(self.sheet,), poll_interval=3600.0, channels=channels
         )
 
     def __enter__(self) -> Self:
         self.supply.start()
-        wait_until(lambda: self.supply.online or self.session.faults, "the connection")
-        wait_until(lambda: self.sheet.all_states or self.session.faults, "the first states")
+        wait_until(lambda: (self.sheet.infos and self.sheet.infos[-1].online) or self.session.faults, "the connection")
         assert self.session.faults == [], self.session.faults
         return self
 
@@ -81,5 +56,6 @@ class Driven:
         return self.sheet.responses[answered]
 
     @property
-    def latest(self) -> dict[int, Any]:
-        return {state.index: state for state in self.sheet.all_states}
+    def latest(self) -> dict[int, ChannelState]:
+        """The newest state of each channel."""
+        return {state.index: state for state in self.sheet.states}

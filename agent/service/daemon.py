@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from agent import __version__
-from agent.config.schema import Config
+from agent.config import Config
 from agent.homeassistant.discovery import Discovery
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session

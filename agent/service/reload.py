@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from agent.config import loading
-from agent.config.schema import Config
+from agent.config import Config
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.config.schema import Config
+from agent.config import Config
 from agent.instruments.driver import Driver
 from agent.instruments.factory import make_driver
 from agent.protocol.report import Outlet

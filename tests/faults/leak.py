@@ -25,7 +25,7 @@ from agent.instruments.visa import lan as visa_lan
 from agent.local.broker import LocalBroker
 from agent.mqtt import session as broker_module
 from agent.simulator import Simulator
-from agent.unit import supply as supply_module
+from agent.unit import connecting as supply_module
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
 from tests.lab import Agent, settings, unit, wait_until

@@ -17,7 +17,7 @@ from agent.instruments.visa import lan as visa_lan
 from agent.local.broker import LocalBroker
 from agent.protocol.messages import format_time
 from agent.simulator import Simulator
-from agent.unit import supply as supply_module
+from agent.unit import connecting as supply_module
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
 from tests.lab import Bench, unit, wait_until

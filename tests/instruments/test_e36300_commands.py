@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.config.schema import Channel
+from agent.config import ChannelSettings as Channel
 from tests.instruments.e36300 import MODELS, NO_ERROR, OFF, UNCOUPLED, connecting, joined, poll
 from tests.instruments.transcript import Line
 from tests.transcript import Driven
@@ -209,7 +209,7 @@ def test_what_came_with_an_error_is_old_when_the_queue_has_been_read() -> None:
         response = driven.carry_out('{"state": true}', lines)
         assert response.error is not None
         assert response.error.code == "limit_exceeded"
-        assert [state.voltage_limit for state in driven.sheet.all_states if state.index == 1] == [0.0, 6.0]
+        assert [state.voltage_limit for state in driven.sheet.states if state.index == 1] == [0.0, 6.0]
 
 
 def test_an_error_does_not_stop_off() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import yaml
 
-from agent.config import loading as config
+from agent import config
 from agent.service.daemon import Daemon
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import PATIENCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,15 +11,7 @@ import pytest
 
 from agent.simulator import Quirks, Simulator
 from agent.simulator.loads import Resistor
-from agent.unit import supply as supply_module
 from tests.lab import Bench, Observer, unit, wait_until
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supply_module, "FIRST_RETRY", 0.05)
-    monkeypatch.setattr(supply_module, "LAST_RETRY", 0.2)
-    monkeypatch.setattr(supply_module, "RETRY_JITTER", 0.02)
 
 
 def told(observer: Observer, name: str = "psu1", channel: int = 1) -> list[tuple[Any, ...]]:
@@ -276,13 +269,13 @@ def test_other_units_start_while_one_hangs(make_bench: Callable[..., Bench]) -> 
     [(Quirks(compound_messages=False), 12), (Quirks(compound_messages=False, channel_lists="single"), 30)],
 )
 def test_units_that_refuse_large_messages_are_polled_in_smaller_ones(
-    make_bench: Callable[..., Bench], quirks: Quirks, messages: int
+    make_bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture, quirks: Quirks, messages: int
 ) -> None:
     simulator = Simulator(quirks=quirks).start()
+    caplog.set_level(logging.INFO)
     bench = make_bench([simulator])
     assert bench.observer.ask("psu/psu1/2/set", {"voltage_limit": 2, "state": True})["result"]["voltage_limit"] == 2
-    polls = bench.daemon._supplies["psu1"]
-    assert len(polls._poll_plan.messages) == messages
+    assert f"{messages} messages a poll" in caplog.text
 
 
 @pytest.fixture
