@@ -11,7 +11,8 @@ from typing import Any
 
 from agent.client.address import Address
 from agent.client.connection import BrokerError, Client
-from agent.config import Config, Mqtt, UnitSettings as Unit
+from agent.config import Config, Mqtt
+from agent.config import UnitSettings as Unit
 from agent.instruments.catalogue import identify
 from agent.instruments.driver import DriverError, Identity, IdentityError
 from agent.instruments.factory import make_driver

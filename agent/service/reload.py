@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from agent.config import loading
-from agent.config import Config
+from agent.config import Config, loading
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.cli.check import check_unit
 from agent import config
+from agent.cli.check import check_unit
 from agent.local.broker import LocalBroker
 from tests.instruments.programs import LAB, RELAY, Programs
 from tests.lab import Bench, wait_until

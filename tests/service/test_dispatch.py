@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from unittest.mock import MagicMock
 
-from agent.mqtt.incoming import Incoming
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.mqtt.incoming import Incoming
 from agent.protocol.topics import Topics
 from agent.service.dispatch import Dispatcher
 from agent.unit.supply import Supply
