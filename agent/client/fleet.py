@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from agent.protocol.messages import AgentInfo, ChannelState, UnitInfo
-from agent.protocol.topics import Topics
+from agent.protocol.topics import AgentTopic, ChannelTopic, Topics, UnitTopic
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class Fleet:
     """Takes messages in any order, and answers with the present state of every channel."""
 
     def __init__(self, topics: Topics) -> None:
-        self._prefix = f"{topics.base}/"
+        self._topics = topics
         self.agents: dict[str, Literal["online", "offline"]] = {}
         self.agent_units: dict[str, list[str]] = {}
         self.units: dict[str, Unit] = {}
@@ -57,37 +57,37 @@ class Fleet:
 
         An empty payload takes back what was retained.
         """
-        if not topic.startswith(self._prefix):
-            return None
-        levels = topic[len(self._prefix) :].split("/")
         try:
-            match levels:
-                case ["agents", agent, "status"]:
+            match self._topics.parse_published(topic):
+                case AgentTopic(agent, "status"):
                     self._agent_status(agent, payload)
-                case ["agents", agent, "info"]:
+                case AgentTopic(agent, "info"):
                     self.agent_units[agent] = AgentInfo.model_validate_json(payload).units if payload else []
-                case ["agents", *_]:
-                    return None
-                case [unit, "status"] if payload in (b"online", b"offline"):
+                case UnitTopic(unit, "status") if payload in (b"online", b"offline"):
                     self._unit(unit).status = "online" if payload == b"online" else "offline"
                     return unit, None
-                case [unit, "info"] if payload:
+                case UnitTopic(unit, "info") if payload:
                     self._unit(unit).info = UnitInfo.model_validate_json(payload)
                     return unit, None
-                case [unit, "status" | "info"] if not payload:
+                case UnitTopic(unit, "status" | "info") if not payload:
                     self.units.pop(unit, None)
-                case [unit, channel, "state"] if not payload:
-                    states = self._unit(unit).states
-                    for index in [index for index in states if str(index) == channel]:
-                        del states[index]
-                case [unit, channel, "state"]:
-                    state = ChannelState.model_validate_json(payload)
-                    if state.psu == unit and str(state.index) == channel:
-                        self._unit(unit).states[state.index] = state
-                        return unit, state.index
+                case ChannelTopic(unit, channel, "state"):
+                    return self._channel_state(unit, channel, payload)
         except ValidationError:
             return None  # somebody else's message on our topics
         return None
+
+    def _channel_state(self, unit: str, channel: str, payload: bytes) -> tuple[str, int] | None:
+        if not payload:
+            states = self._unit(unit).states
+            for index in [index for index in states if str(index) == channel]:
+                del states[index]
+            return None
+        state = ChannelState.model_validate_json(payload)
+        if state.psu != unit or str(state.index) != channel:
+            return None
+        self._unit(unit).states[state.index] = state
+        return unit, state.index
 
     def _agent_status(self, agent: str, payload: bytes) -> None:
         if payload in (b"online", b"offline"):

@@ -7,103 +7,143 @@ import math
 import re
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from agent.protocol.errors import Refusal
+from agent.protocol.quantities import BY_NAME, COMMANDED, COMMANDED_OF_UNIT, Quantity
 
 #: A command is a few hundred bytes; what is larger is not read at all.
 LARGEST_COMMAND = 16 * 1024
 LONGEST_ID = 128
 
-_ON_OFF = {"ON": True, "OFF": False, "TRUE": True, "FALSE": False, "1": True, "0": False}
+#: What a whole command is for: one channel, every channel of a unit, or every output of every agent.
+Scope = Literal["channel", "unit", "all"]
+
+_SWITCH_WORDS = {"ON": True, "OFF": False}
+#: What a bare value says on and off with, as it has no JSON type.
+_BARE_SWITCH_WORDS = {**_SWITCH_WORDS, "TRUE": True, "FALSE": False, "1": True, "0": False}
 #: What JSON calls a number, with the plus sign and the bare point that people and shells add.
 _NUMBER = re.compile(r"[+-]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][+-]?\d{1,4})?", re.ASCII)
-
-
-def _switch(value: object) -> object:
-    if value is True or value is False:
-        return value
-    if type(value) is int and value in (0, 1):
-        return value == 1
-    if isinstance(value, str) and value.strip().upper() in ("ON", "OFF"):
-        return _ON_OFF[value.strip().upper()]
-    raise ValueError("takes true or false, 1 or 0, ON or OFF")
-
-
-def _number(value: object) -> object:
-    if type(value) is int or type(value) is float:
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            return number
-    raise ValueError("takes a number")
-
-
-def _confirmation(value: object) -> object:
-    if value is True:
-        return value
-    raise ValueError("takes true")
-
-
-Switch = Annotated[bool, BeforeValidator(_switch)]
-Number = Annotated[float, BeforeValidator(_number)]
-
 #: RFC 3339, 5.6. Without an offset a time says nothing.
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_OF_UNIT = " and ".join(name for name in COMMANDED if name in COMMANDED_OF_UNIT)
+_EXAMPLE = '{"state": true, "voltage_limit": 3.3}'
 
 
-def _rfc3339(value: object) -> object:
-    if isinstance(value, str) and _RFC3339.fullmatch(value):
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_ID and _is_unicode(value)
+
+
+def _checked_id(value: object) -> object:
+    if value is None or _is_id(value):
+        return value
+    raise ValueError(f"takes a string of 1 to {LONGEST_ID} characters")
+
+
+def _checked_time(value: object) -> object:
+    if value is None or (isinstance(value, str) and _RFC3339.fullmatch(value)):
         return value
     raise ValueError('takes an RFC 3339 time with its offset, such as "2026-11-23T09:15:02Z"')
 
 
 class Command(BaseModel):
-    """What may be asked of a channel. V, A, V/s, s; a field that was not sent is None."""
+    """What may be asked of a channel. V, A, V/s, s; a field that was not sent is None.
+
+    The fields but ``id`` and ``expires_at`` are checked against their rows in `agent.protocol.quantities`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    state: Switch | None = None
-    voltage_limit: Number | None = None
-    current_limit: Number | None = None
-    voltage_protection: Number | None = None
-    current_protection: Switch | None = None
-    clear_protection: Annotated[Literal[True], BeforeValidator(_confirmation)] | None = None
-    cycle: Annotated[Number, Field(ge=0, le=3600)] | None = None
-    ramp: Annotated[Number, Field(gt=0)] | None = None
-    id: Annotated[str, Field(min_length=1, max_length=LONGEST_ID)] | None = None
-    expires_at: Annotated[AwareDatetime, BeforeValidator(_rfc3339)] | None = None
+    state: bool | None = None
+    voltage_limit: float | None = None
+    current_limit: float | None = None
+    voltage_protection: float | None = None
+    current_protection: bool | None = None
+    clear_protection: Literal[True] | None = None
+    cycle: float | None = None
+    ramp: float | None = None
+    id: Annotated[str | None, BeforeValidator(_checked_id)] = None
+    expires_at: Annotated[AwareDatetime | None, BeforeValidator(_checked_time)] = None
+
+    @field_validator(*COMMANDED, mode="before")
+    @classmethod
+    def _check_value(cls, value: object, info: ValidationInfo) -> object:
+        assert info.field_name is not None
+        return None if value is None else _checked_value(BY_NAME[info.field_name], value)
 
     @property
     def fields(self) -> dict[str, float | bool]:
-        """What it asks for, without its envelope (``id``, ``expires_at``), in the order of the contract's table."""
-        values = {name: getattr(self, name) for name in COMMAND_FIELDS}
+        """The quantities that it sets, without ``id`` and ``expires_at``, in the order of the contract's table."""
+        values = {name: getattr(self, name) for name in COMMANDED}
         return {name: value for name, value in values.items() if value is not None}
 
     @property
     def turns_off(self) -> bool:
-        """Nothing but off: the command that is always accepted and goes first."""
+        """Whether it asks for nothing but off: the command that is always accepted and goes first."""
         return self.fields == {"state": False}
 
 
-COMMAND_FIELDS = (
-    "state",
-    "voltage_limit",
-    "current_limit",
-    "voltage_protection",
-    "current_protection",
-    "clear_protection",
-    "cycle",
-    "ramp",
-)
-UNIT_FIELDS = frozenset({"state", "clear_protection"})
-_SWITCHES = frozenset({"state", "current_protection", "clear_protection"})
-_EXAMPLE = '{"state": true, "voltage_limit": 3.3}'
+def _checked_value(quantity: Quantity, value: object) -> float | bool:
+    """A value out of JSON as the quantity's kind has it.
+
+    :raises ValueError: it has another type or is out of bounds; the text says what the quantity takes
+    """
+    match quantity.kind:
+        case "action":
+            if value is True:
+                return True
+        case "switch":
+            if isinstance(value, bool):
+                return value
+            if isinstance(value, int) and value in (0, 1):
+                return value == 1
+            if isinstance(value, str) and (switch := _SWITCH_WORDS.get(value.strip().upper())) is not None:
+                return switch
+        case _:
+            number = _finite(value)
+            if number is not None and quantity.is_within(number):
+                return number
+            if number is not None:
+                raise ValueError(f"takes {_bounds(quantity)}")
+    raise ValueError(_TAKES[quantity.kind])
 
 
-def parse_command(payload: bytes, scope: Literal["channel", "unit", "all"] = "channel") -> Command:
+_TAKES = {
+    "action": "takes true",
+    "switch": "takes true or false, 1 or 0, ON or OFF",
+    "number": "takes a number",
+}
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _bounds(quantity: Quantity) -> str:
+    """``0 to 3600 s``, ``a number above 0 V/s``."""
+    low, high, unit = quantity.minimum, quantity.maximum, quantity.unit
+    if low is not None and high is not None and not quantity.above_minimum:
+        return f"{low:g} to {high:g} {unit}"
+    parts = [] if low is None else [f"{'above' if quantity.above_minimum else 'of at least'} {low:g} {unit}"]
+    parts += [] if high is None else [f"up to {high:g} {unit}"]
+    return f"a number {' and '.join(parts)}"
+
+
+def parse_command(payload: bytes, scope: Scope = "channel") -> Command:
     """Read a command from the payload of a ``…/set`` message and check all of it that needs no unit.
 
     ``OFF`` alone stands for ``{"state": false}``: the one thing that is accepted in any form that is clear.
@@ -113,7 +153,7 @@ def parse_command(payload: bytes, scope: Literal["channel", "unit", "all"] = "ch
     text = _decode(payload)
     if text.strip().upper() == "OFF":
         return Command(state=False)
-    return _checked(_load_object(text), scope)
+    return _validated(_load_object(text), scope)
 
 
 def parse_field(field: str, payload: bytes, scope: Literal["channel", "unit"] = "channel") -> Command:
@@ -121,16 +161,17 @@ def parse_field(field: str, payload: bytes, scope: Literal["channel", "unit"] = 
 
     :raises Refusal: ``bad_payload`` with the reason; ``unsupported`` where the scope has no such field
     """
-    if field not in COMMAND_FIELDS:
-        raise Refusal("bad_payload", f"there is no field {_shorten(field)}; fields: {', '.join(COMMAND_FIELDS)}")
+    if field not in COMMANDED:
+        raise Refusal("bad_payload", f"there is no field {_shorten(field)}; fields: {', '.join(COMMANDED)}")
+    kind = BY_NAME[field].kind
     text = _decode(payload).strip()
-    if field in _SWITCHES:
-        value: object = _ON_OFF.get(text.upper(), text)
-        if field == "clear_protection" and value is not True:
-            raise Refusal("bad_payload", f"clear_protection takes true or ON, not {_shorten(text)}")
+    if kind == "number":
+        value: object = float(text) if _NUMBER.fullmatch(text) else text
     else:
-        value = float(text) if _NUMBER.fullmatch(text) else text
-    return _checked({field: value}, scope)
+        value = _BARE_SWITCH_WORDS.get(text.upper(), text)
+    if kind == "action" and value is not True:
+        raise Refusal("bad_payload", f"{field} takes true or ON, not {_shorten(text)}")
+    return _validated({field: value}, scope)
 
 
 def _decode(payload: bytes) -> str:
@@ -144,11 +185,11 @@ def _decode(payload: bytes) -> str:
 
 def _load_object(text: str) -> dict[str, Any]:
     def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            seen: set[str] = set()
-            repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise Refusal("bad_payload", f"{_shorten(repeated)} stands there more than once; name each field once")
+        result = {}
+        for name, value in pairs:
+            if name in result:
+                raise Refusal("bad_payload", f"{_shorten(name)} stands there more than once; name each field once")
+            result[name] = value
         return result
 
     def no_constant(name: str) -> NoReturn:
@@ -168,10 +209,8 @@ def _load_object(text: str) -> dict[str, Any]:
     return data
 
 
-def _checked(data: dict[str, Any], scope: Literal["channel", "unit", "all"]) -> Command:
-    command_id = data.get("id")
-    usable = isinstance(command_id, str) and 0 < len(command_id) <= LONGEST_ID and _is_unicode(command_id)
-    known_id = command_id if usable else None
+def _validated(data: dict[str, Any], scope: Scope) -> Command:
+    known_id = data["id"] if _is_id(data.get("id")) else None
     # A null says nothing about what is wanted: a template that found no value, most often.
     empty = [name for name, value in data.items() if value is None and name != "id"]
     if empty:
@@ -180,21 +219,21 @@ def _checked(data: dict[str, Any], scope: Literal["channel", "unit", "all"]) -> 
         command = Command.model_validate(data)
     except ValidationError as error:
         raise Refusal("bad_payload", "; ".join(_faults(error)), known_id) from None
-    _combination(command, scope, known_id)
+    _check_combination(command, scope, known_id)
     return command
 
 
-def _combination(command: Command, scope: Literal["channel", "unit", "all"], known_id: str | None) -> None:
+def _check_combination(command: Command, scope: Scope, known_id: str | None) -> None:
     fields = command.fields
     if not fields:
-        raise Refusal("bad_payload", f"it asks for nothing; fields: {', '.join(COMMAND_FIELDS)}", known_id)
+        raise Refusal("bad_payload", f"it asks for nothing; fields: {', '.join(COMMANDED)}", known_id)
     if scope == "all" and fields != {"state": False}:
         raise Refusal("bad_payload", 'all units together take {"state": false} or OFF and nothing else', known_id)
-    beyond = set(fields) - UNIT_FIELDS
+    beyond = set(fields) - COMMANDED_OF_UNIT
     if scope == "unit" and beyond:
         raise Refusal(
             "unsupported",
-            f"a whole unit takes state and clear_protection only; send {', '.join(sorted(beyond))} to a channel",
+            f"a whole unit takes {_OF_UNIT} only; send {', '.join(sorted(beyond))} to a channel",
             known_id,
         )
     if command.clear_protection and command.state:
@@ -218,16 +257,10 @@ def _faults(error: ValidationError) -> list[str]:
         match detail["type"]:
             case "extra_forbidden":
                 faults.append(
-                    f"there is no field {_shorten(name)}; fields: {', '.join((*COMMAND_FIELDS, 'id', 'expires_at'))}"
+                    f"there is no field {_shorten(name)}; fields: {', '.join((*COMMANDED, 'id', 'expires_at'))}"
                 )
             case "value_error":
                 faults.append(f"{name} {detail['ctx']['error']}, not {_shorten(detail['input'])}")
-            case _ if name == "id":
-                faults.append(f"id takes a string of 1 to {LONGEST_ID} characters, not {_shorten(detail['input'])}")
-            case _ if name == "cycle":
-                faults.append(f"cycle takes 0 to 3600 s, not {_shorten(detail['input'])}")
-            case _ if name == "ramp":
-                faults.append(f"ramp takes a rate above 0 V/s, not {_shorten(detail['input'])}")
             case _:
                 faults.append(f"{name}: {detail['msg']}, not {_shorten(detail['input'])}")
     return faults

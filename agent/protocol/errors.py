@@ -1,15 +1,18 @@
-"""Why a command is not carried out: the codes of the contract, and the exception that carries one to the response."""
+"""Why a command is not carried out: the codes for programs, and the exception that carries one to the response."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+#: In the order of the contract.
 ErrorCode = Literal[
+    "conflict",  # another agent serves this unit
+    "claimed",  # somebody else holds the lease
     "bad_payload",
     "unknown_channel",
     "unsupported",
-    "out_of_range",
-    "limit_exceeded",
+    "out_of_range",  # beyond the model's rating
+    "limit_exceeded",  # beyond the configuration's limit
     "retained",
     "expired",
     "duplicate",
@@ -18,7 +21,7 @@ ErrorCode = Literal[
     "busy",
     "instrument_error",
     "readback_mismatch",
-    "uncertain",
+    "uncertain",  # the link broke after it was sent: it may or may not have happened
 ]
 
 

@@ -1,4 +1,4 @@
-"""What the agent publishes, typed: states, events, responses, and what agents and units say of themselves."""
+"""The messages that an agent publishes, typed: states, events, responses, and what agents and units say of themselves."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ Trip = Literal["OVP", "OCP", "OTP"]
 
 
 def utc_now() -> datetime:
+    """The present moment, in UTC."""
     return datetime.now(UTC)
 
 
-@lru_cache(maxsize=16)  # the channels of a unit share their moment
+@lru_cache(maxsize=16)  # the channels of a unit are polled together and share their time
 def format_time(time: datetime) -> str:
     """RFC 3339 in UTC with milliseconds, ``2026-11-23T09:15:02.417Z``."""
     return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
@@ -28,15 +29,19 @@ Time = Annotated[datetime, PlainSerializer(format_time, return_type=str, when_us
 
 
 class _Message(BaseModel):
-    # What a newer agent adds does not make its messages unreadable to an older reader.
+    # A field that a newer agent adds does not make its messages unreadable to an older reader.
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     def to_json(self) -> bytes:
+        """The message as it is published: JSON in UTF-8."""
         return self.__pydantic_serializer__.to_json(self)
 
 
 class ChannelState(_Message):
-    """One sample of one channel. Volts, amperes, watts, watt-hours, ampere-hours; None for what is not known."""
+    """One sample of one channel, in V, A, W, Wh and Ah; None for what is not known.
+
+    The fields after ``online`` are the reported rows of `agent.protocol.quantities`, in the order of the table.
+    """
 
     time: Time
     seq: int
@@ -77,10 +82,13 @@ class Event(_Message):
     text: str
 
     def to_json(self) -> bytes:
+        """The event as it is published: JSON in UTF-8, with ``from`` for ``from_``."""
         return self.__pydantic_serializer__.to_json(self, by_alias=True)
 
 
 class ResponseError(_Message):
+    """Why a command was not, or not wholly, carried out: a code for programs and a sentence for people."""
+
     code: ErrorCode
     message: str
 
@@ -97,14 +105,16 @@ class Response(_Message):
     error: ResponseError | None = None
 
     def to_json(self) -> bytes:
+        """The response as it is published: JSON in UTF-8, without ``error`` or ``result`` where there is none."""
         without = {"error"} if self.ok else {"result"} if self.result is None else set()
         return self.__pydantic_serializer__.to_json(self, exclude=without)
 
 
 class ChannelInfo(_Message):
-    """What a channel is (``*_rating``, V and A) and what the configuration allows it to be set to (ranges, V and A).
+    """What a channel is sold as (``*_rating``, V and A) and what the configuration allows it to be set to (ranges, V and A).
 
-    None for what it has not, or does not tell.
+    None for what the channel does not have or does not tell. Each level of `agent.protocol.quantities` has a range here.
+    ``fields``: what a command may ask it for.
     """
 
     index: int
@@ -120,9 +130,18 @@ class ChannelInfo(_Message):
     broker_loss_after: float | None = None
     fields: list[str]
 
+    def range_of(self, level: str) -> tuple[float, float] | None:
+        """The lowest and the highest value of a level, such as ``voltage_limit``; None where the channel does not have it."""
+        found: tuple[float, float] | None = getattr(self, f"{level}_range")
+        return found
+
+    def resolution_of(self, symbol: str) -> float | None:
+        """The step in which quantities of this unit symbol are set, V or A; None for every other unit."""
+        return {"V": self.voltage_resolution, "A": self.current_resolution}.get(symbol)
+
 
 class UnitInfo(_Message):
-    """Who a unit is, what it can do, and why it is offline if it is."""
+    """Who a unit is, what it can do, and the reason if it is offline."""
 
     time: Time
     agent: str
@@ -139,6 +158,8 @@ class UnitInfo(_Message):
 
 
 class AgentInfo(_Message):
+    """Which agent this is, where it runs and which units it serves."""
+
     time: Time
     agent: str
     version: str

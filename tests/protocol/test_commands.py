@@ -1,19 +1,20 @@
-"""What crosses MQTT: commands are read strictly, and what is sent is what the contract shows."""
+"""Commands are read strictly, whatever comes in."""
 
 from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.protocol.commands import COMMAND_FIELDS, Command, parse_command, parse_field
+from agent.protocol.commands import Command, parse_command, parse_field
 from agent.protocol.errors import Refusal
-from agent.protocol.messages import ChannelState, Event, Response, ResponseError, format_time
+from agent.protocol.messages import Response, ResponseError
+from agent.protocol.quantities import BY_NAME, COMMANDED, COMMANDED_OF_UNIT
 from tests.properties import examples
 
 MOMENT = datetime(2026, 11, 23, 9, 15, 2, 417999, UTC)
@@ -24,7 +25,7 @@ _json = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=8,
 )
-_names = st.sampled_from([*COMMAND_FIELDS, "id", "expires_at", "voltage", ""]) | st.text(max_size=5)
+_names = st.sampled_from([*COMMANDED, "id", "expires_at", "voltage", ""]) | st.text(max_size=5)
 _likely: st.SearchStrategy[Any] = (
     st.sampled_from([True, False, 0, 1, "ON", "off", 3.3, -1, 1e308, "\ud800", "2026-11-23T09:15:02Z", None, [], {}])
     | st.floats()
@@ -83,7 +84,7 @@ def test_any_object_is_a_command_or_refused(data: dict[str, Any], scope: Any) ->
     if scope == "all":
         assert command.fields == {"state": False}
     if scope == "unit":
-        assert set(command.fields) <= {"state", "clear_protection"}
+        assert set(command.fields) <= COMMANDED_OF_UNIT
 
 
 @given(_json)
@@ -96,7 +97,7 @@ def test_any_json_is_a_command_or_refused(data: Any) -> None:
 
 
 @given(
-    st.sampled_from(COMMAND_FIELDS) | st.text(max_size=10),
+    st.sampled_from(COMMANDED) | st.text(max_size=10),
     st.binary(max_size=40)
     | st.floats().map(lambda f: repr(f).encode())
     | st.from_regex(rb"[+-]?[0-9.]{0,9}([eE][+-]?[0-9]{1,5})?", fullmatch=True),
@@ -131,7 +132,7 @@ def test_only_off_goes_without_an_object(payload: bytes) -> None:
 
 @pytest.mark.parametrize("field", ["ramp", "cycle", "id"])
 def test_a_refusal_says_what_would_be_right(field: str) -> None:
-    right = {"ramp": "a rate above 0 V/s", "cycle": "0 to 3600 s", "id": "1 to 128 characters"}[field]
+    right = {"ramp": "a number above 0 V/s", "cycle": "0 to 3600 s", "id": "1 to 128 characters"}[field]
     wrong = {"ramp": 0, "cycle": 3601, "id": ""}[field]
     with pytest.raises(Refusal, match=right):
         parse_command(json.dumps({field: wrong, "voltage_limit": 1}).encode())
@@ -140,71 +141,54 @@ def test_a_refusal_says_what_would_be_right(field: str) -> None:
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(Refusal) as refusal:
         parse_command(b'{"state": 2, "voltage_limit": "x", "colour": 1, "ramp": -1, "id": "mine"}')
-    for part in ("state takes true or false", "voltage_limit takes a number", '"colour"', "a rate above 0 V/s"):
+    for part in ("state takes true or false", "voltage_limit takes a number", '"colour"', "a number above 0 V/s"):
         assert part in refusal.value.message
     assert refusal.value.command_id == "mine"
 
 
-def test_times() -> None:
-    assert format_time(MOMENT) == "2026-11-23T09:15:02.417Z"
-    assert format_time(MOMENT.astimezone(timezone(timedelta(hours=5, minutes=30)))) == "2026-11-23T09:15:02.417Z"
-    assert format_time(datetime(2026, 1, 1, tzinfo=UTC)) == "2026-01-01T00:00:00.000Z"
+@pytest.mark.parametrize("name", COMMANDED)
+def test_every_commanded_quantity_is_read_as_its_kind_says(name: str) -> None:
+    quantity = BY_NAME[name]
+    value, bare = (1.5, b"+1.5") if quantity.kind == "number" else (True, b" on ")
+    data: dict[str, Any] = {name: value, **({"voltage_limit": 1} if name == "ramp" else {})}
+    assert getattr(parse_command(json.dumps(data).encode()), name) == value
+    if name != "ramp":
+        assert parse_field(name, bare).fields == {name: value}
+    others: list[Any] = ["", [], {}, "no", True if quantity.kind == "number" else 2]
+    for wrong in others:
+        with pytest.raises(Refusal, match=f"{name} takes "):
+            parse_command(json.dumps({**data, name: wrong}).encode())
 
 
-def state(**changed: Any) -> ChannelState:
-    values: dict[str, Any] = {"time": MOMENT, "seq": 81234, "agent": "bench3", "psu": "psu1", "index": 2, "name": "CH2"}
-    return ChannelState(**{**values, "model": "E36313A", "online": True, **changed})
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        (b'{"state": true, "state": false}', '"state" stands there more than once'),
+        (b'{"voltage_limit": NaN}', "NaN is not a number"),
+        (b'{"voltage_limit": 1e999}', "takes a number"),
+        (b'{"voltage_limit": ' + b"9" * 400 + b"}", "takes a number"),
+        (b'{"voltage_limit": ' + b"9" * 5000 + b"}", "too many digits"),
+        (b"[" * 10000, "not JSON|nested too deeply"),
+        (b'{"state": null}', '"state" is null'),
+        (b'{"ramp": 1}', "ramp needs a voltage_limit"),
+        (b'{"cycle": 1, "state": true}', "cycle can't go together with state"),
+        (b'{"state": true, "clear_protection": true}', "leaves the output off"),
+        (b'{"state": true, "expires_at": "2026-11-23T09:15:02"}', "with its offset"),
+        (b'{"id": "x"}', "asks for nothing"),
+        (b"\xff", "byte 0 is not UTF-8"),
+        (b" " * (16 * 1024 + 1), "bytes are too many"),
+    ],
+)
+def test_what_is_wrong_is_named(payload: bytes, why: str) -> None:
+    with pytest.raises(Refusal, match=why):
+        parse_command(payload)
 
 
-def test_a_state_has_every_field_of_the_contract_in_its_order() -> None:
-    told = json.loads(
-        state(
-            state=True,
-            voltage=4.9998,
-            current=0.1203,
-            power=0.60147,
-            voltage_limit=5.0,
-            current_limit=1.0,
-            mode="CV",
-            voltage_protection=27.5,
-            current_protection=False,
-            energy=12.0417,
-            charge=2.4101,
-        ).to_json()
-    )
-    assert told == {
-        "time": "2026-11-23T09:15:02.417Z", "seq": 81234, "agent": "bench3", "psu": "psu1", "index": 2, "name": "CH2",
-        "model": "E36313A", "online": True, "state": True, "voltage": 4.9998, "current": 0.1203, "power": 0.60147,
-        "voltage_limit": 5.0, "current_limit": 1.0, "mode": "CV", "tripped": None,
-        "voltage_protection": 27.5, "current_protection": False, "energy": 12.0417, "charge": 2.4101,
-    }  # fmt: skip
-    assert list(told) == list(ChannelState.model_fields)
-
-
-def test_what_is_not_known_is_null() -> None:
-    told = json.loads(state(online=False).to_json())
-    assert [name for name, value in told.items() if value is None] == [
-        "state", "voltage", "current", "power", "voltage_limit", "current_limit", "mode", "tripped",
-        "voltage_protection", "current_protection", "energy", "charge",
-    ]  # fmt: skip
-
-
-def test_responses() -> None:
-    done = json.loads(Response(id="42", ok=True, time=MOMENT, psu="psu1", index=2, result=state()).to_json())
-    assert list(done) == ["id", "ok", "time", "psu", "index", "result"]
-    refused = Response(
-        id=None, ok=False, time=MOMENT, psu="psu1", index=None, error=ResponseError(code="offline", message="no")
-    )
-    assert json.loads(refused.to_json()) == {
-        "id": None, "ok": False, "time": "2026-11-23T09:15:02.417Z", "psu": "psu1", "index": None,
-        "error": {"code": "offline", "message": "no"},
-    }  # fmt: skip
-
-
-def test_an_event_is_read_back() -> None:
-    event = Event.model_validate_json(
-        b'{"time": "2026-11-23T09:15:02.417Z", "agent": "a", "psu": "p", "index": 1, "name": "CH1", "model": null,'
-        b' "field": "state", "from": false, "to": true, "by": "panel", "text": "x", "later": 1}'
-    )
-    assert event.from_ is False
-    assert json.loads(event.to_json())["from"] is False
+def test_a_unit_and_all_units_take_less() -> None:
+    with pytest.raises(
+        Refusal, match="a whole unit takes state and clear_protection only; send cycle to a channel"
+    ) as no:
+        parse_command(b'{"cycle": 1}', "unit")
+    assert no.value.code == "unsupported"
+    with pytest.raises(Refusal, match="all units together take"):
+        parse_command(b'{"state": true}', "all")

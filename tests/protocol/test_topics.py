@@ -7,13 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
-from agent.protocol.topics import Request, Topics
+from agent.protocol.names import RESERVED_UNITS
+from agent.protocol.topics import AgentTopic, ChannelTopic, Request, Topics, UnitTopic
 from tests.properties import examples
 
 TOPICS = Topics("lab3/psu")
 _LEVELS = st.sampled_from(
-    ["lab3", "psu", "psu1", "psu2", "all", "agents", "set", "get", "state", "response", "1", "VDD", "voltage_limit", "", "$SYS"]
+    ["lab3", "psu", "psu1", "psu2", "all", "agents", "groups", "set", "get", "state", "status", "info", "response", "event",
+     "metrics", "1", "VDD", "voltage_limit", "", "$SYS"]
 ) | st.text(max_size=8)  # fmt: skip
+_UNITS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True).filter(lambda name: name not in RESERVED_UNITS)
+_AGENTS = st.from_regex(r"[A-Za-z0-9_.-]{1,64}", fullmatch=True)
+_CHANNELS = st.integers(1, 99)
 _ANY_TOPIC = st.lists(_LEVELS, min_size=1, max_size=7).map("/".join)
 
 
@@ -68,6 +73,7 @@ def test_the_tree_of_the_contract() -> None:
         ("all/get", None),
         ("all/1/set", None),
         ("agents/bench/set", None),
+        ("groups/bench/set", None),
         ("psu1//set", None),
         ("/set", None),
         ("psu1/2/set/state/", None),
@@ -88,6 +94,70 @@ def test_any_topic_is_parsed_or_is_none_of_ours(topic: str) -> None:
     parts = [part for part in (request.unit or "all", request.channel, request.verb, request.field) if part is not None]
     assert topic == "/".join(["lab3/psu", *parts])
     assert all(parts)
+
+
+@given(_UNITS, _CHANNELS | st.sampled_from(["VDD", "5 V"]), st.sampled_from(["state", "voltage_limit"]))
+@examples()
+def test_a_request_that_is_built_is_parsed_back(unit: str, channel: int | str, field: str) -> None:
+    for topics in (Topics("psu"), TOPICS):
+        assert topics.parse(topics.set("all")) == Request("set", None)
+        assert topics.parse(topics.set(unit)) == Request("set", unit)
+        assert topics.parse(topics.set(unit, field=field)) == Request("set", unit, None, field)
+        assert topics.parse(topics.set(unit, channel)) == Request("set", unit, str(channel))
+        assert topics.parse(topics.set(unit, channel, field)) == Request("set", unit, str(channel), field)
+        assert topics.parse(topics.get(unit)) == Request("get", unit)
+        assert topics.parse(topics.get(unit, channel)) == Request("get", unit, str(channel))
+
+
+@given(_UNITS, _CHANNELS, _AGENTS)
+@examples()
+def test_a_published_topic_that_is_built_is_parsed_back(unit: str, channel: int, agent: str) -> None:
+    number = str(channel)
+    for topics in (Topics("psu"), TOPICS):
+        assert topics.parse_published(topics.state(unit, channel)) == ChannelTopic(unit, number, "state")
+        assert topics.parse_published(topics.backlog(unit, channel)) == ChannelTopic(unit, number, "backlog")
+        assert topics.parse_published(topics.homeassistant(unit, channel)) == ChannelTopic(
+            unit, number, "homeassistant"
+        )
+        assert topics.parse_published(topics.event(unit, channel)) == ChannelTopic(unit, number, "event")
+        assert topics.parse_published(topics.response(unit, channel)) == ChannelTopic(unit, number, "response")
+        assert topics.parse_published(topics.response(unit)) == UnitTopic(unit, "response")
+        assert topics.parse_published(topics.status(unit)) == UnitTopic(unit, "status")
+        assert topics.parse_published(topics.info(unit)) == UnitTopic(unit, "info")
+        assert topics.parse_published(topics.agent_status(agent)) == AgentTopic(agent, "status")
+        assert topics.parse_published(topics.agent_info(agent)) == AgentTopic(agent, "info")
+        assert topics.parse_published(topics.agent_metrics(agent)) == AgentTopic(agent, "metrics")
+        assert topics.parse_published(topics.agent_nowhere(agent)) is None
+
+
+@given(_ANY_TOPIC)
+@examples(400)
+def test_any_topic_is_published_on_or_a_request_or_neither(topic: str) -> None:
+    published = TOPICS.parse_published(topic)
+    if published is None:
+        return
+    assert TOPICS.parse(topic) is None
+    match published:
+        case AgentTopic(agent, kind):
+            levels = ["agents", agent, kind]
+        case UnitTopic(unit, kind):
+            levels = [unit, kind]
+            assert unit not in RESERVED_UNITS
+        case ChannelTopic(unit, channel, kind):
+            levels = [unit, channel, kind]
+            assert unit not in RESERVED_UNITS
+    assert topic == "/".join(["lab3/psu", *levels])
+    if published.kind != "response":
+        assert not TOPICS.takes_responses(topic)
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["groups/rails/state", "agents/bench/log", "all/status", "psu1/set/state", "psu1/1/lease", "psu1/state", "psu1"],
+)
+def test_topics_on_which_this_agent_publishes_nothing(topic: str) -> None:
+    assert TOPICS.parse_published(f"lab3/psu/{topic}") is None
+    assert TOPICS.parse_published(topic) is None
 
 
 @given(_ANY_TOPIC)
