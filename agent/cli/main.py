@@ -493,7 +493,7 @@ def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> 
 
     wanted = _target(target)
     try:
-        file = saving.File(config.find(broker["config_path"]))
+        file = saving.ConfigFile(config.find(broker["config_path"]))
         if name is not None:
             if wanted is None or wanted.channel is None:
                 raise Failure("--name takes UNIT/CH, the channel that is to have it")

@@ -19,7 +19,7 @@ from agent.protocol.messages import ChannelState
 
 if TYPE_CHECKING:
     from agent.cli.check import Finding
-    from agent.client.request import Outcome, Target
+    from agent.client.request import CommandOutcome, Target
     from agent.instruments.scan import Scan
 
 
@@ -98,7 +98,7 @@ def states(fleet: Fleet, channels: Sequence[ChannelState], *, as_json: bool, sin
         console.print(note)
 
 
-def outcome(target: Target, result: Outcome, patience: float, *, as_json: bool) -> None:
+def outcome(target: Target, result: CommandOutcome, patience: float, *, as_json: bool) -> None:
     """What became of a command. Refusals and silence are told on stderr as well as by the exit code."""
     for response in result.responses:
         if as_json:

@@ -1,4 +1,4 @@
-"""What is known of all units from their topics, and what of it is present: a last value is never passed off as one."""
+"""The state of all units, from their topics. A last value is never passed off as a present one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from agent.protocol.topics import AgentTopic, ChannelTopic, Topics, UnitTopic
 
 
 @dataclass(slots=True)
-class Unit:
-    """One unit, as its topics tell of it."""
+class FleetUnit:
+    """One unit as its topics tell of it. None: not published, or not yet received."""
 
     name: str
     status: Literal["online", "offline"] | None = None
@@ -24,25 +24,28 @@ class Unit:
 
     @property
     def agent(self) -> str | None:
-        """The agent that speaks for it. Of two that do, by mistake or after a move, the one heard last."""
-        newest = max((state for state in self.states.values()), key=lambda state: state.time, default=None)
+        """The agent that serves it. Of two that do, by mistake or after a move, the one that published last."""
+        newest = max(self.states.values(), key=lambda state: state.time, default=None)
         if newest is None or (self.info is not None and self.info.time > newest.time):
             return self.info.agent if self.info is not None else None
         return newest.agent
 
 
 class Fleet:
-    """Takes messages in any order, and answers with the present state of every channel."""
+    """The present state of every channel, from messages that come in any order.
+
+    ``agents``: their status. ``agent_units``: the units that each of them serves. ``units``: by name. Not for several threads.
+    """
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
         self.agents: dict[str, Literal["online", "offline"]] = {}
         self.agent_units: dict[str, list[str]] = {}
-        self.units: dict[str, Unit] = {}
+        self.units: dict[str, FleetUnit] = {}
 
     @staticmethod
     def filters(topics: Topics, unit: str | None = None) -> list[str]:
-        """What to subscribe to for the whole fleet, or for one unit and its agent."""
+        """The topic filters for the whole fleet, or for one unit and its agent."""
         pattern = unit or "+"
         return [
             topics.agent_status("+"),
@@ -53,7 +56,7 @@ class Fleet:
         ]
 
     def update(self, topic: str, payload: bytes) -> tuple[str, int | None] | None:
-        """Take one message. Returns the unit and channel that it tells of, None if it says nothing that is understood.
+        """Take one message. Returns the unit and channel that it is about; None where it is not understood, or about neither.
 
         An empty payload takes back what was retained.
         """
@@ -95,11 +98,11 @@ class Fleet:
         elif not payload:
             self.agents.pop(agent, None)
 
-    def _unit(self, name: str) -> Unit:
-        return self.units.setdefault(name, Unit(name))
+    def _unit(self, name: str) -> FleetUnit:
+        return self.units.setdefault(name, FleetUnit(name))
 
     def why_absent(self, name: str) -> str | None:
-        """Why nothing that is known of a unit is present; None if it is online."""
+        """The reason why a unit is not online; None if it is online."""
         unit = self.units.get(name)
         if unit is None:
             return "nothing is known of it"
@@ -114,7 +117,7 @@ class Fleet:
         return None
 
     def present(self, name: str) -> Iterator[ChannelState]:
-        """The channels of a unit as they are now. What is not known now is None, and ``online`` False."""
+        """The channels of a unit as they are now. If that is not known, their values are None and ``online`` is False."""
         unit = self.units.get(name)
         if unit is None:
             return
@@ -135,21 +138,21 @@ class Fleet:
         ]
 
     def online_units(self) -> set[str]:
-        """Units that an agent speaks for now."""
+        """The names of the units that are online."""
         return {name for name in self.units if self.why_absent(name) is None}
 
     def units_of_agents(self, status: Literal["online", "offline"]) -> set[str]:
-        """Units of the agents that are online, or that are not."""
+        """The names of the units whose agent has this status."""
         return {unit for agent, units in self.agent_units.items() if self.agents.get(agent) == status for unit in units}
 
 
 def without_values(state: ChannelState) -> ChannelState:
-    """The channel, and nothing of what it measured or was set to."""
+    """The channel as offline, without what it measured or was set to."""
     kept = ("time", "seq", "agent", "psu", "index", "name", "model")
     return ChannelState(**{name: getattr(state, name) for name in kept}, online=False)
 
 
 def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
-    """psu2 before psu10."""
+    """A sort key by which psu2 comes before psu10."""
     parts = re.findall(r"[0-9]+|[^0-9]+", text)
     return [(len(part.lstrip("0")) if part.isdecimal() else 0, part.lstrip("0")) for part in parts], text
