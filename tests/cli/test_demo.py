@@ -114,7 +114,7 @@ def test_another_port_is_taken_where_the_usual_one_is_and_that_is_said(monkeypat
     with socket.create_server(("127.0.0.1", 0)) as other:
         usual = other.getsockname()[1]
         monkeypatch.setattr(demo, "USUAL_PORT", usual)
-        with demo._running(None, None) as running:
+        with demo.running() as running:
             assert running.port != usual
             assert f"Port {usual} is taken, so the broker has another." in running.instructions()
             assert running.agent.poll() is None
@@ -124,7 +124,9 @@ def test_an_agent_that_ends_is_told_with_its_words() -> None:
     with Running("demo", "--port", str(free_port())) as demo:
         demo.wait_for("psu1/1")
         (agent,) = [
-            pid for pid in children_of(demo.process.pid) if b"agent.cli" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            pid
+            for pid in children_of(demo.process.pid)
+            if b"agent.cli\0run" in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
         os.kill(agent, signal.SIGKILL)
         assert "psu-agent: the agent ended by itself: " in demo.wait_for("ended by itself")

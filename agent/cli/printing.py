@@ -1,4 +1,4 @@
-"""What the commands print."""
+"""What the commands print, on stdout unless said otherwise."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from agent.instruments.scan import Scan
 
 
-def configuration(config: Config) -> None:
-    """A summary of a configuration without fault."""
+def print_configuration(config: Config) -> None:
+    """A summary of a configuration without fault, a line for each unit and each configured channel."""
     settings = config.settings
     mqtt = settings.mqtt
     tls = ", TLS" if mqtt.tls is not None else ""
@@ -54,7 +54,7 @@ def _limits(channel: ChannelSettings) -> str:
     return ", ".join(limits)
 
 
-def finding(found: Finding) -> None:
+def print_finding(found: Finding) -> None:
     """One line of `check --connect`."""
     took = "" if found.milliseconds is None else f" ({found.milliseconds:g} ms)"
     text = Text()
@@ -63,8 +63,8 @@ def finding(found: Finding) -> None:
     terminal.console().print(text, soft_wrap=True)
 
 
-def scan(result: Scan) -> None:
-    """Everything that was found as comments, and the entries: the whole is YAML."""
+def print_scan(result: Scan) -> None:
+    """The instruments that were found as comments, and `units:` entries for them; the whole is YAML."""
     from agent.instruments.scan import as_yaml, unit_entries
 
     for remark in result.remarks:
@@ -86,8 +86,11 @@ def scan(result: Scan) -> None:
         sys.stdout.write(as_yaml(entries))
 
 
-def states(fleet: Fleet, channels: Sequence[ChannelState], *, as_json: bool, single: bool) -> None:
-    """The answer of `get`: a table on a terminal, else JSON; one object where one channel was asked for."""
+def print_states(fleet: Fleet, channels: Sequence[ChannelState], *, as_json: bool, single: bool) -> None:
+    """The answer of `get`: a table on a terminal, else JSON.
+
+    :param single: one channel was asked for, so that JSON is one object
+    """
     if as_json or not sys.stdout.isatty():
         found: list[Any] = [json.loads(state.to_json()) for state in channels]
         print(json.dumps(found[0] if single and len(found) == 1 else found, indent=2))
@@ -98,8 +101,11 @@ def states(fleet: Fleet, channels: Sequence[ChannelState], *, as_json: bool, sin
         console.print(note)
 
 
-def outcome(target: Target, result: CommandOutcome, patience: float, *, as_json: bool) -> None:
-    """What became of a command. Refusals and silence are told on stderr as well as by the exit code."""
+def print_outcome(target: Target, result: CommandOutcome, patience: float, *, as_json: bool) -> None:
+    """The outcome of a command. Refusals go to stderr, as does the news that a unit did not answer.
+
+    :param patience: how long it was waited for, in s
+    """
     for response in result.responses:
         if as_json:
             print(response.to_json().decode())
@@ -118,8 +124,8 @@ def outcome(target: Target, result: CommandOutcome, patience: float, *, as_json:
         )
 
 
-def models(*, as_json: bool) -> None:
-    """The supported models."""
+def print_models(*, as_json: bool) -> None:
+    """The supported models, as a table or as JSON."""
     found = catalogue.all_models()
     if as_json:
         print(json.dumps([_model(model) for model in found], indent=2))
@@ -159,7 +165,7 @@ def _model(model: catalogue.Model) -> dict[str, Any]:
 
 
 def _tried(model: catalogue.Model) -> list[str]:
-    """On which hardware a model was tried: the lines of its series file that begin with its name."""
+    """The hardware on which a model was tried: the lines of its series file that begin with its name."""
     return [line for line in model.series.tested if line.startswith(model.name)]
 
 
