@@ -18,7 +18,7 @@ from agent.cli import main as cli
 from agent.config import jsonschema as file_schema
 from agent.instruments import catalogue as models
 from tests.commandline import COMMAND, ROOT, Running, environment, psu_agent
-from tests.config.test_config import CONTRACT, PSUDAEMON, mqtt, unit
+from tests.config.samples import CONTRACT, PSUDAEMON, mqtt, unit
 
 
 @pytest.fixture
