@@ -7,8 +7,10 @@ import re
 
 import pytest
 
+from agent.cli.main import cli
 from agent.client.address import Address
 from agent.client.connection import Client
+from agent.protocol import quantities
 from tests.cli.lab import Lab
 
 
@@ -64,6 +66,11 @@ def test_every_field(lab: Lab) -> None:
     assert lab.call("set", "psu1/3", "--current-protection", "off", "--clear-protection").exit_code == 0
     assert lab.call("set", "psu1/3", "--cycle", "0").exit_code == 0
     assert lab.get("psu1/3")["state"] is True
+
+
+def test_everything_that_can_be_commanded_has_an_option() -> None:
+    names = {parameter.name for parameter in cli.commands["set"].params}
+    assert names >= set(quantities.COMMANDED)
 
 
 def test_a_whole_unit(lab: Lab) -> None:

@@ -130,6 +130,7 @@ def test_a_peer_that_takes_the_connection_and_says_nothing(monkeypatch: pytest.M
         Client(Address(host="127.0.0.1", port=silent.getsockname()[1])),
     ):
         pass
+    assert not [thread for thread in threading.enumerate() if "paho" in thread.name]
 
 
 # TLS
