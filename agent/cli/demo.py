@@ -134,7 +134,7 @@ def _first_line(process: subprocess.Popen[bytes], log: Path) -> str:
     ready, _, _ = select.select([process.stdout], [], [], _START_TIMEOUT)
     line = process.stdout.readline().decode().strip() if ready else ""
     if not line:
-        raise DemoError(f"the simulated supply did not start: {_last_words(log)}")
+        raise DemoError(f"the simulated supply did not start: {_last_line(log)}")
     return line
 
 
@@ -144,18 +144,18 @@ def _wait_for_samples(client: Client, demo: Demo) -> None:
     while client.inbox.empty():
         _check(demo)
         if time.monotonic() > deadline:
-            raise DemoError(f"no sample within {_START_TIMEOUT:g} s; the agent says: {_last_words(demo.agent_log)}")
+            raise DemoError(f"no sample within {_START_TIMEOUT:g} s; the agent says: {_last_line(demo.agent_log)}")
         time.sleep(0.02)
 
 
 def _check(demo: Demo) -> None:
     if demo.agent.poll() is not None:
-        raise DemoError(f"the agent ended by itself: {_last_words(demo.agent_log)}")
+        raise DemoError(f"the agent ended by itself: {_last_line(demo.agent_log)}")
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "its log is empty"
 
 
 @contextlib.contextmanager

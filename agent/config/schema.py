@@ -78,7 +78,7 @@ class Config(Section):
         for unit in self.units:
             interval = self.poll_interval(unit)
             polls = min(1 / interval, FASTEST_ASSUMED_RATE) if interval else FASTEST_ASSUMED_RATE
-            known = max(len(model.channels) for model in unit.candidates)
+            known = max((len(model.channels) for model in unit.candidates), default=0)
             rate += polls * (known or len(unit.channels) or CHANNELS_ASSUMED)
         by_age = math.ceil(rate * self.settings.backlog.age)
         most = self.settings.backlog.samples

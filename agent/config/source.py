@@ -98,7 +98,7 @@ def read(content: bytes, environment: Mapping[str, str] | None = None) -> Source
 
 
 def from_data(data: object) -> Source:
-    """The same for data that was never YAML text."""
+    """A source of plain data that was never YAML text: its values have key paths and no lines."""
     source = Source(data)
 
     def walk(value: object, path: KeyPath, key: str) -> None:
@@ -115,7 +115,7 @@ def from_data(data: object) -> Source:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml where it is there: ten times faster
-    # Marks every plain scalar, so that it can be told from a quoted one and resolved here.
+    # Gives every plain scalar a tag of its own, which tells it from a quoted one. `_Reader` resolves it.
     yaml_implicit_resolvers = {None: [(_PLAIN, re.compile(""))]}  # noqa: RUF012
 
 
@@ -141,6 +141,7 @@ def _line(node: yaml.Node | yaml.Event) -> int:
 
 
 def _explain(error: yaml.YAMLError, text: str) -> tuple[int, str]:
+    """The line of an error of the YAML parser, and a message for people."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     lines = text.splitlines() or [""]
     line = min(mark.line + 1, len(lines)) if mark is not None else 1
@@ -161,6 +162,8 @@ def _explain(error: yaml.YAMLError, text: str) -> tuple[int, str]:
 
 
 class _Reader:
+    """Makes a `Source` of one tree of YAML nodes. Used once."""
+
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._source = Source()
@@ -171,7 +174,7 @@ class _Reader:
         line = _line(root)
         try:
             self._source.data = self._value(root, (), Place(line, ""))
-        except _TooMuch:
+        except _TooManyValuesError:
             self._source = _broken(
                 line, f"more than {_MAX_NODES} values once its aliases are resolved: use fewer of them"
             )
@@ -183,7 +186,7 @@ class _Reader:
     def _count(self) -> None:
         self._nodes += 1
         if self._nodes > _MAX_NODES:
-            raise _TooMuch
+            raise _TooManyValuesError
 
     def _value(self, node: yaml.Node, path: KeyPath, place: Place) -> object:
         self._count()
@@ -288,7 +291,7 @@ class _Reader:
             return None
         value, from_environment = self._interpolate(text, place)
         if from_environment:
-            # A number from the environment is one, quoted or not; words stay words: a password may be `true` or `~`.
+            # A number from the environment is a number, quoted or not. A word stays a word: a password may be `true` or `~`.
             number = resolve(value)
             return number if isinstance(number, WrittenInt | WrittenFloat) else value
         return resolve(value) if node.tag != _STANDARD + "str" and value == text else value
@@ -318,8 +321,8 @@ class _Reader:
         return _VARIABLE.sub(replace, text), from_environment
 
 
-class _TooMuch(Exception):
-    pass
+class _TooManyValuesError(Exception):
+    """Aliases that stand for aliases make more values than a configuration can need."""
 
 
 def _tag(node: yaml.Node) -> str:

@@ -230,9 +230,10 @@ def test_an_error_of_ours_is_one_sentence_and_a_traceback_only_if_asked_for(
 
 
 def test_run_does_not_carry_what_only_other_commands_need(tmp_path: Path) -> None:
+    names = ["rich", "agent.instruments.scan", "agent.client", "agent.simulator", "agent.config.editing"]
     script = (
         "import sys, agent.cli.main, agent.service.daemon, agent.config, agent.service.logs;"
-        "print([name for name in ('rich', 'agent.instruments.scan', 'agent.client', 'agent.simulator') if name in sys.modules])"
+        f"print([name for name in {names} if name in sys.modules])"
     )
     result = subprocess.run(
         [COMMAND[0], "-c", script], capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}

@@ -38,8 +38,11 @@ def messages(client: Client, count: int, timeout: float = 20) -> list[Message]:
     return found
 
 
-def test_retained_messages_are_read_while_others_are_published_without_a_pause(broker: LocalBroker) -> None:
-    """A fleet that publishes at 100 Hz must not hold up `get`."""
+def test_retained_messages_are_read_while_others_are_published_without_a_pause(
+    broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fleet that publishes at 100 Hz must not hold up `get`: the pause of retained messages alone ends the reading."""
+    monkeypatch.setattr("agent.client.connection.LONGEST_READING", 3600.0)
     for i in range(50):
         paho.mqtt.publish.single(f"t/{i}", b"x", 1, True, broker.host, broker.port_311)
     done = threading.Event()
@@ -54,14 +57,11 @@ def test_retained_messages_are_read_while_others_are_published_without_a_pause(b
     thread.start()
     try:
         with Client(address(broker)) as client:
-            began = time.monotonic()
             found = client.retained(["t/+"])
-            took = time.monotonic() - began
     finally:
         done.set()
         thread.join()
     assert {message.topic for message in found if message.retain} == {f"t/{i}" for i in range(50)}
-    assert took < 9  # and not LONGEST_READING
 
 
 def test_it_is_there_again_after_the_broker_was_away(broker: LocalBroker) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from agent import config
 from agent.config import ConfigError
+from agent.mqtt.settings import BrokerSettings
 from tests.config.samples import CONTRACT, PSUDAEMON, UNIT, mqtt, read
 
 
@@ -132,3 +133,10 @@ def test_from_data() -> None:
     assert config.from_data(data).units[0].name == "a"
     with pytest.raises(ConfigError, match=r"^configuration: units\[0\]\.nam: unknown key; did you mean name\?$"):
         config.from_data({"units": [data["units"][0] | {"nam": 1}]})
+
+
+def test_the_broker_s_section_has_what_a_connection_needs() -> None:
+    """The type checker holds the section against mqtt's own interface, which knows no configuration."""
+    section: BrokerSettings = read(mqtt(username="a", password="b", tls="{insecure: true}")).settings.mqtt
+    assert section.tls is not None
+    assert (section.client_id, section.keepalive, section.tls.insecure) == (None, 15, True)
