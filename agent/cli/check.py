@@ -35,6 +35,7 @@ class Finding:
     milliseconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
+        """The finding for JSON."""
         return asdict(self)
 
 

@@ -28,7 +28,7 @@ def console(color: bool | None = None) -> Console:
 
 
 def channel_table(states: Sequence[ChannelState], *, several_agents: bool = False) -> Table:
-    """A table with a row for each channel, at most 80 columns wide where the terminal is."""
+    """A table with a row for each channel. It fits 80 columns."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", collapse_padding=True)
     # Where there is no room the names are cut.
     table.add_column("CHANNEL", max_width=24)

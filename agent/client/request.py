@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
-import re
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from agent.client.connection import QUIET, BrokerError, Client, LinkChange, Message
 from agent.client.fleet import Fleet
+from agent.protocol import names
 from agent.protocol.commands import parse_command
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import Response, format_time, utc_now
@@ -39,8 +39,11 @@ class Target:
         :raises ValueError: it names none; the text says what would be right
         """
         unit, slash, channel = text.partition("/")
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", unit) or unit == "agents":
-            raise ValueError(f"{text!r} names no unit; give UNIT or UNIT/CH, such as psu1/2 or psu1/VDD")
+        try:
+            if unit != "all":
+                names.check_unit_name(unit)
+        except ValueError:
+            raise ValueError(f"{text!r} names no unit; give UNIT or UNIT/CH, such as psu1/2 or psu1/VDD") from None
         if slash and (
             not channel or any(c in channel for c in "/+#") or not channel.isprintable() or len(channel) > 64
         ):
@@ -63,7 +66,7 @@ class CommandOutcome:
 
     @property
     def exit_code(self) -> int:
-        """0: carried out; 1: refused; 2: nobody answered, or not every unit."""
+        """The exit code of a command line. 0: carried out; 1: refused; 2: nobody answered, or not every unit."""
         if self.silent or not self.responses:
             return 2
         return 0 if all(response.ok for response in self.responses) else 1
@@ -108,7 +111,7 @@ def send(client: Client, target: Target, fields: dict[str, Any], *, expiry: floa
         return _send_to_all(client, fields, expiry=expiry, deadline=deadline)
     topics = client.topics
     client.subscribe([topics.response(target.unit), topics.response(target.unit, "+")], qos=1)
-    # To a channel's name the agent would respond below that name. Whoever follows the channel listens below its number.
+    # Without a response topic the agent responds below the channel's number, where other programs read, and not below its name.
     by_name = target.channel is not None and not target.channel.isdigit()
     command_id = str(fields["id"])
     client.publish(

@@ -54,7 +54,7 @@ def test_get_of_what_nobody_knows(lab: Lab, target: str) -> None:
     assert f"nothing is known of {target}" in result.stderr
 
 
-@pytest.mark.parametrize("target", ["psu 1", "psu1/", "psu1/a/b", "agents", "#", "psu1/+"])
+@pytest.mark.parametrize("target", ["psu 1", "psu1/", "psu1/a/b", "agents", "groups/a", "ALL", "#", "psu1/+"])
 def test_targets_that_are_none(lab: Lab, target: str) -> None:
     for command in ("get", "watch", "set"):
         result = lab.call(command, target)

@@ -25,7 +25,7 @@ settings:
   homeassistant: {discovery_prefix: homeassistant}       # absent: no discovery
 
 units:
-  - name: psu1                   # [A-Za-z0-9_-]+, unique; `all` and `agents` are reserved
+  - name: psu1                   # [A-Za-z0-9_-]+, unique; `all`, `agents`, `groups` and `response` are reserved
     model: 'Keysight Technologies,E36313A'
     uri: 'TCPIP::192.168.50.51::inst0::INSTR'
     pyvisa_args: {open_timeout: 5000}    # handed to pyvisa's open_resource()
