@@ -13,11 +13,12 @@ from types import FrameType
 
 from agent import __version__
 from agent.config import Config
-from agent.homeassistant.discovery import Discovery
+from agent.homeassistant.outlet import HomeAssistantOutlet
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session
 from agent.protocol.messages import AgentInfo, utc_now
-from agent.protocol.topics import Topics
+from agent.protocol.report import Outlet
+from agent.protocol.topics import Topics, UnitTopic
 from agent.service import metrics, systemd
 from agent.service.descriptors import raise_limit
 from agent.service.dispatch import Dispatcher
@@ -60,7 +61,7 @@ class Daemon:
             backlog=self.store.backlog,
             subscriptions=self._topics.subscriptions([unit.name for unit in config.units]),
         )
-        self._discovery = Discovery(
+        self._homeassistant = HomeAssistantOutlet(
             settings.homeassistant,
             agent=self._info(),
             units={unit.name: unit.address for unit in config.units},
@@ -69,14 +70,17 @@ class Daemon:
             saved=self.store.meters.all(),
             publisher=self.session,
         )
-        outlets = [self.session] if settings.homeassistant is None else [self.session, self._discovery]
+        # Without the section it removes what an earlier configuration published, and has no use for reports.
+        outlets: list[Outlet] = [self.session]
+        if settings.homeassistant is not None:
+            outlets.append(self._homeassistant)
         self._units = Units(config, outlets, self.store.meters.all())
         self._metrics = metrics.Meter(settings.agent, self.session, self.store)
         self._dispatcher = Dispatcher(self._topics, self._units.by_name, self.store.seen, self.session)
         self._own_infos = OwnInfos(
             settings.agent, self._topics, self.session, lambda name: name in self._units.by_name, settings.mqtt.protocol
         )
-        self.session.listen([*self._discovery.subscriptions, self._topics.every_info])
+        self.session.listen([*self._homeassistant.subscriptions, self._topics.every_info])
         self.session.on_presence(self._units.broker_gone)
 
     @property
@@ -117,7 +121,7 @@ class Daemon:
         log.info("psu-agent %s, agent %s, %d units", __version__, self._config.settings.agent, len(self._config.units))
         self.store.start()
         self._publish_info()
-        self._discovery.start()
+        self._homeassistant.start()
         self.session.start(self._handle)
         self._units.start()
         systemd.notify("READY=1")
@@ -125,7 +129,7 @@ class Daemon:
     def _duties(self, watchdog: float | None) -> list[Duty]:
         duties = [
             Duty("the reload", lambda _: self._reload_if_wanted()),
-            Duty("Home Assistant's discovery", self._discovery.tick),
+            Duty("Home Assistant's discovery", lambda _: self._homeassistant.tick()),
             Duty("the metrics", self._publish_metrics, METRICS_INTERVAL),
             Duty("saving energy and charge", lambda _: self._save_meters(), METRICS_INTERVAL),
         ]
@@ -168,10 +172,10 @@ class Daemon:
     # Messages, in the MQTT thread.
 
     def _handle(self, incoming: Incoming) -> None:
-        unit = self._topics.unit_of_info(incoming.topic)
-        if unit is not None:
-            self._own_infos.handle(unit, incoming)
-        elif not self._discovery.handle(incoming):
+        published = self._topics.parse_published(incoming.topic)
+        if isinstance(published, UnitTopic) and published.kind == "info":
+            self._own_infos.handle(published.unit, incoming)
+        elif not self._homeassistant.handle(incoming):
             self._dispatcher.handle(incoming)
 
     # Duties, in the main thread.
@@ -214,7 +218,7 @@ class Daemon:
         self.session.resubscribe(add=self._topics.subscriptions(sorted(difference.added)), remove=dropped)
         self.store.backlog.capacity = newer.backlog_capacity()
         self._dispatcher.serve(supplies)
-        self._discovery.serve({unit.name: unit.address for unit in newer.units})
+        self._homeassistant.serve({unit.name: unit.address for unit in newer.units})
         for name in sorted(difference.added | difference.changed):
             supplies[name].start()
         self._publish_info()
@@ -227,7 +231,7 @@ class Daemon:
 
     def _save_meters(self) -> None:
         meters = self._units.meters()
-        self.store.meters.save(meters, lambda: self._discovery.saved(meters))
+        self.store.meters.save(meters, lambda: self._homeassistant.saved(meters))
 
     def _feed_watchdog(self) -> None:
         if self.session.alive(LONGEST_SILENCE) and self._units.alive():

@@ -11,7 +11,8 @@ from agent import __version__
 from agent.mqtt.session import Session
 from agent.protocol.messages import Metrics, utc_now
 from agent.store.store import Store
-from agent.unit.supply import Counters, Supply
+from agent.unit.status import Counters
+from agent.unit.supply import Supply
 
 
 class Meter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from agent.config import Config, loading
+from agent.config import Config, ConfigError, load
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ def read_again(current: Config) -> tuple[Config, list[str]]:
     if current.path is None:
         raise ReloadError("there is no configuration file to read again")
     try:
-        newer = loading.load(current.path)
-    except loading.ConfigError as error:
+        newer = load(current.path)
+    except ConfigError as error:
         for fault in error.faults:
             log.error("%s", fault)
         more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""

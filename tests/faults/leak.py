@@ -75,8 +75,8 @@ def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every:
         units = [unit(f"psu{n}", simulator, uri=uri, pyvisa_args=args) for n, uri in enumerate(uris, 1)]
         data = settings(broker_way.port, units, folder / "state", poll_interval=0.02, backlog={"samples": 1000})
         with Agent(data) as agent:
-            supplies = list(agent.daemon._supplies.values())
-            connection = agent.daemon._broker
+            supplies = list(agent.daemon.supplies)
+            connection = agent.daemon.session
 
             def well() -> bool:
                 return connection.connected and all(supply.online for supply in supplies)

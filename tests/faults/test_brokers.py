@@ -574,7 +574,7 @@ def test_what_was_sent_while_the_agent_was_away_is_never_carried_out(
         bench.stop()
     else:
         way.stop()
-        wait_until(lambda: bench.daemon._broker.gone_since, "the loss")
+        wait_until(lambda: bench.daemon.session.gone_since, "the loss")
     for number in range(3):
         observer.send(f"psu/psu1/{number + 1}/set", {"id": f"while away {number}", "state": True})
     after = observer.mark()
@@ -728,7 +728,7 @@ def test_a_command_that_a_hung_unit_holds_is_answered_when_the_agent_stops(
     assert wait_polls_begun
     for number in range(3):
         bench.observer.send("psu/psu1/1/set", {"id": f"held {number}", "voltage_limit": 1})
-    wait_until(lambda: bench.daemon._supplies["psu1"].counters.commands == 3, "the commands")
+    wait_until(lambda: bench.daemon.supplies.by_name["psu1"].counters.commands == 3, "the commands")
     bench.stop()
     wait_until(lambda: len(bench.observer.responses("psu1", 1)) == 3, "a response for each")
     assert {r["error"]["code"] for r in bench.observer.responses("psu1", 1)} <= {"superseded", "uncertain", "offline"}

@@ -33,8 +33,8 @@ def test_a_present_state_never_goes_back_in_time_while_the_broker_takes_its_time
     with Simulator() as simulator, Bench(tap.port, tmp_path, [simulator], observer_port=broker.port) as bench:
         tap.cut()
         tap.hold()  # the next connection is made, and nothing answers on it
-        wait_until(lambda: not bench.daemon._broker.connected, "the agent knows")
-        wait_until(lambda: len(bench.daemon._broker._inbox.items) > 9, "states come while it connects")
+        wait_until(lambda: not bench.daemon.session.connected, "the agent knows")
+        wait_until(lambda: len(bench.daemon.session._inbox.items) > 9, "states come while it connects")
         after = bench.observer.mark()
         tap.release()
         bench.observer.wait("psu/psu1/1/backlog", after=after)
@@ -58,8 +58,8 @@ def test_what_units_report_in_the_moment_of_connecting_keeps_its_order(
     with Simulator() as simulator, Bench(broker.port, tmp_path, [simulator]) as bench:
         after = bench.observer.mark()
         monkeypatch.setattr(Exchange, "tell_present", slowly)
-        bench.daemon._broker._exchange._connection._client.socket().close()  # type: ignore[union-attr]
-        wait_until(lambda: bench.daemon._broker.reconnects, "a new connection")
+        bench.daemon.session._exchange._connection._client.socket().close()  # type: ignore[union-attr]
+        wait_until(lambda: bench.daemon.session.reconnects, "a new connection")
         monkeypatch.undo()
         newest = bench.observer.wait_state("psu1", after=after)["seq"]
         bench.observer.wait("psu/psu1/1/state", lambda state: state["seq"] > newest + 30, after=after)
@@ -101,7 +101,7 @@ def test_a_response_that_finds_the_connection_broken_is_sent_on_the_next_one(
     tmp_path: Path, broker: LocalBroker
 ) -> None:
     with Simulator() as simulator, Bench(broker.port, tmp_path, [simulator], poll_interval=60) as bench:
-        agent, observer = bench.daemon._broker, bench.observer
+        agent, observer = bench.daemon.session, bench.observer
 
         def cut(message: str, answer: str | None) -> str | None:
             if message.startswith("VOLT 2"):  # while the unit is at it, and the broker's thread asleep

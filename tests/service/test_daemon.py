@@ -27,7 +27,7 @@ def test_a_unit_that_is_not_served_any_more_leaves_nothing_on_the_broker(make_be
     bench = make_bench([Simulator(), Simulator()])
     neighbour = {"agent": "another", "psu": "psu9", "channels": []}
     bench.observer.send("psu/psu9/info", neighbour, retain=True)
-    bench.daemon._broker.stop(5)  # as a crash leaves it: the last state says that the unit is there
+    bench.daemon.session.stop(5)  # as a crash leaves it: the last state says that the unit is there
     bench.stop()
     bench.data["units"] = bench.data["units"][:1]
     bench.units = bench.units[:1]

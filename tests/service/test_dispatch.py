@@ -7,17 +7,13 @@ from unittest.mock import MagicMock
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.config import ChannelSettings
 from agent.mqtt.incoming import Incoming
 from agent.protocol.topics import Topics
 from agent.service.dispatch import Dispatcher
 from agent.unit.supply import Supply
 from tests.properties import examples
-
-
-class _NoLink:
-    uri = "TCPIP::192.0.2.1::5025::SOCKET"
-    is_open = False
-
+from tests.unit.fakedriver import FakeDriver, Sheet
 
 _topics = st.lists(
     st.sampled_from(["psu1", "psu2", "psu9", "all", "agents", "set", "get", "1", "3", "VDD", "state", "ramp", "id", ""])
@@ -58,12 +54,12 @@ def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(inco
     topics = Topics("psu")
     channels = {1: ChannelSettings(name="VDD")}
     supplies = {
-        name: Supply(name=name, agent="bench", model="E36313A", session=_NoLink(), outlet=sheet, channels=channels)  # type: ignore[arg-type]
+        name: Supply(name=name, agent="bench", driver=FakeDriver(), outlets=(sheet,), channels=channels)
         for name in ("psu1", "psu2")
     }
-    spool = MagicMock()
-    spool.is_duplicate.return_value = False
-    Dispatcher(topics, supplies, spool, sheet).handle(incoming)
+    seen = MagicMock()
+    seen.is_duplicate.return_value = False
+    Dispatcher(topics, supplies, seen, sheet).handle(incoming)
     request = topics.parse(incoming.topic)
     if request is None or request.verb == "get" or (incoming.retain and not incoming.payload):
         expected = []

@@ -107,7 +107,7 @@ def test_the_watchdog_starves_when_a_worker_is_dead(
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
     bench = make_bench([Simulator(), Simulator()], port=broker.port)
     wait_until(lambda: "WATCHDOG=1" in manager.told, "a sign of life")
-    worker = bench.daemon._supplies["psu2"] if victim != "broker" else bench.daemon._broker
+    worker = bench.daemon.supplies.by_name["psu2"] if victim != "broker" else bench.daemon.session
     thread = worker._thread
 
     def die(*_: object) -> None:
@@ -120,7 +120,7 @@ def test_the_watchdog_starves_when_a_worker_is_dead(
     for _ in range(3):
         if victim != "broker":
             bench.observer.wait_state("psu1", after=bench.observer.mark())
-    wait_until(lambda: bench.daemon._broker.gone_since is None or True, "a moment")
+    wait_until(lambda: bench.daemon.session.gone_since is None or True, "a moment")
     assert len(manager.told) <= fed + 1
 
 
@@ -135,9 +135,9 @@ def test_the_watchdog_starves_when_a_worker_hangs(
     bench = make_bench([simulator], units, port=broker.port)
     wait_until(lambda: "WATCHDOG=1" in manager.told, "a sign of life")
     simulator.freeze()
-    wait_until(lambda: not bench.daemon._supplies["psu1"].alive(2.5), "the silence")
+    wait_until(lambda: not bench.daemon.supplies.by_name["psu1"].alive(2.5), "the silence")
     fed = len(manager.told)
-    wait_until(lambda: not bench.daemon._supplies["psu1"].alive(3.0), "more silence")
+    wait_until(lambda: not bench.daemon.supplies.by_name["psu1"].alive(3.0), "more silence")
     assert len(manager.told) <= fed + 1
     simulator.thaw()
     wait_until(lambda: len(manager.told) > fed + 2, "more signs of life")

@@ -223,7 +223,7 @@ def test_the_schedule_does_not_drift(make_bench: Callable[..., Bench]) -> None:
     wait_until(lambda: polls() >= start + 30, "thirty polls")
     elapsed = time.monotonic() - begun
     moments.append(elapsed)
-    late = bench.daemon._supplies["psu1"].counters.late_polls
+    late = bench.daemon.supplies.by_name["psu1"].counters.late_polls
     # 30 intervals, and as many more as were left out on a machine that was held up.
     assert 2.8 <= elapsed <= 3.3 + 0.1 * late
 
