@@ -17,8 +17,9 @@ from agent import __version__, config
 from agent.cli import main as cli
 from agent.config import jsonschema as file_schema
 from agent.instruments import catalogue as models
-from tests.commandline import COMMAND, ROOT, Running, environment, psu_agent
+from tests.commandline import COMMAND, Running, environment, psu_agent
 from tests.config.samples import CONTRACT, PSUDAEMON, mqtt, unit
+from tests.support.processes import ROOT
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_a_state_directory_that_can_t_be_used_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_run_logs_json_and_ends_cleanly_without_broker_and_unit(number: int, tmp_path: Path) -> None:
+def test_run_logs_json_and_ends_cleanly_without_broker_and_unit(number: signal.Signals, tmp_path: Path) -> None:
     path = tmp_path / "psu-agent.yaml"
     path.write_text(
         "settings: {uvicorn: {}, state_dir: state, mqtt: {host: 127.0.0.1, port: 1}}\n"

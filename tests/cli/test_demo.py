@@ -75,7 +75,7 @@ def test_the_printed_commands_work_and_ctrl_c_ends_everything(options: list[str]
         assert "(set 5.0000 V" in result.stdout
 
         assert any(tmp_path.iterdir())
-        running = children_of(demo.process.pid)
+        running = children_of(demo.pid)
         assert len(running) == 3
         assert demo.end(signal.SIGINT) == 0
         assert not any(is_running(pid) for pid in running)
@@ -84,10 +84,10 @@ def test_the_printed_commands_work_and_ctrl_c_ends_everything(options: list[str]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_other_signals_end_it_as_well(number: int) -> None:
+def test_other_signals_end_it_as_well(number: signal.Signals) -> None:
     with Running("demo", "--port", str(free_port())) as demo:
         demo.wait_for("psu1/1")
-        running = children_of(demo.process.pid)
+        running = children_of(demo.pid)
         assert demo.end(number) == 0
         assert not any(is_running(pid) for pid in running)
 
@@ -96,8 +96,8 @@ def test_other_signals_end_it_as_well(number: int) -> None:
 def test_nothing_outlives_a_demonstration_that_is_killed() -> None:
     with Running("demo", "--port", str(free_port())) as demo:
         demo.wait_for("psu1/1")
-        running = children_of(demo.process.pid)
-        demo.process.kill()
+        running = children_of(demo.pid)
+        demo.running.kill()
         until(lambda: not any(is_running(pid) for pid in running))
 
 
@@ -124,13 +124,11 @@ def test_an_agent_that_ends_is_told_with_its_words() -> None:
     with Running("demo", "--port", str(free_port())) as demo:
         demo.wait_for("psu1/1")
         (agent,) = [
-            pid
-            for pid in children_of(demo.process.pid)
-            if b"agent.cli\0run" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            pid for pid in children_of(demo.pid) if b"agent.cli\0run" in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
         os.kill(agent, signal.SIGKILL)
         assert "psu-agent: the agent ended by itself: " in demo.wait_for("ended by itself")
-        assert demo.process.wait(30) == 2
+        assert demo.running.wait(30) == 2
 
 
 def test_commands_reach_it_by_mqtt_5_too() -> None:

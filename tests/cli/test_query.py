@@ -18,7 +18,8 @@ import time
 import pytest
 
 from tests.cli.lab import Lab
-from tests.commandline import COMMAND, ROOT, Running, environment, invoke
+from tests.commandline import COMMAND, Running, environment, invoke
+from tests.support.processes import ROOT
 
 
 def test_get_on_a_pipe_is_json(lab: Lab) -> None:
