@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.instruments.visa import lan as visa_lan
+from agent.instruments.visa import vxi11
 from agent.local.broker import LocalBroker
-from agent.mqtt import session as broker_module
+from agent.mqtt import session
 from agent.simulator import Simulator
-from agent.unit import connecting as supply_module
+from agent.unit import connecting
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
 from tests.lab import Agent, settings, unit, wait_until
@@ -58,10 +58,10 @@ def settled() -> Size:
 
 def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every: int) -> tuple[Size, Size]:
     """Break and mend that many times; the size after the first tenth, when all caches are warm, and at the end."""
-    for module in (supply_module, broker_module):
+    for module in (connecting, session):
         module.FIRST_RETRY, module.LAST_RETRY, module.RETRY_JITTER = 0.01, 0.05, 0.0  # type: ignore[attr-defined]
         module.SHORT_LIVED = 0.0  # type: ignore[attr-defined]
-    visa_lan.GRACE = 0.1
+    vxi11.GRACE = 0.1
     with LocalBroker(folder) as broker, Proxy(broker.port) as broker_way:
         simulator = Simulator(socket_port=0, vxi11_port=0, hislip_port=0).start()
         ports: list[Any] = [simulator.socket_port, simulator.vxi11_port, simulator.hislip_port]

@@ -15,7 +15,7 @@ import pytest
 
 from agent.local.broker import LocalBroker
 from agent.local.ports import free_port, is_free
-from agent.mqtt import session as session_module
+from agent.mqtt import session
 from agent.service import daemon as daemon_module
 from agent.simulator import Simulator
 from agent.store.store import Store
@@ -26,10 +26,10 @@ from tests.lab import PATIENCE, AgentProcess, Bench, Observer, needs, settings, 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "FIRST_RETRY", 0.05)
-    monkeypatch.setattr(session_module, "LAST_RETRY", 0.2)
-    monkeypatch.setattr(session_module, "RETRY_JITTER", 0.02)
-    monkeypatch.setattr(session_module, "SHORT_LIVED", 0.0)
+    monkeypatch.setattr(session, "FIRST_RETRY", 0.05)
+    monkeypatch.setattr(session, "LAST_RETRY", 0.2)
+    monkeypatch.setattr(session, "RETRY_JITTER", 0.02)
+    monkeypatch.setattr(session, "SHORT_LIVED", 0.0)
     monkeypatch.setattr(daemon_module, "METRICS_INTERVAL", 0.25)
 
 
@@ -428,7 +428,7 @@ def test_two_agents_of_one_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They take the connection from each other, say so, and one of them is well when the other is gone."""
-    monkeypatch.setattr(session_module, "SHORT_LIVED", 5.0)
+    monkeypatch.setattr(session, "SHORT_LIVED", 5.0)
     bench = make_bench(port=broker.port)
     with Simulator() as other:
         data = settings(broker.port, [unit("psu2", other)], tmp_path / "elsewhere")
