@@ -16,8 +16,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.local.broker import LocalBroker
-from benchmarks.rig import wait_until
 from tests.soak.tap import PacketReader, Publish, Tap, parse_publish
+from tests.support.waiting import wait_until
 
 
 def written_by_paho(topic: str, payload: bytes, qos: int, retain: bool, properties: Properties) -> bytes:
