@@ -22,8 +22,6 @@ from tests.support.figures import Figure, machine, table
 UNITS, REFUSING, SILENT = 1000, 150, 150
 #: A question that the agent asks at every start, of which the manual has the answer, and some firmware may not.
 UNANSWERED = "OUTPut:PAIR"
-#: s, of the timeouts that a user would set for units on a local network; pyvisa's own are 2 s and 10 s.
-TIMEOUT = 1.0
 #: s without a network.
 AWAY = 10.0
 #: s that are waited at most; what takes longer is reported as that.
@@ -157,14 +155,8 @@ def lose_and_return(count: int = UNITS, away: float = AWAY, seconds: float = 10.
 
 
 def _agent(folder: Path, port: int, units: Units) -> Agent:
-    milliseconds = round(TIMEOUT * 1000)
-    return Agent(
-        folder,
-        port,
-        units.resources,
-        poll_interval=1.0,
-        pyvisa_args={"timeout": milliseconds, "open_timeout": milliseconds},
-    )
+    # With the timeouts that the agent has by itself, as most users will have them.
+    return Agent(folder, port, units.resources, poll_interval=1.0)
 
 
 def _subscriber(folder: Path, port: int) -> Subscriber:

@@ -77,9 +77,9 @@ def _cost(process: Process, states: Counter, seconds: float) -> float:
     """Processor time (s) of a process for each poll that it publishes."""
     process.signal(signal.SIGCONT)
     time.sleep(WARM_UP)
-    used, count = process.cpu_seconds(), states.count
+    used, count = process.cpu_seconds_of_threads(), states.count
     time.sleep(seconds)
-    used, count = process.cpu_seconds() - used, states.count - count
+    used, count = process.cpu_seconds_of_threads() - used, states.count - count
     process.signal(signal.SIGSTOP)
     return used / max(1, count) * CHANNELS
 

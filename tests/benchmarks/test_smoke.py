@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import command, fleet, polling, psudaemon
+from benchmarks import command, fleet, outage, plainloop, polling, psudaemon
 from benchmarks.rig import POLL_MESSAGE
 from tests.support.figures import Figure, table
 
@@ -48,6 +48,28 @@ def test_fleet() -> None:
     assert result.states > 5 * 3 * 5
     assert 5e6 < result.resident_bytes <= result.peak_bytes < 1e9
     assert 0 < result.cores < 2
+
+
+@pytest.mark.parametrize("unanswered", [False, True])
+def test_start(unanswered: bool) -> None:
+    result = outage.start(6, refusing=1, silent=1, unanswered=unanswered, seconds=0.5)
+    assert result.seconds is not None
+    assert (result.polled, result.offline) == (4, 2)
+    assert 5e6 < result.cost.resident_bytes < 1e9
+
+
+def test_return() -> None:
+    result = outage.lose_and_return(4, away=0.5, seconds=0.5)
+    assert result.noticed is not None
+    assert result.seconds is not None
+    assert result.polled == 4
+
+
+def test_plainloop() -> None:
+    result = plainloop.measure(rounds=1, seconds=0.5)
+    assert 0 < result.agent < 0.1
+    assert 0 < result.plain < 0.1
+    assert result.ratio == pytest.approx(result.agent / result.plain)
 
 
 def test_table() -> None:
