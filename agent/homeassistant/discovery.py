@@ -107,7 +107,10 @@ class Discovery:
             known = self._told.get(info.psu)
             if known is None or _description(known) != _description(info):
                 self._told[info.psu] = info
+                before = self._places.get(info.psu)
                 self._introduce(info, self._prefix)
+                if before not in (None, self._places.get(info.psu)):
+                    self._reconsider(self._prefix)
 
     def handle(self, incoming: Incoming) -> bool:
         """Take a message; False for one that has nothing to do with Home Assistant. In the thread of the MQTT session."""
@@ -162,12 +165,17 @@ class Discovery:
         name.
         """
         with self._lock:
-            for name in self._places.keys() - units.keys():
+            removed = self._places.keys() - units.keys()
+            for name in removed:
                 self._offered.pop(self._places.pop(name), None)
+            self._drop_successors(lambda _, unit: unit not in units)
             self._told = {name: info for name, info in self._told.items() if name in units}
+            # A unit with another address has to say anew who it is.
+            self._introduced = {name for name in self._introduced if units.get(name) == self._units.get(name)}
             self._units = dict(units)
-            self._introduced &= units.keys()
             self._started = self._clock()
+            if removed and self._prefix is not None:
+                self._reconsider(self._prefix)
 
     # All that follows is called with the lock held. First: which device a unit is.
 
@@ -188,7 +196,11 @@ class Discovery:
                 return
             del self._places[rival]
             self._told.pop(rival, None)
+        before = self._places.get(info.psu)
         self._places[info.psu] = topic
+        if before is not None and before not in self._places.values():
+            self._offered.pop(before, None)  # it is cleared as a predecessor, or once every unit has said who it is
+        self._drop_successors(lambda place, unit: unit == info.psu and place != topic)
         record = Record(
             unit=info.psu,
             info=identity,
@@ -203,6 +215,18 @@ class Discovery:
             self._successors[topic] = self._clock() + SUCCESSION, record
         else:
             self._offer(topic, record)
+
+    def _reconsider(self, prefix: str) -> None:
+        """Offer anew those units that are offered elsewhere or not at all, because a topic of theirs may have become free."""
+        for name, info in list(self._told.items()):
+            is_elsewhere = self._places.get(name) != devices.discovery_topic(prefix, devices.unit_key(info))
+            if is_elsewhere and (info.manufacturer is not None or name not in self._places):
+                self._introduce(info, prefix)
+
+    def _drop_successors(self, is_outdated: Callable[[str, str | None], bool]) -> None:
+        """Do not offer what waits on these topics for these units."""
+        for topic in [topic for topic, (_, record) in self._successors.items() if is_outdated(topic, record.unit)]:
+            del self._successors[topic]
 
     def _predecessors(self, unit: str, topic: str) -> list[str]:
         """The topics of other units that had this unit's name, and that no other name claims."""
