@@ -10,12 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from agent.homeassistant import devices
 from agent.homeassistant.devices import Payload
 from agent.homeassistant.interfaces import DiscoveryStore, Publisher
-from agent.homeassistant.placeholders import encode, placeholder_of, placeholders_for
+from agent.homeassistant.placeholders import encode, placeholder_of, with_placeholders
 from agent.homeassistant.records import Record, Records
 from agent.mqtt.incoming import Incoming
 from agent.protocol.messages import AgentInfo, UnitInfo
@@ -104,8 +105,7 @@ class Discovery:
             # A unit that the configuration has no more may still be reporting.
             if self._prefix is None or info.psu not in self._units:
                 return
-            known = self._told.get(info.psu)
-            if known is None or _description(known) != _description(info):
+            if not _makes_the_same_device(self._told.get(info.psu), info):
                 self._told[info.psu] = info
                 before = self._places.get(info.psu)
                 self._introduce(info, self._prefix)
@@ -181,7 +181,7 @@ class Discovery:
 
     def _introduce(self, info: UnitInfo, prefix: str) -> None:
         live = info.manufacturer is not None  # the unit itself has said who it is
-        identity = info if live else self._remembered(info)
+        identity = info if live else self._records.identity_of(info, self._units)
         if identity is None:
             return  # it was never reached: there is nothing to be said of it yet
         if live:
@@ -189,8 +189,17 @@ class Discovery:
         topic = devices.discovery_topic(prefix, devices.unit_key(identity))
         rival = next((unit for unit, place in self._places.items() if place == topic and unit != info.psu), None)
         if rival is not None and rival in self._introduced:
-            log.warning("%s and %s say that they are the same unit, %s", rival, info.psu, identity.serial)
             topic = devices.discovery_topic(prefix, devices.place_key(identity))
+            if live:
+                log.warning(
+                    "%s and %s both give the serial number %s; in Home Assistant %s is known by its name alone",
+                    rival,
+                    info.psu,
+                    identity.serial,
+                    info.psu,
+                )
+            elif topic not in self._records:
+                return  # the unit that was remembered here is the rival, which has another address now
         elif rival is not None:
             if not live:
                 return
@@ -237,30 +246,6 @@ class Discovery:
             if record.unit == unit and place not in claimed | {topic} | self._clearing and not record.removed
         ]
 
-    def _remembered(self, info: UnitInfo) -> UnitInfo | None:
-        """A unit that has not been reached yet, with the identity that it told an earlier run.
-
-        It is known by its address, else by its name where that address is no other unit's now.
-        """
-        records = sorted((record for _, record in self._records.items()), key=lambda record: record.removed)
-        known = [record.info for record in records if record.info is not None]
-        found = next((old for old in known if old.uri == info.uri), None)
-        if found is None:
-            elsewhere = {uri for name, uri in self._units.items() if name != info.psu}
-            found = next((old for old in known if old.psu == info.psu and old.uri not in elsewhere), None)
-        if found is None or info.model not in (None, found.model):
-            return None
-        return info.model_copy(
-            update={
-                "model": found.model,
-                "manufacturer": found.manufacturer,
-                "serial": found.serial,
-                "firmware": found.firmware,
-                # Where a whole series is configured the record alone tells which of its models it is.
-                "channels": found.channels if info.model is None else info.channels,
-            }
-        )
-
     # What is published.
 
     def _payload(self, topic: str, record: Record) -> Payload:
@@ -272,14 +257,15 @@ class Discovery:
 
     def _offer(self, topic: str, record: Record) -> None:
         """Publish a device, and remember what has gone from it since it was published last."""
+        old = self._records.get(topic)
+        if topic in self._offered and _makes_the_same_device(old.info, record.info):
+            return  # most often: the unit has said itself what was remembered of it
         payload = self._payload(topic, record)
         present = devices.platforms(payload)
-        old = self._records.get(topic)
         gone = {name: p for name, p in {**old.gone, **old.platforms}.items() if name not in present}
         stale = [name for name in dict.fromkeys([*old.retained, *old.stale]) if name not in record.retained]
         unseen = bool(gone) and (old.unseen or not gone.keys() <= old.gone.keys())
         self._clearing.discard(topic)
-        self._placeholders_due.pop(topic, None)
         self._records.put(
             topic,
             record.model_copy(update={"platforms": present, "gone": gone, "stale": stale, "unseen": unseen}),
@@ -304,19 +290,12 @@ class Discovery:
                     self._placeholders_due[topic] = self._clock() + PLACEHOLDER_TIME
                     self._clearing.discard(topic)
                     self._records.put(topic, record.model_copy(update={"removed": False}))
-                    self._publisher.keep(topic, self._with_placeholders(topic, record))
+                    payload = self._payload(topic, record)
+                    if topic not in self._offered:
+                        payload = placeholder_of(payload, self._agent.agent, self._topics)
+                    self._publisher.keep(topic, with_placeholders(payload, record, self._agent.agent, self._topics))
                 elif topic in self._offered:
                     self._publisher.keep(topic, self._offered[topic])
-
-    def _with_placeholders(self, topic: str, record: Record) -> bytes:
-        """The device with placeholders for all that is gone from it; all of it placeholders where the device itself is gone."""
-        _, key = devices.parse_discovery_topic(topic)
-        agent, topics = self._agent.agent, self._topics
-        payload = self._payload(topic, record)
-        if topic not in self._offered:
-            payload = placeholder_of(payload, agent, topics)
-        gone = {name: p for name, p in {**record.gone, **record.platforms}.items() if name not in payload["components"]}
-        return encode(payload, {}, placeholders_for(key, agent, gone, topics))
 
     def _remove_placeholders(self, topic: str) -> None:
         """Have Home Assistant, which has taken up the placeholders since its start, remove them for good."""
@@ -347,6 +326,7 @@ class Discovery:
     def _clear_stale(self, topic: str) -> None:
         """Remove the retained topics that nothing is published on any more."""
         in_use = {name for place in self._offered for name in self._records[place].retained}
+        in_use.update(name for _, record in self._successors.values() for name in record.retained)
         for name in self._records[topic].stale:
             if name not in in_use:
                 self._publisher.keep(name, b"")
@@ -367,18 +347,12 @@ class Discovery:
         self._placeholders_due.pop(topic, None)
 
 
-def _description(info: UnitInfo) -> tuple[object, ...]:
-    """All of a unit's info that its device depends on."""
-    return (
-        info.agent,
-        info.psu,
-        info.uri,
-        info.model,
-        info.manufacturer,
-        info.serial,
-        info.firmware,
-        info.channels,
-    )
+#: All of a unit's info that its device depends on.
+_description = attrgetter("agent", "psu", "uri", "model", "manufacturer", "serial", "firmware", "channels")
+
+
+def _makes_the_same_device(one: UnitInfo | None, other: UnitInfo | None) -> bool:
+    return one is not None and other is not None and _description(one) == _description(other)
 
 
 def _due(moments: dict[str, float], now: float) -> list[str]:

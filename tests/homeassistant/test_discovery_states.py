@@ -118,6 +118,7 @@ class DiscoveryStates(RuleBasedStateMachine):
             assert payload["device"]["name"] == name
             assert payload["components"]["off"]["command_topic"] == f"psu/{name}/set/state"
             assert payload["components"]["ch1_state"]["state_topic"] == f"psu/{name}/1/homeassistant"
+        assert not any(b"/nowhere" in payload for payload in self.broker.retained.values()), "no placeholder is left"
         shown = {topic for topic in self.broker.retained if topic.endswith("/homeassistant")}
         assert shown == {f"psu/{name}/1/homeassistant" for name in self.units}
 
