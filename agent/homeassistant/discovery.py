@@ -301,10 +301,9 @@ class Discovery:
         """Have Home Assistant, which has taken up the placeholders since its start, remove them for good."""
         if topic in self._offered:
             self._publisher.keep(topic, self._offered[topic])
+            self._update(topic, unseen=False)
         else:
-            self._clearing.add(topic)
-            self._publisher.keep(topic, b"")
-        self._update(topic, unseen=False)
+            self._take_away(topic, unseen=False)
 
     def _is_lost(self, topic: str) -> bool:
         """Whether it was published by an earlier configuration, and nothing has been done about it yet."""
@@ -312,15 +311,18 @@ class Discovery:
         return not pending and topic not in self._offered and not self._records[topic].removed
 
     def _clear(self, topic: str) -> None:
-        """Take a device away."""
+        """Take away a device that is not served any more."""
         log.info("Home Assistant: clearing %s", topic)
+        # A record of another version names no component for which there could be a placeholder.
+        self._take_away(topic, unseen=not self._is_heard and bool(self._records[topic].platforms))
+
+    def _take_away(self, topic: str, *, unseen: bool) -> None:
+        """Remove a device from the broker, and later the topics that go with it."""
         record = self._records[topic]
         self._offered.pop(topic, None)
         self._clearing.add(topic)
         self._publisher.keep(topic, b"")
         self._stale_due[topic] = self._clock() + RELEASE
-        # A record of another version names no component for which there could be a placeholder.
-        unseen = not self._is_heard and bool(record.platforms)
         self._update(topic, unseen=unseen, retained=[], stale=[*record.retained, *record.stale])
 
     def _clear_stale(self, topic: str) -> None:
