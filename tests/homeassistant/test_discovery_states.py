@@ -125,3 +125,56 @@ class DiscoveryStates(RuleBasedStateMachine):
 
 TestDiscoveryStates = DiscoveryStates.TestCase
 TestDiscoveryStates.settings = settings(max_examples=FUZZ or 60, stateful_step_count=20, deadline=None, database=None)
+
+
+def test_a_unit_that_waits_for_its_topic_goes_with_its_configuration() -> None:
+    states = DiscoveryStates()
+    states.restart(units={"a": ADDRESSES[0]})
+    states.reach(name="a")
+    states.reload(units={"a": ADDRESSES[1]})
+    states.reach(name="a")
+    states.reload(units={})
+    states.teardown()
+
+
+def test_units_that_changed_places_take_their_own_topics() -> None:
+    states = DiscoveryStates()
+    states.restart(units={"a": ADDRESSES[0], "b": ADDRESSES[1]})
+    states.reach(name="a")
+    states.move(addresses=[ADDRESSES[1], ADDRESSES[0], ADDRESSES[2]])
+    states.reach(name="b")
+    states.reach(name="a")
+    states.teardown()
+
+
+def test_a_unit_that_got_another_address_and_went_before_it_answered_is_cleared() -> None:
+    states = DiscoveryStates()
+    states.restart(units={"a": ADDRESSES[0], "b": ADDRESSES[1]})
+    states.reach(name="a")
+    states.reach(name="b")
+    states.reload(units={"a": ADDRESSES[1]})
+    states.reload(units={})
+    states.teardown()
+
+
+def test_the_states_of_a_unit_that_waits_for_its_topic_are_kept() -> None:
+    states = DiscoveryStates()
+    states.restart(units={"b": ADDRESSES[0]})
+    states.lose_or_find_the_broker(is_there=False)
+    states.reach(name="b")
+    states.move(addresses=[ADDRESSES[1], ADDRESSES[0], ADDRESSES[2]])
+    states.reach(name="b")
+    states.wait(seconds=6.0)
+    states.teardown()
+
+
+def test_a_unit_that_goes_while_it_is_a_placeholder_takes_its_states_with_it() -> None:
+    states = DiscoveryStates()
+    states.restart(units={"a": ADDRESSES[1]})
+    states.reach(name="a")
+    states.move(addresses=[ADDRESSES[0], ADDRESSES[2], ADDRESSES[1]])
+    states.reach(name="a")
+    states.home_assistant(payload=b"online")
+    states.reload(units={"a": ADDRESSES[0]})
+    states.reload(units={})
+    states.teardown()
