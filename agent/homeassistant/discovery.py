@@ -10,12 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from agent.homeassistant import devices
 from agent.homeassistant.devices import Payload
 from agent.homeassistant.interfaces import DiscoveryStore, Publisher
-from agent.homeassistant.placeholders import encode, placeholder_of, placeholders_for
+from agent.homeassistant.placeholders import encode, placeholder_of, with_placeholders
 from agent.homeassistant.records import Record, Records
 from agent.mqtt.incoming import Incoming
 from agent.protocol.messages import AgentInfo, UnitInfo
@@ -104,10 +105,12 @@ class Discovery:
             # A unit that the configuration has no more may still be reporting.
             if self._prefix is None or info.psu not in self._units:
                 return
-            known = self._told.get(info.psu)
-            if known is None or _description(known) != _description(info):
+            if not _makes_the_same_device(self._told.get(info.psu), info):
                 self._told[info.psu] = info
+                before = self._places.get(info.psu)
                 self._introduce(info, self._prefix)
+                if before not in (None, self._places.get(info.psu)):
+                    self._reconsider(self._prefix)
 
     def handle(self, incoming: Incoming) -> bool:
         """Take a message; False for one that has nothing to do with Home Assistant. In the thread of the MQTT session."""
@@ -162,18 +165,23 @@ class Discovery:
         name.
         """
         with self._lock:
-            for name in self._places.keys() - units.keys():
+            removed = self._places.keys() - units.keys()
+            for name in removed:
                 self._offered.pop(self._places.pop(name), None)
+            self._drop_successors(lambda _, unit: unit not in units)
             self._told = {name: info for name, info in self._told.items() if name in units}
+            # A unit with another address has to say anew who it is.
+            self._introduced = {name for name in self._introduced if units.get(name) == self._units.get(name)}
             self._units = dict(units)
-            self._introduced &= units.keys()
             self._started = self._clock()
+            if removed and self._prefix is not None:
+                self._reconsider(self._prefix)
 
     # All that follows is called with the lock held. First: which device a unit is.
 
     def _introduce(self, info: UnitInfo, prefix: str) -> None:
         live = info.manufacturer is not None  # the unit itself has said who it is
-        identity = info if live else self._remembered(info)
+        identity = info if live else self._records.identity_of(info, self._units)
         if identity is None:
             return  # it was never reached: there is nothing to be said of it yet
         if live:
@@ -181,14 +189,27 @@ class Discovery:
         topic = devices.discovery_topic(prefix, devices.unit_key(identity))
         rival = next((unit for unit, place in self._places.items() if place == topic and unit != info.psu), None)
         if rival is not None and rival in self._introduced:
-            log.warning("%s and %s say that they are the same unit, %s", rival, info.psu, identity.serial)
             topic = devices.discovery_topic(prefix, devices.place_key(identity))
+            if live:
+                log.warning(
+                    "%s and %s both give the serial number %s; in Home Assistant %s is known by its name alone",
+                    rival,
+                    info.psu,
+                    identity.serial,
+                    info.psu,
+                )
+            elif topic not in self._records:
+                return  # the unit that was remembered here is the rival, which has another address now
         elif rival is not None:
             if not live:
                 return
             del self._places[rival]
             self._told.pop(rival, None)
+        before = self._places.get(info.psu)
         self._places[info.psu] = topic
+        if before is not None and before not in self._places.values():
+            self._offered.pop(before, None)  # it is cleared as a predecessor, or once every unit has said who it is
+        self._drop_successors(lambda place, unit: unit == info.psu and place != topic)
         record = Record(
             unit=info.psu,
             info=identity,
@@ -204,6 +225,18 @@ class Discovery:
         else:
             self._offer(topic, record)
 
+    def _reconsider(self, prefix: str) -> None:
+        """Offer anew those units that are offered elsewhere or not at all, because a topic of theirs may have become free."""
+        for name, info in list(self._told.items()):
+            is_elsewhere = self._places.get(name) != devices.discovery_topic(prefix, devices.unit_key(info))
+            if is_elsewhere and (info.manufacturer is not None or name not in self._places):
+                self._introduce(info, prefix)
+
+    def _drop_successors(self, is_outdated: Callable[[str, str | None], bool]) -> None:
+        """Do not offer what waits on these topics for these units."""
+        for topic in [topic for topic, (_, record) in self._successors.items() if is_outdated(topic, record.unit)]:
+            del self._successors[topic]
+
     def _predecessors(self, unit: str, topic: str) -> list[str]:
         """The topics of other units that had this unit's name, and that no other name claims."""
         claimed = {place for name, place in self._places.items() if name != unit}
@@ -212,30 +245,6 @@ class Discovery:
             for place, record in self._records.items()
             if record.unit == unit and place not in claimed | {topic} | self._clearing and not record.removed
         ]
-
-    def _remembered(self, info: UnitInfo) -> UnitInfo | None:
-        """A unit that has not been reached yet, with the identity that it told an earlier run.
-
-        It is known by its address, else by its name where that address is no other unit's now.
-        """
-        records = sorted((record for _, record in self._records.items()), key=lambda record: record.removed)
-        known = [record.info for record in records if record.info is not None]
-        found = next((old for old in known if old.uri == info.uri), None)
-        if found is None:
-            elsewhere = {uri for name, uri in self._units.items() if name != info.psu}
-            found = next((old for old in known if old.psu == info.psu and old.uri not in elsewhere), None)
-        if found is None or info.model not in (None, found.model):
-            return None
-        return info.model_copy(
-            update={
-                "model": found.model,
-                "manufacturer": found.manufacturer,
-                "serial": found.serial,
-                "firmware": found.firmware,
-                # Where a whole series is configured the record alone tells which of its models it is.
-                "channels": found.channels if info.model is None else info.channels,
-            }
-        )
 
     # What is published.
 
@@ -248,14 +257,15 @@ class Discovery:
 
     def _offer(self, topic: str, record: Record) -> None:
         """Publish a device, and remember what has gone from it since it was published last."""
+        old = self._records.get(topic)
+        if topic in self._offered and _makes_the_same_device(old.info, record.info):
+            return  # most often: the unit has said itself what was remembered of it
         payload = self._payload(topic, record)
         present = devices.platforms(payload)
-        old = self._records.get(topic)
         gone = {name: p for name, p in {**old.gone, **old.platforms}.items() if name not in present}
         stale = [name for name in dict.fromkeys([*old.retained, *old.stale]) if name not in record.retained]
         unseen = bool(gone) and (old.unseen or not gone.keys() <= old.gone.keys())
         self._clearing.discard(topic)
-        self._placeholders_due.pop(topic, None)
         self._records.put(
             topic,
             record.model_copy(update={"platforms": present, "gone": gone, "stale": stale, "unseen": unseen}),
@@ -280,28 +290,20 @@ class Discovery:
                     self._placeholders_due[topic] = self._clock() + PLACEHOLDER_TIME
                     self._clearing.discard(topic)
                     self._records.put(topic, record.model_copy(update={"removed": False}))
-                    self._publisher.keep(topic, self._with_placeholders(topic, record))
+                    payload = self._payload(topic, record)
+                    if topic not in self._offered:
+                        payload = placeholder_of(payload, self._agent.agent, self._topics)
+                    self._publisher.keep(topic, with_placeholders(payload, record, self._agent.agent, self._topics))
                 elif topic in self._offered:
                     self._publisher.keep(topic, self._offered[topic])
-
-    def _with_placeholders(self, topic: str, record: Record) -> bytes:
-        """The device with placeholders for all that is gone from it; all of it placeholders where the device itself is gone."""
-        _, key = devices.parse_discovery_topic(topic)
-        agent, topics = self._agent.agent, self._topics
-        payload = self._payload(topic, record)
-        if topic not in self._offered:
-            payload = placeholder_of(payload, agent, topics)
-        gone = {name: p for name, p in {**record.gone, **record.platforms}.items() if name not in payload["components"]}
-        return encode(payload, {}, placeholders_for(key, agent, gone, topics))
 
     def _remove_placeholders(self, topic: str) -> None:
         """Have Home Assistant, which has taken up the placeholders since its start, remove them for good."""
         if topic in self._offered:
             self._publisher.keep(topic, self._offered[topic])
+            self._update(topic, unseen=False)
         else:
-            self._clearing.add(topic)
-            self._publisher.keep(topic, b"")
-        self._update(topic, unseen=False)
+            self._take_away(topic, unseen=False)
 
     def _is_lost(self, topic: str) -> bool:
         """Whether it was published by an earlier configuration, and nothing has been done about it yet."""
@@ -309,20 +311,24 @@ class Discovery:
         return not pending and topic not in self._offered and not self._records[topic].removed
 
     def _clear(self, topic: str) -> None:
-        """Take a device away."""
+        """Take away a device that is not served any more."""
         log.info("Home Assistant: clearing %s", topic)
+        # A record of another version names no component for which there could be a placeholder.
+        self._take_away(topic, unseen=not self._is_heard and bool(self._records[topic].platforms))
+
+    def _take_away(self, topic: str, *, unseen: bool) -> None:
+        """Remove a device from the broker, and later the topics that go with it."""
         record = self._records[topic]
         self._offered.pop(topic, None)
         self._clearing.add(topic)
         self._publisher.keep(topic, b"")
         self._stale_due[topic] = self._clock() + RELEASE
-        # A record of another version names no component for which there could be a placeholder.
-        unseen = not self._is_heard and bool(record.platforms)
         self._update(topic, unseen=unseen, retained=[], stale=[*record.retained, *record.stale])
 
     def _clear_stale(self, topic: str) -> None:
         """Remove the retained topics that nothing is published on any more."""
         in_use = {name for place in self._offered for name in self._records[place].retained}
+        in_use.update(name for _, record in self._successors.values() for name in record.retained)
         for name in self._records[topic].stale:
             if name not in in_use:
                 self._publisher.keep(name, b"")
@@ -343,18 +349,12 @@ class Discovery:
         self._placeholders_due.pop(topic, None)
 
 
-def _description(info: UnitInfo) -> tuple[object, ...]:
-    """All of a unit's info that its device depends on."""
-    return (
-        info.agent,
-        info.psu,
-        info.uri,
-        info.model,
-        info.manufacturer,
-        info.serial,
-        info.firmware,
-        info.channels,
-    )
+#: All of a unit's info that its device depends on.
+_description = attrgetter("agent", "psu", "uri", "model", "manufacturer", "serial", "firmware", "channels")
+
+
+def _makes_the_same_device(one: UnitInfo | None, other: UnitInfo | None) -> bool:
+    return one is not None and other is not None and _description(one) == _description(other)
 
 
 def _due(moments: dict[str, float], now: float) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from agent.homeassistant.devices import Payload, availability
 from agent.homeassistant.entities import Component
+from agent.homeassistant.records import Record
 from agent.protocol.topics import Topics
 
 
@@ -41,6 +42,17 @@ def placeholders_for(key: str, agent: str, gone: Mapping[str, str], topics: Topi
         }
         for name, platform in gone.items()
     }
+
+
+def with_placeholders(payload: Payload, record: Record, agent: str, topics: Topics) -> bytes:
+    """A device as it is published after a start of Home Assistant that may not know what has gone from it.
+
+    :param payload: the device as it is offered, or from `placeholder_of` where the device itself is gone
+    """
+    components = payload["components"]
+    gone = {name: p for name, p in {**record.gone, **record.platforms}.items() if name not in components}
+    (key,) = payload["device"]["identifiers"]
+    return encode(payload, {}, placeholders_for(key, agent, gone, topics))
 
 
 def placeholder_of(payload: Payload, agent: str, topics: Topics) -> Payload:

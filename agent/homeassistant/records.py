@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -63,6 +63,32 @@ class Records:
     def get(self, topic: str) -> Record:
         """The record of a topic; an empty one where there is none."""
         return self._records.get(topic, Record())
+
+    def identity_of(self, info: UnitInfo, units: Mapping[str, str]) -> UnitInfo | None:
+        """A unit that has not been reached yet, with the identity that it told an earlier run; None where it told none.
+
+        It is known by its address, else by its name where that address is no other unit's now.
+
+        :param units: name → address of every configured unit
+        """
+        records = sorted(self._records.values(), key=lambda record: record.removed)
+        known = [record.info for record in records if record.info is not None]
+        found = next((old for old in known if old.uri == info.uri), None)
+        if found is None:
+            elsewhere = {uri for name, uri in units.items() if name != info.psu}
+            found = next((old for old in known if old.psu == info.psu and old.uri not in elsewhere), None)
+        if found is None or info.model not in (None, found.model):
+            return None
+        return info.model_copy(
+            update={
+                "model": found.model,
+                "manufacturer": found.manufacturer,
+                "serial": found.serial,
+                "firmware": found.firmware,
+                # Where a whole series is configured the record alone tells which of its models it is.
+                "channels": found.channels if info.model is None else info.channels,
+            }
+        )
 
     def put(self, topic: str, record: Record) -> None:
         """Remember a record in the place of the one that there was."""

@@ -17,7 +17,7 @@ from agent.protocol.quantities import WATCHED
 NOISE = 0.005
 #: s between two samples that pass because a measurement changed.
 FASTEST = 1.0
-#: Changes of settings that may follow each other at once; after them one a second, so that a ramp is no flood.
+#: Changes of settings that may follow each other at once; after them one a second, so that a ramp makes few rows.
 BURST = 5.0
 
 _AT_ONCE = ("online", "state", "tripped")

@@ -193,7 +193,7 @@ def _load_object(text: str) -> dict[str, Any]:
         return result
 
     def no_constant(name: str) -> NoReturn:
-        raise Refusal("bad_payload", f"{name} is not a number; JSON has none such")
+        raise Refusal("bad_payload", f"{name} is not a number in JSON; send a finite one")
 
     try:
         data = json.loads(text, object_pairs_hook=without_repeats, parse_constant=no_constant)

@@ -1,9 +1,9 @@
 """The one table of what a channel has: measured quantities, settings and actions, with unit symbol, kind and who may set it.
 
 Whatever prints, reads, checks or writes a quantity takes its properties from here. A new quantity needs a row here (and, if
-drivers write it, its name in `Setting`), a typed field in `ChannelState`, in `Command` if it can be commanded, in `ChannelInfo`
-if it is a level (its range), in the drivers' `Reading`, and its lines in the series files. tests/protocol/test_quantities.py
-names what was forgotten.
+drivers write it, its name in `Setting`), a typed field in `ChannelState`, in `Command` if it can be commanded, in the drivers'
+`Reading` if they read it, its range in `ChannelInfo` and the drivers' `Output` if it is a level, and its lines in the series
+files. tests/protocol/test_quantities.py names what was forgotten.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from agent.homeassistant.devices import agent_discovery, owner, place_key, unit_
 from agent.homeassistant.placeholders import encode, placeholder_of, placeholders_for
 from agent.instruments import catalogue
 from agent.protocol.messages import ChannelInfo, Metrics, UnitInfo
-from agent.protocol.quantities import QUANTITIES, Quantity
+from agent.protocol.quantities import LEVELS, QUANTITIES, Quantity
 from agent.protocol.topics import Topics
 from tests.homeassistant.units import agent_info, unit_info
 
@@ -222,7 +222,8 @@ def test_a_feature_that_a_channel_does_not_have_makes_no_entity() -> None:
 
 @pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda quantity: quantity.name)
 def test_every_quantity_has_its_entity(quantity: Quantity) -> None:
-    components = payload_of(unit_info())["components"]
+    ranges = {f"{level}_range": (0.5, 5.0) for level in LEVELS}
+    components = payload_of(unit_info(channels={1: ranges}))["components"]
     component = components.get(f"ch1_{quantity.name}")
     if quantity.name == "ramp":
         assert component is None, "it makes no sense without a voltage limit beside it"

@@ -337,6 +337,25 @@ def test_two_units_with_one_serial_number_are_two_devices(world: World, caplog: 
     run.report(Report(info=reached(psu="b", uri="ASRL1::INSTR")))
     assert broker.devices == {AGENT, UNIT, "homeassistant/device/psu-agent_bench3_b/config"}
     assert "MY61004803" in caplog.text
+    run, broker = world.run({"a": URI, "b": "ASRL1::INSTR"})
+    run.report(Report(info=reached(psu="a")))
+    run.report(Report(info=unreached(psu="b", uri="ASRL1::INSTR")))
+    world.let_pass(run, 60)
+    assert len(broker.devices) == 3, "the second one keeps its device while it is off"
+
+
+def test_a_unit_that_is_off_is_not_taken_for_the_one_that_was_at_its_address(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, broker = world.run({"a": URI, "b": "ASRL1::INSTR"})
+    run.report(Report(info=reached(psu="b", uri="ASRL1::INSTR")))
+    run, broker = world.run({"a": URI, "b": "ASRL1::INSTR"})
+    run.report(Report(info=reached(psu="a")))
+    run.report(Report(info=unreached(psu="b", uri="ASRL1::INSTR")))
+    world.let_pass(run, 60)
+    assert broker.devices == {AGENT, UNIT}
+    assert components(broker)["off"]["command_topic"] == "psu/a/set/state"
+    assert "serial number" not in caplog.text
 
 
 def test_energy_is_told_when_it_is_saved(world: World) -> None:

@@ -164,7 +164,7 @@ def test_every_commanded_quantity_is_read_as_its_kind_says(name: str) -> None:
     ("payload", "why"),
     [
         (b'{"state": true, "state": false}', '"state" stands there more than once'),
-        (b'{"voltage_limit": NaN}', "NaN is not a number"),
+        (b'{"voltage_limit": NaN}', "NaN is not a number in JSON"),
         (b'{"voltage_limit": 1e999}', "takes a number"),
         (b'{"voltage_limit": ' + b"9" * 400 + b"}", "takes a number"),
         (b'{"voltage_limit": ' + b"9" * 5000 + b"}", "too many digits"),
