@@ -133,7 +133,10 @@ class Connection:
     # Sending.
 
     def subscribe(self, filters: Sequence[str]) -> None:
-        """Send SUBSCRIBE, for up to 100 filters each."""
+        """Send SUBSCRIBE, for up to 100 filters each, ahead of whatever is published after this call.
+
+        :raises ConnectionLost: the connection is broken
+        """
         for start in range(0, len(filters), _MOST_FILTERS):
             some = filters[start : start + _MOST_FILTERS]
             if self._is_v5:
@@ -144,11 +147,16 @@ class Connection:
                 _, mid = self._client.subscribe([(name, 1) for name in some])
             if mid is not None:
                 self._subscribing[mid] = some
+        self.flush()  # paho keeps its own packets apart, and would send them after those of `publish`
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
-        """Send UNSUBSCRIBE."""
+        """Send UNSUBSCRIBE, ahead of whatever is published after this call.
+
+        :raises ConnectionLost: the connection is broken
+        """
         for start in range(0, len(filters), _MOST_FILTERS):
             self._client.unsubscribe(list(filters[start : start + _MOST_FILTERS]))
+        self.flush()
 
     def publish(self, item: Item) -> int:
         """Queue a message for the next `flush`. Its packet identifier."""

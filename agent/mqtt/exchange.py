@@ -223,7 +223,7 @@ class Exchange:
             return
         self.published += 1
         if item.content == b"":
-            self._inbox.retained.confirmed(item)
+            self._inbox.confirmed(item)
         if item.row:
             self._spooling.acknowledged(item)
 

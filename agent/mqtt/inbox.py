@@ -42,6 +42,11 @@ class Inbox:
                 taken.append(self.items.popleft())
         return taken
 
+    def confirmed(self, item: Item) -> None:
+        """The broker has acknowledged a removal: its topic is not `Retained.is_pending` any more."""
+        with self._lock:
+            self.retained.confirmed(item)
+
     def begin_connection(self) -> tuple[list[Item], list[Item]]:
         """Empty it: what was in it, and all that is retained in this moment.
 

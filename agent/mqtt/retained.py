@@ -8,7 +8,7 @@ from agent.mqtt.item import Item, Kind
 class Retained:
     """The newest message of each retained topic. A removal (an empty payload) stays until a broker has confirmed it.
 
-    Whoever changes it or asks for all of it has the session's lock for that.
+    Whoever changes it or asks for all of it has the inbox's lock for that.
     """
 
     def __init__(self) -> None:
@@ -29,5 +29,8 @@ class Retained:
             del self._items[item.topic]
 
     def present(self) -> list[Item]:
-        """Everything as it is now, as new messages."""
-        return [Item(Kind.KEEP, item.topic, item.content) for item in self._items.values()]
+        """Everything as it is now. A state is a message of its own: the sample that it was may be on its way to the backlog."""
+        return [
+            item if item.kind is Kind.KEEP else Item(Kind.KEEP, item.topic, item.content)
+            for item in self._items.values()
+        ]

@@ -51,7 +51,8 @@ class Rows(Part):
         # AUTOINCREMENT remembers the largest id ever used, also after the table has become empty.
         used = database.select("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", table)[0][0]
         self._last_id: int = used or 0
-        self._first_id = 0  # of the file; what is older has been dropped
+        # Ids that the file may have; what is older has been dropped.
+        self._first_id, self._last_in_file = 0, self._last_id
         self._queued: dict[int, Row] = {}
         self._queued_bytes = 0
         self._writing: dict[int, Row] = {}
@@ -82,14 +83,14 @@ class Rows(Part):
                 self._shared.note()
 
     def remove(self, ids: Iterable[int]) -> None:
-        """Forget messages; ids that are not known are ignored."""
+        """Forget messages. Ids of messages that have been dropped are ignored; none is to be removed twice."""
         with self._shared.lock:
             for number in ids:
                 if number in self._queued:
                     self._unqueue(number)
                 elif number in self._writing:
                     self._withdrawn.add(number)
-                elif number >= self._first_id:
+                elif self._first_id <= number <= self._last_in_file:
                     self._dead.add(number)
             if self._dead:
                 self._shared.note()
@@ -175,6 +176,7 @@ class Rows(Part):
         with self._shared.lock:
             if saved:
                 self._in_file += self._change
+                self._last_in_file = next(reversed(self._writing), self._last_in_file)
                 self._dead.difference_update(self._deleting)
                 self._dead |= self._withdrawn
                 self.dropped += self._trimmed

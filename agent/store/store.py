@@ -81,8 +81,8 @@ class Store:
         while True:
             closing = self._closing
             self._await_work()
+            saved = self._guarded(self._write)  # first, so that no more than the capacity is delivered
             self._guarded(self._answer)
-            saved = self._guarded(self._write)
             if closing and not (saved and self._is_dirty()):
                 break
         self._database.close()

@@ -242,7 +242,10 @@ def test_a_full_backlog_loses_the_oldest_and_counts_them(
 
 
 def test_a_disk_that_is_full_stops_nothing(broker: LocalBroker, tmp_path: Path) -> None:
-    """The process may write no file of more than 100 KB; SQLite meets that as it meets a full disk."""
+    """The process may write no file of more than 100 KB; SQLite meets that as it meets a full disk.
+
+    What the disk does not take is in memory, and arrives.
+    """
     with Simulator() as simulator, Proxy(broker.port) as way:
         data = settings(way.port, [unit("psu1", simulator)], tmp_path / "state", poll_interval=0.005)
         limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
@@ -252,6 +255,7 @@ def test_a_disk_that_is_full_stops_nothing(broker: LocalBroker, tmp_path: Path) 
         agent = AgentProcess(data, tmp_path)
         with agent.start(before=limit):
             observer.wait_state("psu1", online=True)
+            first = seqs(observer, "state")[0]
             way.stop()
             wait_until(lambda: "samples may be lost" in agent.log.read_text(), "the complaint")
             wait_polls(simulator, 20)
@@ -261,8 +265,10 @@ def test_a_disk_that_is_full_stops_nothing(broker: LocalBroker, tmp_path: Path) 
             assert observer.ask("psu/psu1/1/set", {"id": "still here", "voltage_limit": 1})["ok"]
             assert observer.code("psu/psu1/1/set", {"id": "still here", "voltage_limit": 2}) == "duplicate"
             assert observer.ask("psu/psu1/1/set", "OFF")["ok"]
-            metrics = observer.wait("psu/agents/bench/metrics", lambda m: m["dropped_samples"] > 0, after=after)
-            assert metrics["units_online"] == 1
+            drained(observer)
+            metrics = observer.on("psu/agents/bench/metrics")[-1].json
+            assert (metrics["units_online"], metrics["dropped_samples"]) == (1, 0)
+            whole(observer, first, seqs(observer, "state")[-1])
             assert agent.stop() == 0
         observer.close()
         assert "Traceback" not in agent.log.read_text()

@@ -212,10 +212,11 @@ class RowsMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         if self.known:
-            number = data.draw(st.sampled_from(sorted(self.known)))
-            self.rows.remove([number])
-            if self.known[number] in self.kept:
-                self.kept.remove(self.known[number])
+            self.forget(data.draw(st.sampled_from(sorted(self.known))))
+
+    def forget(self, number: int) -> None:
+        self.rows.remove([number])
+        self.kept.remove(self.known.pop(number))
 
     @rule(fails=st.booleans(), meanwhile=st.lists(st.integers(0, 20), max_size=3))
     def write(self, fails: bool, meanwhile: list[int]) -> None:
@@ -225,9 +226,7 @@ class RowsMachine(RuleBasedStateMachine):
         self.rows.write(self.database.connection)
         for number in meanwhile:  # from another thread, while the disk is at it
             if number in self.known:
-                self.rows.remove([number])
-                if self.known[number] in self.kept:
-                    self.kept.remove(self.known[number])
+                self.forget(number)
         self.database.connection.execute("ROLLBACK" if fails else "COMMIT")
         self.rows.finish(not fails)
 
