@@ -18,7 +18,7 @@ from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, utc
 from agent.protocol.topics import Topics
 from agent.store.spool import Spool
 from agent.unit.meters import Meter
-from agent.unit.supply import Reply
+from agent.protocol.report import ReplyTo as Reply
 from tests.lab import Bench, wait_until
 from tests.test_homeassistant import agent_info, unit_info
 

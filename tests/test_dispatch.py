@@ -24,7 +24,7 @@ from agent.simulator.loads import Resistor
 from agent.unit.supply import Supply
 from tests.lab import Bench, Observer, needs, unit, wait_until
 from tests.properties import examples
-from tests.transcript import Sheet
+from tests.unit.fakedriver import FakeDriver, Sheet
 
 
 @pytest.fixture(scope="module")
@@ -646,11 +646,6 @@ def test_a_ramp_ends_when_somebody_turns_the_knob_or_the_output_trips(bench: Ben
 # Anything at all.
 
 
-class _NoLink:
-    uri = "TCPIP::192.0.2.1::5025::SOCKET"
-    is_open = False
-
-
 _topics = st.lists(
     st.sampled_from(["psu1", "psu2", "psu9", "all", "agents", "set", "get", "1", "3", "VDD", "state", "ramp", "id", ""])
     | st.text(max_size=6),
@@ -690,7 +685,7 @@ def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(inco
     topics = Topics("psu")
     channels = {1: ChannelSettings(name="VDD")}
     supplies = {
-        name: Supply(name=name, agent="bench", model="E36313A", session=_NoLink(), outlet=sheet, channels=channels)  # type: ignore[arg-type]
+        name: Supply(name=name, agent="bench", driver=FakeDriver(), outlets=(sheet,), channels=channels)  # type: ignore[arg-type]
         for name in ("psu1", "psu2")
     }
     spool = MagicMock()

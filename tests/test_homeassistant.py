@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from agent.config.schema import Channel as ChannelSettings
 from agent.homeassistant import payloads as homeassistant
+from agent.instruments.catalogue import candidates
+from agent.instruments.scpi.driver import ScpiDriver
 from agent.instruments.visa.session import Session
 from agent.protocol.messages import AgentInfo, UnitInfo, utc_now
 from agent.protocol.topics import Topics
@@ -86,21 +88,13 @@ DEVICE_KEYS = {"identifiers", "name", "manufacturer", "model", "serial_number", 
 OBJECT_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
-class _Nowhere:
-    congested = False
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
-
-
 def unit_info(
     model: str = "E36313A", channels: dict[int, ChannelSettings] | None = None, **identity: str | None
 ) -> UnitInfo:
     """What a supply says of itself, with an identity as if it had been reached."""
     uri = "TCPIP::192.168.50.51::inst0::INSTR"
-    supply = Supply(
-        name="psu1", agent="bench3", model=model, session=Session(uri), outlet=_Nowhere(), channels=channels
-    )
+    driver = ScpiDriver(Session(uri), name="psu1", models=candidates(model))  # type: ignore[arg-type]
+    supply = Supply(name="psu1", agent="bench3", driver=driver, outlets=(), channels=channels)
     known = {
         "model": model,
         "manufacturer": "Keysight Technologies",

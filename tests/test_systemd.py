@@ -107,13 +107,15 @@ def test_the_watchdog_starves_when_a_worker_is_dead(
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
     bench = make_bench([Simulator(), Simulator()], port=broker.port)
     wait_until(lambda: "WATCHDOG=1" in manager.told, "a sign of life")
-    worker = bench.daemon._supplies["psu2"] if victim != "broker" else bench.daemon._broker
-    thread = worker._thread
+    thread = (bench.daemon._supplies["psu2"] if victim != "broker" else bench.daemon._broker)._thread
 
     def die(*_: object) -> None:
         raise SystemExit  # ends a thread without a word
 
-    monkeypatch.setattr(worker, "_serve_once" if victim != "broker" else "_pump", die)
+    if victim != "broker":
+        monkeypatch.setattr(bench.daemon._supplies["psu2"]._driver, "poll", die)
+    else:
+        monkeypatch.setattr(bench.daemon._broker, "_pump", die)
     wait_until(lambda: not thread.is_alive(), "the end of the worker")
     fed = len(manager.told)
     # The main thread goes on: it is seen at what the others still do.

@@ -22,7 +22,7 @@ CHANNELS = tuple(Channel("psu1", out.name, out) for out in OUTPUTS)
 
 
 def job(*indices: int, **fields: float | bool) -> Job:
-    return Job(Command(**fields), tuple(CHANNELS[index - 1] for index in indices))  # type: ignore[arg-type]
+    return Job(Command(**fields), tuple(CHANNELS[index - 1] for index in indices))
 
 
 def inbox() -> Inbox:
