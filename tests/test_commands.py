@@ -12,7 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agent.instruments.catalogue import Reading, candidates
-from agent.protocol.messages import Command, Refusal, parse_command
+from agent.protocol.commands import Command, parse_command
+from agent.protocol.errors import Refusal
 from agent.unit import commands
 from agent.unit.commands import Channel, Door, Look, Pause, Settle, Write, apply, check, off
 from tests.properties import examples

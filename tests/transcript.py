@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from agent.unit.job import Job
-
-from agent.config.schema import Channel
-from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, parse_command
+from agent.config import ChannelSettings
+from agent.protocol.commands import parse_command
+from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
 from agent.protocol.report import Report
+from agent.unit.job import Job
 from agent.unit.supply import Supply
 from tests.instruments.e36300 import make_driver
 from tests.instruments.transcript import Line, Transcript
@@ -42,7 +42,7 @@ class Sheet:
 class Driven:
     """A supply on a transcript, as a context manager: it connects, carries commands out, and has read every line at the end."""
 
-    def __init__(self, model: str, connecting: Iterable[Line], channels: dict[int, Channel] | None = None) -> None:
+    def __init__(self, model: str, connecting: Iterable[Line], channels: dict[int, ChannelSettings] | None = None) -> None:
         self.session = Transcript(connecting)
         self.sheet = Sheet()
         self.supply = Supply(

@@ -25,7 +25,7 @@ from agent.unit.meters import Meter
 from agent.unit.supply import Outlet, Reply
 
 if TYPE_CHECKING:
-    from agent.config.schema import HomeAssistant
+    from agent.config import HomeAssistantSettings
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Discovery:
 
     def __init__(
         self,
-        settings: HomeAssistant | None,
+        settings: HomeAssistantSettings | None,
         *,
         agent: AgentInfo,
         units: Mapping[str, str],

@@ -16,15 +16,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent import __version__
-from agent.config import loading as config_file
-from agent.config.schema import Config
-from agent.config.schema import Unit as UnitConfig
+from agent import config as config_file
+from agent.config import Config
+from agent.config import UnitSettings as UnitConfig
 from agent.homeassistant.discovery import Discovery
 from agent.instruments.external.external import ExternalLink, ExternalSupply
 from agent.instruments.visa.session import Session
 from agent.mqtt.broker import Broker, Incoming
 from agent.protocol.messages import AgentInfo, Metrics, UnitInfo, utc_now
-from agent.protocol.topics import Topics
+from agent.protocol.topics import Topics, UnitTopic
 from agent.service import systemd
 from agent.service.dispatch import Dispatcher
 from agent.store.spool import Spool
@@ -145,8 +145,9 @@ class Daemon:
         self._stop.set()
 
     def _handle(self, incoming: Incoming) -> None:
-        unit = self._topics.unit_of_info(incoming.topic)
-        if unit is not None:
+        published = self._topics.parse_published(incoming.topic)
+        if isinstance(published, UnitTopic) and published.kind == "info":
+            unit = published.unit
             self._see_what_the_broker_hides(unit, incoming)
             if incoming.retain and incoming.payload and unit not in self._supplies:
                 self._clear_if_left_over(unit, incoming.payload)

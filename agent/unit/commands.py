@@ -12,7 +12,8 @@ from typing import Literal
 
 from agent.instruments.catalogue import ChannelModel, Range, Reading, Series
 from agent.instruments.scpi.dialect import channel_list, format_value
-from agent.protocol.messages import Command, Refusal
+from agent.protocol.commands import Command
+from agent.protocol.errors import Refusal
 from agent.timing import system_clock
 
 Field = Literal[

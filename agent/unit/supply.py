@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import tenacity
 
-from agent.config.schema import Channel as ChannelSettings
+from agent.config import ChannelSettings
 from agent.instruments.catalogue import (
     Batching,
     Guard,
@@ -31,18 +31,9 @@ from agent.instruments.catalogue import (
 )
 from agent.instruments.scpi.dialect import parse_error
 from agent.instruments.visa.session import LinkError
-from agent.protocol.messages import (
-    ChannelInfo,
-    ChannelState,
-    Command,
-    ErrorCode,
-    Event,
-    Refusal,
-    Response,
-    ResponseError,
-    UnitInfo,
-    utc_now,
-)
+from agent.protocol.commands import Command
+from agent.protocol.errors import ErrorCode, Refusal
+from agent.protocol.messages import ChannelInfo, ChannelState, Event, Response, ResponseError, UnitInfo, utc_now
 from agent.timing import LONGEST_ABSENCE, backoff, system_clock
 from agent.unit import commands
 from agent.unit.commands import Channel, Look, Pause, Plan, Settle, Write

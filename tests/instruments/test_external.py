@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from agent import config
 from agent.cli.check import check_unit
-from agent.config import loading as config
 from agent.local.broker import LocalBroker
 from tests.instruments.programs import LAB, RELAY, Programs
 from tests.lab import Bench, wait_until

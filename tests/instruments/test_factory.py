@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.config import loading as config
+from agent import config
 from agent.instruments.catalogue import UnknownModelError
 from agent.instruments.driver import Identity, IdentityError, LinkError
 from agent.instruments.external.driver import ExternalDriver

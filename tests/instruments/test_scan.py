@@ -13,7 +13,7 @@ import pytest
 import yaml
 from zeroconf import ServiceInfo, Zeroconf
 
-from agent.config import loading as config
+from agent import config
 from agent.instruments import scan
 from agent.instruments.catalogue import candidates
 from agent.instruments.driver import Identity
