@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.config import loading as config
+from agent import config
 from agent.service.daemon import Daemon
 
 

@@ -12,7 +12,7 @@ import time
 
 from agent.client.address import Address
 from agent.client.connection import BrokerError, Client
-from agent.config.loading import ConfigError, find, load
+from agent.config import ConfigError, find, load
 
 PATIENCE = 15.0  # s
 

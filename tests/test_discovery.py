@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from agent.config.schema import HomeAssistant
+from agent.config import HomeAssistantSettings
 from agent.homeassistant import discovery
 from agent.homeassistant.discovery import Discovery
 from agent.mqtt.broker import Incoming
 from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, utc_now
+from agent.protocol.report import ReplyTo as Reply
 from agent.protocol.topics import Topics
 from agent.store.spool import Spool
 from agent.unit.meters import Meter
-from agent.protocol.report import ReplyTo as Reply
 from tests.lab import Bench, wait_until
 from tests.test_homeassistant import agent_info, unit_info
 
@@ -71,7 +71,7 @@ class World:
     def run(
         self,
         units: dict[str, str] | None = None,
-        settings: HomeAssistant | None = HomeAssistant(),  # noqa: B008
+        settings: HomeAssistantSettings | None = HomeAssistantSettings(),  # noqa: B008
     ) -> tuple[Discovery, Broker]:
         """Start anew with these units, name → address."""
         if self.spool is not None:
@@ -242,7 +242,7 @@ def test_a_removal_waits_for_the_broker(world: World) -> None:
 
 @pytest.mark.parametrize("prefix", ["homeassistant", "ha/lab"])
 def test_without_the_section_all_is_cleared(world: World, prefix: str) -> None:
-    run, broker = world.run(settings=HomeAssistant(discovery_prefix=prefix))
+    run, broker = world.run(settings=HomeAssistantSettings(discovery_prefix=prefix))
     run.unit(reached())
     assert f"{prefix}/device/psu_E36313A_MY61004803/config" in broker.retained
     run, broker = world.run(settings=None)
@@ -254,7 +254,7 @@ def test_without_the_section_all_is_cleared(world: World, prefix: str) -> None:
 def test_another_prefix_clears_the_first(world: World) -> None:
     run, broker = world.run()
     run.unit(reached())
-    run, broker = world.run(settings=HomeAssistant(discovery_prefix="ha"))
+    run, broker = world.run(settings=HomeAssistantSettings(discovery_prefix="ha"))
     run.unit(reached())
     world.let_pass(run, 10)
     assert {topic for topic in broker.retained if topic.endswith("/config")} == {
@@ -299,7 +299,7 @@ def test_birth_and_broker(world: World) -> None:
     assert {topic for topic, _ in broker.told} == {AGENT, UNIT}
     assert run.handle(birth(payload=b"offline"))
     assert not run.handle(birth(topic="psu/psu1/1/set"))
-    run, _ = world.run(settings=HomeAssistant(discovery_prefix="ha"))
+    run, _ = world.run(settings=HomeAssistantSettings(discovery_prefix="ha"))
     assert {"ha/status", "homeassistant/status"} <= set(run.subscriptions)
 
 

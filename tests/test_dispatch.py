@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config.schema import Channel as ChannelSettings
+from agent.config import ChannelSettings
 from agent.local.broker import LocalBroker
 from agent.mqtt.broker import Incoming
 from agent.protocol.topics import Topics

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config.schema import Channel as ChannelSettings
+from agent.config import ChannelSettings
 from agent.homeassistant import payloads as homeassistant
 from agent.instruments.catalogue import candidates
 from agent.instruments.scpi.driver import ScpiDriver

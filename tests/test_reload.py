@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.config import loading as config
+from agent import config
 from agent.local.broker import LocalBroker
 from agent.service.daemon import Daemon
 from agent.simulator import Simulator

@@ -16,7 +16,7 @@ DEFAULT_PORT = 5025
 
 
 def changing_loads(model: str) -> Mapping[int, Load]:
-    """Something to look at: a device that sleeps and wakes, a motor, and a load that drives its output into CC at times."""
+    """A load for each channel: a device that sleeps and wakes, a motor, and one that drives its output into CC at times."""
     kinds: list[Load] = [
         loads.Square(loads.ConstantPower(0.4), loads.ConstantPower(2.1), period=9.0),
         loads.Wander(0.24, 0.16, period=6.0),
@@ -27,7 +27,7 @@ def changing_loads(model: str) -> Mapping[int, Load]:
 
 
 def set_front_panel(simulator: Simulator) -> None:
-    """Turn knobs and press keys as a person at the bench would: the outputs are on before an agent ever connects."""
+    """Turn knobs and press keys as a person at the bench would: the outputs are on before an agent connects."""
     panel = simulator.instrument.panel
     for channel, (voltage, current) in {1: (3.3, 2.0), 2: (12.0, 0.6), 3: (24.0, 0.3)}.items():
         # The E36311A's third output is a negative one.
@@ -62,7 +62,9 @@ def run(
     """Simulate a supply until SIGINT, SIGTERM or SIGHUP.
 
     :param port: of the raw socket, 0 for a free one; None for 5025, or a free one where that is taken
-    :raises ValueError: the model is not known, or a port or the address can't be had
+    :param latency: s that a message takes
+    :param tell: called with what is to be printed
+    :raises ValueError: the model is not known, or a port or the address can't be listened on
     """
     name = models.candidates(model)[0].name
     remark = None
@@ -96,7 +98,7 @@ def run(
 
 
 def wait_for_signal() -> None:
-    """Until SIGINT, SIGTERM or SIGHUP."""
+    """Wait until SIGINT, SIGTERM or SIGHUP."""
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: done.set())
@@ -105,7 +107,7 @@ def wait_for_signal() -> None:
 
 
 def main() -> None:
-    """The demonstration's supply: ``python -m agent.simulate``. Tells its resource name on stdout."""
+    """The demonstration's supply: ``python -m agent.cli.simulate``. Prints its resource name on stdout."""
     model = "E36313A"
     with Simulator(model, loads=changing_loads(model)) as simulator:
         set_front_panel(simulator)

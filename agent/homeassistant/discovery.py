@@ -26,7 +26,7 @@ from agent.store.spool import Spool
 from agent.unit.meters import Meter
 
 if TYPE_CHECKING:
-    from agent.config.schema import HomeAssistant
+    from agent.config import HomeAssistantSettings
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Discovery:
 
     def __init__(
         self,
-        settings: HomeAssistant | None,
+        settings: HomeAssistantSettings | None,
         *,
         agent: AgentInfo,
         units: Mapping[str, str],

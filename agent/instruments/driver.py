@@ -81,8 +81,9 @@ class Output:
     """One output of an instrument and what it can be set to.
 
     ``voltage``, ``current`` and ``voltage_protection`` are the ranges of those settings (V, A), None where there is no such
-    setting. Ratings are what the output is sold as, as magnitudes (V, A). A resolution is how far a setting that is read back
-    may stand from what was asked for (V, A). ``settings``: what `Driver.write` takes for it.
+    setting, or where its range is not known and nothing may be set. Ratings are what the output is sold as, as magnitudes
+    (V, A). A resolution is how far a setting that is read back may stand from what was asked for (V, A). ``settings``: what
+    `Driver.write` takes for it.
     """
 
     index: int
@@ -118,6 +119,14 @@ class Write:
     setting: Setting
     channels: tuple[int, ...]
     value: float | bool
+
+    @property
+    def text(self) -> str:
+        """The value as instruments take it: 1 or 0, or a plain decimal number of up to six places, never in exponents."""
+        if isinstance(self.value, bool):
+            return "1" if self.value else "0"
+        text = f"{self.value:.6f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from agent.config.schema import Mqtt
+from agent.config import Mqtt
 from agent.mqtt import tls
 from agent.mqtt.publishing import PublishingClient
 from agent.protocol.messages import AgentInfo, ChannelState, Event, Metrics, Response, UnitInfo

@@ -16,16 +16,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent import __version__
-from agent.config import loading as config_file
-from agent.config.schema import Config
-from agent.config.schema import Unit as UnitConfig
+from agent import config as config_file
+from agent.config import Config
+from agent.config import UnitSettings as UnitConfig
 from agent.homeassistant.discovery import Discovery
-from agent.instruments.catalogue import candidates
-from agent.instruments.scpi.driver import ScpiDriver
-from agent.instruments.visa.session import Session
+from agent.instruments.factory import make_driver
 from agent.mqtt.broker import Broker, Incoming
 from agent.protocol.messages import AgentInfo, Metrics, UnitInfo, utc_now
-from agent.protocol.topics import Topics
+from agent.protocol.topics import Topics, UnitTopic
 from agent.service import systemd
 from agent.service.dispatch import Dispatcher
 from agent.store.spool import Spool
@@ -105,13 +103,7 @@ class Daemon:
             "phase": self._start_moment + interval * number / len(self._config.units),
             "predecessor": predecessor,
         }
-        driver = ScpiDriver(
-            Session(unit.uri, unit.visabackend, unit.pyvisa_args),  # type: ignore[arg-type]
-            name=unit.name,
-            models=candidates(unit.model),
-            serial=unit.serial,
-        )
-        return Supply(driver=driver, **what)
+        return Supply(driver=make_driver(unit, self._config.folder), **what)
 
     def run(self) -> int:
         """Serve until SIGTERM, SIGINT or `stop`; on SIGHUP, or `reload`, read the configuration again. The exit status: 0."""
@@ -152,8 +144,9 @@ class Daemon:
         self._stop.set()
 
     def _handle(self, incoming: Incoming) -> None:
-        unit = self._topics.unit_of_info(incoming.topic)
-        if unit is not None:
+        published = self._topics.parse_published(incoming.topic)
+        if isinstance(published, UnitTopic) and published.kind == "info":
+            unit = published.unit
             self._see_what_the_broker_hides(unit, incoming)
             if incoming.retain and incoming.payload and unit not in self._supplies:
                 self._clear_if_left_over(unit, incoming.payload)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agent.mqtt.broker import Incoming
-from agent.protocol.messages import Command, Refusal, Response, ResponseError, parse_command, parse_field, utc_now
+from agent.protocol.commands import Command, parse_command, parse_field
+from agent.protocol.errors import Refusal
+from agent.protocol.messages import Response, ResponseError, utc_now
 from agent.protocol.report import Outlet, Report
 from agent.protocol.report import ReplyTo as Reply
 from agent.protocol.topics import Request, Topics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from agent.instruments.driver import Write
-from agent.protocol.messages import Refusal
+from agent.protocol.errors import Refusal
 from agent.protocol.quantities import BY_NAME
 from agent.timing import LONGEST_ABSENCE, system_clock
 from agent.unit.access import UnitAccess, never

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from agent.instruments.driver import Reading, Write
-from agent.protocol.messages import Refusal
+from agent.protocol.errors import Refusal
 from agent.protocol.quantities import LEVELS
 from agent.unit.limits import Channel
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable
 
-from agent.protocol.messages import Refusal
+from agent.protocol.errors import Refusal
 from agent.unit.job import Job
 
 #: Commands that may wait for one unit. More than that is a flood, and its senders are told.

@@ -7,7 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal
 
-from agent.protocol.messages import ChannelState, Command, ErrorCode, Response, ResponseError, utc_now
+from agent.protocol.commands import Command
+from agent.protocol.errors import ErrorCode
+from agent.protocol.messages import ChannelState, Response, ResponseError, utc_now
 from agent.protocol.report import ReplyTo
 from agent.timing import system_clock
 from agent.unit.limits import Channel

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from agent.instruments.driver import Output, Profile, Range, Reading
-from agent.protocol.messages import Command, Refusal
+from agent.protocol.commands import Command
+from agent.protocol.errors import Refusal
 from agent.protocol.quantities import BY_NAME, COMMANDED, LEVELS
 
 #: V or A by which a value may be past an end: the rounding of binary fractions.

@@ -10,7 +10,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from agent.instruments.driver import Reading, Write
-from agent.protocol.messages import Command, Refusal
+from agent.protocol.commands import Command
+from agent.protocol.errors import Refusal
 from agent.protocol.quantities import BY_NAME, LEVELS, Setting
 from agent.timing import system_clock
 from agent.unit.gate import Readings

@@ -6,7 +6,8 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from agent.protocol.messages import ChannelState, ErrorCode, Event, Response, UnitInfo
+from agent.protocol.errors import ErrorCode
+from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
 from agent.protocol.report import Outlet, Report
 from agent.unit.job import Job
 from agent.unit.status import Counters

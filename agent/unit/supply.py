@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from agent.instruments.driver import Driver
-from agent.protocol.messages import Refusal, UnitInfo
+from agent.protocol.errors import Refusal
+from agent.protocol.messages import UnitInfo
 from agent.protocol.report import Outlet
 from agent.unit.access import UnitAccess
 from agent.unit.admission import Admission

@@ -7,7 +7,8 @@ import logging
 import time
 
 from agent.instruments.driver import DriverError
-from agent.protocol.messages import Command, ErrorCode, Refusal
+from agent.protocol.commands import Command
+from agent.protocol.errors import ErrorCode, Refusal
 from agent.timing import retry_delay, system_clock
 from agent.unit import connecting, plans
 from agent.unit.access import UnitAccess

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
@@ -356,16 +357,19 @@ def test_a_poll_that_fails_ends_the_link() -> None:
     link.check()
 
 
-def test_an_answer_of_another_form_ends_the_link() -> None:
-    for lines, call in [
-        ([(POLL, "5")], lambda driver: driver.poll(never)),
-        ([("SYST:ERR?", "5")], lambda driver: driver.complaints()),
-        ([(joined(NO_ERROR, OFF)[0], "5")], lambda driver: driver.inspect(())),
-        ([(joined(NO_ERROR, OFF)[0], '+0,"No error";5')], lambda driver: driver.inspect(())),
-    ]:
-        link, driver = connected()
-        link.expect(lines)
-        with pytest.raises(MalformedAnswerError):
-            call(driver)
-        link.check()
-        assert not link.is_open
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [
+        ((POLL, "5"), lambda driver: driver.poll(never)),
+        (("SYST:ERR?", "5"), lambda driver: driver.complaints()),
+        ((joined(NO_ERROR, OFF)[0], "5"), lambda driver: driver.inspect(())),
+        ((joined(NO_ERROR, OFF)[0], '+0,"No error";5'), lambda driver: driver.inspect(())),
+    ],
+)
+def test_an_answer_of_another_form_ends_the_link(line: Line, call: Callable[[ScpiDriver], object]) -> None:
+    link, driver = connected()
+    link.expect([line])
+    with pytest.raises(MalformedAnswerError):
+        call(driver)
+    link.check()
+    assert not link.is_open

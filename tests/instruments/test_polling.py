@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.instruments.catalogue import candidates, identify
-from agent.instruments.driver import IdentityError, MalformedAnswerError
-from agent.instruments.scpi.messages import channel_list, combine, format_value, parse_error, parse_identity, take_apart
+from agent.instruments.driver import IdentityError, MalformedAnswerError, Write
+from agent.instruments.scpi.messages import channel_list, combine, parse_error, parse_identity, take_apart
 from agent.instruments.scpi.polling import Batching, PollReader, poll_plan
 from tests.instruments.e36300 import OFF
 from tests.properties import examples
@@ -219,7 +219,7 @@ def test_any_text_is_an_identification_or_refused(answer: str) -> None:
 @given(st.floats(-1000, 1000))
 @examples()
 def test_a_value_is_sent_as_a_plain_decimal_next_to_it(value: float) -> None:
-    text = format_value(value)
+    text = Write("voltage_limit", (1,), value).text
     assert re.fullmatch(r"-?\d{1,4}(\.\d{0,5}[1-9])?", text)
     assert text != "-0"
     assert abs(float(text) - value) <= 5.1e-7

@@ -21,7 +21,8 @@ from agent.instruments.driver import (
     Reading,
     Write,
 )
-from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, parse_command
+from agent.protocol.commands import parse_command
+from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
 from agent.protocol.quantities import Setting
 from agent.protocol.report import ReplyTo, Report
 from agent.unit.job import Job

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from agent.instruments.driver import Range, Reading, Write
-from agent.protocol.messages import Refusal
+from agent.protocol.errors import Refusal
 from agent.protocol.quantities import LEVELS, Setting
 from agent.unit.gate import WriteGate
 from agent.unit.limits import Channel

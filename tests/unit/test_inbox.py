@@ -10,7 +10,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agent.protocol.messages import Command, Refusal
+from agent.protocol.commands import Command
+from agent.protocol.errors import Refusal
 from agent.unit.inbox import MOST_WAITING, Inbox, InboxClosed, Stopped
 from agent.unit.job import Job
 from agent.unit.limits import Channel

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from agent.config.schema import Channel as ConfiguredChannel
+from agent.config import ChannelSettings as ConfiguredChannel
 from agent.instruments.driver import Profile, Range
-from agent.protocol.messages import Command, Refusal
+from agent.protocol.commands import Command
+from agent.protocol.errors import Refusal
 from agent.unit.limits import DEFAULTS, Channel, ChannelSettings, DefaultSettings, channels_of, check, supported
 from tests.unit.fakedriver import output
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from agent.instruments.driver import Identity, IdentityError, LinkError, Profile, Write
-from agent.protocol.messages import Refusal
+from agent.protocol.errors import Refusal
 from agent.unit.admission import Admission
 from tests.lab import wait_until
 from tests.unit.fakedriver import Breaks, Call, FakeDriver, Unit, is_write, output

@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from agent.instruments.driver import Range, Reading, Write
-from agent.protocol.messages import Command, Refusal, parse_command
+from agent.protocol.commands import Command, parse_command
+from agent.protocol.errors import Refusal
 from agent.unit import plans
 from agent.unit.gate import WriteGate
 from agent.unit.limits import Channel, DefaultSettings, check

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.protocol.messages import ChannelState, Command, utc_now
+from agent.protocol.commands import Command
+from agent.protocol.messages import ChannelState, utc_now
 from agent.protocol.report import ReplyTo, Report
 from agent.unit.job import Job
 from agent.unit.limits import Channel

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.instruments.driver import Profile, Range, Reading, Write
-from agent.protocol.messages import ChannelState, Command, Event
+from agent.protocol.commands import Command
+from agent.protocol.messages import ChannelState, Event
 from agent.protocol.quantities import QUANTITIES
 from agent.unit.changes import Changes
 from agent.unit.job import By, Job

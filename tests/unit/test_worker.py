@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agent.instruments.driver import Write
-from agent.protocol.messages import Command, Refusal
+from agent.protocol.commands import Command
+from agent.protocol.errors import Refusal
 from agent.protocol.report import Report
 from agent.unit.job import Job
 from agent.unit.limits import DefaultSettings

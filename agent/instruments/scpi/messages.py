@@ -1,4 +1,4 @@
-"""SCPI as text: values and channel lists as a unit takes them, and its answers to ``*IDN?`` and error queries taken apart."""
+"""SCPI as text: settings and channel lists as a unit takes them, and its answers to ``*IDN?`` and error queries taken apart."""
 
 from __future__ import annotations
 
@@ -18,20 +18,11 @@ def channel_list(indices: tuple[int, ...]) -> str:
     return f"(@{','.join(map(str, indices))})"
 
 
-def format_value(value: float | bool) -> str:
-    """A setting as the unit takes it: 1 or 0, or a plain decimal number of up to six places, never in exponents."""
-    if isinstance(value, bool):
-        return "1" if value else "0"
-    text = f"{value:.6f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
-
-
 def setting_messages(template: str, write: Write) -> list[str]:
     """The messages that carry a setting out: one with a channel list, or one for every channel where it takes a single number."""
-    value = format_value(write.value)
     if "{channel}" in template and "{list}" not in template:
-        return [template.format(value=value, channel=index) for index in write.channels]
-    return [template.format(value=value, list=channel_list(write.channels))]
+        return [template.format(value=write.text, channel=index) for index in write.channels]
+    return [template.format(value=write.text, list=channel_list(write.channels))]
 
 
 def parse_identity(answer: str) -> Identity:
