@@ -6,14 +6,12 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from agent.config import ChannelSettings as Channel
-from agent.instruments.catalogue import candidates
-from agent.instruments.scpi.driver import ScpiDriver
-from agent.instruments.scpi.knowledge import Knowledge
+from agent.config import ChannelSettings
 from agent.protocol.commands import parse_command
 from agent.protocol.messages import ChannelState, Response
 from agent.unit.job import Job
 from agent.unit.supply import Supply
+from tests.instruments.e36300 import make_driver
 from tests.instruments.transcript import Line, Transcript
 from tests.lab import wait_until
 from tests.unit.fakedriver import Sheet
@@ -22,10 +20,12 @@ from tests.unit.fakedriver import Sheet
 class Driven:
     """A supply on a transcript, as a context manager: it connects, carries commands out, and has read every line at the end."""
 
-    def __init__(self, model: str, connecting: Iterable[Line], channels: dict[int, Channel] | None = None) -> None:
+    def __init__(
+        self, model: str, connecting: Iterable[Line], channels: dict[int, ChannelSettings] | None = None
+    ) -> None:
         self.session = Transcript(connecting)
         self.sheet = Sheet()
-        driver = ScpiDriver(self.session, name="psu1", models=candidates(model), knowledge=Knowledge())
+        driver = make_driver(self.session, model)
         self.supply = Supply(
             name="psu1", agent="bench", driver=driver, outlets=(self.sheet,), poll_interval=3600.0, channels=channels
         )

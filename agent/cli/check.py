@@ -11,8 +11,7 @@ from typing import Any
 
 from agent.client.address import Address
 from agent.client.connection import BrokerError, Client
-from agent.config import Config, Mqtt
-from agent.config import UnitSettings as Unit
+from agent.config import Config, Mqtt, UnitSettings
 from agent.instruments.catalogue import identify
 from agent.instruments.driver import DriverError, Identity, IdentityError
 from agent.instruments.factory import make_driver
@@ -68,7 +67,7 @@ def check_broker(settings: Mqtt) -> Finding:
     return Finding("broker", str(address), True, text, milliseconds=_since(began))
 
 
-def check_unit(unit: Unit, folder: Path) -> Finding:
+def check_unit(unit: UnitSettings, folder: Path) -> Finding:
     """Connect to a unit as the agent would: it must answer, and be the one that the configuration means. No setting changes."""
     driver = make_driver(unit, folder)
     began = time.monotonic()
@@ -101,7 +100,7 @@ def check_unit(unit: Unit, folder: Path) -> Finding:
     )
 
 
-def _mismatch(unit: Unit, who: Identity, error: IdentityError) -> str:
+def _mismatch(unit: UnitSettings, who: Identity, error: IdentityError) -> str:
     """How a unit differs from its entry in the configuration."""
     if unit.commands is not None:
         return str(error)

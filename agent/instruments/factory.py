@@ -8,16 +8,16 @@ from typing import Any, Protocol
 
 from agent.instruments import catalogue
 from agent.instruments.driver import Driver, Identity
-from agent.instruments.external.driver import ChannelSettings, Commands, ExternalDriver
+from agent.instruments.external.driver import ConfiguredChannel, ExternalDriver, ProgramSettings
 from agent.instruments.scpi.driver import ScpiDriver
 from agent.instruments.scpi.knowledge import KNOWLEDGE, Knowledge
 from agent.instruments.scpi.messages import parse_identity
 from agent.instruments.visa.session import Session
 
-__all__ = ["Knowledge", "UnitSettings", "identify_at", "make_driver"]
+__all__ = ["ConfiguredUnit", "Knowledge", "identify_at", "make_driver"]
 
 
-class UnitSettings(Protocol):
+class ConfiguredUnit(Protocol):
     """What the configuration says of a unit, as far as a driver needs it."""
 
     @property
@@ -45,15 +45,15 @@ class UnitSettings(Protocol):
         """The serial number that the unit must have, None for any."""
 
     @property
-    def commands(self) -> Commands | None:
+    def commands(self) -> ProgramSettings | None:
         """The programs that speak for a unit of model ``external``."""
 
     @property
-    def channels(self) -> Mapping[int, ChannelSettings]:
+    def channels(self) -> Mapping[int, ConfiguredChannel]:
         """What the configuration says of channels, by their numbers."""
 
 
-def make_driver(unit: UnitSettings, folder: Path, knowledge: Knowledge = KNOWLEDGE) -> Driver:
+def make_driver(unit: ConfiguredUnit, folder: Path, knowledge: Knowledge = KNOWLEDGE) -> Driver:
     """The driver of a configured unit, not connected yet.
 
     :param folder: where the programs of an external unit run

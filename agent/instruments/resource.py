@@ -1,4 +1,4 @@
-"""VISA resource names: is it one, and do two of them mean the same instrument (VPP-4.3, section 4.3)."""
+"""VISA resource names: whether a text is one, and whether two of them mean the same instrument (VPP-4.3, section 4.3)."""
 
 from __future__ import annotations
 

@@ -116,10 +116,12 @@ class Worker:
         if readings is None:
             schedule.want()  # right after the off that it gave way to
             return
-        if unlimited and not unit.reporter.congested:
-            # The unit works on its next answer while this one is published.
-            unit.driver.poll_ahead()
-        unit.publish_at_once(readings)
+        try:
+            if unlimited and not unit.reporter.congested:
+                # The unit works on its next answer while this one is published.
+                unit.driver.poll_ahead()
+        finally:
+            unit.publish_at_once(readings)
         self._mishaps = 0
 
     # Commands.
@@ -156,8 +158,8 @@ class Worker:
         except Refusal as refusal:
             self._finish(execution)
             self._refuse(job, refusal.code, refusal.message)
-            if execution.wrote and not execution.is_published:
-                # The truth behind the refusal, as soon as nothing is to be turned off.
+            if execution.wrote and not execution.is_published and not unit.inbox.has_off():
+                # What the unit has now, for everybody; an off tells it itself, and must not wait for this.
                 readings = unit.poll(unit.inbox.has_off)
                 if readings is not None:
                     unit.publish_at_once(readings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.config import ChannelSettings as Channel
+from agent.config import ChannelSettings
 from tests.instruments.e36300 import MODELS, NO_ERROR, OFF, UNCOUPLED, connecting, joined, poll
 from tests.instruments.transcript import Line
 from tests.transcript import Driven
@@ -204,7 +204,7 @@ def test_an_error_that_was_there_before_is_not_the_commands() -> None:
 def test_what_came_with_an_error_is_old_when_the_queue_has_been_read() -> None:
     """Somebody turns the knob up meanwhile: neither is the older value told, nor the output turned on."""
     old: Line = ("SYST:ERR?", '-410,"Query INTERRUPTED"')
-    with Driven("E36313A", connecting(), {1: Channel(voltage_max=5.5)}) as driven:
+    with Driven("E36313A", connecting(), {1: ChannelSettings(voltage_max=5.5)}) as driven:
         lines = [joined(old, at(1, 0)), old, old, NO_ERROR, joined(NO_ERROR, at(6, 0))]
         response = driven.carry_out('{"state": true}', lines)
         assert response.error is not None
@@ -221,7 +221,7 @@ def test_an_error_does_not_stop_off() -> None:
 
 def test_limits_hold_at_the_unit_too() -> None:
     seen = at(6, 0)
-    with Driven("E36313A", connecting(seen=seen), {1: Channel(voltage_max=5.5)}) as driven:
+    with Driven("E36313A", connecting(seen=seen), {1: ChannelSettings(voltage_max=5.5)}) as driven:
         response = driven.carry_out('{"state": true}', [joined(NO_ERROR, seen)])
         assert response.error is not None
         assert response.error.code == "limit_exceeded"

@@ -139,37 +139,44 @@ def connect_in_thread(driver: ScpiDriver) -> tuple[threading.Thread, list[object
     return thread, ended
 
 
-def test_others_of_the_kind_wait_while_the_first_finds_out() -> None:
+def two_that_probe(knowledge: Knowledge) -> tuple[list[Held], list[threading.Thread]]:
+    """Two units of the kind that don't get on."""
+    links = [Held([idn(serial=serial), *connecting()[1:-1]]) for serial in ("X", "Y")]
+    threads = [connect_in_thread(make_driver(link, knowledge=knowledge))[0] for link in links]
+    for link in links:
+        assert link.reached.wait(20)
+    return links, threads
+
+
+def test_others_of_the_kind_wait_while_two_find_out() -> None:
     knowledge = Knowledge()
-    first = Held(connecting()[:-1])
-    one, _ = connect_in_thread(make_driver(first, knowledge=knowledge))
-    assert first.reached.wait(20)
+    first, threads = two_that_probe(knowledge)
     others = [Transcript([idn(serial=f"S{n}"), *connecting()[1:-1]]) for n in range(20)]
-    threads = [connect_in_thread(make_driver(link, knowledge=knowledge))[0] for link in others]
+    threads += [connect_in_thread(make_driver(link, knowledge=knowledge))[0] for link in others]
     wait_until(lambda: all(len(link.sent) == 2 for link in others), "twenty units that wait")
-    first.release.set()
-    for thread in (one, *threads):
+    for link in first:
+        link.release.set()
+    for thread in threads:
         thread.join(20)
         assert not thread.is_alive()
-    for link in others:
+    for link in [*first, *others]:
         link.check()
 
 
 def test_a_unit_that_waits_for_its_kind_ends_with_the_agent() -> None:
     knowledge = Knowledge()
-    first = Held(connecting()[:-1])
-    one, _ = connect_in_thread(make_driver(first, knowledge=knowledge))
-    assert first.reached.wait(20)
+    first, threads = two_that_probe(knowledge)
     link = Transcript([idn(serial="B"), NO_ERROR])
     driver = make_driver(link, knowledge=knowledge)
-    two, ended = connect_in_thread(driver)
-    wait_until(lambda: len(link.sent) == 2, "the second unit")
+    thread, ended = connect_in_thread(driver)
+    wait_until(lambda: len(link.sent) == 2, "the unit that waits")
     driver.hurry(1.0)
-    two.join(20)
+    thread.join(20)
     assert ended == ["the agent stops"]
     assert not link.is_open
-    first.release.set()
-    one.join(20)
+    for held, other in zip(first, threads, strict=True):
+        held.release.set()
+        other.join(20)
 
 
 def test_a_unit_that_was_connected_before_waits_for_nobody() -> None:
@@ -178,14 +185,13 @@ def test_a_unit_that_was_connected_before_waits_for_nobody() -> None:
     link = Transcript(hello("A", True))
     driver = make_driver(link, knowledge=knowledge)
     driver.connect()
-    slow = Held([idn(serial="B"), *connecting()[1:-1]])
-    thread, _ = connect_in_thread(make_driver(slow, knowledge=knowledge))
-    assert slow.reached.wait(20)
+    first, threads = two_that_probe(knowledge)
     link.expect(hello("A", False))
     driver.connect()
     link.check()
-    slow.release.set()
-    thread.join(20)
+    for held, thread in zip(first, threads, strict=True):
+        held.release.set()
+        thread.join(20)
 
 
 # The kind by itself.
@@ -203,7 +209,7 @@ def run_probe(kind: Kind, patience: float, body: Callable[[], None] = lambda: No
 
 def test_a_wait_is_bounded() -> None:
     kind = Kind()
-    with kind.probing(threading.Event()):
+    with kind.probing(threading.Event()), kind.probing(threading.Event()):
         thread = run_probe(kind, 0.05)
         thread.join(20)
         assert not thread.is_alive()
@@ -211,23 +217,23 @@ def test_a_wait_is_bounded() -> None:
 
 def test_a_probe_that_fails_lets_the_next_one_try() -> None:
     kind = Kind()
-    begun, gates = [0], [threading.Event() for _ in range(3)]
+    begun, gates = [0], [threading.Event() for _ in range(4)]
+    lock = threading.Lock()
 
     def body() -> None:
-        number = begun[0]
-        begun[0] += 1
+        with lock:
+            number = begun[0]
+            begun[0] += 1
         assert gates[number].wait(20)
-        if number < 2:
+        if number < 3:
             raise LinkError("lost")
 
-    threads = [threading.Thread(target=lambda: _failing(kind, body), daemon=True) for _ in range(3)]
-    for number, thread in enumerate(threads):
+    threads = [threading.Thread(target=lambda: _failing(kind, body), daemon=True) for _ in range(4)]
+    for thread in threads:
         thread.start()
-        if number == 0:
-            wait_until(lambda: begun[0] == 1, "the first probe")
-    for number, gate in enumerate(gates, 1):
-        wait_until(lambda: begun[0] >= number, "the next probe")  # noqa: B023
-        assert begun[0] == number
+    for number, gate in enumerate(gates):
+        wait_until(lambda: begun[0] >= min(number + 2, 4), "two probes")  # noqa: B023
+        assert begun[0] == min(number + 2, 4)
         gate.set()
     for thread in threads:
         thread.join(20)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config.schema import Mqtt
+from agent.config import Mqtt
 from agent.local.broker import LocalBroker
 from agent.mqtt import session as session_module
 from agent.mqtt.incoming import Incoming

@@ -10,7 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agent.config.schema import Mqtt
+from agent.config import Mqtt
 from agent.local.broker import LocalBroker, free_port
 from agent.mqtt.connection import Connection, ConnectionLost
 from agent.mqtt.incoming import Incoming

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent.local.broker import LocalBroker
-from agent.service import daemon, systemd
+from agent.service import systemd
+from agent.service import units as units_module
 from agent.simulator import Simulator
 from tests.lab import AgentProcess, Bench, Observer, settings, unit, wait_until
 
@@ -113,7 +114,10 @@ def test_the_watchdog_starves_when_a_worker_is_dead(
     def die(*_: object) -> None:
         raise SystemExit  # ends a thread without a word
 
-    monkeypatch.setattr(worker, "_serve_once" if victim != "broker" else "_pump", die)
+    if victim != "broker":
+        monkeypatch.setattr(bench.daemon.supplies.by_name["psu2"]._driver, "poll", die)
+    else:
+        monkeypatch.setattr(bench.daemon.session._exchange, "send", die)
     wait_until(lambda: not thread.is_alive(), "the end of the worker")
     fed = len(manager.told)
     # The main thread goes on: it is seen at what the others still do.
@@ -130,7 +134,7 @@ def test_the_watchdog_starves_when_a_worker_hangs(
     """A worker that waits for its unit is alive for as long as any timeout lasts; one that waits longer hangs."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
     monkeypatch.setenv("WATCHDOG_USEC", "100000")
-    monkeypatch.setattr(daemon, "LONGEST_SILENCE", 2.5)
+    monkeypatch.setattr(units_module, "LONGEST_SILENCE", 2.5)
     units = [unit("psu1", simulator := Simulator().start(), pyvisa_args={"timeout": 60_000})]
     bench = make_bench([simulator], units, port=broker.port)
     wait_until(lambda: "WATCHDOG=1" in manager.told, "a sign of life")

@@ -103,10 +103,12 @@ def test_an_off_of_the_same_output_ends_what_is_being_carried_out() -> None:
         hold = unit.driver.hold(is_write("voltage_limit"))
         unit.send(1, "long", voltage_limit=3, current_limit=0.5, state=True)
         hold.wait()
+        mark = len(unit.driver.calls)
         unit.send(1, "off", state=False)
         hold.release()
         assert unit.sheet.code("off") == "ok"
         assert unit.sheet.code("long") == "superseded"
+        assert since(unit.driver, mark) == [OFF_1, "poll"]  # not even the unit's state is read before it
         assert unit.driver.writes == [Write("voltage_limit", (1,), 3.0), OFF_1]
 
 

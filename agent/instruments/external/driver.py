@@ -29,7 +29,7 @@ from agent.instruments.external.programs import Outcome, ProgramError, Runner
 from agent.protocol.quantities import Setting
 
 
-class Commands(Protocol):
+class ProgramSettings(Protocol):
     """The programs of a unit and their limits, as the configuration has them. A program is a list of its arguments."""
 
     @property
@@ -57,7 +57,7 @@ class Commands(Protocol):
         """Variables for them, beside those of the agent."""
 
 
-class ChannelSettings(Protocol):
+class ConfiguredChannel(Protocol):
     """What the configuration says of a channel."""
 
     @property
@@ -84,12 +84,12 @@ class ExternalDriver(Driver):
 
     def __init__(
         self,
-        commands: Commands,
+        commands: ProgramSettings,
         *,
         name: str,
         folder: Path,
         serial: str | None = None,
-        channels: Mapping[int, ChannelSettings] | None = None,
+        channels: Mapping[int, ConfiguredChannel] | None = None,
     ) -> None:
         self.address = f"external:{name}:{Path(commands.get_channels[0]).name}"
         self._commands = commands

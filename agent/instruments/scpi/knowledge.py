@@ -15,7 +15,7 @@ from agent.instruments.driver import Identity
 
 #: s. A unit that has waited for others of its kind for so long finds out by itself.
 LONGEST_WAIT = 10.0
-#: Units that refused, before the others of the kind are not asked.
+#: Units that refused, before the others of the kind are not asked. So many probe at once: they have their timeout together.
 _ENOUGH = 2
 #: Units that wait are let go on so many at a time, once it is known what their kind answers.
 _AT_ONCE = 8
@@ -59,7 +59,7 @@ class Kind:
 
     @contextlib.contextmanager
     def probing(self, turn: threading.Event, patience: float = LONGEST_WAIT) -> Iterator[None]:
-        """While the body runs, other units of this kind wait asleep to begin theirs, unless it is known what the kind answers.
+        """While two units are in the body, others of this kind wait asleep to begin theirs, unless it is known what it answers.
 
         :param turn: a fresh event; setting it from another thread ends the wait, for good
         :param patience: s; one that has waited that long goes on beside the others
@@ -76,8 +76,8 @@ class Kind:
         with self._lock:
             if self._is_known():
                 return False
-            if not self._inside:
-                self._inside = 1
+            if self._inside < _ENOUGH:
+                self._inside += 1
                 return True
             self._waiting.append(turn)
         turn.wait(patience)
@@ -91,7 +91,7 @@ class Kind:
         with self._lock:
             self._was_probed = self._was_probed or well
             self._inside -= has_place
-            most = _AT_ONCE if self._is_known() else 1
+            most = _AT_ONCE if self._is_known() else _ENOUGH
             while self._waiting and self._inside < most:
                 self._inside += 1
                 self._waiting.popleft().set()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import struct
 import termios
-from collections.abc import Iterator
+from types import TracebackType
 
 from pyvisa import errors
 from pyvisa.constants import StatusCode
@@ -36,23 +35,38 @@ _FAULTS = (
 OPENING_FAULTS = (TypeError, AttributeError, IndexError)
 
 
-@contextlib.contextmanager
-def calling(what: str, more: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Around a call of pyvisa: what it raises where an instrument is at fault becomes a LinkError; a fault of ours stays one.
+class Calling:
+    """A context for calls of pyvisa: an error by which an instrument is at fault leaves it as a LinkError, any other as it is.
+
+    It has no state, so one serves all sessions.
 
     :param what: how the text of the error begins
     :param more: what counts as the instrument's or the configuration's fault too, unless a line of the agent raised it
     """
-    try:
-        yield
-    except LinkError:
-        raise
-    except Exception as error:
+
+    __slots__ = ("_more", "_what")
+
+    def __init__(self, what: str, more: tuple[type[Exception], ...] = ()) -> None:
+        self._what = what
+        self._more = more
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception) or isinstance(error, LinkError):
+            return
         cause = _cause(error)
-        known = isinstance(cause, _FAULTS) or (isinstance(cause, more) and not is_ours(cause))
-        if not known and type(cause) is not Exception:
+        if (
+            isinstance(cause, _FAULTS)
+            or type(cause) is Exception
+            or (isinstance(cause, self._more) and not is_ours(cause))
+        ):
+            raise LinkError(f"{self._what}: {reason_of(cause)}") from error
+        if cause is not error:
             raise cause from None
-        raise LinkError(f"{what}: {reason_of(cause)}") from error
 
 
 def _cause(error: Exception) -> BaseException:

@@ -13,7 +13,7 @@ from pyvisa.resources import MessageBasedResource
 
 from agent.instruments.driver import LinkError
 from agent.instruments.visa import hislip, sockets, vxi11
-from agent.instruments.visa.faults import OPENING_FAULTS, calling, reason_of
+from agent.instruments.visa.faults import OPENING_FAULTS, Calling, reason_of
 
 #: ms. pyvisa's own default is 0.1 s on VXI-11, too short for many links, and 10 s on a socket.
 DEFAULT_OPEN_TIMEOUT = 3000
@@ -21,6 +21,7 @@ DEFAULT_OPEN_TIMEOUT = 3000
 DEFAULT_TIMEOUT = 2000
 
 _MORE_TO_COME = StatusCode.success_max_count_read
+_ASKING, _TELLING, _CLOSING = Calling("no answer"), Calling("not sent"), Calling("not closed")
 _managers_lock = threading.Lock()
 _managers: dict[str, pyvisa.ResourceManager] = {}
 
@@ -60,13 +61,13 @@ class Session:
         """
         self.close()
         try:
-            with calling(f"can't open {self.uri}", OPENING_FAULTS):
+            with Calling(f"can't open {self.uri}", OPENING_FAULTS):
                 resource = _manager(self._backend).open_resource(self.uri, **self._options)
             if not isinstance(resource, MessageBasedResource):
                 resource.close()
                 raise LinkError(f"can't open {self.uri}: it is not an instrument that takes messages")
             self._resource = resource
-            with calling(f"can't open {self.uri}"):
+            with Calling(f"can't open {self.uri}"):
                 self._start_afresh(resource)
         except BaseException:
             self.close()
@@ -87,7 +88,7 @@ class Session:
         :raises LinkError: no answer in time, a broken link, or bytes that are no text; the session is closed then
         """
         try:
-            self._write(message, "no answer")
+            self._write(message, _ASKING)
             return self._read()
         except BaseException:
             self.close()
@@ -118,22 +119,22 @@ class Session:
         :raises LinkError: a broken link; the session is closed then
         """
         try:
-            self._write(message, "not sent")
+            self._write(message, _TELLING)
         except BaseException:
             self.close()
             raise
 
-    def _write(self, message: str, failed: str) -> None:
+    def _write(self, message: str, calling: Calling) -> None:
         data = message.encode("ascii") + self._write_termination
         resource = self._opened()
-        with calling(failed):
+        with calling:
             written, _ = resource.visalib.write(resource.session, data)
         if written != len(data):
-            raise LinkError(f"{failed}: {written} of {len(data)} bytes were sent")
+            raise LinkError(f"only {written} of {len(data)} bytes were sent")
 
     def _read(self) -> str:
         resource = self._opened()
-        with calling("no answer"):
+        with _ASKING:
             answer, status = resource.visalib.read(resource.session, sockets.LONGEST_ANSWER)
             while status == _MORE_TO_COME:
                 if len(answer) >= sockets.LONGEST_ANSWER:
@@ -157,7 +158,7 @@ class Session:
             return
         library, session = resource.visalib, resource.session
         try:
-            with contextlib.suppress(LinkError), calling("not closed"):
+            with contextlib.suppress(LinkError), _CLOSING:
                 resource.close()
         finally:
             # pyvisa forgets no session by itself: 2 to 3 KiB each, 40 MB a day for a unit that is tried every 5 s.
