@@ -20,7 +20,7 @@ from agent import config as config_file
 from agent.config import Config
 from agent.config import UnitSettings as UnitConfig
 from agent.homeassistant.discovery import Discovery
-from agent.instruments.factory import make_driver
+from agent.instruments.factory import Knowledge, make_driver
 from agent.mqtt.broker import Broker, Incoming
 from agent.protocol.messages import AgentInfo, Metrics, UnitInfo, utc_now
 from agent.protocol.topics import Topics, UnitTopic
@@ -57,6 +57,7 @@ class Daemon:
         self._started = utc_now()
         self._start_moment = time.monotonic()
         self._stop = threading.Event()
+        self._knowledge = Knowledge()
         self._reload_wanted = False
         self._hides_retain = False
         self._last_polls = 0
@@ -103,7 +104,7 @@ class Daemon:
             "phase": self._start_moment + interval * number / len(self._config.units),
             "predecessor": predecessor,
         }
-        return Supply(driver=make_driver(unit, self._config.folder), **what)
+        return Supply(driver=make_driver(unit, self._config.folder, self._knowledge), **what)
 
     def run(self) -> int:
         """Serve until SIGTERM, SIGINT or `stop`; on SIGHUP, or `reload`, read the configuration again. The exit status: 0."""
