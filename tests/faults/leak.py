@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.instruments.visa import lan as visa_lan
+from agent.instruments.visa import vxi11
 from agent.local.broker import LocalBroker
 from agent.mqtt import broker as broker_module
 from agent.simulator import Simulator
@@ -61,7 +61,7 @@ def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every:
     for module in (supply_module, broker_module):
         module.FIRST_RETRY, module.LAST_RETRY, module.RETRY_JITTER = 0.01, 0.05, 0.0  # type: ignore[attr-defined]
         module.SHORT_LIVED = 0.0  # type: ignore[attr-defined]
-    visa_lan.GRACE = 0.1
+    vxi11.GRACE = 0.1
     with LocalBroker(folder) as broker, Proxy(broker.port) as broker_way:
         simulator = Simulator(socket_port=0, vxi11_port=0, hislip_port=0).start()
         ports: list[Any] = [simulator.socket_port, simulator.vxi11_port, simulator.hislip_port]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent.instruments.visa import lan as visa_lan
+from agent.instruments.visa import vxi11
 from agent.local.broker import LocalBroker
 from agent.protocol.messages import format_time
 from agent.simulator import Simulator
@@ -117,7 +117,7 @@ def ward(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     patch.setattr(supply_module, "FIRST_RETRY", 0.05)
     patch.setattr(supply_module, "LAST_RETRY", 0.2)
     patch.setattr(supply_module, "RETRY_JITTER", 0.02)
-    patch.setattr(visa_lan, "GRACE", 0.1)
+    patch.setattr(vxi11, "GRACE", 0.1)
     with LocalBroker(tmp_path_factory.mktemp("broker")) as broker:
         sick = Simulator(socket_port=0, vxi11_port=0, hislip_port=0).start()
         well = Simulator().start()
