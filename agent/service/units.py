@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agent.config import Config
 from agent.instruments.driver import Driver
-from agent.instruments.factory import make_driver
+from agent.instruments.factory import Knowledge, make_driver
 from agent.protocol.report import Outlet
 from agent.unit.admission import Admission
 from agent.unit.meters import Meter
@@ -56,10 +56,11 @@ class Units:
     def __init__(self, config: Config, outlets: Sequence[Outlet], meters: Meters) -> None:
         self._outlets = tuple(outlets)
         self._admission = Admission()
+        self._knowledge = Knowledge()
         self._start_moment = time.monotonic()
         self._broker_gone_since: float | None = self._start_moment
         self.by_name: Mapping[str, Supply] = {
-            unit.name: self._make(config, number, make_driver(unit, config.folder), meters)
+            unit.name: self._make(config, number, make_driver(unit, config.folder, self._knowledge), meters)
             for number, unit in enumerate(config.units)
         }
 
@@ -99,7 +100,9 @@ class Units:
     def drivers(self, difference: Difference, newer: Config) -> dict[str, Driver]:
         """New drivers, not connected, for the units that a newer configuration adds or changes."""
         fresh = difference.added | difference.changed
-        return {unit.name: make_driver(unit, newer.folder) for unit in newer.units if unit.name in fresh}
+        return {
+            unit.name: make_driver(unit, newer.folder, self._knowledge) for unit in newer.units if unit.name in fresh
+        }
 
     def replace(self, newer: Config, drivers: Mapping[str, Driver], meters: Meters) -> Mapping[str, Supply]:
         """Serve the units of a newer configuration: new supplies, not started, where there is a driver, the others as they are.
