@@ -11,7 +11,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.config import Mqtt
-from agent.local.broker import LocalBroker, free_port
+from agent.local.broker import LocalBroker
+from agent.local.ports import free_port
 from agent.mqtt.connection import Connection, ConnectionLost
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item, Kind
