@@ -12,7 +12,7 @@ from agent.homeassistant.outlet import HomeAssistantOutlet
 from agent.mqtt.incoming import Incoming
 from agent.protocol.messages import UnitInfo
 from agent.protocol.report import Report
-from tests.homeassistant.test_discovery import AGENT, Broker, World
+from tests.homeassistant.fakes import AGENT, Broker, World
 from tests.homeassistant.units import state, unit_info, unreached
 from tests.properties import FUZZ
 

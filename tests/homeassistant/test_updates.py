@@ -14,7 +14,7 @@ from agent.homeassistant.updates import Updates
 from agent.protocol.messages import ChannelState, Event, Response, utc_now
 from agent.protocol.report import Report
 from agent.protocol.topics import Topics
-from tests.homeassistant.test_discovery import Settings, Store
+from tests.homeassistant.fakes import Settings, Store
 from tests.homeassistant.units import agent_info, state, unit_info
 
 TOPICS = Topics("psu")
