@@ -133,6 +133,7 @@ class Write:
 class Inspection:
     """An instrument around a setting: the readings of all outputs, and what forbids or followed the setting.
 
+    ``readings``: empty if the poll was dropped; then the couplings may not have been asked for, either.
     ``complaints``: the errors that the instrument reported since it was last asked, in its own words. ``couplings``: a sentence
     for each coupling that holds now and by which a setting of the inspected outputs would act on others (``outputs 2 and 3
     track each other``).
@@ -141,6 +142,11 @@ class Inspection:
     readings: dict[int, Reading]
     complaints: list[str] = field(default_factory=list)
     couplings: list[str] = field(default_factory=list)
+
+
+def never() -> bool:
+    """A `GiveWay` for what is to be finished whatever waits."""
+    return False
 
 
 class Driver(ABC):
@@ -181,17 +187,17 @@ class Driver(ABC):
     def close(self) -> None:
         """Close the link. It never raises, and may be called twice."""
 
-    def inspect(self, channels: Collection[int]) -> Inspection:
+    def inspect(self, channels: Collection[int], give_way: GiveWay = never) -> Inspection:
         """A poll, the complaints before it and the couplings of these outputs: in one message where the instrument takes that.
 
         :param channels: the outputs that are to be set; none, and no coupling is asked for
+        :param give_way: asked between two messages; the rest is dropped if it says so, and there are no readings
         :raises DriverError: no answer, or one that can't be read
         """
         del channels
         complaints = self.complaints()
-        readings = self.poll(_never)
-        assert readings is not None
-        return Inspection(readings, complaints)
+        readings = None if give_way() else self.poll(give_way)
+        return Inspection(readings or {}, complaints)
 
     def complaints(self) -> list[str]:
         """The errors that the instrument reported since it was last asked, in its own words; none where it has no such memory.
@@ -215,7 +221,3 @@ class Driver(ABC):
     def hurry(self, seconds: float) -> None:
         """From any thread, for good: whatever the driver waits for, it has that long (s) left. Called when the agent stops."""
         del seconds
-
-
-def _never() -> bool:
-    return False

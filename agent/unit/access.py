@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from agent.instruments.driver import Driver, GiveWay, Inspection, Profile, Write
+from agent.instruments.driver import Driver, GiveWay, Inspection, Profile, Write, never
 from agent.protocol.messages import ChannelState, UnitInfo, utc_now
 from agent.timing import system_clock
 from agent.unit.changes import Changes
@@ -20,11 +20,6 @@ from agent.unit.samples import Samples
 from agent.unit.status import Status, unit_info
 
 log = logging.getLogger(__name__)
-
-
-def never() -> bool:
-    """A poll that gives way to nothing."""
-    return False
 
 
 class UnitAccess:
@@ -145,14 +140,15 @@ class UnitAccess:
             self._polled(readings)
         return readings
 
-    def inspect(self, channels: Collection[int]) -> Inspection:
-        """A poll, the unit's complaints and the couplings of these channels.
+    def inspect(self, channels: Collection[int], give_way: GiveWay = never) -> Inspection:
+        """A poll, the unit's complaints and the couplings of these channels; no readings if the poll was dropped for an off.
 
         :raises DriverError: the link broke
         """
         self.heartbeat = time.monotonic()
-        inspection = self.driver.inspect(channels)
-        self._polled(inspection.readings)
+        inspection = self.driver.inspect(channels, give_way)
+        if inspection.readings:
+            self._polled(inspection.readings)
         return inspection
 
     def complaints(self) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from agent.instruments.driver import Write
+from agent.instruments.driver import Write, never
 from agent.protocol.errors import Refusal
 from agent.protocol.quantities import BY_NAME
 from agent.timing import LONGEST_ABSENCE, system_clock
-from agent.unit.access import UnitAccess, never
+from agent.unit.access import UnitAccess
 from agent.unit.gate import Readings
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
@@ -137,15 +137,18 @@ class Execution:
         """
         job, sent = self.job, self._unchecked
         is_first_look = not self._inspected and not job.command.turns_off
+        give_way = never if job.turns_off else unit.inbox.has_off
         if not is_first_look and sent is None:
-            readings = unit.poll(never if job.turns_off else unit.inbox.has_off)
+            readings = unit.poll(give_way)
             if readings is not None:
                 self.is_published = True
                 unit.publish(readings)
             return readings
-        inspection = unit.inspect(job.indices if is_first_look else ())
-        self._inspected, self._unchecked, self.is_published = True, None, True
-        unit.publish(inspection.readings)
+        inspection = unit.inspect(job.indices if is_first_look else (), give_way)
+        self._unchecked = None
+        if inspection.readings:  # else the first look is taken again as a whole
+            self._inspected = self.is_published = True
+            unit.publish(inspection.readings)
         self._judge(unit, sent, inspection.complaints)
         for coupling in inspection.couplings:
             done = "; it was turned off" if self.wrote else ""
@@ -154,7 +157,7 @@ class Execution:
                 f"{coupling} on {unit.name}, so a setting of one is a setting of both; "
                 f"turn that off at the unit, then send the command again{done}",
             )
-        return inspection.readings
+        return inspection.readings or None
 
     def _settle(self, unit: UnitAccess) -> None:
         """Ask whether the unit took what was sent last, where no look does.

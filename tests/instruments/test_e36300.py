@@ -232,6 +232,22 @@ def test_a_unit_that_takes_no_other_question_beside_a_poll_is_asked_one_by_one(i
     link.check()
 
 
+@pytest.mark.parametrize("messages", [1, 2, 3, 4])
+def test_an_inspection_of_several_messages_gives_way_between_them(messages: int) -> None:
+    hello = [idn(), NO_ERROR, OFF, *UNCOUPLED, (joined(NO_ERROR, *UNCOUPLED, OFF)[0], None), idn(), REFUSED, NO_ERROR]
+    link = Transcript(hello)
+    driver = make_driver(link)
+    driver.connect()
+    link.expect([NO_ERROR, *UNCOUPLED, OFF][:messages])
+    sent = len(link.sent)
+    inspection = driver.inspect((2,), lambda: len(link.sent) == sent + messages)
+    assert (inspection.readings == {}) is (messages < 4)
+    link.check()
+    link.expect([NO_ERROR, OFF])
+    assert driver.inspect(()).readings != {}
+    link.check()
+
+
 # Who answers.
 
 

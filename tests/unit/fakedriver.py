@@ -20,6 +20,7 @@ from agent.instruments.driver import (
     Range,
     Reading,
     Write,
+    never,
 )
 from agent.protocol.commands import parse_command
 from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
@@ -169,9 +170,14 @@ class TalkingDriver(FakeDriver):
         queue, self.queue = self.queue, []
         return queue
 
-    def inspect(self, channels: Any) -> Inspection:
+    def inspect(self, channels: Any, give_way: GiveWay = never) -> Inspection:
         self._called(f"inspect {sorted(channels)}")
         queue, self.queue = self.queue, []
+        for _ in range(self.messages - 1):
+            if give_way():
+                self.calls.append("dropped")
+                return Inspection({}, queue)
+            self._called("message")
         return Inspection(dict(self.readings), queue, self.couplings if channels else [])
 
 

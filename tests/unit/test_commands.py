@@ -146,6 +146,48 @@ def test_a_look_that_was_dropped_for_an_off_is_taken_again() -> None:
         assert unit.driver.readings[2].voltage_limit == 3.05
 
 
+def test_an_inspection_gives_way_and_is_taken_again_as_a_whole() -> None:
+    driver = TalkingDriver(messages=5)
+    with Unit(driver) as unit:
+        mark = len(driver.calls)
+        hold = driver.hold("message")
+        unit.send(2, "set", voltage_limit=3)
+        hold.wait()
+        unit.send(1, "off", state=False)
+        hold.release()
+        assert unit.sheet.code("off") == "ok"
+        assert unit.sheet.code("set") == "ok"
+        calls = [call for call in since(driver, mark) if call != "message"]
+        assert calls == [
+            "inspect [2]",
+            "dropped",
+            OFF_1,
+            "inspect []",
+            "inspect [2]",
+            Write("voltage_limit", (2,), 3.0),
+            "inspect []",
+        ]
+
+
+def test_a_complaint_that_a_dropped_inspection_told_counts() -> None:
+    driver = TalkingDriver(messages=5)
+    driver.answer = lambda write: '-222,"Data out of range"' if write.setting == "voltage_limit" else None
+    with Unit(driver) as unit:
+        reached = []
+
+        def hang_in_the_second_inspection(call: Any) -> bool:
+            reached.append(call)
+            return call == "message" and "inspect []" in reached
+
+        hold = driver.hold(hang_in_the_second_inspection)
+        unit.send(2, "set", voltage_limit=3)
+        hold.wait()
+        unit.send(1, "off", state=False)
+        hold.release()
+        assert unit.sheet.code("off") == "ok"
+        assert unit.sheet.code("set") == "instrument_error"
+
+
 def test_a_newer_command_replaces_the_rest_of_an_older_one() -> None:
     with Unit() as unit:
         unit.send(1, "cycle", cycle=1000)

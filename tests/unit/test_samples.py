@@ -191,13 +191,14 @@ def test_a_change_is_the_writers(by: By, command_id: str | None, text: str) -> N
     bench.take()
     bench.changes.wrote(Write("state", (1,), False), bench.job(by, command_id, state=False))
     _, events = bench.take(state=False, mode="OFF", voltage_limit=2.0)
-    assert told(events) == [
+    assert sorted(told(events)) == [
+        ("mode", "CV", "OFF", by, command_id),
         ("state", True, False, by, command_id),
         ("voltage_limit", 3.0, 2.0, "panel", None),  # somebody was quick
-        ("mode", "CV", "OFF", by, command_id),
     ]
-    assert events[0].text == f"state on → off {text}"
-    assert events[1].text == "voltage_limit 3 V → 2 V at the unit"
+    texts = {event.field: event.text for event in events}
+    assert texts["state"] == f"state on → off {text}"
+    assert texts["voltage_limit"] == "voltage_limit 3 V → 2 V at the unit"
     assert (events[0].model, events[0].name, events[0].time) == ("FAKE2", "CH1", T0 + timedelta(seconds=2))
 
 

@@ -19,6 +19,7 @@ from agent.instruments.driver import (
     Profile,
     Reading,
     Write,
+    never,
 )
 from agent.instruments.scpi.knowledge import KNOWLEDGE, LONGEST_WAIT, Kind, Knowledge
 from agent.instruments.scpi.link import TextLink
@@ -113,20 +114,20 @@ class ScpiDriver(Driver):
                 self._link.hear()
         self._link.close()
 
-    def inspect(self, channels: Collection[int]) -> Inspection:
+    def inspect(self, channels: Collection[int], give_way: GiveWay = never) -> Inspection:
         """The error queue, the couplings of these outputs and a poll: in one message where the unit takes that."""
         couplings = [coupling for coupling in self._couplings if any(index in coupling.channels for index in channels)]
         try:
-            errors, answers, readings = self._inspect([coupling.ask for coupling in couplings])
+            errors, answers, readings = self._inspect([coupling.ask for coupling in couplings], give_way)
         except MalformedAnswerError:
             self._link.close()
             raise
         held = [
             coupling.text
-            for coupling, answer in zip(couplings, answers, strict=True)
+            for coupling, answer in zip(couplings, answers, strict=False)  # none where it gave way
             if answer.strip().strip('"').upper() not in coupling.expect
         ]
-        return Inspection(readings, _complaints(errors), held)
+        return Inspection(readings or {}, _complaints(errors), held)
 
     def complaints(self) -> list[str]:
         """The unit's error queue, emptied."""
@@ -291,16 +292,24 @@ class ScpiDriver(Driver):
             found.append(error)
         return found
 
-    def _inspect(self, questions: list[str]) -> tuple[list[_Error], list[str], dict[int, Reading]]:
-        """The entries of the error queue, the answers to the questions, and a poll."""
+    def _inspect(
+        self, questions: list[str], give_way: GiveWay
+    ) -> tuple[list[_Error], list[str], dict[int, Reading] | None]:
+        """The entries of the error queue, the answers to the questions, and a poll; None for it if it was dropped."""
         if not self._combines:
             errors = self._errors()
-            answers = [self._link.ask(question) for question in questions]
-            return errors, answers, self._read([self._link.ask(message) for message in self._reader.plan.messages])
+            answers: list[str] = []
+            for question in questions:
+                if give_way():
+                    return errors, answers, None
+                answers.append(self._link.ask(question))
+            return errors, answers, None if give_way() else self.poll(give_way)
         error, answers, readings = self._ask_combined(questions)
         if error[0] == 0:
             return [], answers, readings
         errors = [error, *self._errors()]
+        if give_way():
+            return errors, [], None
         # On a slow unit what came with the first error is seconds old when the last one has been read.
         error, answers, readings = self._ask_combined(questions)
         return (errors if error[0] == 0 else [*errors, error]), answers, readings
