@@ -10,6 +10,7 @@ from agent.instruments.driver import DriverError
 from agent.timing import retry_delay
 from agent.unit.access import UnitAccess
 from agent.unit.admission import Admission
+from agent.unit.descriptors import check_room
 from agent.unit.job import Job
 from agent.unit.schedule import Schedule
 
@@ -64,6 +65,7 @@ class Connector:
         if self._was_online:
             counters.reconnects += 1
         try:
+            check_room()
             profile = unit.driver.connect()
             unit.adopt(profile)
             readings = unit.poll()
