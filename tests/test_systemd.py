@@ -113,7 +113,10 @@ def test_the_watchdog_starves_when_a_worker_is_dead(
     def die(*_: object) -> None:
         raise SystemExit  # ends a thread without a word
 
-    monkeypatch.setattr(worker, "_serve_once" if victim != "broker" else "_pump", die)
+    if victim == "broker":
+        monkeypatch.setattr(bench.daemon._broker._exchange, "send", die)
+    else:
+        monkeypatch.setattr(worker, "_serve_once", die)
     wait_until(lambda: not thread.is_alive(), "the end of the worker")
     fed = len(manager.told)
     # The main thread goes on: it is seen at what the others still do.
