@@ -1,0 +1,1 @@
+"""What outlives a lost broker and a restart: one SQLite file, and one thread that uses it."""
