@@ -182,17 +182,21 @@ class Session:
             self._end()
 
     def _serve_for_ever(self) -> None:
+        ended: str | None = None
         while True:
             try:
+                if ended is not None:
+                    reason, ended = ended, None
+                    self._disconnected(reason)
                 self._connect_until_it_works()
                 self._serve()
             except _Stopped:
                 break
             except ConnectionLost as error:
-                self._disconnected(str(error))
+                ended = str(error)
             except Exception:
                 log.exception("broker: unexpected; the connection is closed and opened again")
-                self._disconnected("an unexpected error")
+                ended = "an unexpected error"
                 time.sleep(FIRST_RETRY)  # whatever it was, it must not spin
 
     def _connect_until_it_works(self) -> None:

@@ -168,6 +168,22 @@ def test_a_listener_that_raises_does_not_end_the_session(alone: Alone) -> None:
     assert alone.session.alive(PATIENCE)
 
 
+def test_an_error_of_our_own_is_logged_and_the_session_goes_on(
+    alone: Alone, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone.start()
+
+    def fail(*_: object) -> None:
+        monkeypatch.undo()
+        raise RuntimeError("of our own")
+
+    monkeypatch.setattr(alone.session._exchange, "send", fail)
+    alone.session.report(Report(states=[state(1)]))
+    wait_until(lambda: alone.session.reconnects == 1 and alone.session.connected, "a new connection")
+    assert alone.observer.wait_state("psu1")["seq"] == 1
+    assert "of our own" in caplog.text
+
+
 def test_what_is_said_without_a_broker_comes_once_it_is_there(alone: Alone) -> None:
     alone.start()
     alone.lost()
@@ -286,6 +302,7 @@ def test_a_broker_that_never_answers_does_not_hold_up_the_end(tmp_path: Path, br
         session.start(alone.heard.append)
         connection, _ = silent.accept()
         session.report(Report(states=[state(1)]))
+        assert not session._exchange._has_work()  # the thread sleeps meanwhile
         assert session.stop(PATIENCE)
         assert alone.store.backlog.sample_count == 1
         connection.close()
