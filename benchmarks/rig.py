@@ -60,16 +60,16 @@ class Units(Process):
         self._folder_of_log.cleanup()
 
     def _read(self) -> Any:
-        assert self.running.stdout is not None
-        line = self.running.stdout.readline()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
         if not line:
             raise BenchmarkError(f"the simulated units ended by themselves: {self.text()}")
         return json.loads(line)
 
     def _ask(self, question: str) -> Any:
-        assert self.running.stdin is not None
-        self.running.stdin.write(question.encode() + b"\n")
-        self.running.stdin.flush()
+        assert self.process.stdin is not None
+        self.process.stdin.write(question.encode() + b"\n")
+        self.process.stdin.flush()
         return self._read()
 
     def counts(self) -> list[int]:

@@ -15,6 +15,8 @@ from agent.cli import main as cli
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
+__all__ = ["COMMAND", "ROOT", "Running", "environment", "invoke", "psu_agent"]
+
 COMMAND = [sys.executable, "-m", "agent.cli"]
 _COMMON_VARIABLES = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
@@ -81,7 +83,7 @@ class Running(Process):
         line: str = wait_until(found, f"the output {text!r}; there was {self.output}", timeout)
         return line
 
-    def end(self, number: signal.Signals = signal.SIGINT, timeout: float = 30) -> int:
+    def end(self, number: int = signal.SIGINT, timeout: float = 30) -> int:
         """Send a signal, and wait for the exit code."""
         self.signal(number)
-        return self.running.wait(timeout)
+        return self.process.wait(timeout)

@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from signal import SIGCONT, SIGTERM, Signals
+from signal import SIGCONT, SIGTERM
 from types import TracebackType
 from typing import Self
 
@@ -38,16 +38,16 @@ class Process:
     ) -> None:
         self.command = command
         self.log = log
-        self.process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._environment = environment
         self._folder = folder
         self._piped = piped
 
     def start(self) -> Self:
         """Start it. Returns at once."""
-        assert self.process is None, f"{self.log.stem} runs already"
+        assert self._process is None, f"{self.log.stem} runs already"
         with self.log.open("ab") as log:
-            self.process = children.start(
+            self._process = children.start(
                 self.command,
                 log,
                 pipe=self._piped,
@@ -58,49 +58,49 @@ class Process:
         return self
 
     @property
-    def running(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes]:
         """The process, which was started and may have ended by itself."""
-        assert self.process is not None, f"{self.log.stem} is not running"
-        return self.process
+        assert self._process is not None, f"{self.log.stem} is not running"
+        return self._process
 
     @property
     def pid(self) -> int:
         """Its number; it must have been started."""
-        return self.running.pid
+        return self.process.pid
 
     def ended(self) -> int | None:
         """The exit status if it ended by itself; None while it runs, or where it was not started."""
-        return None if self.process is None else self.process.poll()
+        return None if self._process is None else self._process.poll()
 
-    def signal(self, number: Signals) -> None:
+    def signal(self, number: int) -> None:
         """Send it a signal."""
-        self.running.send_signal(number)
+        self.process.send_signal(number)
 
-    def stop(self, number: Signals = SIGTERM, timeout: float = 25.0) -> int | None:
+    def stop(self, number: int = SIGTERM, timeout: float = 25.0) -> int | None:
         """End it by a signal, or by SIGKILL after the timeout (s). Its exit status; None if it was not running."""
-        if self.process is None:
+        if self._process is None:
             return None
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-            self.process.send_signal(SIGCONT)
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+            self._process.send_signal(SIGCONT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout)
-        process = self.process
+                self._process.wait(timeout)
+        process = self._process
         self.kill()
         return process.returncode
 
     def kill(self) -> None:
         """End it by SIGKILL. May be called in any state."""
-        if self.process is not None:
-            children.kill(self.process)
-            self.process = None
+        if self._process is not None:
+            children.kill(self._process)
+            self._process = None
 
     def text(self) -> str:
         """All that it has written so far, over all of its starts."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def __enter__(self) -> Self:
-        return self if self.process is not None else self.start()
+        return self if self._process is not None else self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
