@@ -27,6 +27,7 @@ from agent.service.reload import ReloadError, read_again
 from agent.service.retained import OwnInfos
 from agent.service.units import Difference, Units
 from agent.store.store import Store
+from agent.timing import system_clock
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Daemon:
         self._stop = threading.Event()
         self._reload_wanted = False
         self._topics = Topics(settings.mqtt.base_topic)
-        self.store = Store(_state_file(settings.state_dir, settings.agent), config.backlog_capacity())
+        self.store = Store(_state_file(settings.state_dir, settings.agent), config.backlog_capacity(), system_clock)
         self.session = Session(
             settings.mqtt,
             agent=settings.agent,

@@ -39,7 +39,9 @@ class Reporter:
     @property
     def congested(self) -> bool:
         """Whether states come faster than an outlet takes them."""
-        for outlet in self._outlets:  # any() of a generator takes four times as long, and this is asked before each poll
+        for (
+            outlet
+        ) in self._outlets:  # any() of a generator takes four times as long, and this is asked before each poll
             if outlet.congested:
                 return True
         return False

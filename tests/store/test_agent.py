@@ -26,7 +26,7 @@ def test_a_disk_that_hangs_stops_nothing(make_bench: Callable[..., Bench], broke
     units = [unit("psu1", simulator, channels={1: {"on_broker_loss": "off", "broker_loss_after": 0.3}})]
     bench = make_bench([simulator], units, port=way.port, observer_port=broker.port, poll_interval=0.02)
     observer = bench.observer
-    disk = Disk(bench.daemon._store)
+    disk = Disk(bench.daemon.store)
     disk.works.clear()
     on = {"id": "on", "state": True, "voltage_limit": 2}
     assert observer.ask("psu/psu1/1/set", on)["ok"]
