@@ -130,8 +130,8 @@ def test_nobody_answers(lab: Lab) -> None:
 
 
 def test_an_agent_that_is_gone_is_shown_as_such(lab: Lab) -> None:
-    lab.agent.running.kill()
-    lab.agent.running.wait()
+    lab.agent.process.kill()
+    lab.agent.process.wait()
     lab.until(lambda: not lab.get("psu1/1")["online"])
     state = lab.get("psu1/1")
     assert state["voltage"] is None

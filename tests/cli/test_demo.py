@@ -97,7 +97,7 @@ def test_nothing_outlives_a_demonstration_that_is_killed() -> None:
     with Running("demo", "--port", str(free_port())) as demo:
         demo.wait_for("psu1/1")
         running = children_of(demo.pid)
-        demo.running.kill()
+        demo.process.kill()
         until(lambda: not any(is_running(pid) for pid in running))
 
 
@@ -128,7 +128,7 @@ def test_an_agent_that_ends_is_told_with_its_words() -> None:
         ]
         os.kill(agent, signal.SIGKILL)
         assert "psu-agent: the agent ended by itself: " in demo.wait_for("ended by itself")
-        assert demo.running.wait(30) == 2
+        assert demo.process.wait(30) == 2
 
 
 def test_commands_reach_it_by_mqtt_5_too() -> None:
