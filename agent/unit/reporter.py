@@ -39,9 +39,8 @@ class Reporter:
     @property
     def congested(self) -> bool:
         """Whether states come faster than an outlet takes them."""
-        for (
-            outlet
-        ) in self._outlets:  # any() of a generator takes four times as long, and this is asked before each poll
+        # any() of a generator takes four times as long, and this is asked before each poll.
+        for outlet in self._outlets:  # noqa: SIM110
             if outlet.congested:
                 return True
         return False
