@@ -21,8 +21,8 @@ class ReplyTo:
 class Report:
     """All that one step of a unit has to tell. It is published in the order of the fields.
 
-    ``info`` also carries the unit's status. Each state is newer than those of earlier reports. Nobody sees the response
-    before the states that stand beside it.
+    ``info`` also carries the unit's status. Each state is newer than those of earlier reports. The response follows the
+    states of its own channels, unless so many states wait for a slow broker that it goes ahead of them all.
     """
 
     info: UnitInfo | None = None
