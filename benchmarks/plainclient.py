@@ -1,7 +1,7 @@
-"""The plain way to put a supply on MQTT: a loop of a hundred lines over pyvisa and paho, to compare the agent with.
+"""The plain way to put supplies on MQTT: a loop of a hundred lines over pyvisa and paho, to compare the agent with.
 
-It asks for the same quantities as the agent, in the same one message, and publishes the same values for each channel. What it
-leaves out: commands, limits, events, energy over restarts, a backlog, reconnecting, and everything else that can go wrong.
+It asks for the same quantities as the agent, one query a quantity with a channel list, and publishes the same values for each
+channel. It has no commands, limits, events, backlog or reconnecting, and keeps no energy over restarts.
 """
 
 from __future__ import annotations
@@ -31,9 +31,6 @@ LISTED = {
     "current_protection": "CURR:PROT:STAT?",
     "over_current": "CURR:PROT:TRIP?",
 }
-MESSAGE = ";:".join(
-    [f"{question} {LIST}" for question in LISTED.values()] + [f"STAT:QUES:INST:ISUM{n}:COND?" for n in CHANNELS]
-)
 MODES = {1: "CC", 2: "CV"}
 
 
@@ -52,9 +49,8 @@ def connect(port: int) -> Client:
 
 def poll(unit: MessageBasedResource) -> dict[int, dict[str, Any]]:
     """What the unit says of each channel."""
-    answers = unit.query(MESSAGE).rstrip().split(";")
-    columns = {name: answer.split(",") for name, answer in zip(LISTED, answers, strict=False)}
-    conditions = answers[len(LISTED) :]
+    columns = {name: unit.query(f"{question} {LIST}").rstrip().split(",") for name, question in LISTED.items()}
+    conditions = [unit.query(f"STAT:QUES:INST:ISUM{channel}:COND?") for channel in CHANNELS]
     channels: dict[int, dict[str, Any]] = {}
     for position, channel in enumerate(CHANNELS):
         values = {name: column[position] for name, column in columns.items()}
@@ -74,46 +70,60 @@ def poll(unit: MessageBasedResource) -> dict[int, dict[str, Any]]:
     return channels
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("resource")
-    parser.add_argument("port", type=int)
-    parser.add_argument("--interval", type=float, default=1.0)
-    arguments = parser.parse_args()
-    unit = pyvisa.ResourceManager("@py").open_resource(
-        arguments.resource, read_termination="\n", write_termination="\n"
-    )
-    assert isinstance(unit, MessageBasedResource)
-    client = connect(arguments.port)
-    model = unit.query("*IDN?").split(",")[1]
-    energy = dict.fromkeys(CHANNELS, 0.0)
-    charge = dict.fromkeys(CHANNELS, 0.0)
-    seq, before = 0, time.monotonic()
-    while True:
-        channels = poll(unit)
-        now, seq = time.monotonic(), seq + 1
+class Supply:
+    """One unit and what has to be remembered of it."""
+
+    def __init__(self, name: str, resource: str) -> None:
+        unit = pyvisa.ResourceManager("@py").open_resource(resource, read_termination="\n", write_termination="\n")
+        assert isinstance(unit, MessageBasedResource)
+        self.name = name
+        self.unit = unit
+        self.model = unit.query("*IDN?").split(",")[1]
+        self.energy = dict.fromkeys(CHANNELS, 0.0)
+        self.charge = dict.fromkeys(CHANNELS, 0.0)
+        self.seq = 0
+        self.before = time.monotonic()
+
+    def publish(self, client: Client) -> None:
+        """Poll it, and publish a state of each channel."""
+        channels = poll(self.unit)
+        now, self.seq = time.monotonic(), self.seq + 1
+        hours, self.before = (now - self.before) / 3600, now
         moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         for channel, values in channels.items():
             power = values["voltage"] * values["current"]
-            energy[channel] += power * (now - before) / 3600
-            charge[channel] += values["current"] * (now - before) / 3600
+            self.energy[channel] += power * hours
+            self.charge[channel] += values["current"] * hours
             state = {
                 "time": moment,
-                "seq": seq,
+                "seq": self.seq,
                 "agent": "plain",
-                "psu": "psu1",
+                "psu": self.name,
                 "index": channel,
                 "name": f"CH{channel}",
-                "model": model,
+                "model": self.model,
                 "online": True,
                 **values,
                 "power": round(power, 5),
-                "energy": round(energy[channel], 4),
-                "charge": round(charge[channel], 4),
+                "energy": round(self.energy[channel], 4),
+                "charge": round(self.charge[channel], 4),
             }
-            client.publish(f"plain/psu1/{channel}/state", json.dumps(state), qos=1, retain=True)
-        before = now
-        time.sleep(max(0.0, arguments.interval - (time.monotonic() - now)))
+            client.publish(f"plain/{self.name}/{channel}/state", json.dumps(state), qos=1, retain=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", type=int, help="of the broker")
+    parser.add_argument("interval", type=float, help="s between polls of a unit")
+    parser.add_argument("resources", nargs="+")
+    arguments = parser.parse_args()
+    client = connect(arguments.port)
+    supplies = [Supply(f"psu{number}", resource) for number, resource in enumerate(arguments.resources, 1)]
+    while True:
+        begun = time.monotonic()
+        for supply in supplies:
+            supply.publish(client)
+        time.sleep(max(0.0, arguments.interval - (time.monotonic() - begun)))
 
 
 if __name__ == "__main__":

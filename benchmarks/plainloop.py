@@ -1,8 +1,9 @@
 """The agent's processor time for a published poll of three channels, against a plain loop over pyvisa and paho.
 
-The loop is `benchmarks.plainclient`: about a hundred lines that ask the same of the unit in the same one message, and publish
-the same values to the same topics with QoS 1. Both poll a canned unit at the same rate, in turn, each stopped (SIGSTOP) while
-the other runs. Counted is the processor time of the whole process as the system sees it, over the states that a subscriber got.
+The loop is `benchmarks.plainclient`: a hundred lines that ask the unit one query a quantity, with channel lists, and publish
+the same values to the same kind of topics with QoS 1. Both poll a simulated unit at the same rate, in turn, each stopped
+(SIGSTOP) while the other runs. Counted is the processor time of the whole process as the system sees it, over the states that
+a subscriber got.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from tests.support.waiting import wait_until
 
 TARGET = 0.4
 CHANNELS = 3
-#: s between polls: as a fleet of a hundred units has it, so that neither is idle and neither is overrun.
-INTERVAL = 0.01
+#: Units, and s between polls of each: slow enough that neither gathers several polls into one turn.
+UNITS, INTERVAL = 1, 0.05
 #: s that either gets to find its pace again after it was stopped. The agent must not be stopped for 5 s or more: it would
 #: take that for a hold-up and connect anew.
 WARM_UP = 0.3
@@ -45,20 +46,21 @@ class Result:
         )
 
 
-def measure(rounds: int = 7, seconds: float = 2.0, interval: float = INTERVAL) -> Result:
-    """Have the agent and the plain loop poll two units of the same kind, in turn."""
+def measure(rounds: int = 7, seconds: float = 2.0, count: int = UNITS, interval: float = INTERVAL) -> Result:
+    """Have the agent and the plain loop poll ``count`` units of their own, in turn."""
     with (
         workbench() as (folder, broker),
-        Units(1, 0.0, "--canned") as one,
-        Units(1, 0.0, "--canned") as other,
+        Units(count) as some,
+        Units(count) as others,
         Counter(folder, broker.port, "psu/+/+/state") as agents,
         Counter(folder, broker.port, "plain/+/+/state") as plains,
-        Agent(folder, broker.port, one.resources, poll_interval=interval) as agent,
-        _plain(folder, other.resources[0], broker.port, interval) as plain,
+        Agent(folder, broker.port, some.resources, poll_interval=interval) as agent,
+        _plain(folder, others.resources, broker.port, interval) as plain,
     ):
         pairs: list[tuple[Process, Counter]] = [(agent, agents), (plain, plains)]
         for process, states in pairs:
-            wait_until(lambda s=states: s.count > 10 * CHANNELS, f"states of {process.log.stem}")  # type: ignore[misc]
+            enough = 3 * CHANNELS * count
+            wait_until(lambda s=states, n=enough: s.count > n, f"states of {process.log.stem}")  # type: ignore[misc]
             process.signal(signal.SIGSTOP)
         costs = [tuple(_cost(process, states, seconds) for process, states in pairs) for _ in range(rounds)]
         for process, _ in pairs:
@@ -68,8 +70,8 @@ def measure(rounds: int = 7, seconds: float = 2.0, interval: float = INTERVAL) -
     return Result(statistics.median(ours), statistics.median(theirs), statistics.median(ratios), ratios)
 
 
-def _plain(folder: Path, resource: str, port: int, interval: float) -> Process:
-    command = [sys.executable, "-m", "benchmarks.plainclient", resource, str(port), "--interval", str(interval)]
+def _plain(folder: Path, resources: list[str], port: int, interval: float) -> Process:
+    command = [sys.executable, "-m", "benchmarks.plainclient", str(port), str(interval), *resources]
     return Process(command, folder / "plain.log", folder=ROOT)
 
 
