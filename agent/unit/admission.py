@@ -1,14 +1,22 @@
-"""Bounds how many units connect at once, so that the others wait asleep."""
+"""Whether a unit may open a link now: only a few units connect at once, and file descriptors are left for the broker."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
+import os
+import resource
 import threading
 from collections import deque
 from collections.abc import Callable
 
+from agent.instruments.driver import LinkError
+
 #: Units that connect at once; and the seconds after which one of them sleeps in a timeout and is not counted any more.
 SLOTS, LEASE = 8, 0.1
+#: Descriptors that are left to the broker's connection, looking up its name, the store's file and programs of external units.
+RESERVE = 16
 
 
 class Place:
@@ -109,3 +117,33 @@ def _wake(places: list[Place], but: Place) -> None:
     for place in places:
         if place is not but:
             place.wake()
+
+
+def check_room() -> None:
+    """Return if a unit may open another link.
+
+    The system gives out the lowest free number. So a unit that opens nothing while that number lies in the reserve, the highest
+    numbers of the limit, leaves the reserve as it is.
+
+    :raises LinkError: only the reserve is left, or nothing
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return
+    if _lowest_free() >= limit - min(RESERVE, limit // 3):
+        raise LinkError(
+            f"no file descriptor is left for it, as this process may have {limit} open; raise the limit (`ulimit -n`, "
+            "systemd: LimitNOFILE=)"
+        )
+
+
+def _lowest_free() -> float:
+    try:
+        number = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return float("inf")
+        raise
+    with contextlib.suppress(OSError):
+        os.close(number)
+    return number

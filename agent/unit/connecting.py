@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from agent.instruments.driver import DriverError
 from agent.timing import retry_delay
 from agent.unit.access import UnitAccess
-from agent.unit.admission import Admission
-from agent.unit.descriptors import check_room
+from agent.unit.admission import Admission, check_room
 from agent.unit.job import Job
 from agent.unit.schedule import Schedule
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -30,7 +31,7 @@ class Peer:
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        try:
+        with connection, contextlib.suppress(OSError):
             while data := connection.recv(65536):
                 self.received += data
                 for _ in range(data.count(b"\n")):
@@ -39,8 +40,6 @@ class Peer:
                         answer(connection)
                     else:
                         connection.sendall(answer)
-        except OSError:
-            pass
 
     def session(self, **options: object) -> Session:
         return Session(
@@ -48,5 +47,7 @@ class Peer:
         )
 
     def close(self) -> None:
-        for connection in (self._listener, *self._connections):
-            connection.close()
+        self._listener.close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)

@@ -114,20 +114,25 @@ def test_a_hislip_answer_that_breaks_the_protocol() -> None:
 
         def serve() -> None:
             synchronous, _ = listener.accept()
-            synchronous.recv(1000)
-            synchronous.sendall(b"HS\x01\x00\x01\x00\x00\x01" + bytes(8))  # InitializeResponse
-            asynchronous, _ = listener.accept()
-            asynchronous.recv(1000)
-            asynchronous.sendall(b"HS\x12\x00\x00\x00KT" + bytes(8))  # AsyncInitializeResponse
-            asynchronous.recv(1000)
-            asynchronous.sendall(b"HS\x10" + bytes(12) + b"\x08" + (1 << 20).to_bytes(8, "big"))  # its largest message
-            synchronous.recv(1000)
-            synchronous.sendall(b"HS\x07\x05\xff\xff\xff\xff" + bytes(8))
-            synchronous.recv(1000)
+            with synchronous:
+                synchronous.recv(1000)
+                synchronous.sendall(b"HS\x01\x00\x01\x00\x00\x01" + bytes(8))  # InitializeResponse
+                asynchronous, _ = listener.accept()
+                with asynchronous:
+                    asynchronous.recv(1000)
+                    asynchronous.sendall(b"HS\x12\x00\x00\x00KT" + bytes(8))  # AsyncInitializeResponse
+                    asynchronous.recv(1000)
+                    largest = (1 << 20).to_bytes(8, "big")
+                    asynchronous.sendall(b"HS\x10" + bytes(12) + b"\x08" + largest)  # its largest message
+                    synchronous.recv(1000)
+                    synchronous.sendall(b"HS\x07\x05\xff\xff\xff\xff" + bytes(8))
+                    synchronous.recv(1000)
 
-        threading.Thread(target=serve, daemon=True).start()
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
         name = f"TCPIP::127.0.0.1::hislip0,{listener.getsockname()[1]}::INSTR"
         session = Session(name, options={"open_timeout": 2000, "timeout": 2000})
         session.open()
         with pytest.raises(LinkError, match="breaks the HiSLIP protocol"):
             session.ask("*IDN?")
+        server.join(25)

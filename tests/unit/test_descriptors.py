@@ -12,7 +12,7 @@ import pytest
 from agent.instruments.driver import LinkError
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
-from agent.unit import descriptors
+from agent.unit import admission
 from tests.lab import AgentProcess, Observer, settings, unit, wait_until
 
 
@@ -25,20 +25,20 @@ def test_there_is_room_below_the_reserve(monkeypatch: pytest.MonkeyPatch) -> Non
         number = os.open(os.devnull, os.O_RDONLY)
         stack.callback(os.close, number)
         lowest = number + 1  # or higher, where the numbers have gaps
-        highest_free(monkeypatch, lowest + descriptors.RESERVE + 1000)
-        descriptors.check_room()
+        highest_free(monkeypatch, lowest + admission.RESERVE + 1000)
+        admission.check_room()
         highest_free(monkeypatch, resource.RLIM_INFINITY)
-        descriptors.check_room()
+        admission.check_room()
 
 
-@pytest.mark.parametrize("beyond", [0, 1, descriptors.RESERVE])
+@pytest.mark.parametrize("beyond", [0, 1, admission.RESERVE])
 def test_the_reserve_is_left_alone(monkeypatch: pytest.MonkeyPatch, beyond: int) -> None:
-    monkeypatch.setattr(descriptors, "_lowest_free", lambda: 100)
+    monkeypatch.setattr(admission, "_lowest_free", lambda: 100)
     highest_free(monkeypatch, 100 + beyond)
     with pytest.raises(LinkError, match=r"no file descriptor is left for it, as this process may have \d+ open; raise"):
-        descriptors.check_room()
-    highest_free(monkeypatch, 100 + descriptors.RESERVE + 1)
-    descriptors.check_room()
+        admission.check_room()
+    highest_free(monkeypatch, 100 + admission.RESERVE + 1)
+    admission.check_room()
 
 
 def test_more_units_than_descriptors(broker: LocalBroker, tmp_path: Path) -> None:
