@@ -16,7 +16,7 @@ from agent.unit.schedule import Schedule
 log = logging.getLogger(__name__)
 
 #: s; tries are spaced from the first to the second, each time by a random part more.
-FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 10.0, 0.5
+FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 5.0, 0.5
 #: s. A link that did not last that long is not opened again at once.
 SHORT_LIVED = 1.0
 
