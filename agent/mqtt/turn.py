@@ -22,6 +22,9 @@ class Turn:
         self.is_napping = False
         self._lock = threading.Lock()
         self._is_sleeping = False
+        self._wake_lock = (
+            threading.Lock()
+        )  # against a pipe that is closed between the look at `_is_sleeping` and the write
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -32,9 +35,10 @@ class Turn:
         """End the sleep of the session's thread."""
         # One byte for each time the thread sleeps, not for each message.
         if self._is_sleeping:
-            self._is_sleeping = False
-            with contextlib.suppress(BlockingIOError):
-                os.write(self._wake_write, b"!")
+            with self._wake_lock, contextlib.suppress(BlockingIOError):
+                if self._is_sleeping:
+                    self._is_sleeping = False
+                    os.write(self._wake_write, b"!")
 
     def try_to_take(self) -> bool:
         """Take the turn if the session's thread sleeps; `give_back` is due soon then."""
@@ -53,9 +57,10 @@ class Turn:
             try:
                 yield
             finally:
-                self._is_sleeping = False
-                os.close(self._wake_read)
-                os.close(self._wake_write)
+                with self._wake_lock:
+                    self._is_sleeping = False
+                    os.close(self._wake_read)
+                    os.close(self._wake_write)
 
     def sleep(
         self, timeout: float, has_work: Callable[[], bool], connection: int | None = None, to_write: bool = False
