@@ -64,9 +64,13 @@ class Exchange:
     # The life of a connection.
 
     def begin(self, connection: Connection) -> None:
-        """Go on with a new connection, on which nothing has been sent yet."""
+        """Open a new connection and go on with it.
+
+        :raises ConnectionLost: it can't be made
+        """
         self._keep_undelivered()
         self._connection = connection
+        connection.open()
         self._clock = system_clock()
 
     def tell_present(self, connection: Connection) -> None:
@@ -164,7 +168,9 @@ class Exchange:
             connection.flush()
         readable = self._turn.sleep(timeout, self._has_work, connection.socket_number, connection.wants_to_write)
         before, self._clock = self._clock, system_clock()
-        if self._clock - before > LONGEST_ABSENCE and self._presence.connected:
+        if self._clock - before > LONGEST_ABSENCE:
+            if not self._presence.connected:  # commands may have come since SUBSCRIBE
+                raise ConnectionLost("this process was held up while it connected")
             self._refuse_what_waited(connection, self._clock - before)
         if readable:
             connection.read()

@@ -7,7 +7,6 @@ a new one.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -118,11 +117,11 @@ class Session:
         self._stop_by = time.monotonic() + timeout * 0.7
         self._exchange.is_ending = True
         self._turn.wake()
-        self._thread.join(timeout)
-        if self._thread.is_alive():  # it hangs in connecting: what it has not taken yet is kept for it
-            self._exchange.keep_inbox()
-            return False
-        return True
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        # A thread that never began, or hangs in connecting, has not taken everything.
+        self._exchange.keep_inbox()
+        return not self._thread.is_alive()
 
     def resubscribe(self, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
         """Listen to other topics from now on: before anything that is published after this call."""
@@ -241,7 +240,6 @@ class Session:
             acknowledged=self._exchange.on_acknowledged,
         )
         self._exchange.begin(connection)
-        connection.open()
         self._await(lambda: connection.is_accepted, "it did not answer")
         self._subscriptions.take_over(None)
         connection.subscribe(self._subscriptions.filters)
@@ -304,10 +302,15 @@ class Session:
         self._exchange.end()
 
     def _end(self) -> None:
-        if self._presence.connected and self._exchange.connection.is_open:
-            with contextlib.suppress(ConnectionLost, OSError, ValueError):
+        try:
+            if self._presence.connected and self._exchange.connection.is_open:
                 self._exchange.say_goodbye(self._status)
-        self._exchange.end()
+        except (ConnectionLost, OSError, ValueError):
+            pass  # the broker publishes the will
+        except Exception:
+            log.exception("broker: unexpected; the connection is closed without a goodbye")
+        finally:
+            self._exchange.end()
 
 
 def _ignore(incoming: Incoming) -> None:
