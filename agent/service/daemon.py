@@ -77,7 +77,7 @@ class Daemon:
             outlets.append(self._homeassistant)
         self._units = Units(config, outlets, self.store.meters.all())
         self._metrics = metrics.Meter(settings.agent, self.session, self.store)
-        self._dispatcher = Dispatcher(self._topics, self._units.by_name, self.store.seen, self.session)
+        self._dispatcher = Dispatcher(self._topics, lambda: self._units.by_name, self.store.seen, self.session)
         self._own_infos = OwnInfos(
             settings.agent, self._topics, self.session, lambda name: name in self._units.by_name, settings.mqtt.protocol
         )
@@ -189,6 +189,7 @@ class Daemon:
         status = "nothing changed, as an error inside psu-agent ended it"
         try:
             newer, late = read_again(self._config)
+            status = "an error inside psu-agent ended it before it was complete; restart psu-agent"
             status = self._take_over(newer)
             if late:
                 status += f"; settings.{', settings.'.join(late)} after a restart"
@@ -218,7 +219,6 @@ class Daemon:
         dropped = [name for name in self._topics.subscriptions(sorted(difference.removed)) if name != to_all]
         self.session.resubscribe(add=self._topics.subscriptions(sorted(difference.added)), remove=dropped)
         self.store.backlog.capacity = newer.backlog_capacity()
-        self._dispatcher.serve(supplies)
         self._homeassistant.serve({unit.name: unit.address for unit in newer.units})
         for name in sorted(difference.added | difference.changed):
             supplies[name].start()

@@ -318,3 +318,19 @@ def test_sighup_and_what_systemd_is_told(broker: LocalBroker, tmp_path: Path, si
             assert "STATUS=nothing changed, the configuration has a fault: " in told("READY=1")
             assert process.stop() == 0
             assert told("STOPPING=1")
+
+
+def test_a_reload_that_an_error_of_our_own_ends_says_so(
+    agent: Reloading, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("of our own")
+
+    agent.write(unit("psu1", uri="TCPIP::127.0.0.1::1::SOCKET"))
+    agent.start()
+    assert agent.daemon is not None
+    agent.write(unit("psu2", uri="TCPIP::127.0.0.1::1::SOCKET"))
+    with monkeypatch.context() as patch:
+        patch.setattr(agent.daemon.supplies, "replace", fail)
+        assert "restart psu-agent" in agent.reload(caplog)
+    wait_until(lambda: "of our own" in caplog.text, "the traceback")
