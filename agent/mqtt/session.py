@@ -160,7 +160,7 @@ class Session:
 
     def is_pending(self, topic: str) -> bool:
         """Whether a broker that comes back is to be told of this topic again; of a removal until one has confirmed it."""
-        return self._inbox.retained.is_pending(topic)
+        return self._inbox.is_pending(topic)
 
     def passing(self, topic: str, message: Serializable) -> None:
         """Publish a message, not retained, that is of no interest later: without a broker it is dropped."""
