@@ -20,10 +20,10 @@ class Inbox:
     """
 
     def __init__(self) -> None:
-        """It is empty."""
+        """Begin empty."""
         #: For `Outbox.take`, which empties it while other threads put more into it.
         self.items: deque[Item] = deque()
-        #: Something else than states has come, which is not to wait for more.
+        #: True if something else than states has come, which is not to wait for more.
         self.is_urgent = False
         self._retained: dict[str, Item] = {}  # by topic
         self._lock = threading.Lock()

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """Decides, in the MQTT thread, for each message on a command topic, whether it goes to a unit.
+    """Gives messages on command topics to units, or refuses them. In the MQTT thread.
 
     :param supplies: gives the units that are served now, by name
     """
@@ -36,9 +36,9 @@ class Dispatcher:
         self._outlet = outlet
 
     def handle(self, incoming: Incoming) -> None:
-        """Take one message. It never raises for what stands in it."""
+        """Take one message. No content of it raises an exception."""
         request = self._topics.parse(incoming.topic)
-        if request is None or (incoming.retain and not incoming.payload):  # that is how a retained message is removed
+        if request is None or (incoming.retain and not incoming.payload):  # the removal of a retained message
             return
         supplies = self._supplies()
         if request.unit is not None:

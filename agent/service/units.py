@@ -37,7 +37,7 @@ class Difference:
 
     @classmethod
     def between(cls, older: Config, newer: Config) -> Difference:
-        """What a reload has to do."""
+        """The difference of an older and a newer configuration."""
         known = {unit.name: (unit.served(), older.poll_interval(unit)) for unit in older.units}
         wanted = {unit.name: (unit.served(), newer.poll_interval(unit)) for unit in newer.units}
         changed = {name for name in known.keys() & wanted.keys() if known[name] != wanted[name]}
@@ -140,7 +140,7 @@ class Units:
                 supply.abandon()
 
     def alive(self) -> bool:
-        """Whether the thread of every unit runs and did something within `LONGEST_SILENCE`."""
+        """True if the thread of every unit runs and did something within `LONGEST_SILENCE`."""
         return all(supply.alive(LONGEST_SILENCE) for supply in self)
 
     def meters(self) -> dict[str, dict[int, tuple[float, float]]]:

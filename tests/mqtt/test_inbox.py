@@ -1,4 +1,4 @@
-"""What a report is as messages, and what a new connection begins with."""
+"""A report becomes messages, and a new connection begins with the newest of each topic."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_a_broker_that_hides_the_retain_flag_is_told(
 ) -> None:
     bench = make_bench(port=make_broker(kind=kind).port)
     bench.observer.wait_online("psu1")
-    # What comes in is taken in its order: with the answer to this one the agent has seen its own info come back.
+    # Messages are taken in their order: with the answer to this one the agent has seen its own info come back.
     assert bench.observer.ask("psu/psu1/1/set/voltage_limit", "1")["ok"]
     assert len([r for r in caplog.records if "hides the retain flag" in r.message]) == int(hides)
 
