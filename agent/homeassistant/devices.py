@@ -17,13 +17,13 @@ from agent.homeassistant.entities import Component, channel_entities, command_op
 from agent.protocol.messages import AgentInfo, UnitInfo
 from agent.protocol.topics import Topics
 
-#: The name under which discovery says who wrote it.
+#: The name of this program in the ``origin`` of a payload.
 ORIGIN: Final = "psu-agent"
 
 Payload = dict[str, Any]
 
 _ONLINE = "{{ 'online' if value_json.online else 'offline' }}"
-#: What units without a serial number give for one, in lower case.
+#: The texts that units without a serial number give for one, in lower case.
 _NO_SERIAL = frozenset({"n/a", "na", "none", "null", "unknown"})
 
 
@@ -59,7 +59,7 @@ def _slug(text: str) -> str:
 
 
 def discovery_topic(prefix: str, key: str) -> str:
-    """Where the payload of the device with this key is published."""
+    """The topic on which the payload of the device with this key is published."""
     return f"{prefix}/device/{key}/config"
 
 
@@ -70,7 +70,7 @@ def parse_discovery_topic(topic: str) -> tuple[str, str]:
 
 
 def is_discovery_topic(topic: str) -> bool:
-    """Whether a topic looks like one that `discovery_topic` has made, by anybody."""
+    """True if a topic has the form of those that `discovery_topic` makes; it may be another program's."""
     return topic.endswith("/config") and "/device/" in topic
 
 
@@ -80,7 +80,7 @@ def platforms(payload: Payload) -> dict[str, str]:
 
 
 def owner(payload: bytes) -> str | None:
-    """The key of the agent that published this discovery payload; None if it was none of ours."""
+    """The key of the agent that published this discovery payload; None if no psu-agent did."""
     try:
         data = json.loads(payload)
         device = data["device"]
@@ -101,7 +101,7 @@ def unit_discovery(info: UnitInfo, key: str, topics: Topics, version: str) -> Pa
     there = [availability(topics.agent_status(info.agent)), availability(topics.status(info.psu))]
     components = dict(_unit_components(info, topics, there))
     for channel in info.channels:
-        # The two statuses do not tell whether a sample has come since the unit is back; the channel's own state does.
+        # The two statuses do not tell if a sample has come since the unit is back; the channel's own state does.
         measured = {"topic": topics.homeassistant(info.psu, channel.index), "value_template": _ONLINE}
         common = {"availability": [*there, measured], "availability_mode": "all"}
         for name, component in channel_entities(info.psu, channel, topics):
@@ -153,7 +153,7 @@ def _unit_components(info: UnitInfo, topics: Topics, there: list[Component]) -> 
 
 
 def agent_discovery(info: AgentInfo, topics: Topics) -> Payload:
-    """The device of the agent itself: whether it runs, and its metrics."""
+    """The device of the agent itself: its connection and its metrics."""
     key = agent_key(info.agent)
     status = availability(topics.agent_status(info.agent))
     components: dict[str, Component] = {

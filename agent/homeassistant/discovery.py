@@ -1,7 +1,7 @@
-"""When devices are offered to Home Assistant, changed and cleared.
+"""The times at which devices are offered to Home Assistant, changed and cleared.
 
-What was published is remembered in the store. So a unit that can't be reached when the agent starts keeps its device, a unit
-that was renamed or moved keeps its entities, and what went from the configuration while the agent was down is cleared.
+The store remembers the published devices. So a unit that can't be reached when the agent starts keeps its device, a unit that
+was renamed or moved keeps its entities, and a unit that left the configuration while the agent was down is cleared.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from agent.protocol.topics import Topics
 
 log = logging.getLogger(__name__)
 
-#: Home Assistant's own default for its birth message, whatever the discovery prefix is.
+#: The prefix of Home Assistant's birth message by default, also where the discovery prefix is another one.
 _DEFAULT_PREFIX = "homeassistant"
 #: s after connecting in which retained messages of other agents arrive, before anything is cleared.
 SETTLING = 2.0
@@ -39,7 +39,7 @@ LONGEST_INTRODUCTION = 30.0
 
 
 class Discovery:
-    """The discovery topics of one agent. From any thread: one lock guards all of it, and nothing waits with it held."""
+    """The discovery topics of one agent, for any thread: one lock guards all of it, and nothing waits while it is held."""
 
     def __init__(
         self,
@@ -66,16 +66,16 @@ class Discovery:
         self._clock = clock
         self._lock = threading.Lock()
         self._records = Records(store)
-        self._offered: dict[str, bytes] = {}  # by topic: what is published there for a device that there is
+        self._offered: dict[str, bytes] = {}  # by topic: the payload of each device that is offered
         self._places: dict[str, str] = {}  # unit → topic, while it is offered
-        self._told: dict[str, UnitInfo] = {}  # what each unit said of itself last
+        self._told: dict[str, UnitInfo] = {}  # the info that each unit gave last
         self._introduced: set[str] = set()  # units that have said who they are since the start
         prefixes = {devices.parse_discovery_topic(topic)[0] for topic in self._records}
         if prefix is not None:
             prefixes |= {prefix, _DEFAULT_PREFIX}
         self._births = tuple(f"{name}/status" for name in sorted(prefixes))
-        self._is_heard = False  # it is certain that Home Assistant is running
-        # What is still to be done, by topic; the moments are the clock's.
+        self._is_heard = False  # True: Home Assistant is certain to be running
+        # The work that is left, by topic; the moments are the clock's.
         self._clearing: set[str] = set()  # the broker has not confirmed yet that it is empty
         self._stale_due: dict[str, float] = {}  # when the record's stale topics are to be cleared
         self._placeholders_due: dict[str, float] = {}  # when placeholders are to be removed
@@ -86,7 +86,7 @@ class Discovery:
 
     @property
     def subscriptions(self) -> list[str]:
-        """The filters of the messages that `handle` is to get: Home Assistant's birth, and what others publish on our topics."""
+        """The filters of the messages that `handle` is to get: Home Assistant's birth, and messages of others on our topics."""
         return [*self._births, *self._records]
 
     def start(self) -> None:
@@ -115,7 +115,7 @@ class Discovery:
     def handle(self, incoming: Incoming) -> bool:
         """Take a message; False for one that has nothing to do with Home Assistant. In the thread of the MQTT session."""
         if incoming.topic in self._births:
-            # A retained one says nothing new: what is offered was published again when the broker was found.
+            # A retained one says nothing new: all devices were published again when the broker was found.
             if not incoming.retain:
                 self._heard(is_running=incoming.payload == b"online")
             return True
@@ -131,7 +131,7 @@ class Discovery:
         return True
 
     def tick(self) -> None:
-        """Clear what is gone, once that is certain. To be called several times a second."""
+        """Clear the devices that are gone, once that is certain. To be called several times a second."""
         with self._lock:
             now = self._clock()
             if self._publisher.gone_since is not None:
@@ -161,8 +161,7 @@ class Discovery:
     def serve(self, units: Mapping[str, str]) -> None:
         """Serve these units from now on, name → address.
 
-        What was offered for others is as after a restart: it is cleared, unless a unit turns out to be the same under another
-        name.
+        A device of another unit is cleared as after a restart, unless a unit turns out to be the same under another name.
         """
         with self._lock:
             removed = self._places.keys() - units.keys()
@@ -233,7 +232,7 @@ class Discovery:
                 self._introduce(info, prefix)
 
     def _drop_successors(self, is_outdated: Callable[[str, str | None], bool]) -> None:
-        """Do not offer what waits on these topics for these units."""
+        """Forget the devices that wait to be offered on these topics for these units."""
         for topic in [topic for topic, (_, record) in self._successors.items() if is_outdated(topic, record.unit)]:
             del self._successors[topic]
 
@@ -246,7 +245,7 @@ class Discovery:
             if record.unit == unit and place not in claimed | {topic} | self._clearing and not record.removed
         ]
 
-    # What is published.
+    # Payloads.
 
     def _payload(self, topic: str, record: Record) -> Payload:
         """The device of a record."""
@@ -256,10 +255,10 @@ class Discovery:
         return devices.unit_discovery(record.info, key, self._topics, self._agent.version)
 
     def _offer(self, topic: str, record: Record) -> None:
-        """Publish a device, and remember what has gone from it since it was published last."""
+        """Publish a device, and remember the components that it has lost since it was published last."""
         old = self._records.get(topic)
         if topic in self._offered and _makes_the_same_device(old.info, record.info):
-            return  # most often: the unit has said itself what was remembered of it
+            return  # most often: the unit itself has told what the record had
         payload = self._payload(topic, record)
         present = devices.platforms(payload)
         gone = {name: p for name, p in {**old.gone, **old.platforms}.items() if name not in present}
@@ -272,14 +271,14 @@ class Discovery:
         )
         if stale:
             self._stale_due[topic] = self._clock() + RELEASE
-        # The components that are gone stay in the payload, bare: nobody knows when Home Assistant listens.
+        # The payload still names the components that are gone, bare, as Home Assistant may read it at any later time.
         encoded = encode(payload, gone)
         if self._offered.get(topic) != encoded:
             self._offered[topic] = encoded
             self._publisher.keep(topic, encoded)
 
     def _heard(self, *, is_running: bool) -> None:
-        """Home Assistant has said that it has started, or that it stops."""
+        """Take note that Home Assistant has started, or that it stops."""
         with self._lock:
             self._is_heard = is_running
             if not is_running:
@@ -298,7 +297,7 @@ class Discovery:
                     self._publisher.keep(topic, self._offered[topic])
 
     def _remove_placeholders(self, topic: str) -> None:
-        """Have Home Assistant, which has taken up the placeholders since its start, remove them for good."""
+        """Have Home Assistant remove the placeholders that it has taken up since its start."""
         if topic in self._offered:
             self._publisher.keep(topic, self._offered[topic])
             self._update(topic, unseen=False)
@@ -306,12 +305,12 @@ class Discovery:
             self._take_away(topic, unseen=False)
 
     def _is_lost(self, topic: str) -> bool:
-        """Whether it was published by an earlier configuration, and nothing has been done about it yet."""
+        """True if an earlier configuration published this device, and nothing has been done about it yet."""
         pending = topic in self._clearing or topic in self._placeholders_due or topic in self._successors
         return not pending and topic not in self._offered and not self._records[topic].removed
 
     def _clear(self, topic: str) -> None:
-        """Take away a device that is not served any more."""
+        """Remove a device that is not served any more."""
         log.info("Home Assistant: clearing %s", topic)
         # A record of another version names no component for which there could be a placeholder.
         self._take_away(topic, unseen=not self._is_heard and bool(self._records[topic].platforms))
@@ -349,7 +348,7 @@ class Discovery:
         self._placeholders_due.pop(topic, None)
 
 
-#: All of a unit's info that its device depends on.
+#: The fields of a unit's info that its device depends on.
 _description = attrgetter("agent", "psu", "uri", "model", "manufacturer", "serial", "firmware", "channels")
 
 

@@ -28,7 +28,7 @@ _TOTALS = frozenset({"Wh", "Ah"})
 _DIGITS = 3
 #: Settings for every day. All others stand under "Configuration" on the device's page.
 _EVERYDAY = frozenset({"state", "voltage_limit", "current_limit"})
-#: What the table of quantities can't know of an entity.
+#: Options of entities that the table of quantities does not have.
 _OPTIONS: Final[dict[str, Component]] = {
     "state": {"device_class": "outlet"},
     "charge": {"icon": "mdi:battery-charging-medium"},
@@ -120,7 +120,7 @@ def _measurement(quantity: Quantity, channel: ChannelInfo, state_topic: str) -> 
 
 
 def _button(quantity: Quantity) -> Component | None:
-    """The entity of something that is done once; None for what only makes sense beside another field, such as a ramp."""
+    """The entity of an action; None for a quantity that only makes sense beside another field, such as a ramp."""
     component: Component = {"platform": "button", **_OPTIONS.get(quantity.name, {})}
     if quantity.name == "cycle":
         return {**component, "payload_press": str(POWER_CYCLE)}

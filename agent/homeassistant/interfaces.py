@@ -1,4 +1,4 @@
-"""The interfaces that this room needs of its surroundings: the configuration's section, the MQTT session and the store."""
+"""The interfaces that this package needs: the configuration's section, the MQTT session and the store."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Publisher(Protocol):
         """Publish retained, now and after every reconnection. An empty payload removes the topic from the broker."""
 
     def is_pending(self, topic: str) -> bool:
-        """Whether the broker has yet to be told of this topic, or to confirm its removal."""
+        """True if the broker has yet to be told of this topic, or to confirm its removal."""
 
 
 class DiscoveryStore(Protocol):
-    """The records of what was published for discovery, by topic. All of it returns at once; the disk follows."""
+    """The records of the published devices, by topic. All methods return at once; the disk is written later."""
 
     def all(self) -> dict[str, str]:
         """Every record."""

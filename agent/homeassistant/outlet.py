@@ -75,7 +75,7 @@ class HomeAssistantOutlet:
         return False
 
     def report(self, report: Report) -> None:
-        """Publish what Home Assistant needs of a report. In the thread of its unit."""
+        """Publish the part of a report that Home Assistant needs. In the thread of its unit."""
         if self._updates is None:
             return
         if report.info is not None:
@@ -88,13 +88,13 @@ class HomeAssistantOutlet:
         return self._discovery.handle(incoming)
 
     def tick(self) -> None:
-        """Clear what is gone, once that is certain. To be called several times a second."""
+        """Clear the devices that are gone, once that is certain. To be called several times a second."""
         self._discovery.tick()
 
     def serve(self, units: Mapping[str, str]) -> None:
         """Serve these units from now on, name → address.
 
-        What was offered for others is cleared as after a restart, unless a unit turns out to be the same under another name.
+        A device of another unit is cleared as after a restart, unless a unit turns out to be the same under another name.
         """
         if self._updates is not None:
             self._updates.serve(units.keys())

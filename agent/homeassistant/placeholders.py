@@ -1,4 +1,4 @@
-"""Removing entities from Home Assistant, from one that was not there when they went included.
+"""The removal of entities from Home Assistant, even if it was not running when they went.
 
 An entity is removed by a payload that names its component with nothing but its platform. A Home Assistant that was not
 running then remembers the entity for ever, and removes it only when the entity comes and goes once more. So it is offered

@@ -1,4 +1,4 @@
-"""The records of what was published for discovery. They outlive the agent, so that a later run can change or clear it."""
+"""The records of the devices that were published. They outlive the agent, so that a later run can change or clear a device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agent.protocol.messages import UnitInfo
 
 
 class Record(BaseModel):
-    """What was published on one discovery topic."""
+    """The device that was published on one discovery topic."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -21,20 +21,20 @@ class Record(BaseModel):
     info: UnitInfo | None = None
     #: The components that are published now: component id → platform.
     platforms: dict[str, str] = {}
-    #: The components that were published once, and are not any more.
+    #: The components that were published earlier, and are not any more: component id → platform.
     gone: dict[str, str] = {}
     #: Other retained topics that are removed with the device.
     retained: list[str] = []
     #: Retained topics on which nothing is published any more. They are to be removed.
     stale: list[str] = []
-    #: The broker has confirmed that the topic is empty.
+    #: True once the broker has confirmed that the topic is empty.
     removed: bool = False
-    #: Something has gone, and Home Assistant may not have been running then.
+    #: True if a component was removed while Home Assistant may not have been running.
     unseen: bool = False
 
     @property
     def is_settled(self) -> bool:
-        """Whether the device is gone and nothing is left to be done about it."""
+        """True if the device is gone and nothing is left to be done about it."""
         return self.removed and not self.unseen and not self.stale
 
 
@@ -42,7 +42,7 @@ class Records:
     """The records by topic, in memory and in the store. For one thread at a time."""
 
     def __init__(self, store: DiscoveryStore) -> None:
-        """Take what earlier runs have left in the store."""
+        """Read the records of earlier runs from the store."""
         self._store = store
         self._records = {topic: _read(text) for topic, text in store.all().items()}
 

@@ -78,7 +78,7 @@ class Throttle:
         self._tokens = BURST
 
     def passes(self, state: ChannelState, energy: float, charge: float, now: float) -> bool:
-        """Whether this sample is to be published; later ones are compared with it then.
+        """True if this sample is to be published; later ones are compared with it in that case.
 
         :param energy: Wh, and ``charge``, Ah, that would be published with it
         :param now: the sample's moment (s)

@@ -37,7 +37,7 @@ _UNSPECIFIED = 0x80
 
 
 class ConnectionLost(Exception):
-    """The connection is no more, or was never made; says why."""
+    """The connection is gone, or was never made; says why."""
 
 
 class Connection:
@@ -52,7 +52,7 @@ class Connection:
         handle: Callable[[Incoming], None],
         acknowledged: Callable[[int, int], None],
     ) -> None:
-        """Make the client, connect nothing yet.
+        """Make the client without connecting it.
 
         :param will: the topic on which the broker publishes ``offline``, retained, when the connection ends unexpectedly
         :param handle: gets every message that comes in
@@ -63,7 +63,7 @@ class Connection:
         self.last_heard = self.last_message = time.monotonic()
         #: How many messages the broker takes at a time (Receive Maximum, MQTT 5, 3.2.2.3.3).
         self.window = MOST_IN_FLIGHT
-        #: What comes in now has an unknown age.
+        #: True if messages that come in now have an unknown age.
         self.stale = False
         self._settings = settings
         self._agent = agent
@@ -111,17 +111,17 @@ class Connection:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether CONNACK has come."""
+        """True if CONNACK has come."""
         return self._connack is not None
 
     @property
     def is_subscribed(self) -> bool:
-        """Whether every SUBACK has come."""
+        """True if every SUBACK has come."""
         return not self._subscribing
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a socket still."""
+        """True while there is a socket."""
         return self._client.socket() is not None
 
     @property
@@ -133,7 +133,7 @@ class Connection:
     # Sending.
 
     def subscribe(self, filters: Sequence[str]) -> None:
-        """Send SUBSCRIBE, for up to 100 filters each, ahead of whatever is published after this call.
+        """Send SUBSCRIBE, for up to 100 filters each, ahead of everything that is published after this call.
 
         :raises ConnectionLost: the connection is broken
         """
@@ -150,7 +150,7 @@ class Connection:
         self.flush()  # paho keeps its own packets apart, and would send them after those of `publish`
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
-        """Send UNSUBSCRIBE, ahead of whatever is published after this call.
+        """Send UNSUBSCRIBE, ahead of everything that is published after this call.
 
         :raises ConnectionLost: the connection is broken
         """
@@ -159,7 +159,7 @@ class Connection:
         self.flush()
 
     def publish(self, item: Item) -> int:
-        """Queue a message for the next `flush`. Its packet identifier."""
+        """Queue a message for the next `flush`, and return its packet identifier."""
         properties = None
         if item.correlation is not None and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -168,11 +168,11 @@ class Connection:
 
     @property
     def wants_to_write(self) -> bool:
-        """Whether something waits for `flush`, as the socket did not take it all."""
+        """True if something waits for `flush`, for instance because the socket did not take all of it."""
         return self._client.want_write()
 
     def flush(self) -> None:
-        """Send what is queued, as far as the socket takes it.
+        """Send the queued messages, as far as the socket takes them.
 
         :raises ConnectionLost: the connection is broken
         """
@@ -196,7 +196,7 @@ class Connection:
     # Receiving.
 
     def read(self) -> None:
-        """Take in what has come."""
+        """Read and handle the packets that have come."""
         self.last_heard = time.monotonic()
         client = self._client
         client.loop_read()
@@ -205,9 +205,9 @@ class Connection:
             client.loop_read()
 
     def check(self) -> None:
-        """Look whether the connection is still there.
+        """Do nothing while the connection is there.
 
-        :raises ConnectionLost: it is not
+        :raises ConnectionLost: it is gone, or the broker refused it
         """
         if self._connack is not None and self._connack.is_failure:
             raise ConnectionLost(f"it refused the connection: {self._connack}")
@@ -222,7 +222,7 @@ class Connection:
             with contextlib.suppress(OSError):
                 connection.close()
 
-    # What paho calls.
+    # Callbacks of paho.
 
     def _on_connect(
         self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, properties: Properties | None
@@ -241,7 +241,7 @@ class Connection:
                 "Give it another settings.agent"
             )
         elif self._lost is None:
-            # paho has no better word for a connection that was just closed.
+            # paho says no more of a connection that was closed without a reason.
             self._lost = "the broker closed the connection" if reason.value == _UNSPECIFIED else str(reason)
 
     def _on_subscribe(

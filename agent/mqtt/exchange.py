@@ -1,4 +1,4 @@
-"""What passes between the agent and its broker on the present connection: what is sent, acknowledged, and kept at its end."""
+"""The traffic on the present connection: messages are sent, acknowledged, and kept when the connection ends."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from agent.timing import LONGEST_ABSENCE, system_clock
 
 log = logging.getLogger(__name__)
 
-#: s. A broker that acknowledges nothing for a keep-alive, and for this long at least, is gone.
+#: s. A broker that acknowledges nothing for a keep-alive, and for this long at least, counts as gone.
 LEAST_PATIENCE = 5.0
-#: s. After an absence: how long to take in what waited, and how long a silence means that there is no more.
+#: s. After a hold-up: for how long the messages that waited are read, and after which silence there are no more.
 _STALE_TIME, _STALE_PAUSE = 2.0, 0.1
-#: s for the broker to acknowledge the last messages at the end.
+#: s that the broker has to acknowledge the last messages at the end.
 _GOODBYE = 0.5
 
 
@@ -36,10 +36,10 @@ class Exchange:
     def __init__(
         self, inbox: Inbox, subscriptions: Subscriptions, backlog: Backlog, turn: Turn, presence: Presence
     ) -> None:
-        """There is no connection yet."""
+        """Begin without a connection."""
         #: Messages that the broker has acknowledged.
         self.published = 0
-        #: The session is to end: no more of the backlog is sent.
+        #: True once the session is to end: no more of the backlog is sent.
         self.is_ending = False
         self.outbox = Outbox()
         self._inbox = inbox
@@ -64,23 +64,27 @@ class Exchange:
     # The life of a connection.
 
     def begin(self, connection: Connection) -> None:
-        """Go on with a new connection, on which nothing has been sent yet."""
+        """Open a new connection and go on with it.
+
+        :raises ConnectionLost: it can't be made
+        """
         self._keep_undelivered()
         self._connection = connection
+        connection.open()
         self._clock = system_clock()
 
     def tell_present(self, connection: Connection) -> None:
         """Queue everything that is retained, for a broker that has confirmed the subscriptions."""
         self._last_refusal = ""
         self.outbox.window = connection.window
-        # What was read while the broker took its time is older than what is told now: it is backlog, or a present state
-        # would go back in time.
+        # States that came while the connection was made are older than those that are published now: they are backlog, or
+        # a present state would go back in time.
         older, present = self._inbox.begin_connection()
         self._spooling.keep(older)
         self.outbox.put_present(present)
 
     def end(self) -> None:
-        """Close the connection without DISCONNECT, and keep what it has not delivered."""
+        """Close the connection without DISCONNECT, and keep the messages that it has not delivered."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -88,7 +92,7 @@ class Exchange:
 
     def _keep_undelivered(self) -> None:
         self._spooling.settle()
-        # In flight and not acknowledged: nobody knows whether it arrived, so it is kept and sent again.
+        # A message that is not acknowledged may have arrived or not, so it is kept and sent again.
         undelivered = self.outbox.undelivered()
         self.outbox = Outbox()
         self._spooling.restart()
@@ -96,11 +100,11 @@ class Exchange:
         self.keep_inbox()
 
     def keep_inbox(self) -> None:
-        """Keep what waits in the inbox for a later connection. From any thread."""
+        """Keep the messages in the inbox for a later connection. From any thread."""
         self._spooling.keep(self._inbox.take_all())
 
     def say_goodbye(self, topic: str) -> None:
-        """Publish ``offline`` on the topic of the agent's status, await what is not acknowledged, send DISCONNECT.
+        """Publish ``offline`` on the topic of the agent's status, await the acknowledgements, send DISCONNECT.
 
         :raises ConnectionLost: the connection is broken
         """
@@ -113,10 +117,13 @@ class Exchange:
             self.wait(0.1)
         connection.disconnect()
 
-    # To and fro.
+    # Sending and receiving.
 
     def take_inbox(self) -> bool:
-        """Sort what other threads put there. Whether it was nothing but states, as in the flow of many polls."""
+        """Sort the messages that other threads put there.
+
+        :return: true if there were states and nothing else, as in the flow of many polls
+        """
         inbox = self._inbox
         only_states = bool(inbox.items) and not inbox.is_urgent
         inbox.is_urgent = False
@@ -126,14 +133,16 @@ class Exchange:
         return only_states
 
     def send(self, now: float) -> None:
-        """Give the connection what the outbox has room for. `wait` puts it on the wire."""
+        """Give the connection as many messages as the window has room for. `wait` puts them on the wire."""
         self._spooling.feed(self.outbox, now)
         self.outbox.send(self.connection.publish, now, backlog=not self.is_ending)
 
     def send_here(self) -> bool:
-        """Send what waits in the calling thread if the session's thread sleeps. Whether all went.
+        """Send the messages that wait in the calling thread, if the session's thread sleeps.
 
         The backlog, and subscriptions that go first, are left to the session's thread.
+
+        :return: true if all went
         """
         if self._spooling.has_kept or not self._turn.try_to_take():
             return False
@@ -145,7 +154,7 @@ class Exchange:
             if self._subscriptions.has_changed:
                 return False
             now = time.monotonic()
-            with contextlib.suppress(ConnectionLost):  # the session's thread meets it again
+            with contextlib.suppress(ConnectionLost):  # the session's thread meets the error again
                 self.outbox.send_responses(connection.publish, now)
                 connection.flush()
                 self.outbox.send(connection.publish, now, backlog=False)
@@ -155,16 +164,18 @@ class Exchange:
             self._turn.give_back()
 
     def wait(self, timeout: float) -> None:
-        """Put on the wire what waits, sleep up to the timeout (s) until something happens, read what came.
+        """Flush the connection, sleep up to the timeout (s) until something happens, read the packets that came.
 
-        :raises ConnectionLost: the connection is no more
+        :raises ConnectionLost: the connection is gone
         """
         connection = self.connection
         if connection.wants_to_write:
             connection.flush()
         readable = self._turn.sleep(timeout, self._has_work, connection.socket_number, connection.wants_to_write)
         before, self._clock = self._clock, system_clock()
-        if self._clock - before > LONGEST_ABSENCE and self._presence.connected:
+        if self._clock - before > LONGEST_ABSENCE:
+            if not self._presence.connected:  # commands may have come since SUBSCRIBE
+                raise ConnectionLost("this process was held up while it connected")
             self._refuse_what_waited(connection, self._clock - before)
         if readable:
             connection.read()
@@ -176,17 +187,17 @@ class Exchange:
         return 0 if self._inbox.items else self._spooling.patience(self.outbox, now, longest)
 
     def _has_work(self) -> bool:
-        if not self._presence.connected:  # what came meanwhile waits for the subscriptions
+        if not self._presence.connected:  # messages that came meanwhile wait for the subscriptions
             return self.is_ending
         return bool(self._inbox.items or self._subscriptions.has_changed or self._spooling.has_delivered)
 
     @property
     def is_idle(self) -> bool:
-        """Whether all but the backlog has been sent and acknowledged."""
+        """True if all but the backlog has been sent and acknowledged."""
         return not self._inbox.items and self.outbox.is_idle
 
     def check_acknowledgements(self, now: float, keepalive: float) -> None:
-        """Look whether the broker acknowledges what it takes, whatever TCP says.
+        """Do nothing while the broker acknowledges messages, or has none to acknowledge. TCP alone does not tell.
 
         :raises ConnectionLost: it has acknowledged nothing for a whole keep-alive (s)
         """
@@ -197,12 +208,12 @@ class Exchange:
             raise ConnectionLost(f"it has acknowledged nothing for {patience:g} s")
 
     def _refuse_what_waited(self, connection: Connection, seconds: float) -> None:
-        """After an absence nobody knows how old the commands are that waited in the socket: all of them are refused."""
+        """Refuse all commands that waited in the socket while the process was held up, as their age is unknown."""
         log.warning("broker: this process was held up for %.0f s; commands that came in meanwhile are refused", seconds)
         connection.stale = True
         connection.last_message = now = time.monotonic()
         deadline = now + _STALE_TIME
-        # The broker sends the next when it has been told that the last ones came, and keeps what this agent answers.
+        # The broker sends more commands once it has the acknowledgements of the last ones, and this agent answers them.
         while connection.is_open and time.monotonic() < deadline:
             self.take_inbox()
             self.send(time.monotonic())
@@ -214,7 +225,7 @@ class Exchange:
         raise ConnectionLost("a new connection is made, so that nothing old waits on it")
 
     def on_acknowledged(self, mid: int, code: int) -> None:
-        """Take a PUBACK: the packet identifier, and the reason code."""
+        """Take a PUBACK: its packet identifier and its reason code."""
         item = self.outbox.acknowledged(mid)
         if item is None:
             return

@@ -1,4 +1,4 @@
-"""What other threads want published, and what a report of a unit's is as messages."""
+"""The messages that other threads want published, and the conversion of a unit's report to messages."""
 
 from __future__ import annotations
 
@@ -8,31 +8,34 @@ from collections import deque
 from collections.abc import Sequence
 
 from agent.mqtt.item import Item, Kind
-from agent.mqtt.retained import Retained
 from agent.protocol.report import Report
 from agent.protocol.topics import Topics
 
 
 class Inbox:
-    """Messages in the order in which they came, for any thread; with the newest of each retained topic."""
+    """Messages in the order in which they came, for any thread, and the newest message of each retained topic.
+
+    A broker that comes back may have lost all that it retained, so the newest messages are told again. A removal (an empty
+    payload) is among them until a broker has confirmed it.
+    """
 
     def __init__(self) -> None:
-        """It is empty."""
+        """Begin empty."""
         #: For `Outbox.take`, which empties it while other threads put more into it.
         self.items: deque[Item] = deque()
-        #: Something else than states has come, which is not to wait for more.
+        #: True if something else than states has come, which is not to wait for more.
         self.is_urgent = False
-        self.retained = Retained()
+        self._retained: dict[str, Item] = {}  # by topic
         self._lock = threading.Lock()
 
     def put(self, items: Sequence[Item]) -> None:
         """Queue messages, all of them before any other thread's next."""
-        retained, queue = self.retained, self.items
+        retained = self._retained
         with self._lock:
             for item in items:
                 if item.kind is Kind.STATE or item.kind is Kind.KEEP:
-                    retained.put(item)
-            queue.extend(items)
+                    retained[item.topic] = item
+            self.items.extend(items)
 
     def take_all(self) -> list[Item]:
         """Empty it."""
@@ -42,18 +45,28 @@ class Inbox:
                 taken.append(self.items.popleft())
         return taken
 
+    def is_pending(self, topic: str) -> bool:
+        """True if a broker that comes back is to be told of this topic; for a removal until one has confirmed it."""
+        return topic in self._retained
+
     def confirmed(self, item: Item) -> None:
-        """The broker has acknowledged a removal: its topic is not `Retained.is_pending` any more."""
+        """Forget a removal that the broker has acknowledged: another agent may publish on the topic now."""
         with self._lock:
-            self.retained.confirmed(item)
+            if self._retained.get(item.topic) is item:
+                del self._retained[item.topic]
 
     def begin_connection(self) -> tuple[list[Item], list[Item]]:
-        """Empty it: what was in it, and all that is retained in this moment.
+        """Empty it.
 
-        What is put in later is newer than both.
+        :return: what was in it, and all that is retained in this moment; messages that are put in later are newer than both
         """
         with self._lock:
-            return self.take_all(), self.retained.present()
+            # A state becomes a message of its own: the sample that it was may be on its way to the backlog.
+            present = [
+                item if item.kind is Kind.KEEP else Item(Kind.KEEP, item.topic, item.content)
+                for item in self._retained.values()
+            ]
+            return self.take_all(), present
 
 
 def items_of(report: Report, topics: Topics) -> list[Item]:

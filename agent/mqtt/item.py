@@ -10,17 +10,17 @@ from agent.store.rows import Row
 
 
 class Kind(IntEnum):
-    """How a message is treated: whether it is retained, and what happens to it while there is no broker."""
+    """How a message is treated: if it is retained, and what happens to it while there is no broker."""
 
     STATE = 0  # retained; goes to the backlog as a sample
-    KEEP = 1  # retained; only the newest counts, and it is told again after a reconnection
-    MESSAGE = 2  # an event, or what comes from the spool; goes to the backlog as a message
-    PASSING = 3  # is dropped
+    KEEP = 1  # retained; only the newest counts, and it is published again after a reconnection
+    MESSAGE = 2  # an event, or a message from the backlog; goes to the backlog as a message
+    PASSING = 3  # not retained; is dropped
     RESPONSE = 4  # goes to the backlog as a message; is sent before events
 
 
 class Serializable(Protocol):
-    """What is published as JSON."""
+    """A message that is published as JSON."""
 
     def to_json(self) -> bytes:
         """The payload."""
@@ -35,9 +35,9 @@ class Item:
     content: bytes | Serializable
     correlation: bytes | None = None
     backlog_topic: str = ""
-    behind: tuple[str, ...] = ()  # topics whose states a response follows
-    row: int = 0  # its id in the backlog, where it came from there
-    sent: float = 0.0  # of time.monotonic
+    behind: tuple[str, ...] = ()  # the topics whose states are sent before this response
+    row: int = 0  # its id in the backlog; 0 where it did not come from there
+    sent: float = 0.0  # the moment (time.monotonic) at which it was sent last
 
     @property
     def payload(self) -> bytes:
@@ -48,10 +48,10 @@ class Item:
 
     @property
     def retain(self) -> bool:
-        """Whether the broker is to retain it."""
+        """True if the broker is to retain it."""
         return not self.row and self.kind in (Kind.STATE, Kind.KEEP)
 
     @classmethod
     def from_row(cls, kind: Kind, row: Row) -> Item:
-        """A message that was kept."""
+        """A message from the backlog."""
         return cls(kind, row.topic, row.payload, row.correlation, row=row.id)

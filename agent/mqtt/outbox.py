@@ -1,6 +1,6 @@
-"""What waits to be published on one connection, what goes first, and what the broker has not acknowledged yet.
+"""The messages of one connection: in which order they are sent, and which the broker has not acknowledged yet.
 
-No socket, no clock and no lock: whoever uses it has the session's turn, and says what time it is (s, `time.monotonic`).
+There is no socket, no clock and no lock: the caller has the session's turn, and gives the time (s, `time.monotonic`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 
 from agent.mqtt.item import Item, Kind
 
-#: Messages on their way that the broker has not acknowledged, where it does not ask for fewer.
+#: Messages that may be sent and not acknowledged, where the broker does not ask for fewer.
 MOST_IN_FLIGHT = 1000
-#: Of them, how many may be backlog: a present state never waits behind more.
+#: Samples of the backlog among them: a present state never waits behind more.
 MOST_BACKLOG_IN_FLIGHT = 100
 #: Samples of the backlog a second. Faster, and a broker's queue for a subscriber runs over, silently: Mosquitto's holds 1,000.
 BACKLOG_RATE = 1000.0
@@ -29,7 +29,7 @@ class Outbox:
     """The messages of one connection, in four queues: present states and what else is retained, responses, events, backlog."""
 
     def __init__(self) -> None:
-        """Nothing waits."""
+        """Begin empty."""
         #: How many messages may be in flight; the broker may ask for fewer than `MOST_IN_FLIGHT`.
         self.window = MOST_IN_FLIGHT
         #: Samples of the backlog among the messages in flight.
@@ -42,7 +42,7 @@ class Outbox:
         self._paused_until = 0.0
         self._paid_until = 0.0
 
-    # What comes in.
+    # In.
 
     def take(self, inbox: deque[Item]) -> list[Item]:
         """Sort what other threads put into the inbox.
@@ -65,7 +65,7 @@ class Outbox:
         return [item for item in older if item.kind is Kind.STATE]
 
     def put_present(self, items: Iterable[Item]) -> None:
-        """Queue what is retained, behind the states that wait."""
+        """Queue retained messages, behind the states that wait."""
         self._live.extend(items)
 
     def put_messages(self, items: Iterable[Item]) -> None:
@@ -76,12 +76,12 @@ class Outbox:
         """Queue samples that were kept, oldest first."""
         self._backlog.extend(items)
 
-    # What goes out.
+    # Out.
 
     def send(self, publish: Publish, now: float, *, backlog: bool = True) -> None:
-        """Publish what the window has room for: states, so that who has a response finds them, then responses, then events.
+        """Publish as many messages as the window has room for: states, then responses, which tell of them, then events.
 
-        Where more than `FEW` states queue, responses and events go before them. The backlog comes last.
+        Where more than `FEW` states wait, responses and events go before them. The backlog comes last.
         """
         room = self.window - len(self._in_flight)
         if len(self._live) <= FEW:
@@ -98,7 +98,7 @@ class Outbox:
     def send_responses(self, publish: Publish, now: float) -> None:
         """Publish responses, each behind the states of its own channels and ahead of all others.
 
-        Does nothing where more than `FEW` states queue.
+        Does nothing where more than `FEW` states wait.
         """
         if len(self._live) > FEW:
             return
@@ -115,7 +115,7 @@ class Outbox:
 
     def _send_backlog(self, publish: Publish, now: float) -> None:
         room = self.room_for_backlog(now)
-        # What was not used of the rate is not made up for.
+        # An unused part of the rate is not made up for.
         self._paid_until = max(self._paid_until, now - MOST_BACKLOG_IN_FLIGHT / BACKLOG_RATE)
         while room > 0 and self._backlog:
             self.backlog_in_flight += 1
@@ -127,10 +127,10 @@ class Outbox:
         item.sent = now
         self._in_flight[publish(item)] = item
 
-    # What the broker answers.
+    # Acknowledgements.
 
     def acknowledged(self, mid: int) -> Item | None:
-        """The message that a PUBACK is about, which is not in flight any more; None where there is none."""
+        """Take the message of a PUBACK out of those in flight; None where there is none."""
         item = self._in_flight.pop(mid, None)
         if item is not None and item.row and item.kind is Kind.STATE:
             self.backlog_in_flight -= 1
@@ -141,7 +141,7 @@ class Outbox:
         self._backlog.clear()
         self._paused_until = until
 
-    # What others ask.
+    # State.
 
     @property
     def live_count(self) -> int:
@@ -150,12 +150,12 @@ class Outbox:
 
     @property
     def takes_messages(self) -> bool:
-        """Whether it has nothing to send but states, and room in its window."""
+        """True if it has nothing to send but states, and room in its window."""
         return not self._messages and len(self._in_flight) < self.window
 
     @property
     def has_backlog(self) -> bool:
-        """Whether samples of the backlog wait here."""
+        """True if samples of the backlog wait here."""
         return bool(self._backlog)
 
     def room_for_backlog(self, now: float) -> int:
@@ -167,7 +167,7 @@ class Outbox:
         return max(0, min(room, int((now - self._paid_until) * BACKLOG_RATE)))
 
     def is_paused(self, now: float) -> bool:
-        """Whether no samples of the backlog are sent for now."""
+        """True if no samples of the backlog are sent for now."""
         return now < self._paused_until
 
     @property
@@ -183,16 +183,19 @@ class Outbox:
 
     @property
     def has_responses(self) -> bool:
-        """Whether a response waits, or has not been acknowledged."""
+        """True if a response waits, or has not been acknowledged."""
         return bool(self._responses) or any(item.kind is Kind.RESPONSE for item in self._in_flight.values())
 
     @property
     def is_idle(self) -> bool:
-        """Whether everything but backlog has been sent and acknowledged."""
+        """True if everything but backlog has been sent and acknowledged."""
         return not (self._responses or self._messages or self._live or any(not i.row for i in self._in_flight.values()))
 
     def undelivered(self) -> list[Item]:
-        """What the broker may not have, and the backlog has not: in flight first, then what waits. It is emptied."""
+        """Empty it.
+
+        :return: the messages that the broker may not have, and the backlog has not: those in flight, then those that wait
+        """
         items = [*self._in_flight.values(), *self._responses, *self._messages, *self._live]
         self._in_flight.clear()
         for queue in (self._responses, self._messages, self._live, self._backlog):

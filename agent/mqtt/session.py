@@ -1,13 +1,11 @@
-"""The agent's session with its broker, in a thread of its own: it publishes, listens, and keeps what finds no broker.
+"""The agent's session with its broker, in its own thread: it publishes, listens, and keeps messages for an absent broker.
 
-The thread drives paho's external loop. It decides what may be in flight, what goes first and what happens to a message that
-was not acknowledged, with a new client for each connection, so that none of paho's own memory of an old one is ever sent on
-a new one.
+The thread drives paho's external loop. The session, not paho, decides how many messages are in flight, which go first and which
+are sent again. Each connection has a client of its own, so that paho sends nothing on it that it kept of an old one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -36,9 +34,9 @@ FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.2, 10.0, 0.5
 #: s. A connection that did not last that long is not made again at once.
 SHORT_LIVED = 5.0
 _TICK = 1.0
-#: s between two looks, at the end, at whether all has been acknowledged.
+#: s between two looks at the acknowledgements at the end.
 _ENDING_TICK = 0.05
-#: States that may wait for the broker before a unit that is polled without a pause is slowed down.
+#: States that may wait before units that are polled without a pause are slowed down.
 _CONGESTED = 300
 
 
@@ -47,7 +45,7 @@ class _Stopped(Exception):
 
 
 class Session:
-    """An `Outlet` for units, and all else that the agent tells its broker. All methods but `stop` return at once."""
+    """The `Outlet` for units, and the way for all other messages of the agent. All methods but `stop` return at once."""
 
     def __init__(
         self,
@@ -83,7 +81,7 @@ class Session:
 
     @property
     def published(self) -> int:
-        """How many messages the broker has acknowledged."""
+        """The number of messages that the broker has acknowledged."""
         return self._exchange.published
 
     @property
@@ -93,11 +91,11 @@ class Session:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection, with its subscriptions."""
+        """True while there is a connection, with its subscriptions."""
         return self._presence.connected
 
     def on_presence(self, listener: Listener) -> None:
-        """Have every change of `gone_since` told, by this session's thread. To be called before `start`.
+        """Have a listener called with every change of `gone_since`, in this session's thread. To be called before `start`.
 
         The first call comes when the thread starts, with the moment since when there has been no broker. A listener must
         return at once. If it raises, that is logged, and the session goes on.
@@ -105,7 +103,7 @@ class Session:
         self._presence.listen(listener)
 
     def listen(self, filters: Iterable[str]) -> None:
-        """Subscribe to these, too. To be called before `start`."""
+        """Subscribe to more topic filters. To be called before `start`."""
         self._subscriptions.filters += filters
 
     def start(self, handle: Callable[[Incoming], None]) -> None:
@@ -114,15 +112,18 @@ class Session:
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
-        """Deliver what can be delivered within the timeout (s), keep the rest, disconnect. Whether the thread has ended."""
+        """Deliver what can be delivered within the timeout (s), keep the rest, disconnect.
+
+        :return: true if the thread has ended
+        """
         self._stop_by = time.monotonic() + timeout * 0.7
         self._exchange.is_ending = True
         self._turn.wake()
-        self._thread.join(timeout)
-        if self._thread.is_alive():  # it hangs in connecting: what it has not taken yet is kept for it
-            self._exchange.keep_inbox()
-            return False
-        return True
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        # A thread that never began, or hangs in connecting, has not taken everything.
+        self._exchange.keep_inbox()
+        return not self._thread.is_alive()
 
     def resubscribe(self, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
         """Listen to other topics from now on: before anything that is published after this call."""
@@ -131,12 +132,12 @@ class Session:
         self._turn.wake()
 
     def alive(self, within: float) -> bool:
-        """Whether the thread runs and did something within that time (s)."""
+        """True if the thread runs and did something within that time (s)."""
         return self._thread.is_alive() and time.monotonic() - self._heartbeat < within
 
     @property
     def congested(self) -> bool:
-        """Whether the broker takes states more slowly than they come."""
+        """True while the broker takes states more slowly than they come."""
         return self._presence.connected and len(self._inbox.items) + self._exchange.outbox.live_count > _CONGESTED
 
     def report(self, report: Report) -> None:
@@ -160,11 +161,11 @@ class Session:
         self._put(Item(Kind.KEEP, topic, payload))
 
     def is_pending(self, topic: str) -> bool:
-        """Whether a broker that comes back is to be told of this topic again; of a removal until one has confirmed it."""
-        return self._inbox.retained.is_pending(topic)
+        """True if a broker that comes back is to be told of this topic; for a removal until one has confirmed it."""
+        return self._inbox.is_pending(topic)
 
     def passing(self, topic: str, message: Serializable) -> None:
-        """Publish a message, not retained, that is of no interest later: without a broker it is dropped."""
+        """Publish a message that is not retained, and is dropped without a broker."""
         if self._presence.connected:
             self._put(Item(Kind.PASSING, topic, message))
 
@@ -197,11 +198,11 @@ class Session:
             except Exception:
                 log.exception("broker: unexpected; the connection is closed and opened again")
                 ended = "an unexpected error"
-                time.sleep(FIRST_RETRY)  # whatever it was, it must not spin
+                time.sleep(FIRST_RETRY)  # an error that comes at once again must not spin
 
     def _connect_until_it_works(self) -> None:
         if self._short_lived:
-            # Two agents of one name take the connection from each other: not without end in a second.
+            # Two agents of one name take the connection from each other. Without a pause they would do so all the time.
             self._wait_disconnected(min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._short_lived, 10)))
         tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((ConnectionLost, OSError, ValueError)),
@@ -241,7 +242,6 @@ class Session:
             acknowledged=self._exchange.on_acknowledged,
         )
         self._exchange.begin(connection)
-        connection.open()
         self._await(lambda: connection.is_accepted, "it did not answer")
         self._subscriptions.take_over(None)
         connection.subscribe(self._subscriptions.filters)
@@ -252,7 +252,7 @@ class Session:
             self.reconnects += 1
         self._connected_before = True
         log.info("broker %s: connected, MQTT %s", self._address(), self._settings.protocol)
-        # Whoever sees "online" may send commands: so it is told after the subscriptions.
+        # A client that sees "online" may send commands at once: so it is published after the subscriptions.
         self._inbox.put((Item(Kind.KEEP, self._status, b"online"),))
         self._exchange.tell_present(connection)
         self._connected_at = time.monotonic()
@@ -280,7 +280,7 @@ class Session:
             now = time.monotonic()
             if only_states:
                 before = now
-            self._subscriptions.take_over(connection)  # what was just taken may come after them
+            self._subscriptions.take_over(connection)  # before the messages that were just taken
             exchange.send(now)
             exchange.wait(exchange.patience(now, _TICK if self._stop_by is None else _ENDING_TICK))
             now = self._heartbeat = time.monotonic()
@@ -304,10 +304,15 @@ class Session:
         self._exchange.end()
 
     def _end(self) -> None:
-        if self._presence.connected and self._exchange.connection.is_open:
-            with contextlib.suppress(ConnectionLost, OSError, ValueError):
+        try:
+            if self._presence.connected and self._exchange.connection.is_open:
                 self._exchange.say_goodbye(self._status)
-        self._exchange.end()
+        except (ConnectionLost, OSError, ValueError):
+            pass  # the broker publishes the will
+        except Exception:
+            log.exception("broker: unexpected; the connection is closed without a goodbye")
+        finally:
+            self._exchange.end()
 
 
 def _ignore(incoming: Incoming) -> None:

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 
 class TlsSettings(Protocol):
-    """How a connection is secured. None in a field: the system's certificate authorities, or no client certificate."""
+    """How a connection is secured. ``ca`` is None for the system's certificate authorities, the others for no certificate."""
 
     @property
     def ca(self) -> Path | None:
@@ -25,7 +25,7 @@ class TlsSettings(Protocol):
 
     @property
     def insecure(self) -> bool:
-        """Whether the broker's certificate may be for another host name."""
+        """True if the broker's certificate may be for another host name."""
 
 
 class LoginSettings(Protocol):
@@ -41,19 +41,19 @@ class LoginSettings(Protocol):
 
     @property
     def username(self) -> str | None:
-        """None: without a name and a password."""
+        """The user's name; None: no login."""
 
     @property
     def password(self) -> SecretStr | None:
-        """Goes with ``username``."""
+        """The password of ``username``."""
 
     @property
     def tls(self) -> TlsSettings | None:
-        """None: without TLS."""
+        """How the connection is secured; None: without TLS."""
 
 
 class BrokerSettings(LoginSettings, Protocol):
-    """All that an agent's session needs."""
+    """The settings of an agent's session."""
 
     @property
     def protocol(self) -> Literal["5", "3.1.1"]:
@@ -61,8 +61,8 @@ class BrokerSettings(LoginSettings, Protocol):
 
     @property
     def keepalive(self) -> int:
-        """Seconds; a silent link is noticed after one and a half of them."""
+        """s. The broker ends a connection that is silent for one and a half times as long."""
 
     @property
     def client_id(self) -> str | None:
-        """None: it is made from the agent's name."""
+        """The client identifier; None: it is made from the agent's name."""

@@ -1,4 +1,4 @@
-"""The set-up that every paho client gets, the agent's and the command line's: login, TLS, no delay."""
+"""The set-up of every paho client, the agent's and the command line's: login, TLS, no delay."""
 
 from __future__ import annotations
 

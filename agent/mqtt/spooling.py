@@ -1,4 +1,4 @@
-"""What goes from the session to the backlog, and what comes back from there. Nothing here waits for the disk."""
+"""The session's use of the backlog: messages are kept there and come back from there. Nothing here waits for the disk."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from agent.store.rows import Row
 
 #: Rows asked for at a time.
 MOST_SAMPLES, MOST_MESSAGES = 500, 100
-#: s until the backlog is asked again, where it had less than it has counted: a disk that can't be read, for one.
+#: s until the backlog is asked again, where it delivered less than it has counted, as with a disk that can't be read.
 _ASK_AGAIN = 1.0
 #: s. A broker that does not accept the backlog is tried again after so long.
 _REFUSED_PAUSE = 60.0
-#: s between two looks at whether the rate allows more of the backlog.
+#: s between two tries where the rate allows no more of the backlog.
 _RATE_TICK = 0.02
 
 
@@ -29,13 +29,13 @@ class Spooling:
         self._backlog = backlog
         self._wake = wake
         self._delivered: deque[tuple[int, Kind, list[Row]]] = deque()
-        self._connection = 0  # counts: what was requested for an older one is not taken any more
+        self._connection = 0  # a count: rows that were requested for an older one are not taken any more
         self._acknowledged: list[int] = []
         self._acknowledged_messages: list[int] = []
         self.restart()
 
     def restart(self) -> None:
-        """Begin a connection: all that is kept is to be sent on it."""
+        """Begin a connection, on which all that is kept is to be sent."""
         self._connection += 1
         self._last_sample = self._last_message = 0
         self._requested: set[Kind] = set()
@@ -56,16 +56,16 @@ class Spooling:
 
     @property
     def has_kept(self) -> bool:
-        """Whether the backlog has anything."""
+        """True if the backlog is not empty."""
         return self._backlog.sample_count > 0 or self._backlog.message_count > 0
 
     @property
     def has_delivered(self) -> bool:
-        """Whether the store has delivered rows that `feed` has not taken yet."""
+        """True if the store has delivered rows that `feed` has not taken yet."""
         return bool(self._delivered)
 
     def feed(self, outbox: Outbox, now: float) -> None:
-        """Give the outbox what it has room for of what was kept, and ask the store for more."""
+        """Give the outbox as many of the messages that were kept as it has room for, and ask the store for more."""
         if not self.has_kept and not self._delivered:
             return
         self._take(outbox, now)
@@ -79,7 +79,7 @@ class Spooling:
             and outbox.room_for_backlog(now) > 0
         ):
             self._request(Kind.STATE)
-        self._take(outbox, now)  # what is in memory comes at once
+        self._take(outbox, now)  # rows that are in memory come at once
 
     def _request(self, kind: Kind) -> None:
         self._requested.add(kind)
@@ -126,12 +126,12 @@ class Spooling:
             self._acknowledged_messages.append(item.row)
             return
         outbox.pause_backlog(now + _REFUSED_PAUSE)
-        self._connection += 1  # what is being read comes after what was refused
+        self._connection += 1  # the rows that are being read come after the one that was refused
         self._requested.clear()
         self._last_sample = 0
 
     def settle(self) -> None:
-        """Remove from the backlog what the broker has acknowledged."""
+        """Remove from the backlog the messages that the broker has acknowledged."""
         if self._acknowledged:
             self._backlog.remove_samples(self._acknowledged)
             self._acknowledged = []

@@ -17,16 +17,16 @@ class Subscriptions:
         self._changes: deque[tuple[list[str], list[str]]] = deque()
 
     def change(self, add: Iterable[str], remove: Iterable[str]) -> None:
-        """Note a change for the next `take_over`."""
+        """Queue a change for the next `take_over`."""
         self._changes.append((list(add), list(remove)))
 
     @property
     def has_changed(self) -> bool:
-        """Whether a change waits for `take_over`."""
+        """True if a change waits for `take_over`."""
         return bool(self._changes)
 
     def take_over(self, connection: Connection | None) -> None:
-        """Make the changes that wait, on a connection if there is one that has the filters."""
+        """Make the changes that wait, also on a connection that has subscribed to the filters already, if there is one."""
         while self._changes:
             add, remove = self._changes.popleft()
             new = [name for name in add if name not in self.filters]

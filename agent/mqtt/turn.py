@@ -1,4 +1,4 @@
-"""How the session's thread sleeps and is woken, and how another thread may use the connection meanwhile."""
+"""The sleep of the session's thread: other threads end it, and may use the connection meanwhile."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: s. Where states come in faster than this, the thread sends them by the handful: each waking costs more than a message.
+#: s. Where states come in faster than this, the thread sends several together: each waking costs more than a message.
 NAP = 0.002
 
 
 class Turn:
-    """The right to use the connection and what waits for it. The session's thread has it all the time but while it sleeps."""
+    """The right to use the connection and the messages that wait for it. The session's thread has it except while it sleeps."""
 
     def __init__(self) -> None:
-        """Nobody has it."""
-        #: The session's thread sleeps only for `NAP`, to let states gather.
+        """Nobody has the turn."""
+        #: True while the session's thread sleeps only for `NAP`, to let states gather.
         self.is_napping = False
         self._lock = threading.Lock()
         self._is_sleeping = False
+        self._wake_lock = (
+            threading.Lock()
+        )  # against a pipe that is closed between the look at `_is_sleeping` and the write
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -32,40 +35,42 @@ class Turn:
         """End the sleep of the session's thread."""
         # One byte for each time the thread sleeps, not for each message.
         if self._is_sleeping:
-            self._is_sleeping = False
-            with contextlib.suppress(BlockingIOError):
-                os.write(self._wake_write, b"!")
+            with self._wake_lock, contextlib.suppress(BlockingIOError):
+                if self._is_sleeping:
+                    self._is_sleeping = False
+                    os.write(self._wake_write, b"!")
 
     def try_to_take(self) -> bool:
-        """Take the turn if the session's thread sleeps; `give_back` is due soon then."""
+        """Take the turn if the session's thread sleeps. If it returns true, call `give_back` soon."""
         return self._lock.acquire(blocking=False)
 
     def give_back(self) -> None:
-        """End what `try_to_take` began."""
+        """Give back the turn that `try_to_take` took."""
         self._lock.release()
 
     # For the session's thread.
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """The whole life of the session's thread. Afterwards nobody can wake it."""
+        """Hold the turn for the whole life of the session's thread. Afterwards nobody can wake it."""
         with self._lock:
             try:
                 yield
             finally:
-                self._is_sleeping = False
-                os.close(self._wake_read)
-                os.close(self._wake_write)
+                with self._wake_lock:
+                    self._is_sleeping = False
+                    os.close(self._wake_read)
+                    os.close(self._wake_write)
 
     def sleep(
         self, timeout: float, has_work: Callable[[], bool], connection: int | None = None, to_write: bool = False
     ) -> bool:
         """Sleep until another thread wakes this one, the connection can be used, or the timeout (s) is over.
 
-        :param has_work: asked once nothing that comes can be overlooked any more; if it is true, there is no sleep
+        :param has_work: called when every later `wake` is certain to end the sleep; if it returns true, there is no sleep
         :param connection: the file descriptor of the socket
         :param to_write: wait until the socket takes more, too
-        :return: whether the connection can be read
+        :return: true if the connection can be read
         """
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
@@ -80,7 +85,7 @@ class Turn:
         return connection is not None and bool(events.get(connection, 0) & ~select.POLLOUT)
 
     def nap(self, is_urgent: Callable[[], bool]) -> None:
-        """Let states gather for a moment. What another thread wakes this one for ends it."""
+        """Let states gather for `NAP` s, or until another thread wakes this one."""
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
         self.is_napping = self._is_sleeping = True

@@ -1,4 +1,4 @@
-"""The daemon: puts the parts of one agent together, starts them, does what is due, and ends them in order."""
+"""The daemon: makes the parts of one agent, starts them, runs the duties of the main thread, and ends the parts in order."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Daemon:
     """One agent: every unit of a configuration on one broker."""
 
     def __init__(self, config: Config) -> None:
-        """Make everything, connect nothing yet.
+        """Make all parts without connecting them.
 
         :raises StoreError: the state directory can't be used
         """
@@ -71,13 +71,13 @@ class Daemon:
             saved=self.store.meters.all(),
             publisher=self.session,
         )
-        # Without the section it removes what an earlier configuration published, and has no use for reports.
+        # Without its section it removes the devices that an earlier configuration published, and needs no reports.
         outlets: list[Outlet] = [self.session]
         if settings.homeassistant is not None:
             outlets.append(self._homeassistant)
         self._units = Units(config, outlets, self.store.meters.all())
         self._metrics = metrics.Meter(settings.agent, self.session, self.store)
-        self._dispatcher = Dispatcher(self._topics, self._units.by_name, self.store.seen, self.session)
+        self._dispatcher = Dispatcher(self._topics, lambda: self._units.by_name, self.store.seen, self.session)
         self._own_infos = OwnInfos(
             settings.agent, self._topics, self.session, lambda name: name in self._units.by_name, settings.mqtt.protocol
         )
@@ -156,7 +156,7 @@ class Daemon:
 
     def _end_store(self) -> None:
         if not self.store.close(STORE_STOP_TIMEOUT):
-            log.warning("the disk did not take in time what was to be kept; it is lost")
+            log.warning("the disk was too slow: samples or messages that were to be kept are lost")
 
     # Signals, in the main thread.
 
@@ -189,6 +189,7 @@ class Daemon:
         status = "nothing changed, as an error inside psu-agent ended it"
         try:
             newer, late = read_again(self._config)
+            status = "an error inside psu-agent ended it before it was complete; restart psu-agent"
             status = self._take_over(newer)
             if late:
                 status += f"; settings.{', settings.'.join(late)} after a restart"
@@ -199,12 +200,12 @@ class Daemon:
             systemd.notify(f"READY=1\nSTATUS={status}")
 
     def _take_over(self, newer: Config) -> str:
-        """Serve the units of a newer configuration, and say in a line what changed."""
+        """Serve the units of a newer configuration, and return a line that says what changed."""
         difference = Difference.between(self._config, newer)
         if not difference:
             self._config = newer
             return "no unit changed"
-        drivers = self._units.drivers(difference, newer)  # what could fail comes before what can't be taken back
+        drivers = self._units.drivers(difference, newer)  # first, as it may fail, and the rest can't be taken back
         self._config = newer
         # The old ones end before the new ones begin: some units take two sessions in all, and a unit may have a new name.
         before = self._units.by_name
@@ -218,7 +219,6 @@ class Daemon:
         dropped = [name for name in self._topics.subscriptions(sorted(difference.removed)) if name != to_all]
         self.session.resubscribe(add=self._topics.subscriptions(sorted(difference.added)), remove=dropped)
         self.store.backlog.capacity = newer.backlog_capacity()
-        self._dispatcher.serve(supplies)
         self._homeassistant.serve({unit.name: unit.address for unit in newer.units})
         for name in sorted(difference.added | difference.changed):
             supplies[name].start()

@@ -13,22 +13,22 @@ _PER_UNIT, _OWN = 2, 64
 
 def raise_limit(units: int) -> None:
     """Raise the soft limit of open files to the hard one, and warn where that is not enough for so many units."""
+    unlimited = resource.RLIM_INFINITY
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard not in (soft, resource.RLIM_INFINITY) or (hard == resource.RLIM_INFINITY and soft < _enough(units)):
-        wanted = hard if hard != resource.RLIM_INFINITY else _enough(units)
+    enough = units * _PER_UNIT + _OWN
+    if soft == unlimited:
+        return
+    wanted = max(soft, enough) if hard == unlimited else hard
+    if wanted != soft:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
-        except (ValueError, OSError) as error:  # macOS has a lower one that it does not tell
+        except (ValueError, OSError) as error:  # macOS has a lower limit that it does not tell
             log.debug("the limit of open files stays at %d: %s", soft, error)
-    if soft != resource.RLIM_INFINITY and soft < units + _OWN:
+    if soft < units + _OWN:
         log.warning(
             "the limit of %d open files may not be enough for %d units; raise it (`ulimit -n`, systemd: LimitNOFILE=%d)",
             soft,
             units,
-            _enough(units),
+            enough,
         )
-
-
-def _enough(units: int) -> int:
-    return units * _PER_UNIT + _OWN

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from agent.mqtt.incoming import Incoming
@@ -22,54 +21,50 @@ from agent.unit.supply import Supply
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """One unit that a command is for, and where on it."""
-
-    supply: Supply
-    channel: str | None  # as it stood in the topic
-
-
 class Dispatcher:
-    """Decides, in the MQTT thread, for each message on a command topic, whether it goes to a unit."""
+    """Gives messages on command topics to units, or refuses them. In the MQTT thread.
 
-    def __init__(self, topics: Topics, supplies: Mapping[str, Supply], seen: SeenCommands, outlet: Outlet) -> None:
+    :param supplies: gives the units that are served now, by name
+    """
+
+    def __init__(
+        self, topics: Topics, supplies: Callable[[], Mapping[str, Supply]], seen: SeenCommands, outlet: Outlet
+    ) -> None:
         self._topics = topics
         self._supplies = supplies
         self._seen = seen
         self._outlet = outlet
 
-    def serve(self, supplies: Mapping[str, Supply]) -> None:
-        """Send commands to these units from now on."""
-        self._supplies = supplies
-
     def handle(self, incoming: Incoming) -> None:
-        """Take one message. It never raises for what stands in it."""
+        """Take one message. No content of it raises an exception."""
         request = self._topics.parse(incoming.topic)
-        if request is None or (incoming.retain and not incoming.payload):  # that is how a retained message is removed
+        if request is None or (incoming.retain and not incoming.payload):  # the removal of a retained message
             return
-        if request.verb == "get":
-            supply = self._supplies.get(request.unit or "")
-            if supply is not None:
+        supplies = self._supplies()
+        if request.unit is not None:
+            supplies = {request.unit: supplies[request.unit]} if request.unit in supplies else {}
+        for supply in supplies.values():
+            if request.verb == "get":
                 supply.poll_now()
-            return
-        if request.unit is None:
-            for supply in self._supplies.values():
-                self._command(incoming, request, _Target(supply, None))
-        elif request.unit in self._supplies:
-            self._command(incoming, request, _Target(self._supplies[request.unit], request.channel))
+            else:
+                self._command(incoming, request, supply)
 
-    def _command(self, incoming: Incoming, request: Request, target: _Target) -> None:
-        supply = target.supply
+    def _command(self, incoming: Incoming, request: Request, supply: Supply) -> None:
         supply.counters.commands += 1
-        reply_to = self._reply_to(incoming, target)
-        command_id: str | None = None
+        channels = supply.channels
         index: int | None = None
-        try:
-            channels = supply.channels if target.channel is None else (supply.channel(target.channel),)
-            if target.channel is not None:
+        unknown: Refusal | None = None
+        if request.channel is not None:
+            try:
+                channels = (supply.channel(request.channel),)
                 index = channels[0].index
-                reply_to = self._reply_to(incoming, _Target(supply, str(index)))
+            except Refusal as refusal:
+                unknown = refusal
+        reply_to = self._reply_to(incoming, supply.name, request.channel if index is None else index)
+        command_id: str | None = None
+        try:
+            if unknown is not None:
+                raise unknown
             if incoming.retain:
                 why = "it was published with the retain flag; send it again without"
                 raise Refusal("retained", why, _id_of(incoming, request))
@@ -81,7 +76,7 @@ class Dispatcher:
                 Job(
                     command,
                     channels,
-                    whole_unit=target.channel is None,
+                    whole_unit=request.channel is None,
                     reply_to=reply_to,
                     expires=None if incoming.expiry is None else time.monotonic() + incoming.expiry,
                 )
@@ -129,16 +124,14 @@ class Dispatcher:
                 what = "id" if kind == "id" else "Correlation Data"
                 raise Refusal("duplicate", f"a command with this {what} came within the last 10 minutes; it was heard")
 
-    def _reply_to(self, incoming: Incoming, target: _Target) -> ReplyTo:
+    def _reply_to(self, incoming: Incoming, unit: str, channel: int | str | None) -> ReplyTo:
         """MQTT 5's Response Topic where the sender gave one that a response may go to, else the unit's or the channel's own."""
-        own = self._topics.response(target.supply.name, target.channel)
+        own = self._topics.response(unit, channel)
         wanted = incoming.response_topic
         if wanted is None:
             return ReplyTo(own, incoming.correlation)
         if not self._topics.takes_responses(wanted):
-            log.warning(
-                "%s: no response goes to the topic %s; it went to %s", target.supply.name, ascii(wanted)[:120], own
-            )
+            log.warning("%s: no response goes to the topic %s; it went to %s", unit, ascii(wanted)[:120], own)
             return ReplyTo(own, incoming.correlation)
         return ReplyTo(wanted, incoming.correlation)
 

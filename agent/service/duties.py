@@ -1,4 +1,4 @@
-"""Duties of the main thread: what is done now and then, none of which may end the daemon or keep another from its turn."""
+"""Duties of the main thread. None may end the daemon or keep another from its turn."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Duty:
 
 
 def in_order(steps: list[tuple[str, Callable[[], object]]]) -> None:
-    """Call all of these, one after the other, whatever happens to each: an exception is logged with its traceback."""
+    """Call all of these, one after the other. An exception is logged with its traceback, and the next one is called."""
     for name, act in steps:
         began = time.monotonic()
         try:

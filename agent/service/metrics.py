@@ -16,7 +16,7 @@ from agent.unit.supply import Supply
 
 
 class Meter:
-    """Adds up what units, the MQTT session and the store count."""
+    """Adds up the counts of units, the MQTT session and the store."""
 
     def __init__(self, agent: str, session: Session, store: Store) -> None:
         self._agent = agent
@@ -66,7 +66,7 @@ def _add(total: Counters, counters: Counters) -> None:
 
 
 def _resident_memory() -> int:
-    """bytes; 0 where the system does not tell."""
+    """The resident memory in bytes; 0 where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:

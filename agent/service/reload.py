@@ -10,13 +10,13 @@ log = logging.getLogger(__name__)
 
 
 class ReloadError(Exception):
-    """Nothing is to change; one sentence says why."""
+    """The reload changes nothing; one sentence says why."""
 
 
 def read_again(current: Config) -> tuple[Config, list[str]]:
     """The configuration that the file holds now, with the settings that only a restart can change as they were.
 
-    The list names those settings (``mqtt.host``). Faults, warnings and what needs a restart are logged.
+    The list names those settings (``mqtt.host``). Faults, warnings and settings that need a restart are logged.
 
     :raises ReloadError: there is no file, or it has a fault
     """

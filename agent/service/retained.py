@@ -1,5 +1,4 @@
-"""Retained messages of the agent's own units: what is left over of units that it does not serve any more, and how a broker
-delivers them."""
+"""The agent's own retained messages: those of units that it does not serve any more are removed."""
 
 from __future__ import annotations
 
@@ -17,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 class OwnInfos:
-    """Takes what the broker delivers on ``{unit}/info``, in the MQTT thread.
+    """Handles the messages on ``{unit}/info``, in the MQTT thread.
 
-    :param is_served: tells whether the agent serves a unit of this name now
+    :param is_served: returns true if the agent serves a unit of this name now
     :param protocol: the MQTT version of the connection
     """
 
@@ -46,7 +45,7 @@ class OwnInfos:
             return
         if not self._hides_retain:
             log.warning(
-                "the broker hides the retain flag of what is published live, so a command that is published with it "
+                "the broker hides the retain flag of messages that are published live, so a command that is published with it "
                 "can't be told from another and is carried out; its replays are refused"
             )
         self._hides_retain = True
@@ -61,7 +60,7 @@ class OwnInfos:
             self.remove(unit, [channel.index for channel in info.channels])
 
     def remove(self, unit: str, channels: Iterable[int]) -> None:
-        """Remove the retained messages of a unit from the broker: its last state would stand there for ever."""
+        """Remove the retained messages of a unit from the broker, which would keep its last state for ever."""
         for index in channels:
             self._session.keep(self._topics.state(unit, index), b"")
         self._session.keep(self._topics.status(unit), b"")

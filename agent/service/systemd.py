@@ -1,4 +1,4 @@
-"""What systemd wants to know of a service with ``Type=notify`` (sd_notify(3)); nothing where there is no systemd."""
+"""Notifications for systemd of a service with ``Type=notify`` (sd_notify(3)); nothing is sent where there is no systemd."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def notify(message: str) -> None:
 
 
 def reloading() -> None:
-    """Say that the configuration is read again; ``READY=1`` ends it (systemd asks for the moment, in µs, from 253 on)."""
+    """Tell systemd that a reload begins; ``READY=1`` ends it (systemd asks for the moment, in µs, from 253 on)."""
     notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_interval() -> float | None:
-    """Seconds between two signs of life: half of what the service manager waits for. None where it does not wait."""
+    """s between two signs of life: half of the service manager's timeout. None where it has none."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     if not microseconds.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None

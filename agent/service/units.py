@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Difference:
 
     @classmethod
     def between(cls, older: Config, newer: Config) -> Difference:
-        """What a reload has to do."""
+        """The difference of an older and a newer configuration."""
         known = {unit.name: (unit.served(), older.poll_interval(unit)) for unit in older.units}
         wanted = {unit.name: (unit.served(), newer.poll_interval(unit)) for unit in newer.units}
         changed = {name for name in known.keys() & wanted.keys() if known[name] != wanted[name]}
@@ -58,6 +59,8 @@ class Units:
         self._admission = Admission()
         self._knowledge = Knowledge()
         self._start_moment = time.monotonic()
+        # Guards that every unit in `by_name` has been told of it: the MQTT thread may tell while units are replaced.
+        self._lock = threading.Lock()
         self._broker_gone_since: float | None = self._start_moment
         self.by_name: Mapping[str, Supply] = {
             unit.name: self._make(config, number, make_driver(unit, config.folder, self._knowledge), meters)
@@ -93,9 +96,10 @@ class Units:
 
     def broker_gone(self, since: float | None) -> None:
         """Tell every unit since when (`time.monotonic`) there is no broker; None: there is one. Called by the MQTT thread."""
-        self._broker_gone_since = since
-        for supply in self:
-            supply.broker_gone(since)
+        with self._lock:
+            self._broker_gone_since = since
+            for supply in self:
+                supply.broker_gone(since)
 
     def drivers(self, difference: Difference, newer: Config) -> dict[str, Driver]:
         """New drivers, not connected, for the units that a newer configuration adds or changes."""
@@ -109,15 +113,17 @@ class Units:
 
         Supplies that are replaced or go must have been ended by `end`.
         """
-        self.by_name = {
+        by_name = {
             unit.name: self._make(newer, number, drivers[unit.name], meters, self.by_name.get(unit.name))
             if unit.name in drivers
             else self.by_name[unit.name]
             for number, unit in enumerate(newer.units)
         }
-        for name in drivers:
-            self.by_name[name].broker_gone(self._broker_gone_since)
-        return self.by_name
+        with self._lock:
+            self.by_name = by_name
+            for name in drivers:
+                by_name[name].broker_gone(self._broker_gone_since)
+        return by_name
 
     def end(self, names: Iterable[str] | None = None, why: str = STOPPED) -> None:
         """End units, all of them where none are named, within `STOP_TIMEOUT`. No output changes.
@@ -134,7 +140,7 @@ class Units:
                 supply.abandon()
 
     def alive(self) -> bool:
-        """Whether the thread of every unit runs and did something within `LONGEST_SILENCE`."""
+        """True if the thread of every unit runs and did something within `LONGEST_SILENCE`."""
         return all(supply.alive(LONGEST_SILENCE) for supply in self)
 
     def meters(self) -> dict[str, dict[int, tuple[float, float]]]:

@@ -1,4 +1,4 @@
-"""What found no broker, for the MQTT session: samples, and the events and responses that go with commands."""
+"""The messages that wait for a broker: samples, and events and responses."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MOST_MESSAGES = 10_000
 
 
 class Backlog:
-    """Samples and messages that wait for a broker, oldest first. Every method returns at once, whatever the disk does.
+    """Samples and messages that wait for a broker, oldest first. Every method returns at once, even if the disk hangs.
 
-    What a disk does not take stays in memory, up to `rows.MOST_QUEUED`, and is delivered from there.
+    Messages that a disk does not take stay in memory, up to `rows.MOST_QUEUED`, and are delivered from there.
     """
 
     def __init__(self, shared: Shared, database: Database, capacity: int) -> None:
@@ -34,17 +34,17 @@ class Backlog:
 
     @property
     def dropped(self) -> int:
-        """How many samples were lost since the start."""
+        """The number of samples that were dropped since the start."""
         return self.samples.dropped
 
     @property
     def sample_count(self) -> int:
-        """How many samples are kept, in the file and in memory."""
+        """The number of samples that are kept, in the file and in memory."""
         return len(self.samples)
 
     @property
     def message_count(self) -> int:
-        """How many events and responses are kept, in the file and in memory."""
+        """The number of events and responses that are kept, in the file and in memory."""
         return len(self.messages)
 
     def add_samples(self, samples: Sequence[tuple[str, bytes]]) -> None:

@@ -90,7 +90,7 @@ class Database:
             db.executescript(_SCHEMA)
             db.execute("BEGIN EXCLUSIVE")
             db.execute("COMMIT")
-            for query in _CHECKS:  # damage shows here and not in the middle of the work
+            for query in _CHECKS:  # so that damage shows now, not later
                 for _ in db.execute(query):
                     pass
         except BaseException:
@@ -120,7 +120,10 @@ class Database:
             raise
 
     def begin_anew(self, error: sqlite3.Error) -> bool:
-        """Put a file aside that turned out to be damaged, and go on with an empty one. Whether that was possible."""
+        """Put a damaged file aside, and go on with an empty one.
+
+        :return: true if that was possible
+        """
         with contextlib.suppress(sqlite3.Error):
             self.connection.close()
         try:
@@ -144,6 +147,6 @@ class Database:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the content of the file is wrong, and not the disk full, read-only or failing."""
+    """True if the content of the file is wrong; false if the disk is full, read-only or failing."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _DAMAGE

@@ -1,4 +1,4 @@
-"""What the parts of the store have in common: one lock for what is in memory, and how the store's thread writes a part."""
+"""The base of the store's parts: their common lock, and the methods by which the store's thread writes a part."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from abc import ABC, abstractmethod
 
 
 class Shared:
-    """The lock of everything that the store holds in memory, and the way to wake the store's thread.
+    """The lock of all that the store holds in memory, and the way to wake the store's thread.
 
     The lock is never held while the disk is used, so no other thread waits for a disk.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Condition()
-        #: The store's thread sleeps until there is something to do. While it gathers or writes it needs no waking.
+        #: True while the store's thread sleeps until there is something to do. While it gathers or writes it needs no waking.
         self.is_idle = False
 
     def note(self) -> None:
@@ -31,12 +31,12 @@ class Shared:
 
 
 class Part(ABC):
-    """One kind of records: the truth is in memory, and the store's thread writes to the file what the file lacks."""
+    """One kind of records: memory has the newest, and the store's thread writes to the file what the file lacks."""
 
     @property
     @abstractmethod
     def is_dirty(self) -> bool:
-        """Whether the file lacks something. From any thread, with the lock held."""
+        """True if the file lacks something. From any thread, with the lock held."""
 
     @abstractmethod
     def write(self, db: sqlite3.Connection) -> None:
@@ -47,8 +47,8 @@ class Part(ABC):
 
     @abstractmethod
     def finish(self, saved: bool) -> None:
-        """Learn whether the transaction of the last `write` was committed; what was not stays to be written."""
+        """Take note that the transaction of the last `write` was committed, or that its changes are still to be written."""
 
     @abstractmethod
     def restart(self) -> None:
-        """Learn that the file is a new and empty one: it lacks everything that is in memory."""
+        """Take note that the file is a new and empty one, which lacks everything that is in memory."""

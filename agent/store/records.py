@@ -1,4 +1,4 @@
-"""Small tables that are in memory as a whole and are written in the background: energy and charge, discovery records."""
+"""Small tables that memory holds whole and the store's thread writes: energy and charge, discovery records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Table(Part, Generic[K, V]):
 
     @property
     def is_dirty(self) -> bool:
-        """Whether the file lacks changes."""
+        """True if the file lacks changes."""
         return bool(self._unsaved)
 
     def _set(self, key: K, value: V | None) -> None:
@@ -44,7 +44,7 @@ class _Table(Part, Generic[K, V]):
         return self._saving
 
     def finish(self, saved: bool) -> None:
-        """Forget what was written, or keep it to be written the next time."""
+        """Forget the changes that were written, or keep them for the next time."""
         with self._shared.lock:
             if not saved:
                 self._unsaved = self._saving | self._unsaved
@@ -67,7 +67,7 @@ class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
         self._done_next: Callable[[], None] | None = None
 
     def all(self) -> dict[str, dict[int, tuple[float, float]]]:
-        """Energy and charge by unit and channel; those given to `save` last, whether or not the file has them."""
+        """Energy and charge by unit and channel as given to `save` last, even if the file does not have them yet."""
         meters: dict[str, dict[int, tuple[float, float]]] = {}
         with self._shared.lock:
             for (unit, channel), meter in self._known.items():
@@ -92,11 +92,11 @@ class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
 
     @property
     def is_dirty(self) -> bool:
-        """Whether the file lacks changes, or somebody waits to be told that it has them."""
+        """True if the file lacks changes, or a ``done`` is to be called."""
         return bool(self._unsaved) or self._done_next is not None
 
     def write(self, db: sqlite3.Connection) -> None:
-        """Write what has changed."""
+        """Write the changes."""
         with self._shared.lock:
             self._done, self._done_next = self._done_next, None
             changes = self._take()
@@ -104,7 +104,7 @@ class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
         db.executemany("INSERT OR REPLACE INTO meters (unit, channel, energy, charge) VALUES (?, ?, ?, ?)", rows)
 
     def finish(self, saved: bool) -> None:
-        """Tell whoever waits that the file has them."""
+        """Call the ``done`` of `save` if the file has them."""
         super().finish(saved)
         done, self._done = self._done, None
         if saved:
@@ -116,7 +116,7 @@ class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
 
 
 class DiscoveryRecords(_Table[str, str]):
-    """What was published for Home Assistant's discovery and not cleared since: topic → record."""
+    """Records of the messages that were published for Home Assistant's discovery and not cleared since, by topic."""
 
     def __init__(self, shared: Shared, database: Database) -> None:
         """Load them."""
@@ -138,7 +138,7 @@ class DiscoveryRecords(_Table[str, str]):
             self._set(topic, None)
 
     def write(self, db: sqlite3.Connection) -> None:
-        """Write what has changed."""
+        """Write the changes."""
         changes = self._take()
         kept = [(topic, record) for topic, record in changes.items() if record is not None]
         gone = [(topic,) for topic, record in changes.items() if record is None]

@@ -51,7 +51,7 @@ class Rows(Part):
         # AUTOINCREMENT remembers the largest id ever used, also after the table has become empty.
         used = database.select("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", table)[0][0]
         self._last_id: int = used or 0
-        # Ids that the file may have; what is older has been dropped.
+        # The range of the ids that the file may have; older rows have been dropped.
         self._first_id, self._last_in_file = 0, self._last_id
         self._queued: dict[int, Row] = {}
         self._queued_bytes = 0
@@ -122,18 +122,18 @@ class Rows(Part):
 
     @property
     def has_requests(self) -> bool:
-        """Whether somebody waits for rows."""
+        """True if there are requests to be answered."""
         return bool(self._requests)
 
     def answer(self, database: Database) -> None:
-        """Deliver what was requested.
+        """Answer the requests.
 
-        :raises sqlite3.Error: the file can't be read; the request has been answered with what is in memory
+        :raises sqlite3.Error: the file can't be read; the request has been answered with the rows in memory
         """
         while self._requests:
             with self._shared.lock:
                 after, limit, deliver = self._requests.popleft()
-                # What is to be deleted is still found in the file: as many more rows are read.
+                # The file still has the rows that are to be deleted: as many more are read.
                 more = sum(number > after for number in self._dead)
             found: list[Row] = []
             try:
@@ -147,11 +147,11 @@ class Rows(Part):
 
     @property
     def is_dirty(self) -> bool:
-        """Whether rows wait to be written or deleted."""
+        """True if rows wait to be written or deleted."""
         return bool(self._queued or self._dead)
 
     def write(self, db: sqlite3.Connection) -> None:
-        """Delete what was removed, insert what is queued, and delete the oldest rows beyond the capacity."""
+        """Delete removed rows, insert queued ones, and delete the oldest rows beyond the capacity."""
         with self._shared.lock:
             self._deleting = list(islice(self._dead, MOST_IN_TRANSACTION))
             self._writing = dict(islice(self._queued.items(), MOST_IN_TRANSACTION))
@@ -172,7 +172,7 @@ class Rows(Part):
         return max(0, db.executemany(statement, rows).rowcount) if rows else 0
 
     def finish(self, saved: bool) -> None:
-        """Count what was written, or queue it again."""
+        """Count the rows that were written, or queue them again."""
         with self._shared.lock:
             if saved:
                 self._in_file += self._change
@@ -191,7 +191,7 @@ class Rows(Part):
             self._change = self._trimmed = self._oldest = 0
 
     def restart(self) -> None:
-        """Count what the file had as dropped."""
+        """Count the rows of the old file as dropped."""
         with self._shared.lock:
             self.dropped += max(0, self._in_file - len(self._dead))
             self._in_file = 0

@@ -1,4 +1,4 @@
-"""Which commands came within the last 10 minutes: known in memory at once, kept in the file over a restart."""
+"""The commands that came within the last 10 minutes: in memory at once, in the file for a restart."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ MOST_SEEN = 100_000
 class SeenCommands(Part):
     """The keys of the commands that came within the last 10 minutes.
 
-    ``clock`` (s) is one that nobody sets. The wall clock counts only across a restart, where nothing better is left.
+    The wall clock counts only across a restart, where there is nothing better.
     """
 
     def __init__(self, shared: Shared, database: Database, clock: Callable[[], float]) -> None:
-        """Load what an earlier run has seen."""
+        """Load the keys that an earlier run has seen.
+
+        :param clock: in s, one that nobody sets
+        """
         self._shared = shared
         self._clock = clock
         self._seen: dict[bytes, float] = {}  # key → moment of the clock, oldest first
@@ -40,7 +43,7 @@ class SeenCommands(Part):
                 self._forgotten.add(key)
 
     def is_duplicate(self, key: bytes) -> bool:
-        """Whether this key was seen within the last 10 minutes; from now on it is. From any thread, and at once."""
+        """True if this key was seen within the last 10 minutes; it is seen from now on. From any thread."""
         now = self._clock()
         fresh = now - DUPLICATE_WINDOW
         with self._shared.lock:
@@ -61,11 +64,11 @@ class SeenCommands(Part):
 
     @property
     def is_dirty(self) -> bool:
-        """Whether the file lacks keys, or has some that are too old."""
+        """True if the file lacks keys, or has some that are too old."""
         return bool(self._unsaved or self._forgotten)
 
     def write(self, db: sqlite3.Connection) -> None:
-        """Delete what is too old, insert what is new."""
+        """Delete keys that are too old, insert new ones."""
         with self._shared.lock:
             self._saving, self._unsaved = self._unsaved, {}
             self._deleting, self._forgotten = self._forgotten, set()
@@ -73,7 +76,7 @@ class SeenCommands(Part):
         db.executemany("INSERT OR REPLACE INTO seen (key, time) VALUES (?, ?)", list(self._saving.items()))
 
     def finish(self, saved: bool) -> None:
-        """Forget what was written, or keep it to be written the next time."""
+        """Forget the changes that were written, or keep them for the next time."""
         with self._shared.lock:
             if not saved:
                 unsaved = {key: seen for key, seen in self._saving.items() if key not in self._forgotten}

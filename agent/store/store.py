@@ -1,7 +1,7 @@
-"""What outlives a lost broker and a restart, in one SQLite file that one thread of its own writes and reads.
+"""The agent's state that outlives a lost broker and a restart, in one SQLite file that a thread of its own writes and reads.
 
-What must be known at once is in memory. No other thread waits for the disk, except at the start and, up to a time limit, at
-the end. A disk that is full, fails or hangs stops nothing: what it does not take stays in memory as far as that is bounded.
+Memory has all that must be known at once. No other thread waits for the disk, except at the start and, up to a time limit, at
+the end. A disk that is full, fails or hangs stops nothing: memory keeps what it does not take, up to a limit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Store:
     """The agent's state on disk: `backlog`, `seen`, `meters` and `discovered`, each for any thread."""
 
     def __init__(self, path: Path, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Open the file, or make it, and load what must be known at once.
+        """Open the file, or make it, and load all that must be known at once.
 
         :param capacity: the most samples that are kept
         :param clock: in s, one that nobody sets; it tells how old a command's id is
@@ -57,7 +57,10 @@ class Store:
         self._thread.start()
 
     def close(self, timeout: float) -> bool:
-        """Write what is queued, close the file. Whether all was written within the timeout (s)."""
+        """Write what is queued and close the file.
+
+        :return: true if all was written within the timeout (s)
+        """
         with self._shared.lock:
             self._closing = True
             self._shared.urge()
@@ -71,7 +74,7 @@ class Store:
 
     @property
     def is_saved(self) -> bool:
-        """Whether the file has all that is in memory."""
+        """True if the file has all that is in memory."""
         with self._shared.lock:
             return not self._is_busy and not self._is_dirty()
 
@@ -89,12 +92,12 @@ class Store:
         self._is_busy = False
 
     def _guarded(self, duty: Callable[[], bool]) -> bool:
-        """The duty's result; False if it raised, which is logged and does not end the thread."""
+        """The duty's result; False if it raised: the exception is logged and does not end the thread."""
         try:
             return duty()
         except Exception:
             log.exception("%s: unexpected; the store goes on", self.path)
-            self._retry_at = time.monotonic() + RETRY  # whatever it was, it must not spin
+            self._retry_at = time.monotonic() + RETRY  # an error that comes at once again must not spin
             return False
 
     def _await_work(self) -> None:
@@ -122,7 +125,7 @@ class Store:
         return True
 
     def _write(self) -> bool:
-        """Whether what was dirty has been written, or may be tried again at once."""
+        """True if the changes have been written, or may be tried again at once."""
         if not self._closing and time.monotonic() < self._retry_at:
             return False
         with self._shared.lock:
@@ -154,7 +157,10 @@ class Store:
         return saved or self._failed(problem)
 
     def _failed(self, error: sqlite3.Error) -> bool:
-        """Begin a new file where this one is damaged, else wait and complain. Whether it may be tried again at once."""
+        """Begin a new file where this one is damaged, else complain and wait.
+
+        :return: true if it may be tried again at once
+        """
         if is_damage(error) and self._database.begin_anew(error):
             for part in self._parts:
                 part.restart()

@@ -114,8 +114,9 @@ class Supply:
         self._driver.hurry(HURRY)
 
     def join(self, timeout: float) -> bool:
-        """Whether the worker has ended within the timeout (s). One that a unit holds up ends with the process."""
-        self._thread.join(timeout)
+        """Whether the worker has ended within the timeout (s), or never began. One that a unit holds up ends with the process."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def abandon(self) -> None:

@@ -22,7 +22,7 @@ class Settings:
 
 
 class Broker:
-    """What a broker would have retained, and what it was told."""
+    """A broker: the messages that it would have retained, and all that it was told."""
 
     def __init__(self, retained: dict[str, bytes] | None = None) -> None:
         self.retained = {} if retained is None else retained

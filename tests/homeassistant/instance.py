@@ -131,7 +131,7 @@ class HomeAssistant:
             process.wait()
         self._processes.clear()
 
-    # What a test asks.
+    # Questions of the tests.
 
     def state(self, entity: str) -> str | None:
         """An entity's state; None if there is no such entity."""
@@ -152,7 +152,7 @@ class HomeAssistant:
         return self._request("POST", f"/api/services/{service}", {"entity_id": entity, **data})[0]
 
     def template(self, text: str) -> Any:
-        """What a template says, read as JSON where it is; its functions know the registries."""
+        """The value of a template, read as JSON where it is; its functions know the registries."""
         status, data = self._request("POST", "/api/template", {"template": text})
         if status != 200:
             raise AssertionError(f"{text}: {data}")

@@ -1,4 +1,4 @@
-"""Whatever happens to units, configuration, broker and Home Assistant: in the end its devices are the units that there are."""
+"""Units, configuration, broker and Home Assistant change at random: in the end its devices are the units that there are."""
 
 from __future__ import annotations
 

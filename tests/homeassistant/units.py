@@ -1,4 +1,4 @@
-"""What units and agents say of themselves, for the tests of the payloads that are made from it."""
+"""Infos of units and agents, for the tests of the payloads that are made from them."""
 
 from __future__ import annotations
 

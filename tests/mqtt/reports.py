@@ -1,4 +1,4 @@
-"""What units report, as short as a test can say it."""
+"""Reports of units, in the few words that a test needs."""
 
 from __future__ import annotations
 

@@ -10,12 +10,14 @@ import pytest
 
 from agent.config import Mqtt
 from agent.local.broker import LocalBroker
+from agent.mqtt import exchange as exchange_module
 from agent.mqtt import session as session_module
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session
 from agent.protocol.report import ReplyTo, Report
 from agent.protocol.topics import Topics
 from agent.store.store import Store
+from agent.timing import system_clock
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
 from tests.lab import PATIENCE, Observer, wait_until
@@ -308,3 +310,58 @@ def test_a_broker_that_never_answers_does_not_hold_up_the_end(tmp_path: Path, br
         connection.close()
         alone.start()
         alone.close()
+
+
+def test_what_waited_while_a_connecting_process_was_held_up_is_not_carried_out(
+    alone: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between SUBSCRIBE and the moment at which the session takes its SUBACK."""
+    offset = [0.0]
+    monkeypatch.setattr(exchange_module, "system_clock", lambda: system_clock() + offset[0])
+    alone.start()
+    alone.lost()
+    held: list[bytes] = []
+
+    def hold(data: bytes) -> Iterator[bytes]:
+        if held or data[0] == 0x90:  # SUBACK, and what follows
+            held.append(data)
+        else:
+            yield data
+
+    def release(data: bytes) -> Iterator[bytes]:
+        alone.way.down = ways.straight
+        offset[0] += 60.0
+        yield b"".join([*held, data])
+
+    alone.way.down = hold
+    alone.way.start()
+    wait_until(lambda: held, "SUBACK")
+    alone.observer.send("psu/psu1/1/set", b"old")
+    wait_until(lambda: b"old" in b"".join(held), "the command")
+    alone.way.down = release
+    alone.observer.send("psu/psu1/1/set", b"old, too")
+    wait_until(lambda: alone.session.connected, "the next connection")
+    alone.observer.send("psu/psu1/1/set", b"fresh")
+    wait_until(lambda: alone.heard and alone.heard[-1].payload == b"fresh", "the fresh one")
+    assert [incoming.payload for incoming in alone.heard if not incoming.stale] == [b"fresh"]
+
+
+def test_a_session_that_never_began_keeps_what_it_was_told(alone: Alone) -> None:
+    alone.session.report(Report(states=[state(1)], response=response("a")))
+    assert alone.session.stop(PATIENCE)
+    assert (alone.store.backlog.sample_count, alone.store.backlog.message_count) == (1, 1)
+
+
+def test_an_error_in_the_goodbye_loses_nothing(
+    alone: Alone, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone.start()
+
+    def fail(_: str) -> None:
+        alone.session.report(Report(events=[event()]))
+        raise RuntimeError("of our own")
+
+    monkeypatch.setattr(alone.session._exchange, "say_goodbye", fail)
+    assert alone.session.stop(PATIENCE)
+    assert "of our own" in caplog.text
+    assert alone.store.backlog.message_count == 1

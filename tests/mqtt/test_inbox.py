@@ -1,4 +1,4 @@
-"""What a report is as messages, and what a new connection begins with."""
+"""A report becomes messages, and a new connection begins with the newest of each topic."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ def test_a_new_connection_begins_with_the_newest_of_each_topic() -> None:
 
 def test_a_removal_is_pending_until_a_broker_has_confirmed_it() -> None:
     inbox = Inbox()
-    assert not inbox.retained.is_pending("t")
+    assert not inbox.is_pending("t")
     inbox.put([Item(Kind.KEEP, "t", b"x")])
     removal = Item(Kind.KEEP, "t", b"")
     inbox.put([removal])
-    assert inbox.retained.is_pending("t")
+    assert inbox.is_pending("t")
     again = Item(Kind.KEEP, "t", b"y")
     inbox.put([again])
     inbox.confirmed(removal)  # something newer stands there
-    assert inbox.retained.is_pending("t")
+    assert inbox.is_pending("t")
     inbox.confirmed(again)
-    assert not inbox.retained.is_pending("t")
+    assert not inbox.is_pending("t")
 
 
 def test_nothing_goes_back_in_time_or_is_lost_while_connections_begin() -> None:

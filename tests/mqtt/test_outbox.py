@@ -1,4 +1,4 @@
-"""What goes first, how much is in flight, and what is left at the end: without a socket, and at times that the test says."""
+"""The outbox: the order, the number in flight and the rest at the end, without a socket and at times that the test gives."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_what_was_not_acknowledged_is_left_at_the_end(outbox: Outbox, wire: Wire
 
 @examples(100)
 class OutboxMachine(RuleBasedStateMachine):
-    """Whatever comes, is sent, acknowledged or cut off: nothing is lost or doubled, and each topic keeps its order."""
+    """Messages come, are sent, acknowledged or cut off in any order: none is lost or doubled, and each topic keeps its order."""
 
     def __init__(self) -> None:
         super().__init__()

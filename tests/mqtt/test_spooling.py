@@ -1,4 +1,4 @@
-"""What goes to the backlog and comes back: each once and in order, whenever the store delivers it."""
+"""Messages go to the backlog and come back, each once and in order, at any time that the store delivers them."""
 
 from __future__ import annotations
 

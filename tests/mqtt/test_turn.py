@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -96,3 +97,27 @@ def test_nobody_can_wake_a_thread_that_has_ended() -> None:
         pass
     turn.wake()
     assert turn.try_to_take()
+
+
+def test_a_thread_that_ends_while_it_is_woken_closes_its_pipe_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the byte went to a file that has got the same number meanwhile."""
+    turn = Turn()
+    ours, theirs = socket.socketpair()
+    write = os.write
+
+    def run() -> None:
+        with turn.held():
+            turn.sleep(PATIENCE, nothing, ours.fileno())
+
+    def slowly(number: int, data: bytes) -> int:
+        theirs.send(b"x")  # ends the sleep, and with it the thread
+        thread.join(0.1)
+        return write(number, data)
+
+    with ours, theirs:
+        thread = threading.Thread(target=run)
+        thread.start()
+        wait_until(lambda: turn._is_sleeping, "the sleep")
+        monkeypatch.setattr(os, "write", slowly)
+        turn.wake()
+        thread.join()

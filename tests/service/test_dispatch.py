@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unittest.mock import MagicMock
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,7 +60,7 @@ def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(inco
     }
     seen = MagicMock()
     seen.is_duplicate.return_value = False
-    Dispatcher(topics, supplies, seen, sheet).handle(incoming)
+    Dispatcher(topics, lambda: supplies, seen, sheet).handle(incoming)
     request = topics.parse(incoming.topic)
     if request is None or request.verb == "get" or (incoming.retain and not incoming.payload):
         expected = []
@@ -71,3 +72,16 @@ def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(inco
     for response in sheet.responses:
         assert response.error is not None  # no unit is there
         response.to_json()
+
+
+def test_a_response_topic_that_is_not_taken_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    sheet = Sheet()
+    supply = Supply(
+        name="psu1", agent="bench", driver=FakeDriver(), outlets=(sheet,), channels={1: ChannelSettings(name="VDD")}
+    )
+    incoming = Incoming("psu/psu1/VDD/set", b'{"state": false}', False, False, response_topic="psu/all/set")
+    Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet).handle(incoming)
+    assert len(sheet.responses) == 1
+    assert [r.getMessage() for r in caplog.records if "no response goes to" in r.getMessage()] == [
+        "psu1: no response goes to the topic 'psu/all/set'; it went to psu/psu1/1/response"
+    ]

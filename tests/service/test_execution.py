@@ -1,4 +1,4 @@
-"""What the unit makes of commands, and commands that meet each other, over a real broker."""
+"""Commands as the unit carries them out, and commands that meet each other, over a real broker."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Reloading:
         self._thread.start()
 
     def reload(self, caplog: pytest.LogCaptureFixture) -> str:
-        """What it said of it."""
+        """The status that it logs."""
         assert self.daemon is not None
         before = len(self._said(caplog))
         self.daemon.reload()
@@ -242,7 +242,7 @@ def test_what_needs_a_restart_is_told_and_the_rest_comes_into_effect(
 def test_a_unit_that_hangs_does_not_hold_up_its_successor(
     agent: Reloading, simulators: list[Simulator], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the abandoned worker would still say is not believed: nothing after the new one's `online`."""
+    """The abandoned worker reports nothing more: nothing comes after the new one's `online`."""
     server = socket.create_server(("127.0.0.1", 0))  # takes connections, answers nothing
     port = server.getsockname()[1]
     first = simulators[0]
@@ -318,3 +318,19 @@ def test_sighup_and_what_systemd_is_told(broker: LocalBroker, tmp_path: Path, si
             assert "STATUS=nothing changed, the configuration has a fault: " in told("READY=1")
             assert process.stop() == 0
             assert told("STOPPING=1")
+
+
+def test_a_reload_that_an_error_of_our_own_ends_says_so(
+    agent: Reloading, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("of our own")
+
+    agent.write(unit("psu1", uri="TCPIP::127.0.0.1::1::SOCKET"))
+    agent.start()
+    assert agent.daemon is not None
+    agent.write(unit("psu2", uri="TCPIP::127.0.0.1::1::SOCKET"))
+    with monkeypatch.context() as patch:
+        patch.setattr(agent.daemon.supplies, "replace", fail)
+        assert "restart psu-agent" in agent.reload(caplog)
+    wait_until(lambda: "of our own" in caplog.text, "the traceback")

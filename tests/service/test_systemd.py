@@ -1,4 +1,4 @@
-"""What systemd is told, over a real socket of the kind that it gives a service."""
+"""Notifications for systemd, over a real socket of the kind that it gives a service."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def saved(store: Store) -> None:
 
 
 def fetched(rows: Rows, after: int = 0, limit: int = 1000) -> list[Row]:
-    """What a request is answered with."""
+    """The rows that answer a request."""
     answered = threading.Event()
     answer: list[Row] = []
 

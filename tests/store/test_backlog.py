@@ -257,7 +257,7 @@ class RowsMachine(RuleBasedStateMachine):
         assert found == sorted(set(found))
         missing = set(self.kept) - set(found)
         assert set(found) <= set(self.kept)
-        # What is missing has been counted.
+        # The missing ones have been counted.
         assert len(missing) <= self.rows.dropped
         if not self.rows.is_dirty:
             assert len(self.rows) == len(found) <= self.rows.capacity
