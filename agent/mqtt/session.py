@@ -71,6 +71,7 @@ class Session:
         self._exchange = Exchange(self._inbox, self._subscriptions, backlog, self._turn, self._presence)
         self._connected_before = False
         self._connected_at = 0.0
+        self._reported_at = 0.0  # of the newest report, for the threads of units
         self._short_lived = 0  # connections in a row
         self._last_problem = ""
         self._stop_by: float | None = None
@@ -151,7 +152,10 @@ class Session:
         is_urgent = len(items) > len(report.states)
         if is_urgent:
             self._inbox.is_urgent = True
-        if report.response is not None and self._exchange.send_here():
+        now = time.monotonic()
+        is_alone = now - self._reported_at >= NAP
+        self._reported_at = now
+        if (is_alone or report.response is not None) and self._exchange.send_here():
             return
         if is_urgent or not self._turn.is_napping:
             self._turn.wake()

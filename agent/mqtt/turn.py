@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 #: s. Where states come in faster than this, the thread sends several together: each waking costs more than a message.
-NAP = 0.002
+NAP = 0.005
 
 
 class Turn:

@@ -135,7 +135,7 @@ class Daemon:
             Duty("saving energy and charge", lambda _: self._save_meters(), METRICS_INTERVAL),
         ]
         if watchdog is not None:
-            duties.append(Duty("the watchdog", lambda _: self._feed_watchdog(), watchdog))
+            duties.append(Duty("the watchdog", systemd.Watchdog(watchdog, self._is_alive).feed))
         return duties
 
     def _shut_down(self) -> None:
@@ -234,9 +234,8 @@ class Daemon:
         meters = self._units.meters()
         self.store.meters.save(meters, lambda: self._homeassistant.saved(meters))
 
-    def _feed_watchdog(self) -> None:
-        if self.session.alive(LONGEST_SILENCE) and self._units.alive():
-            systemd.notify("WATCHDOG=1")
+    def _is_alive(self) -> bool:
+        return self.session.alive(LONGEST_SILENCE) and self._units.alive()
 
     def _publish_info(self) -> None:
         info = self._info()

@@ -46,8 +46,13 @@ class Dispatcher:
         for supply in supplies.values():
             if request.verb == "get":
                 supply.poll_now()
-            else:
+                continue
+            try:
                 self._command(incoming, request, supply)
+            except Exception:  # or an off for all would end at the first unit with a fault in it
+                log.exception(
+                    "%s: a command was not handled, by an error inside psu-agent; please report it", supply.name
+                )
 
     def _command(self, incoming: Incoming, request: Request, supply: Supply) -> None:
         supply.counters.commands += 1
@@ -64,6 +69,7 @@ class Dispatcher:
         command_id: str | None = None
         try:
             if unknown is not None:
+                command_id = _id_of(incoming, request)
                 raise unknown
             if incoming.retain:
                 why = "it was published with the retain flag; send it again without"

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Callable
 
 
 def notify(message: str) -> None:
@@ -30,3 +31,18 @@ def watchdog_interval() -> float | None:
     if not microseconds.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(microseconds) / 2_000_000
+
+
+class Watchdog:
+    """Tells the service manager at an interval (s) that the agent's threads are alive; it restarts the agent where that stops."""
+
+    def __init__(self, interval: float, is_alive: Callable[[], bool]) -> None:
+        self._interval = interval
+        self._is_alive = is_alive
+        self._due = -float("inf")
+
+    def feed(self, now: float) -> None:
+        """Tell it, if that is due at this moment (`time.monotonic`) and true. A thread that recovers is told of at once."""
+        if now >= self._due and self._is_alive():
+            self._due = now + self._interval
+            notify("WATCHDOG=1")

@@ -85,3 +85,35 @@ def test_a_response_topic_that_is_not_taken_is_told_once(caplog: pytest.LogCaptu
     assert [r.getMessage() for r in caplog.records if "no response goes to" in r.getMessage()] == [
         "psu1: no response goes to the topic 'psu/all/set'; it went to psu/psu1/1/response"
     ]
+
+
+def test_a_fault_at_one_unit_keeps_an_off_from_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    sheet = Sheet()
+    broken = MagicMock()
+    broken.name = "psu1"
+    broken.submit.side_effect = KeyError("a fault of our own")
+    well = Supply(name="psu2", agent="bench", driver=FakeDriver(), outlets=(sheet,))
+    seen = MagicMock()
+    seen.is_duplicate.return_value = False
+    Dispatcher(Topics("psu"), lambda: {"psu1": broken, "psu2": well}, seen, sheet).handle(
+        Incoming("psu/all/set", b"OFF", False, False)
+    )
+    assert [response.psu for response in sheet.responses] == ["psu2"]  # it is offline, and says so
+    assert "psu1: a command was not handled" in caplog.text
+    assert "a fault of our own" in caplog.text
+
+
+def test_a_refusal_for_an_unknown_channel_echoes_the_id() -> None:
+    sheet = Sheet()
+    supply = Supply(name="psu1", agent="bench", driver=FakeDriver(), outlets=(sheet,))
+    for payload, identity in (
+        (b'{"id": "42", "state": true}', "42"),
+        (b'{"id": "42", "stat": true}', "42"),
+        (b"{", None),
+    ):
+        Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet).handle(
+            Incoming("psu/psu1/9/set", payload, False, False)
+        )
+        response = sheet.responses[-1]
+        assert response.error is not None
+        assert (response.error.code, response.id) == ("unknown_channel", identity)

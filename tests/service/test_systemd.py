@@ -161,3 +161,21 @@ def test_the_process_as_a_service(manager: Manager, broker: LocalBroker, tmp_pat
         assert manager.told[-1] == "STOPPING=1"
         observer.wait_state("psu1", online=False)
         observer.close()
+
+
+def test_the_watchdog_is_fed_at_its_interval_and_at_once_after_a_recovery(
+    monkeypatch: pytest.MonkeyPatch, manager: Manager
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
+    alive = [True]
+    watchdog = systemd.Watchdog(10.0, lambda: alive[0])
+    for now in (100.0, 100.25, 109.9, 110.0):
+        watchdog.feed(now)
+    assert manager.told == ["WATCHDOG=1"] * 2
+    alive[0] = False
+    watchdog.feed(120.0)
+    watchdog.feed(121.0)
+    assert len(manager.told) == 2
+    alive[0] = True
+    watchdog.feed(121.25)
+    assert len(manager.told) == 3
