@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 class Reporter:
     """Hands the reports of one unit to its outlets: one after each step of the worker, with all that the step found.
 
-    The first outlet, MQTT, always gets a report: what the others raise is logged. After `close` the worker's reports go nowhere.
-    `refuse_at_once` and `close` are for other threads.
+    Each outlet gets every report: an exception of one is logged, and keeps neither the others nor the worker from their work.
+    After `close` the worker's reports go nowhere, but for the response to a job that has none. `refuse_at_once`, `close` and
+    `last_words` are for other threads.
     """
 
     __slots__ = ("_events", "_lock", "_outlets", "_states", "_unit", "counters", "is_closed")
@@ -100,22 +101,17 @@ class Reporter:
         states, self._states = self._states, []
         events, self._events = self._events, []
         with self._lock:
-            if self.is_closed:
-                return
-            if not job.claim_answer():
+            if self.is_closed:  # only a response that no other thread has given yet
+                states, events = [], []
+            if job.claim_answer():
+                if not response.ok:
+                    self.counters.refusals += 1
+                self._hand_out(Report(None, states, events, response, job.reply_to))
+            elif states or events:
                 self._hand_out(Report(None, states, events))
-                return
-            if not response.ok:
-                self.counters.refusals += 1
-            self._hand_out(Report(None, states, events, response, job.reply_to))
 
     def _hand_out(self, report: Report) -> None:
-        first = True
         for outlet in self._outlets:
-            if first:
-                first = False
-                outlet.report(report)
-                continue
             try:
                 outlet.report(report)
             except Exception:
