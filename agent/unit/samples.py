@@ -37,7 +37,10 @@ class _Track:
 
 
 class Samples:
-    """The samples of one unit: every channel's count, meter and newest reading. Only `meters` is for other threads."""
+    """The samples of one unit: every channel's count, meter and newest reading.
+
+    Only `meters` and `counts` are for other threads.
+    """
 
     __slots__ = (
         "_agent",
@@ -80,14 +83,15 @@ class Samples:
         tracks = {}
         for channel in channels:
             index = channel.index
-            track = self._tracks.pop(index, None)
+            track = self._tracks.get(index)
             if track is None:
                 meter = self._meters.setdefault(index, Meter())
-                track = _Track(channel, meter, self._seqs.pop(index, 0))
+                track = _Track(channel, meter, self._seqs.get(index, 0))
             else:
                 track.become(channel)
             tracks[index] = track
-        self._seqs |= {index: track.seq for index, track in self._tracks.items()}
+        # Both are replaced, not changed: `counts` may read them in another thread.
+        self._seqs = self.counts()
         self._tracks = tracks
 
     def forget(self) -> None:
