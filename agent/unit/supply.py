@@ -115,6 +115,8 @@ class Supply:
 
     def join(self, timeout: float) -> bool:
         """Whether the worker has ended within the timeout (s). One that a unit holds up ends with the process."""
+        if self._thread.ident is None:  # it was never started
+            return True
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
