@@ -21,7 +21,7 @@ class Execution:
     """A job and its plan. Only the unit's worker calls it, but for `wrote`.
 
     ``due``: the moment of `agent.timing.system_clock` before which it has nothing to do (s), 0 at its beginning. ``wrote``:
-    whether anything of it was sent. ``is_published``: whether the newest states are newer than what it sent last.
+    whether anything of it was sent. ``gave_way``: whether it only waits for an off of other outputs. ``is_published``: whether the newest states are newer than what it sent last.
     """
 
     __slots__ = (
@@ -33,6 +33,7 @@ class Execution:
         "_unchecked",
         "_writes",
         "due",
+        "gave_way",
         "is_published",
         "job",
         "wrote",
@@ -41,6 +42,7 @@ class Execution:
     def __init__(self, job: Job, plan: Plan) -> None:
         self.job = job
         self.due = 0.0
+        self.gave_way = False
         self.wrote = False
         self.is_published = False
         self._plan = plan
@@ -60,6 +62,7 @@ class Execution:
         """
         try:
             self._check_absence()
+            self.gave_way = False
             while True:
                 if self._gives_way(unit):
                     return False
@@ -97,7 +100,7 @@ class Execution:
             case Look():
                 self._looked = self._look(unit)
                 if self._looked is None:
-                    self.due = system_clock()
+                    self.due, self.gave_way = system_clock(), True
                     return False
             case Settle():
                 self._settle(unit)
@@ -125,7 +128,7 @@ class Execution:
             raise Refusal("superseded", "the output was turned off before it was finished")
         if self._unchecked is not None:
             return False
-        self.due = system_clock()
+        self.due, self.gave_way = system_clock(), True
         return True
 
     def _look(self, unit: UnitAccess) -> Readings | None:

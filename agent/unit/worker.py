@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Iterable
 
 from agent.instruments.driver import DriverError
 from agent.protocol.commands import Command
@@ -52,8 +53,8 @@ class Worker:
                 if failure is not None:
                     reason, failure = failure, None
                     self._lost(reason)
-                    if self._mishaps:
-                        # Whatever it was, it must not spin.
+                    if self._mishaps and not unit.status.online:
+                        # A fault of our own must not repeat without a pause. A unit that is online has an off to carry out.
                         first, last, jitter = connecting.FIRST_RETRY, connecting.LAST_RETRY, connecting.RETRY_JITTER
                         unit.inbox.sleep(retry_delay(self._mishaps, first, last, jitter))
                 if not unit.status.online:
@@ -96,7 +97,9 @@ class Worker:
         if not self.executions:
             return None
         now = system_clock()
-        return next((execution for execution in self.executions if execution.due <= now), None)
+        due = [execution for execution in self.executions if execution.due <= now]
+        # One that gave way goes on right after the off: the step of another would make the gate forget what the off saw.
+        return next((execution for execution in due if execution.gave_way), due[0] if due else None)
 
     def _next_due(self) -> float:
         due = min(self._schedule.due, self._loss.next_due())
@@ -117,8 +120,8 @@ class Worker:
             schedule.want()  # right after the off that it gave way to
             return
         try:
-            if unlimited and not unit.reporter.congested:
-                # The unit works on its next answer while this one is published.
+            if unlimited and not unit.inbox.has_off() and not unit.reporter.congested:
+                # The unit works on its next answer while this one is published; an off would have to wait for it.
                 unit.driver.poll_ahead()
         finally:
             unit.publish_at_once(readings)
@@ -128,7 +131,19 @@ class Worker:
 
     def _begin(self, job: Job) -> None:
         if job.has_expired() or (not job.turns_off and system_clock() - job.received > LONGEST_WAIT):
-            self._refuse(job, "expired", "it expired while it waited for the unit")
+            if job.retried:
+                self._refuse(
+                    job, "uncertain", "the link broke after it was sent, and it expired before the link was back"
+                )
+            else:
+                self._refuse(job, "expired", "it expired while it waited for the unit")
+            return
+        present = self._unit.status.channels
+        if missing := job.indices - present.keys():
+            self._refuse(job, "unknown_channel", f"{self._unit.name} has no channel {_listed(missing)} any more")
+            left = tuple(present[index] for index in sorted(job.indices - missing))
+            if job.turns_off and left:
+                self._begin(Job(Command(state=False), left, by="agent"))
             return
         for execution in [e for e in self.executions if not e.job.indices.isdisjoint(job.indices)]:
             self._finish(execution)
@@ -263,6 +278,10 @@ class Worker:
             unit.go_offline(self.why_stopped)
         finally:
             unit.driver.close()
+
+
+def _listed(indices: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(indices)))
 
 
 _UNCERTAIN = "the link broke after it was sent; it may or may not have happened: {}"
