@@ -1,1 +1,1 @@
-"""All that speaks with hardware: the driver interface, the drivers, the catalogue of models, and the search for instruments."""
+"""Everything that exchanges messages with hardware: the driver interface, the drivers, the catalogue of models, and the search for instruments."""

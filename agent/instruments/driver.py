@@ -169,7 +169,7 @@ class Driver(ABC):
 
     @abstractmethod
     def poll(self, give_way: GiveWay) -> dict[int, Reading] | None:
-        """The reading of every output; None if ``give_way`` said so between two messages, and the poll was dropped.
+        """The reading of every output; None if ``give_way`` was true between two messages, and the poll was dropped.
 
         :raises DriverError: no answer, or one that can't be read
         """
@@ -180,7 +180,7 @@ class Driver(ABC):
 
         Where the instrument takes one output a message, every output is sent its message, those behind one that fails too.
 
-        :raises DriverError: the link broke; nobody knows whether it was carried out
+        :raises DriverError: the link broke; it may or may not have been carried out
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 Kind = Literal["number", "switch", "word", "action"]
 #: The largest thing that one command may set it for: a channel, or a whole unit too. None: it can't be commanded.
@@ -166,14 +166,8 @@ def names(chosen: Callable[[Quantity], bool]) -> tuple[str, ...]:
 COMMANDED: tuple[str, ...] = names(lambda quantity: quantity.commanded is not None)
 #: Those of them that a whole unit takes.
 COMMANDED_OF_UNIT: frozenset[str] = frozenset(names(lambda quantity: quantity.commanded == "unit"))
-#: The settings that a driver writes.
-SETTINGS: tuple[Setting, ...] = get_args(Setting)
 #: Settings with a number, a range and a unit symbol.
 LEVELS: tuple[str, ...] = names(lambda quantity: quantity.written and quantity.kind == "number")
-#: The quantities in a channel's state, in its order.
-REPORTED: tuple[str, ...] = names(lambda quantity: quantity.reported)
-#: Those of them that a driver reads from the instrument.
-READ: tuple[str, ...] = names(lambda quantity: quantity.reported and not quantity.computed)
 _FIRST = ("state", "tripped", "mode")
 #: Changes of these are events, in this order: first those of the output, then those of settings.
 WATCHED: tuple[str, ...] = (

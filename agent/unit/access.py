@@ -163,7 +163,7 @@ class UnitAccess:
         """Send a job's write, if the gate lets it pass.
 
         :raises Refusal: it may not pass; nothing was sent
-        :raises DriverError: the link broke; nobody knows whether it was carried out
+        :raises DriverError: the link broke; it may or may not have been carried out
         :raises Stopped: the worker was abandoned; nothing was sent
         """
         if self.reporter.is_closed:

@@ -43,7 +43,7 @@ class WriteGate:
         """Check a write, and pass it to the driver.
 
         :raises Refusal: it is not allowed; nothing was sent
-        :raises DriverError: the link broke; nobody knows whether it was carried out
+        :raises DriverError: the link broke; it may or may not have been carried out
         """
         self._admit(write)
         self._seen = None

@@ -31,7 +31,7 @@ HURRY = 1.0
 
 
 class Supply:
-    """One unit and its worker, which alone speaks with the driver. Every method returns at once, but for `join`."""
+    """One unit and its worker, the only thread that calls the driver. Every method but `join` returns at once."""
 
     __slots__ = (
         "_access",

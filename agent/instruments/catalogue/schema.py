@@ -149,7 +149,7 @@ QUANTITIES = (
 
 
 class Series(_Strict):
-    """A series file: one language, and the models that speak it."""
+    """A series file: one set of commands, and the models that take it."""
 
     series: str
     manufacturer: str

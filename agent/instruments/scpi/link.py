@@ -1,4 +1,4 @@
-"""The link that `ScpiDriver` speaks over. `agent.instruments.visa.session.Session` is one."""
+"""The interface of the link that `ScpiDriver` uses. `agent.instruments.visa.session.Session` is one."""
 
 from __future__ import annotations
 
