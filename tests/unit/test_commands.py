@@ -282,7 +282,7 @@ def test_a_ramp_sees_that_somebody_turned_the_knob(monkeypatch: pytest.MonkeyPat
         assert "changed at the unit to 5.5 V" in str(unit.sheet.response("ramp").error)
 
 
-# What the unit says.
+# Complaints of the unit.
 
 
 def test_a_complaint_ends_the_plan_and_names_the_setting() -> None:
