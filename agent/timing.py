@@ -1,4 +1,4 @@
-"""The clock by which a hold-up is noticed, and how long to wait between two tries at a link."""
+"""A clock that counts the time of a suspended host, and how long to wait between two tries at a link."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 import tenacity
 from tenacity.wait import wait_base
 
-#: s. Longer than that and nobody knows how old a command is that waited, or whether the rest of one is still wanted.
+#: s. After a longer hold-up of the agent a command that waited may be out of date, and so may the rest of one in progress.
 LONGEST_ABSENCE = 5.0
 
 

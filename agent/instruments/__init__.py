@@ -1,1 +1,1 @@
-"""All that speaks with hardware: the driver interface, the drivers, the catalogue of models, and the search for instruments."""
+"""Access to hardware: the driver interface, the drivers, the catalogue of models, and the search for instruments."""

@@ -1,4 +1,4 @@
-"""The interface of a driver: everything that the agent knows of an instrument passes through it.
+"""The interface of a driver: all that the agent knows of an instrument passes through it.
 
 Four methods make a driver: `connect`, `poll`, `write`, `close`. The others have defaults, for drivers that can do more. One
 driver serves one unit, in the thread of that unit's worker; only `hurry` is called from other threads. After a `DriverError`
@@ -20,21 +20,21 @@ GiveWay = Callable[[], bool]
 
 
 class DriverError(Exception):
-    """The instrument can't be served as it is; the text says why, for people. Only `Driver.connect` can cure it."""
+    """The instrument can't be served; the text says why. Only `Driver.connect` can bring it back."""
 
 
 class LinkError(DriverError):
-    """The instrument did not answer, or not as a link should. Nothing that was sent since the last answer is certain."""
+    """The link failed: no answer, or one that breaks the protocol. Nothing that was sent since the last answer is certain."""
 
 
 class MalformedAnswerError(DriverError):
-    """The instrument's answer is not of the form that the question asks for."""
+    """The instrument's answer does not have the form that the question asks for."""
 
 
 class IdentityError(DriverError):
     """The instrument at the address is not the one that the configuration expects. It gets no commands.
 
-    ``identity``: who it is, where it said so.
+    ``identity``: the identity that it told, None if it told none.
     """
 
     def __init__(self, text: str, identity: Identity | None = None) -> None:
@@ -53,7 +53,7 @@ class Range(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """One channel as one poll found it, in V and A. None stands for what the instrument can't tell."""
+    """One channel in one poll, in V and A; None for a value that the instrument can't tell."""
 
     voltage: float | None
     current: float | None
@@ -68,7 +68,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who an instrument says it is: the four fields of ``*IDN?`` (IEEE 488.2, 10.14), or what stands for them."""
+    """The identity that an instrument tells: the four fields of ``*IDN?`` (IEEE 488.2, 10.14), or their equivalents."""
 
     manufacturer: str
     model: str
@@ -82,8 +82,8 @@ class Output:
 
     ``voltage``, ``current`` and ``voltage_protection`` are the ranges of those settings (V, A), None where there is no such
     setting, or where its range is not known and nothing may be set. Ratings are what the output is sold as, as magnitudes
-    (V, A). A resolution is how far a setting that is read back may stand from what was asked for (V, A). ``settings``: what
-    `Driver.write` takes for it.
+    (V, A). A resolution is the largest difference between a setting that was sent and the one that is read back (V, A).
+    ``settings``: the settings that `Driver.write` takes for it.
     """
 
     index: int
@@ -131,7 +131,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """An instrument around a setting: the readings of all outputs, and what forbids or followed the setting.
+    """The state of an instrument before or after a setting: its readings, its errors, and couplings that forbid the setting.
 
     ``readings``: empty if the poll was dropped; then the couplings may not have been asked for, either.
     ``complaints``: the errors that the instrument reported since it was last asked, in its own words. ``couplings``: a sentence
@@ -145,23 +145,23 @@ class Inspection:
 
 
 def never() -> bool:
-    """A `GiveWay` for what is to be finished whatever waits."""
+    """A `GiveWay` that never drops a poll."""
     return False
 
 
 class Driver(ABC):
-    """One instrument. ``address``: where it is, for people, such as its VISA resource name."""
+    """One instrument. ``address``: its address for messages, such as its VISA resource name."""
 
     address: str
 
     @property
     @abstractmethod
     def expected(self) -> Profile:
-        """What is known of the instrument before it has answered."""
+        """The profile of the instrument before it has answered, from the configuration alone."""
 
     @abstractmethod
     def connect(self) -> Profile:
-        """Open the link anew, learn who answers, and find out how it is polled; the driver is ready then. It changes no setting.
+        """Open the link anew, ask for the identity, and find out how to poll. It changes no setting.
 
         :raises IdentityError: it is not the instrument that is expected
         :raises DriverError: it can't be reached or understood; the link is closed then
@@ -169,7 +169,7 @@ class Driver(ABC):
 
     @abstractmethod
     def poll(self, give_way: GiveWay) -> dict[int, Reading] | None:
-        """The reading of every output; None if ``give_way`` said so between two messages, and the poll was dropped.
+        """The reading of every output; None if ``give_way`` was true between two messages, and the poll was dropped.
 
         :raises DriverError: no answer, or one that can't be read
         """
@@ -180,7 +180,7 @@ class Driver(ABC):
 
         Where the instrument takes one output a message, every output is sent its message, those behind one that fails too.
 
-        :raises DriverError: the link broke; nobody knows whether it was carried out
+        :raises DriverError: the link broke; it may or may not have been carried out
         """
 
     @abstractmethod
@@ -215,9 +215,9 @@ class Driver(ABC):
 
     @property
     def is_poll_under_way(self) -> bool:
-        """Whether `poll_ahead` has asked what no `poll` has read. Nothing but `poll` and `close` may be called then."""
+        """True while `poll_ahead` has asked for a poll that no `poll` has read. Only `poll` and `close` may be called then."""
         return False
 
     def hurry(self, seconds: float) -> None:
-        """From any thread, for good: whatever the driver waits for, it has that long (s) left. Called when the agent stops."""
+        """From any thread, when the agent stops: every wait of the driver ends within that time (s) from now on, if it can."""
         del seconds

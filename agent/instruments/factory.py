@@ -1,4 +1,4 @@
-"""The driver of a configured unit, and who answers at an address. Only this module knows every driver."""
+"""The driver of a configured unit, and the identity of an instrument at an address. Only this module knows every driver."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ConfiguredUnit", "Knowledge", "identify_at", "make_driver"]
 
 
 class ConfiguredUnit(Protocol):
-    """What the configuration says of a unit, as far as a driver needs it."""
+    """The configuration of a unit, as far as a driver needs it."""
 
     @property
     def name(self) -> str:
@@ -26,7 +26,7 @@ class ConfiguredUnit(Protocol):
 
     @property
     def model(self) -> str:
-        """What `catalogue.candidates` takes."""
+        """The configured model, as `catalogue.candidates` takes it."""
 
     @property
     def uri(self) -> str:
@@ -38,7 +38,7 @@ class ConfiguredUnit(Protocol):
 
     @property
     def pyvisa_args(self) -> Mapping[str, Any]:
-        """What pyvisa's ``open_resource`` takes besides."""
+        """Further arguments of pyvisa's ``open_resource``."""
 
     @property
     def serial(self) -> str | None:
@@ -46,18 +46,18 @@ class ConfiguredUnit(Protocol):
 
     @property
     def commands(self) -> ProgramSettings | None:
-        """The programs that speak for a unit of model ``external``."""
+        """The programs of a unit of model ``external``; None for a unit on VISA."""
 
     @property
     def channels(self) -> Mapping[int, ConfiguredChannel]:
-        """What the configuration says of channels, by their numbers."""
+        """The configuration of the channels, by their numbers."""
 
 
 def make_driver(unit: ConfiguredUnit, folder: Path, knowledge: Knowledge = KNOWLEDGE) -> Driver:
     """The driver of a configured unit, not connected yet.
 
     :param folder: where the programs of an external unit run
-    :param knowledge: what other units are known not to answer, shared by the units of one agent
+    :param knowledge: the questions that other units do not answer, shared by the units of one agent
     :raises catalogue.UnknownModelError: no driver serves this model
     """
     if unit.commands is not None:
@@ -72,11 +72,11 @@ def make_driver(unit: ConfiguredUnit, folder: Path, knowledge: Knowledge = KNOWL
 
 
 def identify_at(uri: str, *, open_timeout: int, timeout: int) -> Identity:
-    """Ask what is at a VISA resource name who it is, and nothing else.
+    """The identity of the instrument at a VISA resource name. It is asked for nothing else.
 
     :param open_timeout: ms to open the link
     :param timeout: ms for the answer
-    :raises DriverError: nobody answers there, or with something else
+    :raises DriverError: no answer, or one that is no identity
     """
     session = Session(uri, options={"open_timeout": open_timeout, "timeout": timeout})
     try:

@@ -22,7 +22,7 @@ from agent.instruments.catalogue import Model, identify
 from agent.instruments.driver import DriverError, Identity
 from agent.instruments.factory import identify_at
 
-#: How a service that is announced is opened, those first that are tried first: each asks less of the network than the next.
+#: The resource names of announced services, in the order in which they are tried: each asks less of the network than the next.
 _SERVICES: dict[str, Callable[[str, int], str]] = {
     "_hislip._tcp.local.": lambda host, port: f"TCPIP::{host}::hislip0{'' if port == 4880 else f',{port}'}::INSTR",
     "_vxi-11._tcp.local.": lambda host, _: f"TCPIP::{host}::inst0::INSTR",
@@ -47,7 +47,7 @@ class Candidate:
 
 @dataclass(slots=True)
 class Found:
-    """One instrument of a scan: the name that it answered by, who it is, its model if that is supported, else the problem."""
+    """One instrument of a scan: the name that it answered by, its identity, its model if supported; or the problem."""
 
     uri: str | None
     names: list[str]
@@ -71,7 +71,7 @@ class Found:
 
 @dataclass
 class Scan:
-    """The result: instruments, and a sentence about each search that was not possible."""
+    """The result of a scan: instruments, and a sentence on each search that was not possible."""
 
     found: list[Found] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -234,7 +234,7 @@ def _instrument_key(name: str) -> tuple[str, ...]:
 
 
 def _ask_all(candidates: Sequence[Candidate], serial: bool) -> list[Found]:
-    """Ask all at the same time, each by one name after the other: some allow no more than two sessions."""
+    """Ask all instruments at the same time, each by one name after the other: some allow no more than two sessions."""
     results: list[Found | None] = [None] * len(candidates)
     slots = threading.BoundedSemaphore(_MOST_AT_ONCE)
 

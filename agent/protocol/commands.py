@@ -1,4 +1,4 @@
-"""Reads commands: every payload from outside is parsed here, and checked as far as that needs no unit."""
+"""Parsing of commands: every payload from outside is parsed here, and checked as far as possible without a unit."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pydantic import (
 from agent.protocol.errors import Refusal
 from agent.protocol.quantities import BY_NAME, COMMANDED, COMMANDED_OF_UNIT, Quantity
 
-#: A command is a few hundred bytes; what is larger is not read at all.
+#: bytes. A command has a few hundred; a larger payload is refused unread.
 LARGEST_COMMAND = 16 * 1024
 LONGEST_ID = 128
 
-#: What a whole command is for: one channel, every channel of a unit, or every output of every agent.
+#: The target of a command: one channel, every channel of a unit, or every output of every agent.
 Scope = Literal["channel", "unit", "all"]
 
 _SWITCH_WORDS = {"ON": True, "OFF": False}
-#: What a bare value says on and off with, as it has no JSON type.
+#: The words for on and off in a bare value, which has no JSON type.
 _BARE_SWITCH_WORDS = {**_SWITCH_WORDS, "TRUE": True, "FALSE": False, "1": True, "0": False}
-#: What JSON calls a number, with the plus sign and the bare point that people and shells add.
+#: A JSON number; also with a plus sign or a bare point, as people and shells write it.
 _NUMBER = re.compile(r"[+-]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][+-]?\d{1,4})?", re.ASCII)
-#: RFC 3339, 5.6. Without an offset a time says nothing.
+#: RFC 3339, 5.6. A time without an offset is ambiguous.
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _OF_UNIT = " and ".join(name for name in COMMANDED if name in COMMANDED_OF_UNIT)
 _EXAMPLE = '{"state": true, "voltage_limit": 3.3}'
@@ -55,7 +55,7 @@ def _checked_time(value: object) -> object:
 
 
 class Command(BaseModel):
-    """What may be asked of a channel. V, A, V/s, s; a field that was not sent is None.
+    """A command for a channel. V, A, V/s, s; a field that was not sent is None.
 
     The fields but ``id`` and ``expires_at`` are checked against their rows in `agent.protocol.quantities`.
     """
@@ -87,7 +87,7 @@ class Command(BaseModel):
 
     @property
     def turns_off(self) -> bool:
-        """Whether it asks for nothing but off: the command that is always accepted and goes first."""
+        """True if it asks for nothing but off: such a command is always accepted and goes first."""
         return self.fields == {"state": False}
 
 
@@ -146,7 +146,7 @@ def _bounds(quantity: Quantity) -> str:
 def parse_command(payload: bytes, scope: Scope = "channel") -> Command:
     """Read a command from the payload of a ``…/set`` message and check all of it that needs no unit.
 
-    ``OFF`` alone stands for ``{"state": false}``: the one thing that is accepted in any form that is clear.
+    ``OFF`` alone stands for ``{"state": false}``: turning off is accepted in every clear form.
 
     :raises Refusal: ``bad_payload`` with the reason; ``unsupported`` where the scope has no such field
     """
@@ -211,7 +211,7 @@ def _load_object(text: str) -> dict[str, Any]:
 
 def _validated(data: dict[str, Any], scope: Scope) -> Command:
     known_id = data["id"] if _is_id(data.get("id")) else None
-    # A null says nothing about what is wanted: a template that found no value, most often.
+    # A null is most often a template that found no value.
     empty = [name for name, value in data.items() if value is None and name != "id"]
     if empty:
         raise Refusal("bad_payload", f"{_shorten(empty[0])} is null; leave out what is not to change", known_id)

@@ -7,7 +7,7 @@ from typing import Literal
 #: In the order of the contract.
 ErrorCode = Literal[
     "conflict",  # another agent serves this unit
-    "claimed",  # somebody else holds the lease
+    "claimed",  # another client holds the lease
     "bad_payload",
     "unknown_channel",
     "unsupported",

@@ -1,4 +1,4 @@
-"""The messages that an agent publishes, typed: states, events, responses, and what agents and units say of themselves."""
+"""The messages that an agent publishes, typed: states, events, responses, and the infos of agents and units."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ChannelState(_Message):
 
 
 class Event(_Message):
-    """One change of one field of a channel, and who made it: a command, somebody at the panel, or the agent itself."""
+    """One change of one field of a channel, and its author: a command, a person at the panel, or the agent itself."""
 
     time: Time
     agent: str
@@ -111,10 +111,10 @@ class Response(_Message):
 
 
 class ChannelInfo(_Message):
-    """What a channel is sold as (``*_rating``, V and A) and what the configuration allows it to be set to (ranges, V and A).
+    """The ratings of a channel (V, A), and the ranges of its settings within the limits of the configuration (V, A).
 
-    None for what the channel does not have or does not tell. Each level of `agent.protocol.quantities` has a range here.
-    ``fields``: what a command may ask it for.
+    None for a value that the channel does not have or does not tell. Each level of `agent.protocol.quantities` has a range here.
+    ``fields``: the fields of a command that it takes.
     """
 
     index: int
@@ -141,7 +141,7 @@ class ChannelInfo(_Message):
 
 
 class UnitInfo(_Message):
-    """Who a unit is, what it can do, and the reason if it is offline."""
+    """The identity of a unit, its channels, and the reason if it is offline."""
 
     time: Time
     agent: str
@@ -158,7 +158,7 @@ class UnitInfo(_Message):
 
 
 class AgentInfo(_Message):
-    """Which agent this is, where it runs and which units it serves."""
+    """The agent: its version, its host and the units that it serves."""
 
     time: Time
     agent: str

@@ -1,6 +1,6 @@
 """The one table of what a channel has: measured quantities, settings and actions, with unit symbol, kind and who may set it.
 
-Whatever prints, reads, checks or writes a quantity takes its properties from here. A new quantity needs a row here (and, if
+All code that prints, reads, checks or writes a quantity takes its properties from here. A new quantity needs a row here (and, if
 drivers write it, its name in `Setting`), a typed field in `ChannelState`, in `Command` if it can be commanded, in the drivers'
 `Reading` if they read it, its range in `ChannelInfo` and the drivers' `Output` if it is a level, and its lines in the series
 files. tests/protocol/test_quantities.py names what was forgotten.
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 Kind = Literal["number", "switch", "word", "action"]
 #: The largest thing that one command may set it for: a channel, or a whole unit too. None: it can't be commanded.
 Commanded = Literal["channel", "unit"] | None
 
-#: What a driver can be told to write. A literal type, so that a misspelt name is found before anything runs.
+#: The settings that a driver writes. A literal type, so that mypy finds a misspelt name.
 Setting = Literal[
     "state", "voltage_limit", "current_limit", "voltage_protection", "current_protection", "clear_protection"
 ]
@@ -58,7 +58,7 @@ class Quantity:
         return value
 
     def is_within(self, value: float) -> bool:
-        """Whether a number lies between ``minimum`` and ``maximum``. A unit or a channel may allow less."""
+        """True if a number lies between ``minimum`` and ``maximum``. A unit or a channel may allow less."""
         if self.minimum is not None and (value < self.minimum or (self.above_minimum and value == self.minimum)):
             return False
         return self.maximum is None or value <= self.maximum
@@ -162,20 +162,14 @@ def names(chosen: Callable[[Quantity], bool]) -> tuple[str, ...]:
     return tuple(quantity.name for quantity in QUANTITIES if chosen(quantity))
 
 
-#: What a command may ask a channel for, in the order of the contract's table.
+#: The fields of a command for a channel, in the order of the contract's table.
 COMMANDED: tuple[str, ...] = names(lambda quantity: quantity.commanded is not None)
-#: Of them, what a whole unit takes.
+#: Those of them that a whole unit takes.
 COMMANDED_OF_UNIT: frozenset[str] = frozenset(names(lambda quantity: quantity.commanded == "unit"))
-#: What a driver can be told to write.
-SETTINGS: tuple[Setting, ...] = get_args(Setting)
 #: Settings with a number, a range and a unit symbol.
 LEVELS: tuple[str, ...] = names(lambda quantity: quantity.written and quantity.kind == "number")
-#: What stands in a channel's state, in its order.
-REPORTED: tuple[str, ...] = names(lambda quantity: quantity.reported)
-#: Of that, what a driver reads from the instrument.
-READ: tuple[str, ...] = names(lambda quantity: quantity.reported and not quantity.computed)
 _FIRST = ("state", "tripped", "mode")
-#: Changes of these are events, in this order: first what happened to the output, then what was set.
+#: Changes of these are events, in this order: first those of the output, then those of settings.
 WATCHED: tuple[str, ...] = (
     *_FIRST,
     *names(lambda quantity: quantity.watched and quantity.name not in _FIRST),

@@ -190,10 +190,10 @@ class Topics:
         return None
 
     def takes_responses(self, topic: str) -> bool:
-        """Whether a response may go to a topic that a requester named.
+        """True if a response may go to a topic that a requester named.
 
-        Not to a pattern, and below the base topic not where anything but responses stands: an agent must not be made to
-        send commands, or to pass a response off as a state.
+        It may not be a pattern, and below the base topic only a topic of responses: nobody must be able to make an agent send
+        commands, or publish a response as a state.
         """
         if (
             not topic

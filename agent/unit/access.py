@@ -1,4 +1,4 @@
-"""One unit's driver, with the bookkeeping that goes with every exchange."""
+"""A unit's driver together with all that goes with each exchange: heartbeat, counters, write gate, samples, reports."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 
 class UnitAccess:
-    """The way to one unit and from it: polls are counted, shown to the gate and published, writes pass the gate.
+    """Access to one unit for its worker: polls are counted, shown to the gate and published; writes pass the gate.
 
-    The unit's worker is the only thread that uses it, but for what `Supply` reads: ``status`` and ``heartbeat``.
+    Only the unit's worker uses it, except that `Supply` reads ``status`` and ``heartbeat``, and calls `info` and `note_offline`.
     """
 
     __slots__ = (
@@ -74,7 +74,7 @@ class UnitAccess:
     # The unit as a whole.
 
     def adopt(self, profile: Profile) -> None:
-        """Take over who the unit says it is, and what it has."""
+        """Take over the identity and the outputs that the unit told."""
         before, identity = self.status.profile.identity, profile.identity
         if before is not None and identity is not None and before.serial != identity.serial:
             # Another unit of the same model, where the configuration names no serial number.
@@ -101,13 +101,13 @@ class UnitAccess:
         self.reporter.send(info=self.info())
 
     def go_offline(self, reason: str) -> None:
-        """Publish, where it is news, that the unit can't be reached, and that nothing is known of its channels."""
-        self.reporter.send()  # what was found before it went
+        """Publish that the unit can't be reached, if that is new, with states in which nothing is known of its channels."""
+        self.reporter.send()  # states and events from before the loss
         info, states = self.note_offline(reason)
         self.reporter.send(info=info, states=states)
 
     def note_offline(self, reason: str) -> tuple[UnitInfo | None, list[ChannelState]]:
-        """The unit can't be reached: what is to be reported of it, if that is news."""
+        """Note that the unit can't be reached. The info and the states to be reported for it, as far as they are new."""
         before = self.status
         self.status = replace(before, online=False, reason=reason)
         info: UnitInfo | None = None
@@ -118,7 +118,7 @@ class UnitAccess:
         return info, self.samples.lost(utc_now()) if news else []
 
     def info(self) -> UnitInfo:
-        """Who the unit is, what it can do, and why it is offline if it is."""
+        """The message on the unit: its identity, its channels, and why it is offline if it is."""
         return unit_info(
             name=self.name,
             agent=self._agent,
@@ -163,13 +163,13 @@ class UnitAccess:
         """Send a job's write, if the gate lets it pass.
 
         :raises Refusal: it may not pass; nothing was sent
-        :raises DriverError: the link broke; nobody knows whether it was carried out
+        :raises DriverError: the link broke; it may or may not have been carried out
         :raises Stopped: the worker was abandoned; nothing was sent
         """
         if self.reporter.is_closed:
             raise Stopped
         self.heartbeat = time.monotonic()
-        self.changes.wrote(write, job)  # if the link breaks in it, it may have happened all the same
+        self.changes.wrote(write, job)  # before it is sent: it may be carried out even if the link breaks
         self.gate.send(write)
 
     def publish(self, readings: Readings) -> None:
@@ -182,7 +182,7 @@ class UnitAccess:
         self.reporter.send(states=states, events=events)
 
     def finish_poll_ahead(self) -> None:
-        """Read a poll that is under way, if there is one, and publish it: before anything else is said to the unit.
+        """Read and publish a poll that is under way, if there is one. To be called before any other exchange.
 
         :raises DriverError: the link broke
         """

@@ -1,4 +1,4 @@
-"""Whether a unit may open a link now: only a few units connect at once, and file descriptors are left for the broker."""
+"""Permission to open a link: only a few units connect at once, and file descriptors are left for the broker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from agent.instruments.driver import LinkError
 
-#: Units that connect at once; and the seconds after which one of them sleeps in a timeout and is not counted any more.
+#: Units that connect at once; and the seconds after which one of them is taken to sleep in a timeout and no longer counts.
 SLOTS, LEASE = 8, 0.1
 #: Descriptors that are left to the broker's connection, looking up its name, the store's file and programs of external units.
 RESERVE = 16
@@ -35,11 +35,11 @@ class Place:
         return None if self.is_admitted else self._admission.ask(self, now)
 
     def leave(self, now: float) -> None:
-        """The unit has connected, or gave up: the next one may. It may be called twice."""
+        """Give the place up: the unit has connected, or failed. It may be called twice."""
         self._admission.leave(self, now)
 
     def be_first(self) -> bool:
-        """Whether it is news that no other stands before it in the queue. Called by the `Admission`."""
+        """True the first time it is called: the place has become the first of the queue. Called by the `Admission`."""
         was_first, self._is_first = self._is_first, True
         return not was_first
 
@@ -49,7 +49,7 @@ class Place:
 
 
 class Admission:
-    """A queue for connecting, first come, first served. It does not sleep itself, and is told the time (s, of one clock).
+    """A queue for connecting, first in, first out. It never sleeps; its callers tell it the time (s, `time.monotonic`).
 
     With a thousand threads in their start-up questions at once the interpreter's lock changes hands more often than anything is
     done: 1,000 units with one unanswered question each took more than 170 s and 1.6 cores. A unit that does not answer
@@ -63,7 +63,7 @@ class Admission:
         self._lease = lease
         self._lock = threading.Lock()
         self._queue: deque[Place] = deque()
-        self._holders: dict[Place, float] = {}  # until when each counts, the earliest first
+        self._holders: dict[Place, float] = {}  # the moment until which each counts, the earliest first
 
     def enter(self, wake: Callable[[], None]) -> Place:
         """Queue up. ``wake`` is called from other units' threads, and must return at once."""
@@ -96,7 +96,7 @@ class Admission:
         _wake(woken, but=place)
 
     def _admit(self, now: float) -> list[Place]:
-        """Admit as many as there are slots for. Those whose threads are to be woken for it."""
+        """Admit as many as there are slots for. The places whose threads are to be woken for it."""
         woken = []
         while self._queue:
             if len(self._holders) >= self._slots:

@@ -1,4 +1,4 @@
-"""The outputs that are turned off because the broker has been gone for too long: once for each loss."""
+"""``on_broker_loss``: the outputs to turn off because the broker has been gone for too long, once for each loss."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from agent.unit.limits import ChannelSettings
 
 
 class BrokerLoss:
-    """One unit's policy. Moments are of `time.monotonic` (s). `tell` may be called from any thread, all else is the worker's."""
+    """The policy of one unit. Moments are of `time.monotonic` (s). Any thread may call `tell`; the rest is for the worker."""
 
     __slots__ = ("_after", "_done", "_done_in", "_told")
 
     def __init__(self, settings: Mapping[int, ChannelSettings]) -> None:
-        """``settings`` by channel: which are to be turned off, and after how long."""
+        """:param settings: of the channels, by their numbers: which of them to turn off, and after how long"""
         self._after = {
             index: channel.broker_loss_after for index, channel in settings.items() if channel.on_broker_loss == "off"
         }
@@ -24,7 +24,7 @@ class BrokerLoss:
         self._done_in = 0  # the number of the loss that ``_done`` is about
 
     def tell(self, gone_since: float | None) -> bool:
-        """Take since when there is no broker, None while there is one. Whether that is new.
+        """Note since when there is no broker, None while there is one. True if that is new.
 
         The moment may be corrected within one loss, which only None ends.
         """
@@ -40,7 +40,7 @@ class BrokerLoss:
         return 0.0 if gone_since is None else now - gone_since
 
     def due(self, now: float) -> list[int]:
-        """The channels to be turned off now. None of them is told again within this loss, unless it has `failed`."""
+        """The channels to turn off now. Each is returned once within a loss, unless `failed` is called for it."""
         if not self._after:
             return []
         due = [index for index, moment in self._left() if now >= moment]
@@ -48,11 +48,11 @@ class BrokerLoss:
         return due
 
     def failed(self, indices: Collection[int]) -> None:
-        """These could not be turned off, as the link to the unit broke: they are due again."""
+        """Make channels due again: they could not be turned off, as the link to the unit broke."""
         self._done.difference_update(indices)
 
     def next_due(self) -> float:
-        """The moment from which `due` has something to tell; infinite if there is none."""
+        """The moment from which `due` returns a channel; infinite if there is none."""
         return min((moment for _, moment in self._left()), default=math.inf)
 
     def _left(self) -> list[tuple[int, float]]:

@@ -1,4 +1,4 @@
-"""From two readings of a channel to the events between them: what changed, and who did it."""
+"""From two readings of a channel to the events between them: each change and its author."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from agent.protocol.quantities import BY_NAME, WATCHED
 from agent.unit.job import By, Job
 from agent.unit.limits import Channel
 
-#: Who changed something, and the command's id.
+#: The author of a change, and the id of the command.
 Author = tuple[By, str | None]
 
-#: The quantities that change with a setting. A trip is never a command's doing, its end is.
+#: The quantities that change with a setting. No command causes a trip, but one may end it.
 _TOUCHED: dict[str, tuple[str, ...]] = {"state": ("state", "mode"), "clear_protection": ("tripped", "mode")}
 _AT_THE_UNIT: Author = ("panel", None)
 
 
 class Changes:
-    """Knows who last wrote what, so that the next reading tells whose change it is. Only the unit's worker calls it."""
+    """Makes events of changes. It remembers the author of each write until the next reading. Only the unit's worker calls it."""
 
     __slots__ = ("_agent", "_authors", "_held", "_ramps", "_unit")
 
@@ -30,15 +30,15 @@ class Changes:
         self._unit = unit
         self._authors: dict[int, dict[str, Author]] = {}
         self._ramps: dict[int, float] = {}  # the targets of ramps in progress (V)
-        self._held: dict[int, float | None] = {}  # the voltage limits at which ramps began that were not told yet (V)
+        self._held: dict[int, float | None] = {}  # where ramps that have no event yet began (V)
 
     @property
     def has_notes(self) -> bool:
-        """Whether `between` has to be asked about readings that are equal, too: someone wrote, or a ramp is not told yet."""
+        """True while `between` is to be called for equal readings, too: after a write, or while a ramp has no event yet."""
         return bool(self._authors or self._held)
 
     def wrote(self, write: Write, job: Job) -> None:
-        """A job's write goes to the unit: what the next reading finds changed by it is that job's change."""
+        """Note that a job's write goes to the unit: the job is the author of the changes that the next reading shows."""
         author = job.by, job.command.id
         for index in write.channels:
             authors = self._authors.setdefault(index, {})
@@ -46,17 +46,17 @@ class Changes:
                 authors[name] = author
 
     def ramp_begins(self, job: Job) -> None:
-        """Until `ramp_ends` its steps are no events: a ramp is one change, told when it has reached its target or ended."""
+        """Make no events of the job's steps until `ramp_ends`: a ramp is one event, at its target or where it ended."""
         if job.command.ramp is not None and job.command.voltage_limit is not None:
             self._ramps.update(dict.fromkeys(job.indices, job.command.voltage_limit))
 
     def ramp_ends(self, indices: Collection[int]) -> None:
-        """The channels' ramps, if there are any, go no further."""
+        """Note that the channels' ramps, if there are any, have ended."""
         for index in indices:
             self._ramps.pop(index, None)
 
     def forget(self) -> None:
-        """Another unit stands at the address: nothing that was written is its doing."""
+        """Forget what was written: another unit is at the address."""
         self._authors.clear()
         self._held.clear()
 

@@ -1,4 +1,4 @@
-"""From a unit that is offline to one that is online: tries, the waiting between them, and the queue that they stand in."""
+"""Connecting a unit: tries, the waiting between them, and the queue of the units that connect."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Connector:
         self._online_since = -SHORT_LIVED
 
     def connect_until_it_works(self) -> None:
-        """Return when the unit is online.
+        """Try until the unit is online, with growing waits.
 
         :raises Stopped: the worker is to end
         """
@@ -52,7 +52,7 @@ class Connector:
             self._sleep(retry_delay(tries, FIRST_RETRY, LAST_RETRY, RETRY_JITTER))
 
     def connect(self, offs: Iterable[Job] = ()) -> None:
-        """Try once, without standing in the queue; ``offs`` are carried out before all else.
+        """Try once, without the queue; ``offs`` are carried out before all else.
 
         :raises DriverError: it did not work; the link is closed, and the reason reported
         :raises Stopped: the worker is to end

@@ -1,4 +1,4 @@
-"""A plan that is being carried out, step by step, and gives way to what turns off."""
+"""The execution of a plan, step by step. It gives way to offs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ log = logging.getLogger(__name__)
 
 
 class Execution:
-    """A job and its plan. Only the unit's worker calls it, but for `wrote`.
+    """A job and its plan. Only the unit's worker uses it, except that other threads read ``job`` and ``wrote``.
 
-    ``due``: the moment of `agent.timing.system_clock` before which it has nothing to do (s), 0 at its beginning. ``wrote``:
-    whether anything of it was sent. ``is_published``: whether the newest states are newer than what it sent last.
+    ``due``: the moment of `agent.timing.system_clock` (s) of its next step, 0 at its beginning. ``wrote``: True once anything of
+    it was sent. ``gave_way``: True while it waits for an off of other outputs, and for nothing else. ``is_published``: True while
+    the newest states are newer than its last write.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Execution:
         "_unchecked",
         "_writes",
         "due",
+        "gave_way",
         "is_published",
         "job",
         "wrote",
@@ -41,14 +43,15 @@ class Execution:
     def __init__(self, job: Job, plan: Plan) -> None:
         self.job = job
         self.due = 0.0
+        self.gave_way = False
         self.wrote = False
         self.is_published = False
         self._plan = plan
         self._step: Step | None = None  # the one that is not finished
         self._writes: list[Write] = []  # of the step, not sent yet
         self._looked: Readings | None = None  # for the plan
-        self._inspected = False  # the unit was asked what would forbid a setting
-        self._unchecked: Write | None = None  # sent, and the unit not asked yet whether it was taken
+        self._inspected = False  # the unit was asked for couplings, which forbid a setting
+        self._unchecked: Write | None = None  # sent; the unit was not asked yet if it took it
         self._complaints: list[str] = []
 
     def advance(self, unit: UnitAccess) -> bool:
@@ -60,6 +63,7 @@ class Execution:
         """
         try:
             self._check_absence()
+            self.gave_way = False
             while True:
                 if self._gives_way(unit):
                     return False
@@ -78,7 +82,7 @@ class Execution:
             raise
 
     def close(self) -> None:
-        """It goes no further."""
+        """End the plan."""
         self._plan.close()
 
     def _check_absence(self) -> None:
@@ -87,17 +91,17 @@ class Execution:
             raise Refusal("superseded", f"the rest of it was given up: the agent was held up for {held_up:.0f} s")
 
     def _next_step(self) -> Step:
-        # A generator that has not begun takes nothing but None, one that has ignores what it did not ask for.
+        # A generator that has not begun takes nothing but None. A plan ignores readings after another step than a look.
         looked, self._looked = self._looked, None
         return self._plan.send(looked)  # type: ignore[arg-type]
 
     def _take_step(self, unit: UnitAccess, step: Step) -> bool:
-        """Whether the step is done; one that is not is gone on with when the execution is ``due``."""
+        """Take a step. True if it is done; else the execution goes on with it when it is ``due``."""
         match step:
             case Look():
                 self._looked = self._look(unit)
                 if self._looked is None:
-                    self.due = system_clock()
+                    self.due, self.gave_way = system_clock(), True
                     return False
             case Settle():
                 self._settle(unit)
@@ -112,10 +116,12 @@ class Execution:
         return True
 
     def _gives_way(self, unit: UnitAccess) -> bool:
-        """Whether to leave the unit to an off of other channels; one of the same channels ends this.
+        """True if an off of other channels is to go first. One of the same channels ends this execution.
 
-        An off ends after a poll, so the gate has seen the unit when this goes on. The unit is asked first whether it took what
-        was sent last: its complaint would be taken for one about the off.
+        An off ends with a poll, so the gate has seen the unit when this goes on. Before it gives way it asks if the unit took the
+        last write: the complaint would be taken for one about the off.
+
+        :raises Refusal: ``superseded``
         """
         if unit.reporter.is_closed:
             raise Stopped
@@ -125,13 +131,13 @@ class Execution:
             raise Refusal("superseded", "the output was turned off before it was finished")
         if self._unchecked is not None:
             return False
-        self.due = system_clock()
+        self.due, self.gave_way = system_clock(), True
         return True
 
     def _look(self, unit: UnitAccess) -> Readings | None:
-        """Poll and publish; before the first setting see whether anything forbids it, after one whether it was taken.
+        """Poll and publish; before the first setting ask if anything forbids it, after one if it was taken.
 
-        None if the poll was dropped for an off. What is published goes with the response.
+        None if the poll was dropped for an off. The states go with the response.
 
         :raises Refusal: ``unsupported`` or ``instrument_error``
         """
@@ -146,7 +152,7 @@ class Execution:
             return readings
         inspection = unit.inspect(job.indices if is_first_look else (), give_way)
         self._unchecked = None
-        if inspection.readings:  # else the first look is taken again as a whole
+        if inspection.readings:  # else the whole look is repeated
             self._inspected = self.is_published = True
             unit.publish(inspection.readings)
         self._judge(unit, sent, inspection.complaints)
@@ -160,7 +166,7 @@ class Execution:
         return inspection.readings or None
 
     def _settle(self, unit: UnitAccess) -> None:
-        """Ask whether the unit took what was sent last, where no look does.
+        """Ask if the unit took the last write, unless a look has asked.
 
         :raises Refusal: ``instrument_error``
         """
@@ -178,7 +184,7 @@ class Execution:
             raise Refusal("instrument_error", f"{unit.name} refused {shown(sent)}: {'; '.join(self._complaints)}")
 
     def _send(self, unit: UnitAccess) -> bool:
-        """Send the step's writes one by one, each when the unit has taken the one before. Whether all were sent."""
+        """Send the step's writes one by one, each when the unit has taken the one before. True if all were sent."""
         while self._writes:
             self._settle(unit)
             if self._gives_way(unit):

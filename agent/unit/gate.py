@@ -13,37 +13,37 @@ Readings = Mapping[int, Reading]
 
 
 class WriteGate:
-    """Gives writes to the driver that the ratings and the limits allow, each judged in the moment that it is sent.
+    """Passes writes to the driver if the ranges and the limits allow them. Each is checked at the moment that it is sent.
 
-    An output is turned on only if the settings that the unit had when it was last read, which must have been since the last
-    write, are within the limits too. Only the unit's worker calls it.
+    An output is turned on only if its settings were read since the last write, and are within the limits, too. Only the
+    unit's worker calls it.
     """
 
     __slots__ = ("_channels", "_seen", "_write")
 
     def __init__(self, write: Callable[[Write], None], channels: Mapping[int, Channel]) -> None:
-        """``write``: the driver's."""
+        """:param write: the driver's method"""
         self._write = write
         self._channels = channels
         self._seen: Readings | None = None
 
     def saw(self, readings: Readings) -> None:
-        """The unit was read: these are its settings until the next write."""
+        """Note the settings of the unit, which hold until the next write."""
         self._seen = readings
 
     def check(self, writes: tuple[Write, ...]) -> None:
-        """Judge writes that belong together before the first of them is sent.
+        """Check writes that belong together before the first of them is sent.
 
-        :raises Refusal: one of them may not pass, so none is to be sent
+        :raises Refusal: one of them is not allowed, so none is to be sent
         """
         for write in writes:
             self._admit(write)
 
     def send(self, write: Write) -> None:
-        """Judge a write, and give it to the driver.
+        """Check a write, and pass it to the driver.
 
-        :raises Refusal: it may not pass; nothing was sent
-        :raises DriverError: the link broke; nobody knows whether it was carried out
+        :raises Refusal: it is not allowed; nothing was sent
+        :raises DriverError: the link broke; it may or may not have been carried out
         """
         self._admit(write)
         self._seen = None

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from agent.protocol.errors import Refusal
 from agent.unit.job import Job
 
-#: Commands that may wait for one unit. More than that is a flood, and its senders are told.
+#: Commands that may wait for one unit; further ones are refused as busy.
 MOST_WAITING = 100
 
 
@@ -23,7 +23,7 @@ class Stopped(Exception):
 
 
 class Inbox:
-    """Takes jobs from any thread, and hands them to the worker: what turns off goes ahead of everything else.
+    """Takes jobs from any thread, and hands them to the worker: offs go ahead of all others.
 
     It is closed while the unit is offline. `wake` and `stop` may be called from any thread; `next_off`, `next_waiting`, `open`
     and `wait` are the worker's.
@@ -43,9 +43,9 @@ class Inbox:
         self.is_stopping = False
 
     def put(self, job: Job) -> list[Job]:
-        """Take a job. The jobs that it supersedes, for the caller to refuse: those that wait to turn on what it turns off.
+        """Take a job. The jobs that it supersedes, for the caller to refuse: those that would turn on what it turns off.
 
-        :raises InboxClosed: it was not taken, as there is nobody to carry it out
+        :raises InboxClosed: it was not taken, as the unit is offline or its worker ends
         :raises Refusal: ``busy``; it was not taken
         """
         superseded: list[Job] = []
@@ -65,13 +65,13 @@ class Inbox:
         return superseded
 
     def open(self, offs: Iterable[Job] = ()) -> None:
-        """Take jobs from now on; ``offs`` stand ahead of them."""
+        """Take jobs from now on; ``offs`` go ahead of them."""
         with self._condition:
             self._is_open = True
             self._offs[:0] = offs
 
     def close(self) -> list[Job]:
-        """Take no more jobs. Those that were not begun, offs first."""
+        """Take no more jobs. The jobs that were not begun, offs first."""
         with self._condition:
             self._is_open = False
             left = [*self._offs, *self._waiting]
@@ -80,37 +80,37 @@ class Inbox:
         return left
 
     def next_off(self) -> Job | None:
-        """Take the first off out, if there is one."""
+        """Remove and return the first off, if there is one."""
         if not self._offs:  # spares the lock, as this is asked before everything that the worker does
             return None
         with self._condition:
             return self._offs.pop(0) if self._offs else None
 
     def next_waiting(self) -> Job | None:
-        """Take the first of the other jobs out, if there is one."""
+        """Remove and return the first of the other jobs, if there is one."""
         if not self._waiting:
             return None
         with self._condition:
             return self._waiting.pop(0) if self._waiting else None
 
     def has_off(self) -> bool:
-        """Whether an off waits: a poll gives way to it then."""
+        """True while an off waits: a poll gives way to it then."""
         return bool(self._offs)
 
     def off_waits_for(self, indices: Collection[int]) -> bool:
-        """Whether an off waits for one of these channels."""
+        """True while an off waits for one of these channels."""
         if not self._offs:
             return False
         with self._condition:
             return any(not job.indices.isdisjoint(indices) for job in self._offs)
 
     def wake(self) -> None:
-        """End the worker's `wait`, as there is something else to be looked at than a job."""
+        """End the worker's `wait` for another reason than a job."""
         with self._condition:
             self._notify()
 
     def stop(self) -> None:
-        """Have the worker end: it takes no more jobs, and `wait` raises `Stopped`."""
+        """Have the worker end: no more jobs are taken, and `wait` raises `Stopped`."""
         with self._condition:
             self.is_stopping = True
             self._notify()
@@ -121,7 +121,7 @@ class Inbox:
             raise Stopped
 
     def wait(self, until: float) -> None:
-        """Sleep until a moment of `time.monotonic`, which may be infinite, or until something is new since the last `wait`.
+        """Sleep until a moment of `time.monotonic` (infinite: no limit), or until a job or a `wake` has come since the last one.
 
         :raises Stopped: the worker is to end
         """
@@ -134,7 +134,7 @@ class Inbox:
         self.check_stop()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep that long whatever comes in, as a unit that is offline does between two tries.
+        """Sleep that long (s), also if `wake` is called: a unit that is offline waits so between two tries.
 
         :raises Stopped: the worker is to end
         """

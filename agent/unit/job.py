@@ -14,7 +14,7 @@ from agent.protocol.report import ReplyTo
 from agent.timing import system_clock
 from agent.unit.limits import Channel
 
-#: Who changed something: a command, somebody at the panel or another program, the agent itself.
+#: The author of a change: a command, a person at the panel or another program, the agent itself.
 By = Literal["command", "panel", "agent"]
 
 
@@ -22,8 +22,8 @@ By = Literal["command", "panel", "agent"]
 class Job:
     """A checked command for some channels of one unit.
 
-    ``by``: the agent's own jobs are not answered. ``expires``: of `time.monotonic`, from MQTT's message expiry. ``retried``: an
-    off that a broken link interrupted, and that gets no third try.
+    ``by``: the agent's own jobs get no response. ``expires``: a moment of `time.monotonic`, from MQTT's message expiry.
+    ``retried``: True for an off that a broken link interrupted; it gets no third try.
     """
 
     command: Command
@@ -42,16 +42,16 @@ class Job:
 
     @property
     def turns_off(self) -> bool:
-        """Whether it goes ahead of everything: an output is to be off, whatever else is asked for."""
+        """True if outputs are to be off, whatever else is asked for: it goes ahead of all other jobs then."""
         return self.command.state is False
 
     @property
     def turns_on(self) -> bool:
-        """Whether an output is on in the end."""
+        """True if it leaves outputs on."""
         return bool(self.command.state) or self.command.cycle is not None
 
     def has_expired(self) -> bool:
-        """Whether its ``expires_at`` or MQTT's message expiry is past."""
+        """True if its ``expires_at`` or MQTT's message expiry is past."""
         expires_at = self.command.expires_at
         return (expires_at is not None and utc_now() > expires_at) or (
             self.expires is not None and time.monotonic() > self.expires

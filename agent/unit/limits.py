@@ -1,4 +1,4 @@
-"""A channel as its commands see it: what its output takes, and the narrower limits of the configuration."""
+"""A channel: the ranges of its output, and the narrower limits of the configuration."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _ROUNDING = 1e-9
 
 
 class ChannelSettings(Protocol):
-    """The laboratory's wishes for one channel, as the configuration holds them. V, A, s."""
+    """The configuration of one channel. V, A, s."""
 
     @property
     def name(self) -> str | None:
-        """The laboratory's name for the output; None leaves it the output's own."""
+        """The configured name; None for the output's own."""
 
     @property
     def voltage_max(self) -> float | None:
@@ -36,7 +36,7 @@ class ChannelSettings(Protocol):
 
     @property
     def broker_loss_after(self) -> float:
-        """s"""
+        """The time without a broker (s) after which the output is turned off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def supported(channel: Channel) -> list[str]:
 
 
 def check(command: Command, channels: Iterable[Channel]) -> None:
-    """Check everything of a command that can be judged without asking the unit.
+    """Check all of a command that can be checked without asking the unit.
 
     :raises Refusal: ``unsupported``, ``limit_exceeded`` or ``out_of_range``; nothing of it is to be carried out then
     """
@@ -179,7 +179,7 @@ def check(command: Command, channels: Iterable[Channel]) -> None:
 
 
 def _remedy(field: str, channel: Channel) -> str:
-    """How to give a channel the field that it lacks, where the configuration can."""
+    """The end of a refusal: how the configuration can give the channel the field that it lacks."""
     if not channel.output.settings:
         return ", it can only be watched"
     limits = {"voltage_limit": "voltage_max", "ramp": "voltage_max", "current_limit": "current_max"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Meter:
-    """Watt-hours and ampere-hours by the trapezoidal rule. Time without samples adds nothing."""
+    """Energy (Wh) and charge (Ah) by the trapezoidal rule. Time without samples adds nothing."""
 
     __slots__ = ("_charge", "_current", "_energy", "_moment", "_power")
 
@@ -29,7 +29,7 @@ class Meter:
     def add(self, moment: float, power: float, current: float, longest_gap: float) -> None:
         """Take a sample of an output that is on: its moment (s), W and A. After more than ``longest_gap`` (s) it starts anew.
 
-        Neither total ever falls: the noise around zero of an output without a load is no energy that comes back.
+        Neither total ever falls: noise around zero of an output without a load is not energy that flows back.
         """
         current = abs(current)
         if self._moment is not None and 0 < moment - self._moment <= longest_gap:
@@ -39,7 +39,7 @@ class Meter:
         self._moment, self._power, self._current = moment, power, current
 
     def pause(self) -> None:
-        """The unit can't be reached, or the output is off: the time until the next sample adds nothing."""
+        """Add nothing for the time until the next sample: the unit can't be reached, or the output is off."""
         self._moment = None
 
     def copy(self) -> Meter:

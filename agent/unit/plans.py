@@ -23,17 +23,17 @@ RAMP_INTERVAL = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Poll the unit and publish its readings, also to see whether the last write was taken; the plan is sent the readings."""
+    """Poll the unit, publish the readings and ask if it took the last write; the plan is sent the readings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """Ask the unit whether it took the last write, and go on when it has answered."""
+    """Ask the unit if it took the last write, and go on when it has answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing before this moment of `agent.timing.system_clock` (s)."""
+    """Wait until this moment of `agent.timing.system_clock` (s)."""
 
     until: float
 
@@ -49,7 +49,7 @@ SETTLE = Settle()
 
 
 def off(channels: tuple[Channel, ...]) -> Plan:
-    """Turn outputs off: at once, whatever the unit says, and then see whether they are."""
+    """Turn outputs off at once, without a question before, and then check that they are off."""
     yield (Write("state", _indices(channels), False),)
     after = yield LOOK
     for channel in channels:
@@ -59,7 +59,7 @@ def off(channels: tuple[Channel, ...]) -> Plan:
 def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Plan:
     """Carry a command out in the safe order: off first when turning off, settings before on when turning on.
 
-    :param newest: the newest reading of a channel, by which a ramp sees that somebody else changed something
+    :param newest: the newest reading of a channel; a ramp ends if it shows a change at the unit
     :raises Refusal: the unit does not do what was asked, or its settings forbid to turn it on
     """
     indices = _indices(channels)
@@ -73,7 +73,7 @@ def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Pl
     if command.cycle is not None:
         yield (Write("state", indices, False),)
     elif cleared and command.state is None:
-        # A cleared trip gives some supplies their output back: it has to be off before.
+        # Some supplies turn their output on again when a trip is cleared: it has to be off before.
         yield (Write("state", cleared, False),)
     off_since = system_clock()
     if cleared:
@@ -84,7 +84,7 @@ def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Pl
         yield Pause(off_since + command.cycle)
     if turning_on and command.ramp is None:
         if len(command.fields) > 1 or command.cycle is not None:
-            # The settings, which may have been turned since, are seen in the unit before the output goes on.
+            # Check the settings in the unit, which may have been changed since, before the output is turned on.
             yield from _see(channels, command.model_copy(update={"state": None}))
         yield (Write("state", indices, True),)
     after = yield LOOK
@@ -101,7 +101,7 @@ def _refuse_tripped(channels: tuple[Channel, ...], before: Readings) -> None:
 
 
 def _to_be_cleared(command: Command, indices: tuple[int, ...], before: Readings) -> tuple[int, ...]:
-    """The outputs that ``clear_protection`` acts on. One that runs has nothing to be cleared, and is not turned off for it."""
+    """The outputs that ``clear_protection`` acts on. One that is on has no trip, and is not turned off for it."""
     if not command.clear_protection:
         return ()
     return tuple(index for index in indices if before[index].tripped or not before[index].state)
@@ -125,7 +125,7 @@ def _see(channels: tuple[Channel, ...], command: Command) -> Plan:
 
 
 def _settings(command: Command, channel: Channel, before: Reading) -> tuple[Write, ...]:
-    """The settings of a command in an order that never passes through more than either end asks for."""
+    """The settings of a command, in an order in which no value in between is above both the old and the new one."""
     lowering: list[Write] = []
     raising: list[Write] = []
     one = (channel.index,)
@@ -151,7 +151,7 @@ def _settings(command: Command, channel: Channel, before: Reading) -> tuple[Writ
 
 
 def _ramp(command: Command, channel: Channel, before: Reading, newest: Newest) -> Plan:
-    """Walk ``voltage_limit`` to its target, never faster than asked for, also after a hold-up.
+    """Move ``voltage_limit`` to its target, never faster than asked for, also after a hold-up.
 
     With ``state: true`` on an output that is off it starts at the least voltage of the range: a soft start.
     """

@@ -1,4 +1,4 @@
-"""All that a unit has to tell, on its way to the outlets."""
+"""The reports of a unit, on their way to the outlets."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 class Reporter:
     """Hands the reports of one unit to its outlets: one after each step of the worker, with all that the step found.
 
-    The first outlet, MQTT, always gets a report: what the others raise is logged. After `close` the worker's reports go nowhere.
-    `refuse_at_once` and `close` are for other threads.
+    Each outlet gets every report: an exception of one is logged, and keeps neither the others nor the worker from their work.
+    After `close` the worker's reports go nowhere, but for the response to a job that has none. `refuse_at_once`, `close` and
+    `last_words` are for other threads.
     """
 
     __slots__ = ("_events", "_lock", "_outlets", "_states", "_unit", "counters", "is_closed")
@@ -38,7 +39,7 @@ class Reporter:
 
     @property
     def congested(self) -> bool:
-        """Whether states come faster than an outlet takes them."""
+        """True while states come faster than an outlet takes them."""
         # any() of a generator takes four times as long, and this is asked before each poll.
         for outlet in self._outlets:  # noqa: SIM110
             if outlet.congested:
@@ -46,14 +47,14 @@ class Reporter:
         return False
 
     def add(self, states: list[ChannelState], events: list[Event]) -> None:
-        """Have this go with the next report. The broker's thread would only hinder a command that is being carried out."""
+        """Keep states and events for the next report: the MQTT thread would slow down a command in progress."""
         self._states += states
         self._events += events
 
     def send(
         self, *, info: UnitInfo | None = None, states: Sequence[ChannelState] = (), events: Sequence[Event] = ()
     ) -> None:
-        """Report, in one, what was added and this."""
+        """Send one report: what was added, and this."""
         if self._states or self._events:
             states, self._states = [*self._states, *states], []
             events, self._events = [*self._events, *events], []
@@ -63,7 +64,7 @@ class Reporter:
                     self._hand_out(Report(info, states, events))
 
     def confirm(self, job: Job, states: list[ChannelState]) -> None:
-        """Tell the sender of a job that it was carried out, and everybody what was added."""
+        """Send the response that a job was carried out, with what was added."""
         if job.by == "command":
             self._respond(job, job.done(self._unit, states))
         else:
@@ -71,7 +72,7 @@ class Reporter:
         log.info("%s: done: %s (%s)", self._unit, job.command.fields, job.by)
 
     def refuse(self, job: Job, code: ErrorCode, message: str) -> None:
-        """Tell the sender of a job that it is not, or not wholly, carried out, and everybody what was added."""
+        """Send the response that a job is not, or not wholly, carried out, with what was added."""
         self._log_refusal(job, code, message)
         if job.by == "command":
             self._respond(job, job.refused(self._unit, code, message))
@@ -87,12 +88,12 @@ class Reporter:
         self._hand_out(Report(response=job.refused(self._unit, code, message), reply_to=job.reply_to))
 
     def close(self) -> None:
-        """Nothing that the worker reports goes out any more, from now on."""
+        """Drop the states and events that the worker reports from now on."""
         with self._lock:
             self.is_closed = True
 
     def last_words(self, info: UnitInfo | None, states: Sequence[ChannelState]) -> None:
-        """Report in the place of the worker, after `close`."""
+        """Report in place of the worker, after `close`."""
         if info is not None or states:
             self._hand_out(Report(info, states))
 
@@ -100,22 +101,17 @@ class Reporter:
         states, self._states = self._states, []
         events, self._events = self._events, []
         with self._lock:
-            if self.is_closed:
-                return
-            if not job.claim_answer():
+            if self.is_closed:  # only a response that no other thread has given yet
+                states, events = [], []
+            if job.claim_answer():
+                if not response.ok:
+                    self.counters.refusals += 1
+                self._hand_out(Report(None, states, events, response, job.reply_to))
+            elif states or events:
                 self._hand_out(Report(None, states, events))
-                return
-            if not response.ok:
-                self.counters.refusals += 1
-            self._hand_out(Report(None, states, events, response, job.reply_to))
 
     def _hand_out(self, report: Report) -> None:
-        first = True
         for outlet in self._outlets:
-            if first:
-                first = False
-                outlet.report(report)
-                continue
             try:
                 outlet.report(report)
             except Exception:

@@ -19,14 +19,16 @@ _LONGEST_GAP = 5.0
 
 
 class _Track:
-    """What is kept of one channel between its samples."""
+    """The state of one channel that is kept between its samples."""
 
     __slots__ = ("channel", "is_negative", "meter", "moment", "reading", "seq", "state")
 
     def __init__(self, channel: Channel, meter: Meter, seq: int) -> None:
         self.meter = meter
         self.seq = seq
-        self.reading: Reading | None = None  # the newest; it stays while the unit is away, for what changes meanwhile
+        self.reading: Reading | None = (
+            None  # the newest; kept while the unit is away, so that changes meanwhile become events
+        )
         self.moment: float | None = None  # of the reading; None while the unit is away
         self.state: ChannelState | None = None
         self.become(channel)
@@ -37,7 +39,10 @@ class _Track:
 
 
 class Samples:
-    """The samples of one unit: every channel's count, meter and newest reading. Only `meters` is for other threads."""
+    """The samples of one unit: every channel's count, meter and newest reading.
+
+    Only `meters` and `counts` are for other threads.
+    """
 
     __slots__ = (
         "_agent",
@@ -75,23 +80,24 @@ class Samples:
         self._last_time: datetime | None = None
 
     def adopt(self, profile: Profile, channels: Iterable[Channel]) -> None:
-        """These are the unit's channels from now on."""
+        """Take samples of these channels from now on."""
         self._model = profile.model
         tracks = {}
         for channel in channels:
             index = channel.index
-            track = self._tracks.pop(index, None)
+            track = self._tracks.get(index)
             if track is None:
                 meter = self._meters.setdefault(index, Meter())
-                track = _Track(channel, meter, self._seqs.pop(index, 0))
+                track = _Track(channel, meter, self._seqs.get(index, 0))
             else:
                 track.become(channel)
             tracks[index] = track
-        self._seqs |= {index: track.seq for index, track in self._tracks.items()}
+        # Both are replaced, not changed: `counts` may read them in another thread.
+        self._seqs = self.counts()
         self._tracks = tracks
 
     def forget(self) -> None:
-        """Another unit stands at the address: what differs from the last one's readings did not change."""
+        """Forget the last readings: another unit is at the address, so a difference from them is no change."""
         self._changes.forget()
         for track in self._tracks.values():
             track.reading = None
@@ -100,7 +106,7 @@ class Samples:
         """The states of a poll, and the events since the one before.
 
         :param now: when the unit's answer arrived; the time of the states is a millisecond after the last ones' at least
-        :param moment: the same by a clock that nobody sets (s)
+        :param moment: the same by `agent.timing.system_clock` (s)
         """
         now = self._time_after_the_last(now)
         model, agent, unit = self._model, self._agent, self._unit
@@ -144,13 +150,13 @@ class Samples:
                 charge=meter.charge,
             )
             states.append(state)
-            # All but the first two, which are measured: they change all the time, and are no events.
+            # Without the first two, which are measured: they change all the time, and are no events.
             if before is not None and (before[2:] != reading[2:] or changes.has_notes):
                 events += changes.between(channel, now, model, before, reading)
         return states, events
 
     def lost(self, now: datetime) -> list[ChannelState]:
-        """The states of a unit that can't be reached: nothing is known of its channels but what they delivered so far."""
+        """The states of a unit that can't be reached: of its channels only energy and charge so far are known."""
         states = []
         for index, track in self._tracks.items():
             track.meter.pause()
@@ -184,7 +190,7 @@ class Samples:
 
     @property
     def has_states(self) -> bool:
-        """Whether anything was told of the channels yet."""
+        """True once a state of a channel was made."""
         return any(track.state is not None for track in self._tracks.values())
 
     def counts(self) -> dict[int, int]:
@@ -196,7 +202,7 @@ class Samples:
         return {index: meter.copy() for index, meter in list(self._meters.items())}
 
     def _time_after_the_last(self, now: datetime) -> datetime:
-        """Now; or a millisecond after the last sample, where a store that knows a sample by its time would take two for one.
+        """Now, or a millisecond after the last sample if that is later: some databases identify a sample by its time.
 
         A unit that is polled without a pause may answer more than once a millisecond: its times stay as they are.
         """

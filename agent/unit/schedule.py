@@ -1,10 +1,10 @@
-"""When a unit is polled: on a grid of moments that does not drift, and at once where somebody asked for it."""
+"""The moments of a unit's polls: a grid that does not drift, and at once on request."""
 
 from __future__ import annotations
 
 
 class Schedule:
-    """The moments of one unit's polls, by `time.monotonic` (s), told by its callers. Only `want` is for other threads."""
+    """The moments of one unit's polls. Its callers tell it the time (s, `time.monotonic`). Only `want` is for other threads."""
 
     __slots__ = ("_phase", "_wanted", "due", "interval")
 
@@ -16,7 +16,7 @@ class Schedule:
         self.due = 0.0
 
     def begin(self, now: float) -> None:
-        """The unit is online, and was just polled. Units start spread over the interval, and keep their place in it."""
+        """Begin the grid: the unit is online, and was just polled. Units keep their places in the interval."""
         self.due = now if self.interval <= 0 else now + self.interval - (now - self._phase) % self.interval
 
     def want(self) -> None:
@@ -24,11 +24,11 @@ class Schedule:
         self._wanted = True
 
     def is_due(self, now: float) -> bool:
-        """Whether the unit is to be polled now."""
+        """True if the unit is to be polled now."""
         return self._wanted or now >= self.due
 
     def take(self, now: float, rest: float = 0.0) -> bool:
-        """A poll begins. Whether it is late by an interval or more: the moments that were missed are left out.
+        """Note that a poll begins. True if it is late by an interval or more; the moments that were missed are left out.
 
         :param rest: s before the next poll of a unit that is polled as fast as it answers
         """

@@ -1,4 +1,4 @@
-"""What is known of a unit as a whole: whether it is online, who it is, and what was counted."""
+"""A unit as a whole: its status, its identity and its counters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent.unit.limits import Channel, supported
 
 @dataclass(slots=True)
 class Counters:
-    """Since the agent's start."""
+    """The counters of one unit since the agent's start."""
 
     polls: int = 0
     late_polls: int = 0
@@ -36,7 +36,7 @@ class Status:
 
 
 def unit_info(*, name: str, agent: str, address: str, poll_interval: float, status: Status) -> UnitInfo:
-    """The message that says who a unit is, what it can do, and why it is offline if it is."""
+    """The message on a unit: its identity, its channels, and why it is offline if it is."""
     identity = status.profile.identity
     return UnitInfo(
         time=utc_now(),

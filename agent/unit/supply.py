@@ -31,7 +31,7 @@ HURRY = 1.0
 
 
 class Supply:
-    """One unit and its worker, which alone speaks with the driver. Every method returns at once, but for `join`."""
+    """One unit and its worker, the only thread that calls the driver. Every method but `join` returns at once."""
 
     __slots__ = (
         "_access",
@@ -63,9 +63,9 @@ class Supply:
     ) -> None:
         """Connect nothing yet.
 
-        :param outlets: where reports go, in this order; the first gets them whatever happens to the others
+        :param outlets: where reports go, in this order
         :param poll_interval: s, 0 for as fast as the unit answers
-        :param channels: the laboratory's wishes by the number of the channel
+        :param channels: the configuration of the channels, by their numbers
         :param meters: the energy and charge that were saved
         :param phase: a moment (`time.monotonic`) of the grid on which the unit is polled
         :param admission: bounds how many units connect at once
@@ -108,21 +108,25 @@ class Supply:
         self._thread.start()
 
     def stop(self, why: str = STOPPED) -> None:
-        """Ask the worker to end; `join` waits for it. No output changes. ``why`` is told to the senders of what is left."""
+        """Ask the worker to end; `join` waits for it. No output changes.
+
+        :param why: the reason that senders of unfinished commands are told
+        """
         self._worker.why_stopped = why
         self._inbox.stop()
         self._driver.hurry(HURRY)
 
     def join(self, timeout: float) -> bool:
-        """Whether the worker has ended within the timeout (s), or never began. One that a unit holds up ends with the process."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+        """Wait for the worker; True if it has ended within the timeout (s). One that its unit holds up ends with the process."""
+        if self._thread.ident is None:  # it was never started
+            return True
+        self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def abandon(self) -> None:
-        """Say in the place of a worker that its unit holds up that nothing is known of the unit any more; it says no more.
+        """Report the unit offline in place of its worker, which its unit holds up and which reports no more from now on.
 
-        To be called after `stop`. What waits or is being carried out is answered, and goes no further if the unit lets go of it.
+        To be called after `stop`. Commands that wait or are in progress are answered, and nothing more of them is carried out.
         """
         self._reporter.close()
         why = self._worker.why_stopped
@@ -138,7 +142,7 @@ class Supply:
 
     @property
     def online(self) -> bool:
-        """Whether the agent can talk to the unit."""
+        """True while the agent can talk to the unit."""
         return self._access.status.online
 
     @property
@@ -161,9 +165,9 @@ class Supply:
         raise Refusal("unknown_channel", f"{self.name} has no channel {ascii(key)[:70]}; it has {known}")
 
     def submit(self, job: Job) -> None:
-        """Check a command and give it to the worker: turning off goes ahead of everything that waits.
+        """Check a command and give it to the worker. An off goes ahead of all commands that wait.
 
-        What waits to turn one of the same outputs on is older than the wish that it be off, and is refused.
+        Commands that wait to turn one of the same outputs on are older than the off, and are refused.
 
         :raises Refusal: it is not carried out, and nothing of it was
         """
@@ -185,16 +189,16 @@ class Supply:
         self._inbox.wake()
 
     def broker_gone(self, since: float | None) -> None:
-        """Tell since when (`time.monotonic`) there is no broker, None while there is one, for ``on_broker_loss``."""
+        """Note since when (`time.monotonic`) there is no broker, None while there is one, for ``on_broker_loss``."""
         if self._loss.tell(since):
             self._inbox.wake()
 
     def alive(self, within: float) -> bool:
-        """Whether the thread runs, and did something within that time (s) or sleeps as it should."""
+        """True if the thread runs, and did something within that time (s) or sleeps until it has something to do."""
         return self._thread.is_alive() and time.monotonic() - self._access.heartbeat < within
 
     def sample_counts(self) -> dict[int, int]:
-        """How many samples each channel had, which its successor goes on to count."""
+        """The number of samples that each channel had; its successor goes on from there."""
         return self._samples.counts()
 
     def meters(self) -> dict[int, Meter]:
@@ -202,5 +206,5 @@ class Supply:
         return self._samples.meters()
 
     def info(self) -> UnitInfo:
-        """Who the unit is, what it can do, and why it is offline if it is."""
+        """The message on the unit: its identity, its channels, and why it is offline if it is."""
         return self._access.info()

@@ -1,10 +1,11 @@
-"""The loop of a unit's thread: connect, do what is most due, and begin anew when the link is lost."""
+"""The loop of a unit's thread: connect, do the most urgent thing, and begin anew when the link is lost."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import time
+from collections.abc import Iterable
 
 from agent.instruments.driver import DriverError
 from agent.protocol.commands import Command
@@ -21,19 +22,19 @@ from agent.unit.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
-#: s. A command that could not be begun by then is not wanted any more.
+#: s. A command that has waited longer is refused as expired.
 LONGEST_WAIT = 10.0
 #: s between two polls of a unit that is polled faster than the broker takes its states.
 CONGESTION_PAUSE = 0.002
 
 
 class Worker:
-    """What one unit's thread does from its start to its end. ``executions`` is read by other threads, too."""
+    """The work of one unit's thread from its start to its end. Other threads read ``executions``, too."""
 
     __slots__ = ("_connector", "_loss", "_mishaps", "_schedule", "_unit", "executions", "why_stopped")
 
     def __init__(self, unit: UnitAccess, connector: Connector, schedule: Schedule, loss: BrokerLoss, why: str) -> None:
-        """``why``: the reason that is told to the senders of what is left at the end."""
+        """:param why: the reason that senders of unfinished commands are told at the end"""
         self._unit = unit
         self._connector = connector
         self._schedule = schedule
@@ -52,8 +53,8 @@ class Worker:
                 if failure is not None:
                     reason, failure = failure, None
                     self._lost(reason)
-                    if self._mishaps:
-                        # Whatever it was, it must not spin.
+                    if self._mishaps and not unit.status.online:
+                        # A fault of our own must not repeat without a pause. A unit that is online has an off to carry out.
                         first, last, jitter = connecting.FIRST_RETRY, connecting.LAST_RETRY, connecting.RETRY_JITTER
                         unit.inbox.sleep(retry_delay(self._mishaps, first, last, jitter))
                 if not unit.status.online:
@@ -71,7 +72,7 @@ class Worker:
         self._end()
 
     def _serve_once(self) -> None:
-        """Do the one thing that is most due, or wait for it: offs, steps of plans, other commands, polls."""
+        """Do one thing, or wait for one: in this order an off, a step of a plan, another command, a poll."""
         now = time.monotonic()
         unit, inbox = self._unit, self._unit.inbox
         unit.heartbeat = now
@@ -96,7 +97,9 @@ class Worker:
         if not self.executions:
             return None
         now = system_clock()
-        return next((execution for execution in self.executions if execution.due <= now), None)
+        due = [execution for execution in self.executions if execution.due <= now]
+        # One that gave way goes on right after the off: the step of another would make the gate forget what the off saw.
+        return next((execution for execution in due if execution.gave_way), due[0] if due else None)
 
     def _next_due(self) -> float:
         due = min(self._schedule.due, self._loss.next_due())
@@ -108,7 +111,7 @@ class Worker:
     def _poll(self, now: float) -> None:
         unit, schedule = self._unit, self._schedule
         unlimited = schedule.interval <= 0
-        # As fast as it answers, but not faster than the broker takes it.
+        # As fast as the unit answers, but not faster than the broker takes the states.
         rest = CONGESTION_PAUSE if unlimited and unit.reporter.congested else 0.0
         if schedule.take(now, rest):
             unit.reporter.counters.late_polls += 1
@@ -117,8 +120,8 @@ class Worker:
             schedule.want()  # right after the off that it gave way to
             return
         try:
-            if unlimited and not unit.reporter.congested:
-                # The unit works on its next answer while this one is published.
+            if unlimited and not unit.inbox.has_off() and not unit.reporter.congested:
+                # The unit works on its next answer while this one is published; an off would have to wait for it.
                 unit.driver.poll_ahead()
         finally:
             unit.publish_at_once(readings)
@@ -128,7 +131,19 @@ class Worker:
 
     def _begin(self, job: Job) -> None:
         if job.has_expired() or (not job.turns_off and system_clock() - job.received > LONGEST_WAIT):
-            self._refuse(job, "expired", "it expired while it waited for the unit")
+            if job.retried:
+                self._refuse(
+                    job, "uncertain", "the link broke after it was sent, and it expired before the link was back"
+                )
+            else:
+                self._refuse(job, "expired", "it expired while it waited for the unit")
+            return
+        present = self._unit.status.channels
+        if missing := job.indices - present.keys():
+            self._refuse(job, "unknown_channel", f"{self._unit.name} has no channel {_listed(missing)} any more")
+            left = tuple(present[index] for index in sorted(job.indices - missing))
+            if job.turns_off and left:
+                self._begin(Job(Command(state=False), left, by="agent"))
             return
         for execution in [e for e in self.executions if not e.job.indices.isdisjoint(job.indices)]:
             self._finish(execution)
@@ -159,7 +174,7 @@ class Worker:
             self._finish(execution)
             self._refuse(job, refusal.code, refusal.message)
             if execution.wrote and not execution.is_published and not unit.inbox.has_off():
-                # What the unit has now, for everybody; an off tells it itself, and must not wait for this.
+                # Publish the present settings of the unit. An off does that itself, and must not wait for this.
                 readings = unit.poll(unit.inbox.has_off)
                 if readings is not None:
                     unit.publish_at_once(readings)
@@ -171,20 +186,20 @@ class Worker:
             unit.reporter.send()
 
     def _finish(self, execution: Execution) -> None:
-        """It is not carried on. What its ramp has reached is told with the next sample."""
+        """End an execution. The next sample comes with the event for the voltage that its ramp has reached."""
         self.executions.remove(execution)
         self._unit.changes.ramp_ends(execution.job.indices)
         execution.close()
 
     def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
         if job.by != "command" and code in ("uncertain", "offline"):
-            self._loss.failed(job.indices)  # what is to be off stays to be off
+            self._loss.failed(job.indices)  # to be tried again
         self._unit.reporter.refuse(job, code, message)
 
     # The loss of the broker, of the link, and the end.
 
     def _apply_broker_loss(self, now: float) -> None:
-        """Put an off ahead of everything that waits for the outputs that nobody can reach any more."""
+        """Queue an off for the outputs whose ``on_broker_loss`` is due, ahead of all other commands."""
         due = self._loss.due(now)
         if not due:
             return
@@ -199,14 +214,14 @@ class Worker:
             ", ".join(map(str, channels)),
         )
         job = Job(Command(state=False), channels, by="agent")
-        with contextlib.suppress(InboxClosed):  # it is to end
+        with contextlib.suppress(InboxClosed):  # the worker is to end
             for superseded in unit.inbox.put(job):
                 self._refuse(superseded, "superseded", "the output was turned off before it was begun")
 
     def _lost(self, reason: str) -> None:
-        """The link failed: nothing is believed until it has been opened again and the unit has said who it is.
+        """Publish that the link failed, and answer the commands in progress and in the inbox.
 
-        Turning off is worth one more try at once. If the link does not come back for it, its sender is told.
+        Each off gets one more try, for which the link is opened again at once; if that fails, it is refused.
         """
         unit = self._unit
         unit.driver.close()
@@ -235,7 +250,7 @@ class Worker:
             self._connector.connect(retries)
             is_back = True
         except DriverError:
-            pass  # it was reported
+            pass  # `connect` has reported it
         finally:
             for job in () if is_back else retries:
                 if job.retried:
@@ -244,7 +259,7 @@ class Worker:
                     self._refuse(job, "offline", self.offline_reason())
 
     def offline_reason(self) -> str:
-        """Why the unit takes no command, for the sender of one. From any thread."""
+        """The reason why the unit takes no command, for the sender of one. From any thread."""
         unit = self._unit
         if unit.inbox.is_stopping:
             return f"{unit.name} is not served any more: {self.why_stopped}"
@@ -259,10 +274,14 @@ class Worker:
                 self._refuse(job, "superseded", f"{self.why_stopped} before it was finished; the output stays as it is")
             with contextlib.suppress(DriverError):
                 if unit.driver.is_poll_under_way:
-                    unit.poll()  # a unit that is left in the middle of an answer remembers it as an error
+                    unit.poll()  # the unit would report an interrupted answer as an error
             unit.go_offline(self.why_stopped)
         finally:
             unit.driver.close()
+
+
+def _listed(indices: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(indices)))
 
 
 _UNCERTAIN = "the link broke after it was sent; it may or may not have happened: {}"

@@ -64,12 +64,12 @@ UNCOUPLED: list[Line] = [("OUTP:TRAC:STAT?", "0"), ("OUTP:PAIR?", "OFF")]
 
 
 def joined(*lines: Line) -> Line:
-    """What is asked in one message around a setting, and its one answer."""
+    """The one message that is asked around a setting, and its answer."""
     return (";:".join(sent for sent, _ in lines), ";".join(str(answer) for _, answer in lines))
 
 
 def connecting(model: str = "E36313A", seen: Line = OFF) -> list[Line]:
-    """What a driver sends until it is connected, and the first poll."""
+    """The messages of a driver until it is connected, and those of the first poll."""
     return [idn(model), NO_ERROR, OFF, *UNCOUPLED, joined(NO_ERROR, *UNCOUPLED, OFF), seen]
 
 

@@ -119,6 +119,7 @@ def test_the_settings_of_a_series_are_those_of_its_outputs() -> None:
     [
         ({"commands": {"state": "OUTP {value}"}}, "it names no output"),
         ({"commands": {"state": "OUTP CH{channel}"}}, "{value} is missing"),
+        ({"commands": {"state": "OUTP CH{channel},{value},{list}"}}, "stand there both"),
         ({"commands": {"state": "OUTP CH{chanel},{value}"}}, "chanel stands for nothing"),
         ({"commands": {"voltage": "VOLT CH{channel},{value}"}}, "commands.voltage"),
         ({"queries": {}}, "every supply has to answer these"),

@@ -248,7 +248,7 @@ def test_an_inspection_of_several_messages_gives_way_between_them(messages: int)
     link.check()
 
 
-# Who answers.
+# The identity.
 
 
 @pytest.mark.parametrize(

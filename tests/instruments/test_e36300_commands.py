@@ -98,7 +98,7 @@ def test_the_trip_level_goes_up_before_the_voltage_and_down_after_it() -> None:
 
 
 def test_the_settings_of_the_negative_output() -> None:
-    """What is nearer to zero is lower: magnitudes decide."""
+    """The value nearer to zero is the lower one: magnitudes decide."""
 
     def third(volt: float, curr: float) -> Line:
         return poll(

@@ -1,4 +1,4 @@
-"""What ``get_channels`` may print, and what is said of everything else."""
+"""Output of ``get_channels`` that is taken, and the sentences on all other output."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_a_template_names_every_output_once(indices: list[int]) -> None:
     assert setting_messages("OUTP {value}", write) == ["OUTP 0"]
 
 
-# What units of one kind do not answer.
+# Questions that units of one kind do not answer.
 
 UNKNOWN: list[Line] = [("SYST:ERR?", '-113,"Undefined header"'), NO_ERROR]
 

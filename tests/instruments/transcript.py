@@ -31,7 +31,7 @@ class Transcript:
 
     @property
     def left(self) -> list[Line]:
-        """What was not sent yet."""
+        """The messages that were not sent yet."""
         with self._lock:
             return list(self._lines)
 

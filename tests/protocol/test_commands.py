@@ -35,7 +35,7 @@ _likely: st.SearchStrategy[Any] = (
 
 
 def _check(command: Command) -> None:
-    """What holds of every command that got through."""
+    """Check the properties that every accepted command has."""
     assert command.fields
     for name in ("voltage_limit", "current_limit", "voltage_protection", "cycle", "ramp"):
         value = getattr(command, name)

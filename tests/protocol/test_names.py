@@ -22,7 +22,7 @@ TOPICS = Topics("psu")
 
 
 def accepted(check: Callable[[str], str], name: str) -> bool:
-    """Whether a check passes a name, unchanged."""
+    """True if a check passes a name, unchanged."""
     try:
         return check(name) == name
     except ValueError:

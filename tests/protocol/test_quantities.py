@@ -16,10 +16,13 @@ from agent.protocol.quantities import BY_NAME, LEVELS, QUANTITIES, Quantity
 
 #: The fields of a state that say which sample it is.
 ENVELOPE = ("time", "seq", "agent", "psu", "index", "name", "model", "online")
+REPORTED = quantities.names(lambda quantity: quantity.reported)
+#: Those of them that a driver reads from the instrument.
+READ = quantities.names(lambda quantity: quantity.reported and not quantity.computed)
 
 
 def is_of_kind(annotation: Any, kind: quantities.Kind) -> bool:
-    """Whether a field's type (None left out) is the one for a kind."""
+    """True if a field's type (None left out) is the one for a kind."""
     if isinstance(annotation, types.UnionType) or get_origin(annotation) is typing.Union:
         (annotation,) = (part for part in get_args(annotation) if part is not types.NoneType)
     match kind:
@@ -40,7 +43,7 @@ def test_names_are_unique_and_every_row_has_a_label() -> None:
 
 
 def test_a_state_has_the_reported_rows_in_their_order() -> None:
-    assert tuple(ChannelState.model_fields) == (*ENVELOPE, *quantities.REPORTED)
+    assert tuple(ChannelState.model_fields) == (*ENVELOPE, *REPORTED)
 
 
 def test_a_command_has_the_commanded_rows_in_their_order() -> None:
@@ -48,12 +51,12 @@ def test_a_command_has_the_commanded_rows_in_their_order() -> None:
 
 
 def test_a_reading_has_the_rows_that_a_driver_reads() -> None:
-    assert set(Reading._fields) == set(quantities.READ)
-    assert len(Reading._fields) == len(quantities.READ)
+    assert set(Reading._fields) == set(READ)
+    assert len(Reading._fields) == len(READ)
 
 
 def test_a_driver_writes_the_rows_that_are_settings() -> None:
-    assert quantities.names(lambda quantity: quantity.written) == quantities.SETTINGS
+    assert quantities.names(lambda quantity: quantity.written) == get_args(quantities.Setting)
     assert all(quantity.commanded for quantity in QUANTITIES if quantity.written)
 
 
@@ -65,7 +68,7 @@ def test_fields_have_the_type_of_their_kind(quantity: Quantity) -> None:
         assert is_of_kind(Command.model_fields[quantity.name].annotation, quantity.kind)
         assert quantity.kind in ("number", "switch", "action")
         assert quantity.purpose
-    if quantity.name in quantities.READ:
+    if quantity.name in READ:
         assert is_of_kind(typing.get_type_hints(Reading)[quantity.name], quantity.kind)
 
 
@@ -98,7 +101,7 @@ def test_an_output_has_a_range_for_every_level() -> None:
 def test_watched_rows_are_reported_and_the_outputs_own_changes_come_first() -> None:
     assert quantities.WATCHED[:3] == ("state", "tripped", "mode")
     assert set(quantities.WATCHED) == {quantity.name for quantity in QUANTITIES if quantity.watched}
-    assert set(quantities.WATCHED) <= set(quantities.REPORTED)
+    assert set(quantities.WATCHED) <= set(REPORTED)
 
 
 def test_values_for_people() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from typing import Any
 
@@ -15,7 +16,7 @@ from agent.unit import worker
 from agent.unit.job import Job
 from agent.unit.limits import DefaultSettings
 from tests.lab import wait_until
-from tests.unit.fakedriver import FakeDriver, TalkingDriver, Unit, is_write
+from tests.unit.fakedriver import Call, FakeDriver, TalkingDriver, Unit, is_write
 
 OFF_1 = Write("state", (1,), False)
 
@@ -131,6 +132,30 @@ def test_an_off_of_another_output_goes_between_two_messages_of_a_plan() -> None:
         assert order == ["off", "long"]
         seqs = [state.seq for state in unit.sheet.states if state.index == 2]
         assert seqs == sorted(seqs)
+
+
+def test_a_plan_that_gave_way_goes_on_right_after_the_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step of a ramp of a third output between the two would be a write after which nobody has read the unit."""
+    driver = FakeDriver()
+    with Unit(driver) as unit:
+        unit.send(3, "ramp", voltage_limit=6, ramp=0.001)
+        wait_until(lambda: driver.writes, "the ramp")
+        polls = [0]
+
+        def off_during_the_last_look(call: Call) -> None:
+            if call != "poll":
+                return
+            polls[0] += 1
+            if polls[0] == 2:
+                unit.send(2, "off", state=False)
+                (ramp, _) = unit.supply._worker.executions
+                ramp.due = 1.0  # its next step is due at once
+
+        monkeypatch.setattr("agent.unit.execution.LONGEST_ABSENCE", math.inf)
+        driver.script = off_during_the_last_look
+        unit.send(1, "on", voltage_limit=1, state=True)
+        assert unit.sheet.code("on") == "ok"
+        assert unit.sheet.code("off") == "ok"
 
 
 def test_a_look_that_was_dropped_for_an_off_is_taken_again() -> None:
@@ -257,7 +282,7 @@ def test_a_ramp_sees_that_somebody_turned_the_knob(monkeypatch: pytest.MonkeyPat
         assert "changed at the unit to 5.5 V" in str(unit.sheet.response("ramp").error)
 
 
-# What the unit says.
+# Complaints of the unit.
 
 
 def test_a_complaint_ends_the_plan_and_names_the_setting() -> None:

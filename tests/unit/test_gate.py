@@ -110,7 +110,7 @@ def is_within(value: float, interval: Range | None) -> bool:
 
 
 class GateMachine(RuleBasedStateMachine):
-    """Whatever is sent, read and turned at the panel: the outputs get nothing beyond their limits, and no on unseen."""
+    """No sequence of writes, polls and changes at the panel gives an output a value beyond its limits, or an unseen on."""
 
     def __init__(self) -> None:
         super().__init__()

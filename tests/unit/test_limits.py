@@ -1,4 +1,4 @@
-"""What a channel takes: its ranges, its limits, and the sentences that say so."""
+"""A channel's ranges and limits, and the messages of refusals."""
 
 from __future__ import annotations
 

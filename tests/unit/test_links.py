@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 import pytest
 
 from agent.instruments.driver import Identity, IdentityError, LinkError, Profile, Write
+from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
+from agent.unit import connecting
 from agent.unit.admission import Admission
+from agent.unit.job import Job
 from tests.lab import wait_until
 from tests.unit.fakedriver import Breaks, Call, FakeDriver, Unit, is_write, output
 
@@ -187,6 +191,39 @@ def test_an_off_that_waits_when_the_link_breaks_is_carried_out_on_the_next_one()
         assert [report.response.id for report in with_it if report.response is not None] == ["setting", "off"]
 
 
+def test_an_off_that_the_link_broke_in_and_that_has_expired_since_is_uncertain() -> None:
+    driver = FakeDriver()
+    with Unit(driver) as unit:
+        job = Job(Command(state=False, id="off"), (unit.supply.channel("1"),), expires=time.monotonic() + 3600)
+
+        def breaks(call: Call) -> None:
+            if isinstance(call, Write):
+                job.expires = time.monotonic() - 1
+                raise LinkError("no answer: timeout")
+
+        driver.script = breaks
+        unit.supply.submit(job)
+        assert unit.sheet.code("off") == "uncertain"
+        assert driver.calls.count(OFF_1) == 1
+
+
+def test_an_off_turns_off_the_outputs_that_are_left_when_the_unit_is_back_with_fewer() -> None:
+    driver = FakeDriver()
+    with Unit(driver) as unit:
+        unit.set_at_the_panel(1, state=True)
+        hold = driver.hold("poll")
+        unit.supply.poll_now()
+        hold.wait()
+        unit.send(None, "off", state=False)
+        driver.profile = replace(driver.profile, outputs=driver.profile.outputs[:2])
+        del driver.readings[3]
+        hold.release(LinkError("other channels than before"))
+        assert unit.sheet.code("off") == "unknown_channel"
+        wait_until(lambda: unit.sheet.states[-1].state is False and driver.readings[1].state is False, "the off")
+        assert driver.writes == [Write("state", (1, 2), False)]
+        assert driver.calls.count("connect") == 2
+
+
 def test_states_of_a_command_that_the_link_ends_come_before_the_loss() -> None:
     driver = FakeDriver()
     with Unit(driver) as unit:
@@ -221,6 +258,19 @@ def test_a_fault_of_our_own_is_logged_with_its_traceback_and_does_not_spin(
         driver.script = lambda call: None
         wait_until(lambda: unit.supply.online, "the healing")
     assert any(record.exc_info and "nothing like that" in str(record.exc_info[1]) for record in caplog.records)
+
+
+def test_an_off_is_not_delayed_by_the_pause_after_a_fault_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = FakeDriver()
+    with Unit(driver) as unit:
+        monkeypatch.setattr(connecting, "FIRST_RETRY", 3600.0)
+        monkeypatch.setattr(connecting, "LAST_RETRY", 3600.0)
+        hold = driver.hold(is_write("state"))
+        unit.send(1, "off", state=False)
+        hold.wait()
+        hold.release(AttributeError("nothing like that"))
+        assert unit.sheet.code("off") == "ok"
+        assert driver.writes == [OFF_1, OFF_1]
 
 
 def test_a_unit_waits_for_its_turn_and_an_off_does_not() -> None:

@@ -174,7 +174,7 @@ def test_nothing_passes_that_should_not(
     for earlier, later in itertools.pairwise(steps):
         assert later.voltage_limit is not None
         assert later.current_limit is not None
-        # What is written is within the limits, whatever stood there before.
+        # Writes are within the limits, whatever the settings were before.
         if later.voltage_limit != earlier.voltage_limit:
             assert abs(later.voltage_limit) <= limit_v + 1e-9
         if later.current_limit != earlier.current_limit and limit_a is not None:

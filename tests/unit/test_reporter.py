@@ -88,13 +88,23 @@ def test_a_job_that_another_thread_answered_is_not_answered_again(
 def test_after_the_end_only_the_last_words_go_out(reporter: Reporter, sheet: Sheet) -> None:
     reporter.close()
     running = job()
-    reporter.send(states=[state(1)])
-    reporter.confirm(running, [state(1)])
-    assert sheet.reports == []
     reporter.refuse_at_once(running, "uncertain", "the agent has stopped")
+    reporter.send(states=[state(1)])
+    reporter.add([state(1)], [])
+    reporter.confirm(running, [state(1)])
     reporter.last_words(None, [state(2)])
     reporter.last_words(None, [])
     assert [report.response is not None for report in sheet.reports] == [True, False]
+
+
+def test_a_job_that_the_end_did_not_find_has_its_response_from_the_worker(reporter: Reporter, sheet: Sheet) -> None:
+    running = job()
+    reporter.close()
+    reporter.add([state(1)], [])
+    reporter.confirm(running, [state(1)])
+    reporter.refuse_at_once(running, "uncertain", "the agent has stopped")
+    assert [(response.ok, response.error) for response in sheet.responses] == [(True, None)]
+    assert sheet.states == []
 
 
 @pytest.mark.parametrize("worker", ["confirm", "refuse"])

@@ -117,7 +117,7 @@ def test_a_unit_that_is_lost_is_unknown_and_counts_on() -> None:
     ] * 2
     assert bench.samples.newest(1) is None
     assert bench.samples.state(1) is lost[0]
-    # What differs when it is back was changed meanwhile; and its absence adds no energy.
+    # Differences after its absence are changes; the absence adds no energy.
     state, events = bench.take(1.0, voltage_limit=4.0)
     assert told(events) == [("voltage_limit", 3.0, 4.0, "panel", None)]
     assert (state.seq, state.energy) == (3, 0.0)
@@ -179,7 +179,7 @@ def test_a_unit_that_is_polled_without_a_pause_keeps_its_times() -> None:
         assert states[0].time == T0
 
 
-# Who did it.
+# Authors of changes.
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_an_exchanged_unit_is_not_taken_for_changes_of_the_old_one(make_bench: C
         bench.stop()
 
 
-# What is due.
+# Due polls and steps.
 
 
 @pytest.mark.parametrize("interval", [0.0, 0.05])
@@ -245,7 +245,7 @@ def test_off_goes_ahead_of_a_command_in_progress(make_bench: Callable[..., Bench
     assert observer.ask("psu/psu1/1/set", "OFF")["ok"]
     assert observer.wait("psu/psu1/1/response", lambda r: r["id"] == "long")["error"]["code"] == "superseded"
     before_off = simulator.instrument.log[sent : simulator.instrument.log.index("OUTP 0,(@1)")]
-    # What was under way may end: one write with its question for errors, but no poll, and no other write.
+    # The exchange under way may end: one write with its question for errors, but no poll, and no other write.
     assert len([m for m in before_off if "ERR?" not in m]) <= 1, before_off
     assert not simulator.instrument.channels[1].output
 

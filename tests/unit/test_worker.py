@@ -85,7 +85,7 @@ def test_the_policy_is_kept_to_when_the_link_is_back() -> None:
 # Outlets.
 
 
-def test_every_outlet_gets_every_report_and_the_first_whatever_the_others_do(caplog: pytest.LogCaptureFixture) -> None:
+def test_every_outlet_gets_every_report_whatever_the_others_do(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         congested = False
 
@@ -93,7 +93,7 @@ def test_every_outlet_gets_every_report_and_the_first_whatever_the_others_do(cap
             raise KeyError("of its own")
 
     first, last = Sheet(), Sheet()
-    with Unit(outlets=(first, Broken(), last), online=False) as unit:
+    with Unit(outlets=(Broken(), first, Broken(), last), online=False) as unit:
         wait_until(lambda: last.infos and last.infos[-1].online, "the connection")
         unit.send(1, "a", state=True)
         assert first.code("a") == last.code("a") == "ok"
@@ -101,28 +101,43 @@ def test_every_outlet_gets_every_report_and_the_first_whatever_the_others_do(cap
     assert any("Broken" in record.message and record.exc_info for record in caplog.records)
 
 
+class Ahead(FakeDriver):
+    """A driver that asks for the next poll ahead."""
+
+    asked = False
+    was_asked = 0
+
+    def poll_ahead(self) -> bool:
+        self.asked = True
+        self.was_asked += 1
+        return True
+
+    @property
+    def is_poll_under_way(self) -> bool:
+        return self.asked
+
+    def poll(self, give_way: Callable[[], bool]) -> Any:
+        self.asked = False
+        return super().poll(give_way)
+
+    def write(self, write: Write) -> None:
+        assert not self.asked  # it has to be read before anything else is said
+        super().write(write)
+
+
+def test_an_off_that_came_in_during_a_poll_does_not_wait_for_another() -> None:
+    driver = Ahead()
+    with Unit(driver, poll_interval=0.0) as unit:
+        hold = driver.hold("poll")
+        hold.wait()
+        mark = len(driver.calls)
+        unit.send(1, "off", state=False)
+        hold.release()
+        assert unit.sheet.code("off") == "ok"
+        assert driver.calls[mark] == OFF_1
+
+
 def test_a_congested_outlet_slows_down_a_unit_that_is_polled_without_a_pause() -> None:
-    class Ahead(FakeDriver):
-        asked = False
-        was_asked = 0
-
-        def poll_ahead(self) -> bool:
-            self.asked = True
-            self.was_asked += 1
-            return True
-
-        @property
-        def is_poll_under_way(self) -> bool:
-            return self.asked
-
-        def poll(self, give_way: Callable[[], bool]) -> Any:
-            self.asked = False
-            return super().poll(give_way)
-
-        def write(self, write: Write) -> None:
-            assert not self.asked  # it has to be read before anything else is said
-            super().write(write)
-
     driver = Ahead()
     with Unit(driver, poll_interval=0.0) as unit:
         wait_until(lambda: driver.was_asked > 5, "polls ahead")
@@ -215,6 +230,12 @@ def test_a_successor_goes_on_counting() -> None:
     with Unit(unit.driver, predecessor=unit.supply) as successor:
         assert successor.supply.counters is unit.supply.counters
         assert [s.seq for s in successor.sheet.states if s.index == 1] == [last + 2]  # one told that it was stopped
+
+
+def test_one_that_was_never_started_has_ended() -> None:
+    unit = Unit()
+    unit.supply.stop()
+    assert unit.supply.join(10)
 
 
 def test_signs_of_life() -> None:

@@ -1,4 +1,4 @@
-"""The supported supplies: one YAML file a series, read once."""
+"""The supported supplies, from one YAML file for each series, read once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
     "identify",
 ]
 
-#: The configured model of a unit that programs of the user speak for. Only they tell which channels it has.
+#: The configured model of a unit that programs of the user control. Only they tell its channels.
 EXTERNAL = "external"
 
 
@@ -35,7 +35,7 @@ class UnknownModelError(ValueError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A supply that can be bought: its name, its channels, and the series whose language it speaks.
+    """A model of a supply: its name, its channels, and the series whose commands it takes.
 
     ``outputs``: the channels as drivers describe them, the same objects for all units of the model.
     """

@@ -1,4 +1,4 @@
-"""The shape of a series file: the language of a family of supplies, and what its models can do."""
+"""The schema of a series file: the language of a family of supplies, and the channels of its models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class ChannelModel(_Strict):
 
     ``voltage`` and ``current`` are the ranges that the unit accepts as setpoints (V, A), ``voltage_rating`` and
     ``current_rating`` what it is sold as (magnitudes), ``voltage_protection`` the range of the over-voltage trip level
-    (V), None where there is none. A resolution is how far a setting that is read back may stand from what was sent (V, A).
+    (V), None where there is none. A resolution is the largest difference between a setting that was sent and the one that is
+    read back (V, A).
     """
 
     index: int = 0
@@ -88,7 +89,7 @@ class Query(_Strict):
 
     @property
     def takes_list(self) -> bool:
-        """Whether one such question can ask for several channels."""
+        """True if one such question can ask for several channels."""
         return "{list}" in self.ask
 
 
@@ -148,7 +149,7 @@ QUANTITIES = (
 
 
 class Series(_Strict):
-    """A series file: one language, and the models that speak it."""
+    """A series file: one set of commands, and the models that take it."""
 
     series: str
     manufacturer: str
@@ -185,6 +186,8 @@ class Series(_Strict):
             places = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
             if unknown := places - {"value", "list", "channel"}:
                 raise ValueError(f"commands.{setting}: {', '.join(sorted(unknown))} stands for nothing")
+            if {"list", "channel"} <= places:
+                raise ValueError(f"commands.{setting}: {{list}} and {{channel}} stand there both; give one of them")
             if "value" not in places and setting != "clear_protection":
                 raise ValueError(f"commands.{setting}: {{value}} is missing")
             if most > 1 and not places & {"list", "channel"}:

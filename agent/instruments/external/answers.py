@@ -1,4 +1,4 @@
-"""The JSON that ``get_channels`` prints: what may stand in it, and one sentence about what is wrong."""
+"""The JSON that ``get_channels`` prints: its schema, and one sentence on the first fault in it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _Text = Annotated[str, Field(max_length=100, pattern=r"^[ -~]*$")]
 
 
 class ChannelAnswer(BaseModel):
-    """One channel as ``get_channels`` prints it, in V and A; null or left out for what it can't tell. Other keys are ignored."""
+    """One channel as ``get_channels`` prints it, in V and A; unknown values are null or left out. Other keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -93,7 +93,7 @@ class ChannelAnswer(BaseModel):
 
 
 class Answer(BaseModel):
-    """All that ``get_channels`` prints: a list of channels, or an object that holds them and says who the unit is."""
+    """All that ``get_channels`` prints: a list of channels, or an object with the channels and the unit's identity."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -105,9 +105,9 @@ class Answer(BaseModel):
 
 
 def read_answer(text: str) -> Answer:
-    """Read what ``get_channels`` printed.
+    """Parse the output of ``get_channels``.
 
-    :raises MalformedAnswerError: it is not what it should be; the text says where, and what would be right
+    :raises MalformedAnswerError: it has a fault; the text says where, and what would be right
     """
     if not text.strip():
         raise MalformedAnswerError("get_channels printed nothing; it is to print a JSON list of channels")

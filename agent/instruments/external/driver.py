@@ -1,4 +1,4 @@
-"""``model: external``: a unit that programs of the user speak for.
+"""``model: external``: a unit that programs of the user control.
 
 ``get_channels`` prints the channels as JSON, ``ping`` tells by its exit status whether the unit is there, ``set`` is given a
 channel, a field and a value. Limits and the order of settings are the worker's, as with any unit.
@@ -58,7 +58,7 @@ class ProgramSettings(Protocol):
 
 
 class ConfiguredChannel(Protocol):
-    """What the configuration says of a channel."""
+    """The configuration of a channel."""
 
     @property
     def name(self) -> str | None:
@@ -74,12 +74,12 @@ class ConfiguredChannel(Protocol):
 
 
 class ExternalDriver(Driver):
-    """The programs of one unit. The unit tells when it is connected which outputs it has.
+    """A unit behind programs. It tells its outputs when it is connected.
 
     :param name: the unit's name
     :param folder: where the programs run
     :param serial: the serial number that it must have, None for any
-    :param channels: what the configuration says, by the channels' numbers; all of them have to be there
+    :param channels: the configuration of the channels, by their numbers; the unit must have all of them
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ExternalDriver(Driver):
         return Profile("external", ())
 
     def connect(self) -> Profile:
-        """Run what a poll runs, and take over the outputs that it tells."""
+        """Run the programs of a poll, and take over the outputs that they tell."""
         self._is_open = True
         self._complaints = []
         try:
@@ -175,12 +175,12 @@ class ExternalDriver(Driver):
         self._is_open = False
 
     def complaints(self) -> list[str]:
-        """What ``set`` refused since it was last asked: its exit status and the last line on its stderr."""
+        """The settings that ``set`` refused since the last call: its exit status and the last line on its stderr."""
         complaints, self._complaints = self._complaints, []
         return complaints
 
     def hurry(self, seconds: float) -> None:
-        """Have what runs killed after that time (s), and what comes."""
+        """Have programs killed after that time (s): the one that runs, and later ones."""
         self._runner.hurry(seconds)
 
     # Running.
@@ -208,12 +208,12 @@ class ExternalDriver(Driver):
         except ProgramError as error:
             raise LinkError(str(error)) from error
 
-    # What the unit tells of itself.
+    # The answer of ``get_channels``.
 
     def _check(self, answer: Answer) -> None:
         """Compare the unit with the configuration.
 
-        :raises IdentityError: it is another, has not all of the configured channels, or two would have one name
+        :raises IdentityError: it is another unit, lacks a configured channel, or two channels would have one name
         """
         identity = Identity(answer.manufacturer, answer.model, answer.serial, answer.firmware)
         if self._serial is not None and answer.serial != self._serial:
@@ -236,7 +236,7 @@ class ExternalDriver(Driver):
             )
 
     def _settings(self, answer: Answer) -> frozenset[Setting]:
-        """What ``set`` is given: a switch that no channel tells can't be read back, so it is not set."""
+        """The settings that ``set`` is given: not a switch that no channel tells, as it could not be read back."""
         if self._commands.set is None:
             return frozenset()
         settings: set[Setting] = {"state", "voltage_limit", "current_limit", "voltage_protection"}
@@ -249,7 +249,7 @@ class ExternalDriver(Driver):
     def _output(self, channel: ChannelAnswer, settings: frozenset[Setting]) -> Output:
         """A channel with the settings that it reads back.
 
-        One whose range nobody tells stays among them without a range: the configuration can give it one.
+        A setting without a known range stays among them without one: the configuration can give it a range.
         """
         configured = self._channels.get(channel.index)
         told: dict[Setting, float | None] = {

@@ -64,7 +64,7 @@ class Runner:
         self._cut_short_at = 0.0
 
     def hurry(self, seconds: float) -> None:
-        """From any thread, for good: what runs has that many seconds left, and what is run later has the rest of them."""
+        """From any thread, when the agent stops: the program that runs, and all later ones, are killed after that time (s)."""
         self._cut_short_at = time.monotonic() + seconds
         self._cut_short.set()
 
@@ -142,7 +142,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it has, without reaping it: until that is done the number of its process group can't become another's."""
+    """True if it has ended. It is not reaped: until it is, no other process group can get its number."""
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         return process.poll() is not None
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

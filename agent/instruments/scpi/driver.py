@@ -29,7 +29,7 @@ from agent.instruments.scpi.polling import Batching, PollPlan, PollReader, poll_
 log = logging.getLogger(__name__)
 
 _Error = tuple[int, str]
-#: What `Kind` knows of a poll in one message together with the questions around a setting.
+#: The name under which `Kind` remembers a poll that is combined with the questions around a setting.
 _COMBINED = "everything around a setting in one message"
 
 
@@ -39,7 +39,7 @@ class ScpiDriver(Driver):
     :param name: the unit's name, for the log
     :param models: the models that it may be; one or more
     :param serial: the serial number that it must have, None for any
-    :param knowledge: what other units of the kind were found not to answer
+    :param knowledge: the questions that other units of the kind do not answer
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ScpiDriver(Driver):
         self._couplings: tuple[Coupling, ...] = ()
         self._combines = False  # it answers all that is asked around a setting in one message
         self._is_asked = False  # a poll is under way
-        self._turn: threading.Event | None = None  # for others of the kind, while it waits for them
+        self._turn: threading.Event | None = None  # set while it waits for other units of the kind
         self._is_hurried = False
 
     @property
@@ -72,7 +72,7 @@ class ScpiDriver(Driver):
         return Profile(self._models[0].name if len(self._models) == 1 else None, self._models[0].outputs)
 
     def connect(self) -> Profile:
-        """Open the link, see who answers, empty the error queue, and find out which messages the unit takes."""
+        """Open the link, ask for the identity, empty the error queue, and find out which messages the unit takes."""
         self.close()
         try:
             self._link.open()
@@ -89,7 +89,7 @@ class ScpiDriver(Driver):
         return Profile(self._model.name, self._model.outputs, identity, effort)
 
     def poll(self, give_way: GiveWay) -> dict[int, Reading] | None:
-        """Ask everything about every output, or read the answer to `poll_ahead`."""
+        """The reading of every output; or of the answer that `poll_ahead` has asked for."""
         link = self._link
         if self._is_asked:
             self._is_asked = False
@@ -107,7 +107,7 @@ class ScpiDriver(Driver):
             self._link.tell(message)
 
     def close(self) -> None:
-        """Close the link. A poll that is under way is read before: the unit would report an interrupted answer as an error."""
+        """Close the link. A poll that is under way is read first: the unit would report an interrupted answer as an error."""
         if self._is_asked:
             self._is_asked = False
             with contextlib.suppress(LinkError):
@@ -145,7 +145,7 @@ class ScpiDriver(Driver):
 
     @property
     def is_poll_under_way(self) -> bool:
-        """Whether the unit works on an answer that no `poll` has read."""
+        """True while the unit works on an answer that no `poll` has read."""
         return self._is_asked
 
     def hurry(self, seconds: float) -> None:
@@ -179,7 +179,7 @@ class ScpiDriver(Driver):
         try:
             if self._is_hurried:
                 turn.set()
-            # One that has been through it waits for nobody: an off may wait for this connection.
+            # A unit that was probed before waits for no other: an off may wait for this connection.
             with kind.probing(turn, 0.0 if identity == self._probed else LONGEST_WAIT):
                 if self._is_hurried:
                     raise LinkError("the agent stops")
@@ -240,9 +240,9 @@ class ScpiDriver(Driver):
         return tuple(found)
 
     def _find_combined(self, identity: Identity, kind: Kind, unit: str) -> bool:
-        """Whether this unit answers a poll together with all that is asked around a setting.
+        """True if this unit answers a poll together with all that is asked around a setting.
 
-        One that fails in it twice, and says nothing of why, counts as one that does not: it would never be online.
+        A unit that fails twice without an error of its own counts as one that does not: it would never be online.
         """
         if self._reader.plan.batching is not Batching.COMPOUND or kind.refuses(_COMBINED, unit):
             return False
@@ -310,7 +310,7 @@ class ScpiDriver(Driver):
         errors = [error, *self._errors()]
         if give_way():
             return errors, [], None
-        # On a slow unit what came with the first error is seconds old when the last one has been read.
+        # On a slow unit the readings that came with the first error are seconds old when the last error has been read.
         error, answers, readings = self._ask_combined(questions)
         return (errors if error[0] == 0 else [*errors, error]), answers, readings
 

@@ -1,4 +1,4 @@
-"""Questions that units of one model and firmware do not answer: found out once in the process, at the cost of a timeout each.
+"""The questions that units of one model and firmware do not answer: found out once a process, at a timeout each.
 
 A refusal holds for the unit that refused. It holds for all units of the kind when two of them refused and none has ever
 answered: one accident must not take a check of couplings away from a whole laboratory.
@@ -13,16 +13,16 @@ from collections.abc import Iterator
 
 from agent.instruments.driver import Identity
 
-#: s. A unit that has waited for others of its kind for so long finds out by itself.
+#: s. A unit that has waited that long for others of its kind probes by itself.
 LONGEST_WAIT = 10.0
-#: Units that refused, before the others of the kind are not asked. So many probe at once: they have their timeout together.
+#: Units that must refuse before the others of the kind are not asked. So many probe at once, and share the time of a timeout.
 _ENOUGH = 2
-#: Units that wait are let go on so many at a time, once it is known what their kind answers.
+#: Units that go on at a time, of those that wait, once it is known what their kind answers.
 _AT_ONCE = 8
 
 
 class Kind:
-    """The units of one manufacturer, model and firmware. From any thread; ``unit`` is what tells one from another."""
+    """The units of one manufacturer, model and firmware. From any thread. ``unit``: any text that identifies one of them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,24 +34,24 @@ class Kind:
         self._waiting: deque[threading.Event] = deque()
 
     def refuses(self, question: str, unit: str) -> bool:
-        """Whether the unit is not to be asked: it refused once, or enough others did and none answered."""
+        """True if the unit is not to be asked: it refused before, or enough others did and none answered."""
         with self._lock:
             refused = self._refusals.get(question, ())
             return unit in refused or (len(refused) >= _ENOUGH and question not in self._answered)
 
     def has_answered(self, question: str, unit: str) -> None:
-        """The unit answered the question."""
+        """Note that the unit answered the question."""
         with self._lock:
             self._answered.add(question)
             self._doubts.discard((question, unit))
 
     def has_refused(self, question: str, unit: str) -> None:
-        """The unit did not answer the question, and said itself that it does not know it."""
+        """Note that the unit did not answer the question, and reported an error for it."""
         with self._lock:
             self._refusals.setdefault(question, set()).add(unit)
 
     def is_doubted(self, question: str, unit: str) -> bool:
-        """Note that the unit did not answer and did not say why; whether that has happened before since it last answered."""
+        """Note that the unit did not answer, without an error of its own. True if that happened before since it last answered."""
         with self._lock:
             known = (question, unit) in self._doubts
             self._doubts.add((question, unit))
@@ -59,10 +59,10 @@ class Kind:
 
     @contextlib.contextmanager
     def probing(self, turn: threading.Event, patience: float = LONGEST_WAIT) -> Iterator[None]:
-        """While two units are in the body, others of this kind wait asleep to begin theirs, unless it is known what it answers.
+        """A context for probing a unit. At most two of a kind are in it until the kind is known; the others sleep before it.
 
         :param turn: a fresh event; setting it from another thread ends the wait, for good
-        :param patience: s; one that has waited that long goes on beside the others
+        :param patience: the longest wait (s); then the unit goes on beside the others
         """
         has_place = self._enter(turn, patience)
         well = False
@@ -83,7 +83,7 @@ class Kind:
         turn.wait(patience)
         with self._lock:
             if turn not in self._waiting:
-                return True  # who left gave its place
+                return True  # `_leave` gave it the place
             self._waiting.remove(turn)
             return False
 
@@ -103,17 +103,17 @@ class Kind:
 
 
 class Knowledge:
-    """The kinds of units that were met. From any thread."""
+    """The kinds of the units that were connected. From any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kinds: dict[tuple[str, str, str], Kind] = {}
 
     def kind(self, identity: Identity) -> Kind:
-        """The units that are like this one but for the serial number."""
+        """The kind of the unit with this identity, whatever its serial number."""
         with self._lock:
             return self._kinds.setdefault((identity.manufacturer, identity.model, identity.firmware), Kind())
 
 
-#: What this process has found out.
+#: The knowledge of this process.
 KNOWLEDGE = Knowledge()

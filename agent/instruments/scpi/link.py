@@ -1,4 +1,4 @@
-"""The link that `ScpiDriver` speaks over. `agent.instruments.visa.session.Session` is one."""
+"""The interface of the link that `ScpiDriver` uses. `agent.instruments.visa.session.Session` is one."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ from typing import Protocol
 
 
 class TextLink(Protocol):
-    """A way to one instrument: a text message out, a text answer back. For one thread.
+    """A link to one instrument: a text message out, a text answer back. For one thread.
 
-    Any `LinkError` closes it, and only `open` cures that.
+    Any `LinkError` closes it; only `open` brings it back.
     """
 
     @property
     def uri(self) -> str:
-        """Where the instrument is, for people: its VISA resource name."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it can be used."""
+        """The VISA resource name of the instrument."""
 
     def open(self) -> None:
-        """Open it anew. On some links that proves little: an instrument is there when it has answered.
+        """Open it anew. On some links that succeeds without an instrument: only an answer proves that it is there.
 
         :raises LinkError: it can't be opened
         """

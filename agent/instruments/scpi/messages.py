@@ -1,4 +1,4 @@
-"""SCPI as text: settings and channel lists as a unit takes them, and its answers to ``*IDN?`` and error queries taken apart."""
+"""SCPI as text: the messages for settings and channel lists, and the parsing of answers to ``*IDN?`` and error queries."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def channel_list(indices: tuple[int, ...]) -> str:
 
 def setting_messages(template: str, write: Write) -> list[str]:
     """The messages that carry a setting out: one with a channel list, or one for every channel where it takes a single number."""
-    if "{channel}" in template and "{list}" not in template:
+    if "{channel}" in template:
         return [template.format(value=write.text, channel=index) for index in write.channels]
     return [template.format(value=write.text, list=channel_list(write.channels))]
 
 
 def parse_identity(answer: str) -> Identity:
-    """Take an answer to ``*IDN?`` apart.
+    """Parse an answer to ``*IDN?``.
 
-    :raises IdentityError: it has not four fields of printable characters
+    :raises IdentityError: it does not have four fields of printable characters
     """
     fields = [field.strip() for field in answer.split(",", 3)]
     if len(fields) != 4 or not all(fields[:2]) or not answer.isprintable() or len(answer) > 200:
@@ -37,7 +37,7 @@ def parse_identity(answer: str) -> Identity:
 
 
 def parse_error(answer: str) -> tuple[int, str]:
-    """Take an answer to ``SYST:ERR?``, such as ``-222,"Data out of range"``, apart; what can't be printed is escaped.
+    """Parse an answer to ``SYST:ERR?``, such as ``-222,"Data out of range"``; unprintable characters are escaped.
 
     :raises MalformedAnswerError: it is no such answer
     """

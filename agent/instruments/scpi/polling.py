@@ -1,4 +1,4 @@
-"""A poll in SCPI: the messages that read everything of every channel of a model, and the reading of their answers."""
+"""A poll in SCPI: the messages that read all quantities of all channels of a model, and the parsing of their answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NOT_A_VALUE = 9.9e37
 
 
 class Batching(IntEnum):
-    """How much a unit is asked in one message: the more, the faster a poll."""
+    """How many questions one message holds: the more, the faster a poll."""
 
     COMPOUND = 0  # everything in one message
     LISTS = 1  # one quantity of all channels
@@ -54,7 +54,7 @@ class PollPlan:
         groups = [parts] if batching is Batching.COMPOUND else [[part] for part in parts]
         self.messages = tuple(";:".join(text for text, _ in group) for group in groups)
         self.forms = tuple(re.compile(", ?".join(_FIELD[kind] for *_, kind in fields), re.ASCII) for _, fields in parts)
-        # Where, among the values of all parts, each quantity of a channel stands; what is not asked for is the None behind them.
+        # The place of each quantity of a channel among the values of all parts; the None behind them if it is not asked for.
         order = {
             (quantity, index): place
             for place, (quantity, index, _) in enumerate(field for _, fields in parts for field in fields)
@@ -123,7 +123,7 @@ def poll_plan(model: Model, batching: Batching) -> PollPlan:
 class PollReader:
     """Reads the answers to a plan's messages, for one unit.
 
-    Most of an answer is settings, which stay as they are: a part that did not change is not read again.
+    Most of an answer is settings, which rarely change: a part that is the same as before is not parsed again.
     """
 
     __slots__ = ("_texts", "_values", "plan")
@@ -134,7 +134,7 @@ class PollReader:
         self._values: list[tuple[float | None, ...]] = [()] * len(plan.forms)
 
     def read(self, answers: Sequence[str]) -> dict[int, Reading]:
-        """Turn the answers to the plan's messages, in their order, into one reading for each channel.
+        """The reading of each channel, from the answers to the plan's messages in their order.
 
         :raises MalformedAnswerError: an answer has another form than its question asks for
         """

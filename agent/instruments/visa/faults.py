@@ -1,4 +1,4 @@
-"""Which exceptions around a call of pyvisa mean that an instrument is at fault, and which are faults of the agent's own."""
+"""Exceptions of calls of pyvisa: those that mean a fault of the instrument or its link, and faults of the agent itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyvisa_py.sessions import OpenError
 
 from agent.instruments.driver import LinkError
 
-#: What pyvisa and pyvisa-py raise where an instrument is not there, goes away or sends what it should not; and bare Exceptions.
+#: Raised by pyvisa and pyvisa-py if an instrument is not there, goes away or breaks the protocol; also bare Exceptions.
 _FAULTS = (
     errors.Error,
     OSError,  # sockets; pyserial's SerialException and pyusb's USBError are some
@@ -29,19 +29,19 @@ _FAULTS = (
     struct.error,  # protocols/usbtmc.py: a header that is too short
     termios.error,  # pyserial: the port of a serial adapter that was pulled out
 )
-#: What they raise besides on opening: the setters of attributes, given what the configuration has for them (TypeError:
-#: pyvisa/attributes.py:309, pyvisa/util.py:256; AttributeError: pyvisa/highlevel.py:3305), and a USB unit that tells too few
+#: Raised by them besides on opening: by the setters of attributes, given what the configuration has for them (TypeError:
+#: pyvisa/attributes.py:309, pyvisa/util.py:256; AttributeError: pyvisa/highlevel.py:3305), and for a USB unit that tells too few
 #: capabilities (IndexError: protocols/usbtmc.py, _get_capabilities).
 OPENING_FAULTS = (TypeError, AttributeError, IndexError)
 
 
 class Calling:
-    """A context for calls of pyvisa: an error by which an instrument is at fault leaves it as a LinkError, any other as it is.
+    """A context for calls of pyvisa: it turns errors that are a fault of the instrument into a LinkError, and no others.
 
     It has no state, so one serves all sessions.
 
-    :param what: how the text of the error begins
-    :param more: what counts as the instrument's or the configuration's fault too, unless a line of the agent raised it
+    :param what: the beginning of the error's text
+    :param more: further errors that count as faults of the instrument or the configuration, unless the agent raised them
     """
 
     __slots__ = ("_more", "_what")
@@ -88,7 +88,7 @@ def _cause(error: Exception) -> BaseException:
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether a line of the agent raised it, and not one of a library."""
+    """True if a line of the agent raised it, and not one of a library."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -96,7 +96,7 @@ def is_ours(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """What went wrong, in one line of at most 200 characters."""
+    """The reason of an error, in one line of at most 200 characters."""
     if isinstance(error, errors.VisaIOError):
         return f"{error.description} ({error.abbreviation})"
     if isinstance(error, OSError) and error.strerror:

@@ -59,7 +59,7 @@ class Instrument(hislip.Instrument):  # type: ignore[misc]
         self._timeout = seconds
 
     def send(self, data: bytes) -> int:
-        """Send a message; its length.
+        """Send a message. The number of bytes sent.
 
         :raises OSError: it could not be sent in time, or the connection is gone
         """
@@ -77,7 +77,7 @@ class Instrument(hislip.Instrument):  # type: ignore[misc]
             return bytes(super().receive(max_len))
 
     def device_clear(self) -> None:
-        """Have the unit forget what is half asked or half answered.
+        """Have the unit discard its input and output (device clear).
 
         :raises OSError: no answer in time, one that breaks the protocol, or the connection is gone
         """

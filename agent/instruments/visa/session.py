@@ -1,4 +1,4 @@
-"""A VISA session: a text link to one instrument, for one thread. Any failure closes it, and only opening it again cures that."""
+"""A VISA session: a text link to one instrument, for one thread. A failure closes it; only `open` brings it back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Session:
 
     :param uri: its VISA resource name
     :param backend: pyvisa's name of a library, such as ``@py``
-    :param options: what pyvisa's ``open_resource`` takes besides: ``open_timeout`` and ``timeout`` in ms, ``read_termination``,
+    :param options: further arguments of pyvisa's ``open_resource``: ``open_timeout`` and ``timeout`` in ms, ``read_termination``,
         ``write_termination``, ``baud_rate`` …
     """
 
@@ -41,7 +41,7 @@ class Session:
         self.uri = uri
         self._backend = backend
         self._options = {"open_timeout": DEFAULT_OPEN_TIMEOUT, "timeout": DEFAULT_TIMEOUT, **(options or {})}
-        # A stream has no other end of message than a character; where the link has one, a line feed does no harm.
+        # On a stream only a character ends a message; on a link with an end of message a line feed does no harm.
         kind = uri.strip().upper()
         if kind.endswith("SOCKET") or kind.startswith("ASRL"):
             self._options.setdefault("read_termination", "\n")
@@ -51,11 +51,11 @@ class Session:
 
     @property
     def is_open(self) -> bool:
-        """Whether it was opened and has not failed since."""
+        """True if it was opened and has not failed since."""
         return self._resource is not None
 
     def open(self) -> None:
-        """Open the link anew. On a raw socket that proves little: an instrument is there when it has answered.
+        """Open the link anew. A gateway takes the connection of a raw socket also without an instrument behind it.
 
         :raises LinkError: it can't be opened, with the reason
         """
@@ -74,7 +74,7 @@ class Session:
             raise
 
     def _start_afresh(self, resource: MessageBasedResource) -> None:
-        """Rid the unit of what an earlier session left half asked; device clear touches no setting (IEEE 488.2, 5.8)."""
+        """Discard input and output of an earlier session; device clear changes no setting (IEEE 488.2, 5.8)."""
         kind = self.uri.strip().upper()
         with contextlib.suppress(errors.VisaIOError, NotImplementedError):
             if kind.startswith(("USB", "GPIB")):
@@ -152,7 +152,7 @@ class Session:
         return self._resource
 
     def close(self) -> None:
-        """Close the link; a failure of it is of no interest. It may be called twice."""
+        """Close the link; a failure of the link is ignored. It may be called twice."""
         resource, self._resource = self._resource, None
         if resource is None:
             return

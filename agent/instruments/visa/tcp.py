@@ -18,7 +18,7 @@ class BoundedSocket(socket.socket):
     deadline = FOREVER
 
     def allow(self, seconds: float | None) -> None:
-        """Give all that follows this long (s) together, None for no limit."""
+        """Limit the time (s) of all following operations together; None for no limit."""
         self.deadline = time.monotonic() + (FOREVER if seconds is None else seconds)
 
     def _arm(self) -> None:
@@ -39,7 +39,7 @@ class BoundedSocket(socket.socket):
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0, /) -> int:
-        """Read into a buffer; how many bytes, at least one unless none were asked for.
+        """Read into a buffer. The number of bytes: at least one, unless none were asked for.
 
         :raises OSError: none came in time, or the connection is gone
         """
@@ -59,7 +59,7 @@ class BoundedSocket(socket.socket):
 
 
 def connect(host: str, port: int, timeout: float) -> BoundedSocket:
-    """Open a TCP connection within the timeout (s). What follows has the rest of it, until `BoundedSocket.allow` gives more.
+    """Open a TCP connection within the timeout (s). The next operations have the rest of it, until `BoundedSocket.allow`.
 
     :raises OSError: with the reason of the last address
     """

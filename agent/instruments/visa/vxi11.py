@@ -1,6 +1,6 @@
 """VXI-11 for pyvisa-py with one deadline a message, which notices at once when the peer is gone.
 
-pyvisa-py's own spins at full load for a second and more when the peer closes, takes five more to say goodbye to it, starts
+pyvisa-py's own spins at full load for a second and more when the peer closes, takes five more to close such a link, starts
 its timeout anew with every byte, and reads as many bytes as the peer claims to send. Here a connection that failed stays
 failed, and an answer has a greatest size.
 
@@ -55,7 +55,7 @@ class _Records(rpc.RawTCPClient):  # type: ignore[misc]  # pyvisa-py has no type
                 if xid > self.lastxid:
                     raise rpc.RPCError(f"wrong xid in reply {xid} instead of {self.lastxid}")
         except BaseException:
-            # What still comes belongs to no later call. pyvisa-py's close(), which is a call too, ends at once then.
+            # Late bytes must not be taken for the reply to a later call. pyvisa-py's close(), a call too, ends at once then.
             self.sock.close()
             raise
 
@@ -97,7 +97,7 @@ class CoreClient(_Records, tcpip.Vxi11CoreClient):  # type: ignore[misc]
     def device_read(
         self, link: int, request_size: int, io_timeout: int, lock_timeout: int, flags: int, term_char: int
     ) -> Any:
-        """Ask for a part of the answer; timeouts in ms."""
+        """Read a part of the answer; timeouts in ms."""
         # pyvisa-py counts the timeout down over the parts of an answer, and at 0 goes on asking without one.
         if io_timeout <= 0:
             return vxi11.ErrorCodes.io_timeout, 0, b""
