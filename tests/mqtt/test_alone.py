@@ -70,7 +70,7 @@ class Alone:
         assert self.session.stop(PATIENCE)
         self.store.close(PATIENCE)
         self.observer.close()
-        self.way.stop()
+        self.way.close()
 
 
 @pytest.fixture
