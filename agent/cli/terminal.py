@@ -22,9 +22,9 @@ def clean(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
-def console(color: bool | None = None) -> Console:
+def console() -> Console:
     """Standard output. With colour on a terminal only, and not there either if NO_COLOR is set."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False, no_color=color is False or None)
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def channel_table(states: Sequence[ChannelState], *, several_agents: bool = False) -> Table:
