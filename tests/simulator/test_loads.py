@@ -1,4 +1,4 @@
-"""Where supply and load agree."""
+"""The operating points of the loads."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@
 3. A unit receives no setpoint above a limit, and no output goes on while a setpoint is above one, unless somebody turned the
    knob after the agent had looked.
 4. Every `seq` of every channel reaches the broker, as state or in the backlog; never two different states with one `seq`.
-5. What is published as present is what the unit answered at that time, each answer once.
-6. What a response says was done was done.
+5. A state that is published as present is one that the unit answered at that time, each answer once.
+6. A response that says that something was done is right.
 
 Every method may be called from any thread.
 """
@@ -71,7 +71,7 @@ class Ledger:
         """Seconds from a command's delivery to its response, by kind."""
         return self._responses.delays
 
-    # What the soak itself does.
+    # Called for the soak's own actions.
 
     def sending(self, command: Command) -> None:
         """A command is about to be published."""
@@ -90,7 +90,7 @@ class Ledger:
         with self._lock:
             self._outputs.executed(unit, message, before, after, answer)
 
-    # What the tap sees.
+    # Called by the tap.
 
     def connected(self, connection: int) -> None:
         """The agent has connected."""
@@ -164,7 +164,7 @@ class Ledger:
     # At the end.
 
     def due(self) -> list[str]:
-        """What has not come yet: units that are not online, commands not answered, states not acknowledged."""
+        """Everything that has not come yet: units that are not online, commands not answered, states not acknowledged."""
         with self._lock:
             due = [f"{unit} is not online" for unit, online in self.online.items() if not online]
             return due + self._responses.due() + self._states.due()
