@@ -133,12 +133,12 @@ def _result(
 
 
 def figures(count: int = 500, seconds: float = 30.0) -> list[Figure]:
-    """The figures of a fleet that is well, and those of `benchmarks.outage`."""
+    """The figures of a fleet without faults, and those of `benchmarks.outage`."""
     return [*steady(count, seconds), *outage.figures()]
 
 
 def steady(count: int = 500, seconds: float = 30.0) -> list[Figure]:
-    """The figures of a fleet that is well."""
+    """The figures of a fleet without faults."""
     result = measure(count, seconds)
     print(f"fleet: {result}", file=sys.stderr, flush=True)
     what = f"{count} units at 1 Hz"

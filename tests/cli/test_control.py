@@ -117,7 +117,7 @@ def test_nobody_listens(lab: Lab) -> None:
 
 
 def test_nobody_answers(lab: Lab) -> None:
-    """Somebody listens, and is no agent."""
+    """A client listens that is no agent."""
     with Client(Address.parse(lab.url)) as listener:
         listener.subscribe(["psu/psu8/#"])
         result = lab.call("set", "psu8/1", "--state", "off", "--timeout", "0.3")

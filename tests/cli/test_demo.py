@@ -1,4 +1,4 @@
-"""The demonstration, as somebody runs it who has nothing yet."""
+"""The demonstration, run without a broker, an instrument or a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The books that all rules are checked by: what is known of each command, channel and message."""
+"""The records by which the rules are checked: of each command, channel and message."""
 
 from __future__ import annotations
 
