@@ -1,4 +1,4 @@
-"""Rules 4 and 5: every `seq` reaches the broker, and a state that is published as present is one that the unit answered at that time."""
+"""Rules 4 and 5: every `seq` reaches the broker, and each state that is published as present was answered by the unit then."""
 
 from __future__ import annotations
 
