@@ -91,9 +91,9 @@ def ours(ha: HomeAssistant) -> set[str]:
 
 
 def left_over(lab: Lab, topics: str = "homeassistant/device/+/config") -> dict[str, bytes]:
-    """What the broker has retained on some topics."""
+    """The messages that the broker has retained on some topics."""
     with contextlib.closing(lab.observe("#")) as everything:
-        # What is retained comes before what is sent now.
+        # Retained messages come before those that are sent now.
         everything.send("end", "")
         wait_until(lambda: everything.on("end"), "all that is retained", 30)
         pattern = re.compile(topics.replace("+", "[^/]+"))
@@ -101,7 +101,7 @@ def left_over(lab: Lab, topics: str = "homeassistant/device/+/config") -> dict[s
 
 
 def complaints(ha: HomeAssistant) -> list[str]:
-    """What Home Assistant's log says against what it was told by MQTT."""
+    """The complaints in Home Assistant's log about MQTT messages."""
     lines = ha.log.read_text(errors="replace").splitlines()
     return [
         line

@@ -68,7 +68,7 @@ def test_entities_of_a_channel_and_their_classes(ha: HomeAssistant) -> None:
         "button.psu1_vdd_power_cycle": {"device_class": "restart"},
         "button.psu1_vdd_clear_protection": {},
         "button.psu1_all_outputs_off": {},
-        # What the configuration allows, and else what the model can do: E36300 data sheet.
+        # The range that the configuration allows, else the model's: E36300 data sheet.
         "number.psu1_vdd_voltage_limit": {"min": 0.0, "max": 5.5, "step": 0.001, "unit_of_measurement": "V"},
         "number.psu1_vdd_current_limit": {"min": 0.0, "max": 1.0, "step": 0.002, "unit_of_measurement": "A"},
         "number.psu1_vdd_over_voltage_protection": {"min": 0.5, "max": 6.6, "device_class": "voltage"},
@@ -300,7 +300,7 @@ def test_energy_has_never_jumped_nor_fallen(ha: HomeAssistant) -> None:
     assert len(values) > 3
     for (energy, moment), (later, later_moment) in itertools.pairwise(values):
         assert energy <= later, values
-        # What is told may be what was integrated over up to an update and a saving before.
+        # The published value may be older by an update interval and a saving interval.
         assert later - energy <= 1.5 * (later_moment - moment + 25) / 3600, values
     assert math.isfinite(values[-1][0])
 
