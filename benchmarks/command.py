@@ -176,7 +176,7 @@ def measure(rounds: int = 7, count: int = 60, latency: float = 0.0) -> Result:
 
 
 def _recorded(units: Units, requester: Requester, topic: str) -> tuple[tuple[str, ...], int]:
-    """What the unit receives for one command, and the size of the response. Warms everything up as well."""
+    """The messages that the unit receives for one command, and the size of the response. Warms everything up as well."""
     seen: collections.Counter[tuple[str, ...]] = collections.Counter()
     answer = b""
     for number in range(20):

@@ -28,7 +28,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a fleet cost over the time that it was measured."""
+    """The cost of a fleet over the time that it was measured."""
 
     units: int
     cores: float
@@ -106,7 +106,7 @@ def _result(
             continue
         channel = message["psu"], message["index"]
         backlog += topic.endswith("/backlog")
-        # What the agent read before it had the broker stands in the backlog, the newest of it as the present state as well.
+        # Samples that were read before the broker was found are in the backlog; the newest is the present state as well.
         payloads[channel][message["seq"]].add(payload)
         moment = datetime.fromisoformat(message["time"])
         if message["online"] and topic.endswith("/state") and moment >= begin:
@@ -133,12 +133,12 @@ def _result(
 
 
 def figures(count: int = 500, seconds: float = 30.0) -> list[Figure]:
-    """The figures of a fleet that is well, and those of `benchmarks.outage`."""
+    """The figures of a fleet without faults, and those of `benchmarks.outage`."""
     return [*steady(count, seconds), *outage.figures()]
 
 
 def steady(count: int = 500, seconds: float = 30.0) -> list[Figure]:
-    """The figures of a fleet that is well."""
+    """The figures of a fleet without faults."""
     result = measure(count, seconds)
     print(f"fleet: {result}", file=sys.stderr, flush=True)
     what = f"{count} units at 1 Hz"

@@ -24,7 +24,7 @@ UNITS, REFUSING, SILENT = 1000, 150, 150
 UNANSWERED = "OUTPut:PAIR"
 #: s without a network.
 AWAY = 10.0
-#: s that are waited at most; what takes longer is reported as that.
+#: s that are waited at most; a longer time is reported as more than that.
 LONGEST = 90.0
 
 MOST_STARTING, MOST_STARTING_UNANSWERED, MOST_RETURNING = 10.0, 20.0, 10.0  # s
@@ -32,7 +32,7 @@ MOST_CORES, MOST_BYTES = 0.5, 120e6
 
 
 class Fleet:
-    """What a subscriber knows of each unit: polled, or offline. To be asked again and again."""
+    """Each unit as a subscriber knows it: polled, or offline. `look` brings it up to date."""
 
     def __init__(self, subscriber: Subscriber) -> None:
         self._subscriber = subscriber
@@ -184,7 +184,7 @@ def _wait(agent: Agent, fleet: Fleet, *, polled: Collection[str] = (), offline: 
 
 
 def _cost(agent: Agent, seconds: float) -> Cost:
-    """Over the next ``seconds``, after a moment for what the start left to be done."""
+    """The cost over the next ``seconds``, after a moment in which the agent finishes its start."""
     time.sleep(min(3.0, seconds / 2))
     memory = []
     used, begun = agent.cpu_seconds(), time.monotonic()

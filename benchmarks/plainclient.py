@@ -48,7 +48,7 @@ def connect(port: int) -> Client:
 
 
 def poll(unit: MessageBasedResource) -> dict[int, dict[str, Any]]:
-    """What the unit says of each channel."""
+    """The values of each channel."""
     columns = {name: unit.query(f"{question} {LIST}").rstrip().split(",") for name, question in LISTED.items()}
     conditions = [unit.query(f"STAT:QUES:INST:ISUM{channel}:COND?") for channel in CHANNELS]
     channels: dict[int, dict[str, Any]] = {}

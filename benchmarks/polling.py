@@ -2,7 +2,7 @@
 
 The agent polls as fast as the unit answers (``poll_interval: 0``); every state goes to a real Mosquitto with QoS 1 and is
 counted at a subscriber. The loop sends the same message and reads the answer up to its newline, and does nothing with it.
-The two are measured in turn, several rounds: the agent is stopped (SIGSTOP) while the loop runs. What is reported is the
+The two are measured in turn, several rounds: the agent is stopped (SIGSTOP) while the loop runs. The figure is the
 median of the rounds' ratios.
 """
 

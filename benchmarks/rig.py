@@ -144,11 +144,11 @@ class Agent(Process):
         try:
             wait_until(lambda: condition() or self.ended() is not None, what, timeout)
         except WaitedInVainError as error:
-            raise BenchmarkError(f"{error}; the agent's log ends with: {self._last_words()}") from None
+            raise BenchmarkError(f"{error}; the agent's log ends with: {self._end_of_log()}") from None
         if self.ended() is not None:
-            raise BenchmarkError(f"the agent ended with status {self.ended()}: {self._last_words()}")
+            raise BenchmarkError(f"the agent ended with status {self.ended()}: {self._end_of_log()}")
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         return " / ".join(self.text().splitlines()[-3:])
 
 

@@ -42,7 +42,7 @@ def psu_agent(
 
 
 def invoke(*arguments: str, **variables: str) -> Result:
-    """The same in this process: much quicker, and all but the outermost shell of the program."""
+    """Run a command in this process, which is much quicker; `agent.cli.main.main` around it is left out."""
     return CliRunner().invoke(cli.cli, arguments, env=variables)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures for everybody: a real broker of the test's own."""
+"""Fixtures of all tests: a real broker of the test's own, and a bench."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.properties import FUZZ
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The settings of who runs the tests are not the tests'.
+# The environment of the user who runs the tests has no influence on them.
 for _name in ("PSU_AGENT_CONF", "PSU_AGENT_BROKER", "PSU_AGENT_MQTT_PASSWORD", "PSU_AGENT_DEBUG", "STATE_DIRECTORY"):
     os.environ.pop(_name, None)
 

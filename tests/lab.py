@@ -1,4 +1,4 @@
-"""A laboratory in a test: an agent on simulated supplies and a real broker, and somebody who watches and commands over MQTT.
+"""A laboratory in a test: an agent on simulated supplies and a real broker, and a client that observes and commands over MQTT.
 
 The parts are in `tests.support`; this module has the names that most tests use.
 """

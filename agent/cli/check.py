@@ -1,4 +1,4 @@
-"""What `check --connect` finds out: does every unit answer, is it the one that the configuration means, and the broker."""
+"""`check --connect`: connects to the broker and to every unit, and compares the units with the configuration."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ _MOST_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found at one place: a unit's name or ``broker``."""
+    """The result for one place: a unit's name or ``broker``."""
 
     place: str
     address: str
@@ -70,18 +71,17 @@ def check_broker(settings: Mqtt) -> Finding:
 def check_unit(unit: UnitSettings, folder: Path) -> Finding:
     """Connect to a unit as the agent would: it must answer, and be the one that the configuration means. No setting changes."""
     driver = make_driver(unit, folder)
+    finding = partial(Finding, unit.name, driver.address)
     began = time.monotonic()
     try:
         profile = driver.connect()
     except IdentityError as error:
         who = error.identity
         if who is None:
-            return Finding(unit.name, driver.address, False, str(error))
-        return Finding(
-            unit.name, driver.address, False, _mismatch(unit, who, error), who.model, who.serial, who.firmware, _since(began)
-        )  # fmt: skip
+            return finding(False, str(error))
+        return finding(False, _mismatch(unit, who, error), who.model, who.serial, who.firmware, _since(began))
     except DriverError as error:
-        return Finding(unit.name, driver.address, False, str(error))
+        return finding(False, str(error))
     finally:
         driver.close()
     milliseconds = _since(began)
@@ -95,9 +95,7 @@ def check_unit(unit: UnitSettings, folder: Path) -> Finding:
             for output in profile.outputs
         )
         text = f"{identity.manufacturer} {identity.model}, channels {channels}"
-    return Finding(
-        unit.name, driver.address, True, text, identity.model, identity.serial, identity.firmware, milliseconds
-    )
+    return finding(True, text, identity.model, identity.serial, identity.firmware, milliseconds)
 
 
 def _mismatch(unit: UnitSettings, who: Identity, error: IdentityError) -> str:

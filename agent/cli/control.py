@@ -53,7 +53,10 @@ def _to_bool(_: click.Context, __: click.Parameter, value: str | None) -> bool |
 @click.argument("target", metavar="UNIT[/CH]|all")
 @_setting_options
 @click.option(
-    "--expires-in", type=click.FloatRange(0, min_open=True), metavar="S", help="Not to be carried out after S s."
+    "--expires-in",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="Refuse it if it can't be carried out within S s.",
 )
 @click.option("--id", "command_id", metavar="TEXT", help="The command's id, up to 128 characters.  [default: random]")
 @click.option(
@@ -115,8 +118,8 @@ def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> 
     """Save present setpoints into the configuration file.
 
     Voltage and current settings, and names that the file does not have, of the file's units. Its comments and all the
-    rest stay as they are; what it was before is kept as FILE.bak. What is saved changes no output: `psu-agent restore`
-    sends it.
+    rest stay as they are; a copy of it as it was is kept as FILE.bak. Saving changes no output: `psu-agent restore` sends
+    the saved settings.
     Exit code 1 if something could not be saved.
     """
     from agent import config

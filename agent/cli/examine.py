@@ -13,7 +13,7 @@ from agent.cli.options import config_argument, json_option, load_config
 
 @click.command()
 @config_argument
-@click.option("--connect", is_flag=True, help="Also open every unit and the broker, and ask each unit who it is.")
+@click.option("--connect", is_flag=True, help="Also connect to the broker and to every unit; no setting changes.")
 @json_option
 def check(config: Path | None, connect: bool, as_json: bool) -> None:
     """Check a configuration file.
@@ -51,7 +51,7 @@ def check(config: Path | None, connect: bool, as_json: bool) -> None:
     help="Seconds to listen for announcements, 0.1 to 60; asking takes a few more.",
 )
 @click.option(
-    "--serial", is_flag=True, help="Ask what is on serial ports too. Something else than a supply may take it ill."
+    "--serial", is_flag=True, help="Ask on serial ports too. A device that is no supply may be disturbed by it."
 )
 @click.option("--interface", metavar="IP", help="Search the network of this address of this host alone, by mDNS.")
 @json_option

@@ -1,4 +1,4 @@
-"""What the commands print, on stdout unless said otherwise."""
+"""The output of the commands, on stdout unless said otherwise."""
 
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ from agent.cli.options import Failure, NotFound, broker_options, find_broker, js
 def get(target: str | None, as_json: bool, **broker: Any) -> None:
     """Show the present state of channels.
 
-    As the broker has it: a table on a terminal, JSON otherwise. CH is a channel's number or its name. What is not
-    known now, because a unit or its agent is offline, is shown as such. Exit code 1 if nothing is known of what was asked for.
+    As the broker has it: a table on a terminal, JSON otherwise. CH is a channel's number or its name. Values that are not
+    known now, because a unit or its agent is offline, are shown as unknown, and the channel as offline. Exit code 1 if
+    nothing is known of the target.
     """
     from agent.cli.printing import print_states
     from agent.client.connection import BrokerError, Client

@@ -7,8 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 
-from agent.instruments import catalogue as models
-from agent.instruments import scan
+from agent.instruments import catalogue, scan
 from agent.local.ports import is_free
 from agent.simulator import Load, Simulator, loads
 
@@ -22,7 +21,7 @@ def changing_loads(model: str) -> Mapping[int, Load]:
         loads.Wander(0.24, 0.16, period=6.0),
         loads.Square(loads.Resistor(150.0), loads.Resistor(55.0), period=21.0, duty=0.7),
     ]
-    found = models.candidates(model)[0]
+    found = catalogue.candidates(model)[0]
     return {channel.index: kinds[i % len(kinds)] for i, channel in enumerate(found.channels)}
 
 
@@ -40,7 +39,7 @@ def set_front_panel(simulator: Simulator) -> None:
 def describe(simulator: Simulator, name: str = "sim1") -> str:
     """The simulator's VISA resource names as comments, and an entry for `units:`; the whole is YAML."""
     instrument = simulator.instrument
-    model = models.candidates(instrument.model)[0]
+    model = catalogue.candidates(instrument.model)[0]
     lines = [f"# simulated {model.manufacturer} {model.name}, serial {instrument.serial}"]
     lines += [f"# {transport:<7} {resource}" for transport, resource in simulator.resources.items()]
     entry = scan.unit_entry(name, model, simulator.resource, instrument.serial)
@@ -66,7 +65,7 @@ def run(
     :param tell: called with what is to be printed
     :raises ValueError: the model is not known, or a port or the address can't be listened on
     """
-    name = models.candidates(model)[0].name
+    name = catalogue.candidates(model)[0].name
     remark = None
     if port is None:
         port = DEFAULT_PORT

@@ -22,9 +22,9 @@ def clean(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
-def console(color: bool | None = None) -> Console:
+def console() -> Console:
     """Standard output. With colour on a terminal only, and not there either if NO_COLOR is set."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False, no_color=color is False or None)
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def channel_table(states: Sequence[ChannelState], *, several_agents: bool = False) -> Table:
@@ -102,7 +102,6 @@ def live_view(
     title: str,
     lost: str | None,
     height: int,
-    footer: Sequence[str] = (),
 ) -> Group:
     """The whole screen of `watch`: as many channels as fit, and the number of those that do not.
 
@@ -118,16 +117,14 @@ def live_view(
     if lost is not None:
         parts.append(Text(f"the broker is gone ({clean(lost)}); connecting again", style="bold white on red"))
     why = notes(fleet, sorted(units - online))[:5]
-    room = max(3, height - _FRAME_LINES - len(why) - len(footer))
+    room = max(3, height - _FRAME_LINES - len(why))
     several = len({state.agent for state in states}) > 1
     parts.append(channel_table(states[:room], several_agents=several))
     if len(states) > room:
         parts.append(Text(f"and {len(states) - room} more channels; name a unit to see its own", style="dim"))
     if not states:
         parts.append(Text("nothing was published yet", style="dim"))
-    parts += why
-    parts += [Text(line) for line in footer]
-    return Group(*parts)
+    return Group(*parts, *why)
 
 
 def state_line(state: ChannelState, *, with_time: bool = True) -> str:

@@ -1,4 +1,4 @@
-"""The state of all units, from their topics. A last value is never passed off as a present one."""
+"""The state of all units, from their topics. A last value is never given as a present one."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Fleet:
                 case ChannelTopic(unit, channel, "state"):
                     return self._channel_state(unit, channel, payload)
         except ValidationError:
-            return None  # somebody else's message on our topics
+            return None  # another program's message on these topics
         return None
 
     def _channel_state(self, unit: str, channel: str, payload: bytes) -> tuple[str, int] | None:
@@ -122,9 +122,7 @@ class Fleet:
         if unit is None:
             return
         absent = self.why_absent(name) is not None
-        known = dict(unit.states)
-        for index in sorted(known):
-            state = known[index]
+        for _, state in sorted(unit.states.items()):
             yield without_values(state) if absent or not state.online else state
 
     def channels(self, name: str | None = None, channel: str | None = None) -> list[ChannelState]:

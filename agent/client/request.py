@@ -177,5 +177,5 @@ def _response_to(command_id: str, message: Message) -> Response | None:
     try:
         response = Response.model_validate_json(message.payload)
     except ValidationError:
-        return None  # somebody else's message on our topics
+        return None  # another program's message on these topics
     return response if response.id == command_id or message.correlation == command_id.encode() else None

@@ -54,9 +54,9 @@ class ConfigFile:
 
         :raises ConfigError: it has faults, which have to be mended first
         """
+        self.config = config.load(path)
         # A symbolic link stays one: the file that it points to is changed.
         self.path = path.resolve()
-        self.config = config.load(path)
         self._given = path
         self._content = self.path.read_bytes()
         self._data = plain(source.read(self._content).data)
@@ -191,7 +191,7 @@ def present(
 
 
 def send(address: Address, commands: dict[Target, dict[str, float]]) -> Iterator[tuple[Target, CommandOutcome, float]]:
-    """Send settings, one channel after the other. Yields each channel's outcome, and how long it was waited for at most (s).
+    """Send settings, one channel after the other. Yields each channel's outcome, and the time limit of its response (s).
 
     :raises BrokerError: the broker can't be reached
     """

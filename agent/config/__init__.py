@@ -1,4 +1,4 @@
-"""The user's configuration file: find it, read it, and tell its faults by line.
+"""The user's configuration file: find it, read it, and report its faults by line.
 
 Other rooms import from here. `agent.config.jsonschema` (for editors) and `agent.config.editing` (changes in place) are imported
 by name, so that the daemon does not load them.

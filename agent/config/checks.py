@@ -1,7 +1,7 @@
-"""Checks between fields: everything that a fault of one value alone does not show.
+"""Checks between fields: faults that no value shows by itself.
 
-They work on the data as it was read, so that their faults are told together with the schema's. They leave out each value in
-which a fault was found already.
+They work on the data as it was read, so that their faults are reported together with the schema's. They leave out each value
+in which a fault was found already.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _check_address(
 
 
 def _check_kind(path: KeyPath, unit: dict[str, Any], is_external: bool, faults: FaultList) -> None:
-    """Keys that a unit on VISA needs and one of model `external` does not take, and the other way round."""
+    """Note keys that the other kind of unit has: on VISA, or of model `external`; and those that its own kind needs."""
     if is_external:
         if "commands" not in unit:
             faults.add((*path, "commands"), with_right("is missing", (*path, "commands")))
@@ -130,7 +130,7 @@ def _check_kind(path: KeyPath, unit: dict[str, Any], is_external: bool, faults: 
 
 
 def _check_off_command(path: KeyPath, unit: dict[str, Any], faults: FaultList) -> None:
-    """An output that is to be turned off when the broker is gone needs a command that does it."""
+    """Note outputs that are to be turned off when the broker is gone, where the unit has no command for it."""
     commands, channels = unit.get("commands"), unit.get("channels")
     if not isinstance(channels, dict) or (isinstance(commands, dict) and "set" in commands):
         return
@@ -189,7 +189,7 @@ def _check_most(
     model_name: str,
     faults: FaultList,
 ) -> None:
-    """A limit above everything that the output can be set to is a slip."""
+    """Note limits above everything that the output can be set to: they are slips."""
     outputs = [output for model in candidates for output in model.channels if output.index == number]
     if not outputs:
         return
@@ -208,7 +208,7 @@ def _check_most(
 
 
 def _check_saved(path: KeyPath, channel: dict[str, Any], faults: FaultList) -> None:
-    """A saved setting keeps to the limit that stands beside it."""
+    """Note saved settings above the limits of their channel."""
     for setting, limit in _SAVED_AND_MOST:
         value, most = channel.get(setting), channel.get(limit)
         if not (isinstance(value, int | float) and isinstance(most, int | float)):

@@ -1,4 +1,4 @@
-"""`commands:` of a unit: the programs that speak for a unit of model `external`."""
+"""`commands:` of a unit: the programs that read and set a unit of model `external`."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ CommandLine = Annotated[
 
 
 class Commands(Section):
-    """The programs that speak for a unit of model `external`. They run in the folder of the configuration file."""
+    """The programs that read and set a unit of model `external`. They run in the folder of the configuration file."""
 
     shell: bool = Field(
         default=False, description="true to have /bin/sh read the commands, which are text then, or false"

@@ -41,7 +41,7 @@ def set_values(text: str, changes: Mapping[KeyPath, str | float]) -> str:
 
 
 def _data(text: str) -> Any:
-    """What a text holds, with ``${NAME}`` as it stands there."""
+    """The data of a text, with each ``${NAME}`` unchanged."""
     unchanged = {name: f"${{{name}}}" for name in re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", text)}
     document = source.read(text.encode(), unchanged)
     if document.problems:
@@ -59,7 +59,7 @@ def _put(data: Any, path: KeyPath, value: str | float) -> None:
 
 
 def _key(data: Mapping[str | int, Any], part: str | int) -> str | int:
-    """A number may stand there as text."""
+    """The key as the data has it: there a number may be text."""
     return next((known for known in data if str(known) == str(part)), part)
 
 

@@ -1,4 +1,4 @@
-"""The wording of faults: what pydantic finds, in words for people, with what the schema says would be right."""
+"""The messages of faults: pydantic's errors in words for users, each with the schema's text of what would be right."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WRONG_KINDS = {
     "path_type": "is not text",
 } | dict.fromkeys(("greater_than", "greater_than_equal", "less_than", "less_than_equal"), "is out of range")
 
-#: Where a key could belong that stands elsewhere, in words, and the section's class.
+#: The sections in which a misplaced key could belong, in words, and their classes.
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("settings", Settings),
     ("settings.mqtt", Mqtt),

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, told by the line that it stands on."""
+"""The faults of a configuration, each with the line that it stands on."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ class FaultList:
         self._faulty.update(path[:length] for length in range(len(path) + 1))
 
     def warn(self, path: KeyPath, message: str) -> None:
-        """Note something that is no fault and worth saying."""
+        """Note a warning about the value at `path`: something that is no fault."""
         place = self.source.place(path)
         self.warnings.append(self._at(place.line, place.key, message))
 
     def is_readable(self, path: KeyPath) -> bool:
-        """Whether YAML has a value for `path`."""
+        """True if YAML has a value for `path`."""
         return self.source.place(path).key not in self._unreadable
 
     def is_sound(self, path: KeyPath) -> bool:
-        """Whether no fault was found at `path` or in it until now."""
+        """True if no fault was found at `path` or in it until now."""
         return path not in self._faulty and self.is_readable(path)
 
     def _at(self, line: int, key: str, message: str) -> Fault:

@@ -11,7 +11,7 @@ from agent.config.schema import Config
 
 
 class _Schema(GenerateJsonSchema):
-    """Numbers and flags may come from the environment as well."""
+    """Numbers may come from the environment as well."""
 
     _VARIABLE: ClassVar[JsonSchemaValue] = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"}
 

@@ -9,7 +9,7 @@ from agent.config.source import KeyPath, Source
 
 
 def adopt_keys(source: Source, faults: FaultList) -> None:
-    """Rename, in the source itself, what a unit written for PSUDaemon may hold.
+    """Give the keys of units that were written for PSUDaemon this agent's names, in the source itself.
 
     ``channel_data``, which PSUDaemon saves, becomes ``channels``. ``channel_indices`` is taken out with a warning.
     """
@@ -19,7 +19,7 @@ def adopt_keys(source: Source, faults: FaultList) -> None:
             continue
         path: KeyPath = ("units", i)
         if "channel_indices" in unit:
-            faults.warn((*path, "channel_indices"), "is not used: which channels there are is known of the model")
+            faults.warn((*path, "channel_indices"), "is not used: the model tells which channels there are")
             del unit["channel_indices"]
         if "channel_data" in unit and "channels" in unit:
             faults.add((*path, "channel_data"), "stands beside channels; move what it holds there")

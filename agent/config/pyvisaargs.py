@@ -22,7 +22,7 @@ def _milliseconds(value: object) -> bool:
     return _is_number(value, 1) and value <= 3_600_000  # type: ignore[operator]
 
 
-#: The arguments of pyvisa's open_resource() that are used most, what they take, and whether a value is that.
+#: The arguments of pyvisa's open_resource() that are used most: what they take, and the check of a value.
 _KNOWN: dict[str, tuple[str, Callable[[object], bool]]] = {
     "open_timeout": ("whole milliseconds, 1 to 3600000", lambda value: _milliseconds(value) and isinstance(value, int)),
     "timeout": ("milliseconds, 1 to 3600000", _milliseconds),

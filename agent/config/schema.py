@@ -22,7 +22,7 @@ CHANNELS_ASSUMED = 4
 class Config(Section):
     """A whole configuration file."""
 
-    settings: Settings = Field(default_factory=Settings, description="what holds for the agent as a whole: a mapping")
+    settings: Settings = Field(default_factory=Settings, description="a mapping of what holds for the agent as a whole")
     units: list[UnitSettings] = Field(
         description=f"a list of supplies, each such as {UNIT_EXAMPLE}", json_schema_extra={"minItems": 1}
     )
@@ -31,7 +31,7 @@ class Config(Section):
     _warnings: tuple[Fault, ...] = PrivateAttr(default=())
 
     def set_origin(self, path: Path | None, warnings: Sequence[Fault]) -> None:
-        """Note where it was read from, and what is to be said of it. Called once, by `agent.config.loading`."""
+        """Note the file that it was read from, and the warnings about it. Called once, by `agent.config.loading`."""
         self._path = path
         self._warnings = tuple(warnings)
 

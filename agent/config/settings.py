@@ -1,4 +1,4 @@
-"""`settings:` of the file: what holds for the agent as a whole, and its broker.
+"""`settings:` of the file: the settings of the agent as a whole, and its broker.
 
 A field's description completes the sentence "give …": a fault tells it to the user, and an editor shows it.
 """
@@ -62,7 +62,7 @@ class Tls(Section):
 
 
 class Mqtt(Section):
-    """The broker, and where on it this agent speaks."""
+    """The broker, how to log in there, and the topic that everything stands under."""
 
     host: Host = Field(
         default="localhost", description="the broker's host name or IP address", examples=["localhost", "192.168.50.2"]
@@ -134,7 +134,7 @@ class BacklogSettings(Section, title="Backlog"):
 
 
 class Settings(Section):
-    """What holds for the agent as a whole."""
+    """The settings of the agent as a whole."""
 
     agent: Annotated[Text, checked_by(names.check_agent_name)] = Field(
         default_factory=_host_name,

@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with the YAML itself."""
+    """A fault of the YAML itself."""
 
     place: Place
     message: str
@@ -47,7 +47,7 @@ class Problem:
 
 @dataclass
 class Source:
-    """A document: plain data, the place of every value in it, and what is wrong with it."""
+    """A document: plain data, the place of every value in it, and the faults of its YAML."""
 
     data: object = None
     places: dict[KeyPath, Place] = field(default_factory=dict)
@@ -297,7 +297,7 @@ class _Reader:
         return resolve(value) if node.tag != _STANDARD + "str" and value == text else value
 
     def _interpolate(self, text: str, place: Place) -> tuple[str, bool]:
-        """The text with its variables replaced, and whether any of it came from the environment."""
+        """The text with its variables replaced, and True if any of it came from the environment."""
         from_environment = False
 
         def replace(match: re.Match[str]) -> str:

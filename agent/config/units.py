@@ -113,7 +113,7 @@ class UnitSettings(Section, title="Unit"):
 
     @property
     def address(self) -> str:
-        """Where it is, for people: its VISA resource name, or the program that speaks for it."""
+        """The unit's address for people: its VISA resource name, or the program that reads it."""
         return self.uri if self.commands is None else f"external:{self.name}:{Path(self.commands.get_channels[0]).name}"
 
     def served(self) -> UnitSettings:

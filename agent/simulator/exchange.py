@@ -59,11 +59,11 @@ class Exchange:
         return len(self._waiting)
 
     def discard(self, owner: object) -> None:
-        """Drop what an owner still waits for."""
+        """Drop the messages of an owner that were not carried out."""
         self._waiting = deque(message for message in self._waiting if message.owner is not owner)
 
     def forget(self, owner: object) -> None:
-        """Drop what an owner still waits for, and its lock."""
+        """Drop the messages of an owner that were not carried out, and its lock."""
         self.discard(owner)
         if self.lock_owner is owner:
             self.unlock()
@@ -76,7 +76,7 @@ class Exchange:
         return True
 
     def unlock(self) -> None:
-        """End the lock, and carry out what waited for that."""
+        """End the lock, and carry out the messages that waited for it."""
         self.lock_owner = None
         self._next()
 
@@ -85,7 +85,7 @@ class Exchange:
         self._frozen = True
 
     def thaw(self) -> None:
-        """Carry out what came in since `freeze`, and go on. From any thread."""
+        """Carry out the messages that came in since `freeze`, and go on. From any thread."""
         self._frozen = False
         self.reactor.call_soon(self._next)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
-from agent.simulator.scpi import Call, Command, CommandTree, ErrorQueue, Integer, MessageUnit, Quirks, ScpiError
+from agent.simulator.scpi import Call, Command, CommandTree, ErrorQueue, Integer, Quirks, ScpiError
 
 # Bits of the status byte (IEEE 488.2 11.2.1, SCPI-1999 volume 1, 9.3).
 STB_ERROR_QUEUE: Final = 4
@@ -57,7 +57,7 @@ class StatusRegister:
 
     @property
     def summary(self) -> bool:
-        """An enabled event is latched."""
+        """True if an enabled event is latched."""
         return bool(self.event & self.enable)
 
 
@@ -87,7 +87,7 @@ class ScpiInstrument:
         self._epoch = clock()
         self._tree = _command_tree(type(self).commands, quirks or Quirks())
 
-    # --- what transports and tests call
+    # --- for transports and tests
 
     def execute(self, message: str) -> str | None:
         """Carry out one message, without its terminator. Answers are joined by ``;``; None if there is no answer."""
@@ -96,7 +96,7 @@ class ScpiInstrument:
             self._log.append(message)
             self.advance()
             answers = []
-            for handler, call in self._compile(message):
+            for handler, call in self._tree.compile(message):
                 try:
                     answer = handler(self, call)
                 except ScpiError as error:
@@ -136,10 +136,6 @@ class ScpiInstrument:
                 status |= STB_MASTER_SUMMARY
             return status
 
-    def trigger(self) -> None:
-        """Group execute trigger, as ``*TRG``."""
-        self.execute("*TRG")
-
     def device_clear(self) -> None:
         """Device clear (IEEE 488.2 chapter 5, dcas): the transports empty their buffers; settings and errors stay."""
 
@@ -170,7 +166,7 @@ class ScpiInstrument:
         """Seconds since the instrument was made, by its clock."""
         return self._clock() - self._epoch
 
-    # --- what a subclass overrides
+    # --- for subclasses to override
 
     def reset(self) -> None:
         """``*RST``."""
@@ -201,9 +197,6 @@ class ScpiInstrument:
     def bus_trigger(self) -> None:
         """``*TRG``."""
         raise ScpiError(-211)
-
-    def _compile(self, message: str) -> tuple[MessageUnit, ...]:
-        return self._tree.compile(message)
 
 
 def _get(read: Callable[[Any], int]) -> Callable[[Any, Call], str]:

@@ -127,20 +127,6 @@ class Square(Load):
 
 
 @dataclass(frozen=True, slots=True)
-class Sine(Load):
-    """A sink whose current swings by ``amplitude`` A around ``mean`` A, never below 0."""
-
-    mean: float
-    amplitude: float
-    period: float = 10.0
-
-    def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
-        """As of a sink of the current at ``time``."""
-        current = self.mean + self.amplitude * math.sin(2 * math.pi * time / self.period)
-        return _sink(max(current, 0.0), voltage, current_limit)
-
-
-@dataclass(frozen=True, slots=True)
 class Wander(Load):
     """A sink whose current changes like a random walk, within ``mean`` ± ``amplitude`` A.
 
@@ -164,18 +150,6 @@ class Wander(Load):
             noise += (low + (high - low) * fraction) / 2**octave
             scale += 1 / 2**octave
         return _sink(max(self.mean + self.amplitude * noise / scale, 0.0), voltage, current_limit)
-
-
-def lively(seed: int = 0) -> dict[int, Load]:
-    """Loads for the three outputs of a demonstration: a device that wakes now and then, a wandering and a swinging one.
-
-    They suit 5 V on output 1 and 12 V on outputs 2 and 3. At limits of 1 A or below, output 1 goes into CC while awake.
-    """
-    return {
-        1: Square(ConstantCurrent(0.08), Resistor(4.2), period=12.0, duty=0.7),
-        2: Wander(0.35, 0.3, period=8.0, seed=seed),
-        3: Sine(0.2, 0.15, period=20.0),
-    }
 
 
 def _sink(current: float, voltage: float, current_limit: float) -> OperatingPoint:

@@ -24,7 +24,7 @@ class Pollable(Protocol):
     """A watched socket's owner."""
 
     def on_events(self, events: int) -> None:
-        """Called in the loop's thread with what the socket is ready for, as in `selectors`."""
+        """Called in the loop's thread with the events that the socket is ready for, as in `selectors`."""
 
 
 class Timer:
@@ -71,7 +71,7 @@ class Reactor:
 
     @property
     def in_thread(self) -> bool:
-        """The caller runs in the loop's thread."""
+        """True in the loop's thread."""
         return threading.current_thread() is self._thread
 
     def call(self, function: Callable[[], Any]) -> Any:
@@ -112,7 +112,7 @@ class Reactor:
         return timer
 
     def watch(self, file: socket.socket | int, events: int, owner: Pollable) -> None:
-        """Watch a socket or descriptor, or change what it is watched for (0: nothing). For the loop's own thread."""
+        """Watch a socket or descriptor for these events instead of any before; 0 ends it. For the loop's own thread."""
         try:
             known = self._selector.get_key(file).events
         except KeyError:
@@ -179,7 +179,7 @@ class Connection:
 
     @property
     def usable(self) -> bool:
-        """Something can still be sent."""
+        """True while something can still be sent."""
         return self.open and not self._finishing
 
     def received(self, data: bytes) -> None:
@@ -216,7 +216,7 @@ class Connection:
             self.close()
 
     def close(self) -> None:
-        """Close at once; what was not sent is lost."""
+        """Close at once; bytes that were not sent are lost."""
         if self.open:
             self.open = False
             self.reactor.watch(self._stream, 0, self)
@@ -291,7 +291,7 @@ class Listener:
         reactor.call(lambda: reactor.watch(self._socket, selectors.EVENT_READ, self))
 
     def on_events(self, _events: int) -> None:
-        """Accept what came; called by the reactor."""
+        """Accept new connections; called by the reactor."""
         while True:
             try:
                 accepted, _ = self._socket.accept()

@@ -60,7 +60,7 @@ class Unpacker:
 
     @property
     def rest(self) -> bytes:
-        """All that was not read yet."""
+        """The bytes that were not read yet."""
         return self._data[self._position :]
 
 
@@ -174,7 +174,7 @@ class RpcConnection(Connection):
             self.reactor.call_soon(self._next)
 
     def closed(self) -> None:
-        """Drop what waits, and tell ``ended``."""
+        """Drop the calls that wait, and call ``ended``."""
         self._waiting.clear()
         self._ended(self)
 
@@ -200,7 +200,7 @@ class RpcServer(Listener):
 class Portmapper:
     """Tells the ports of programs, on port 111 of one address, over TCP and UDP.
 
-    :param mappings: program, version and port of what is served over TCP
+    :param mappings: program number, version and port of each program over TCP
     :raises OSError: the port can't be had
     """
 

@@ -115,7 +115,7 @@ class NetworkInstrument:
 
     @property
     def running(self) -> bool:
-        """Its transports are open."""
+        """True while its transports are open."""
         return self._exchange is not None
 
     @property
@@ -151,7 +151,7 @@ class NetworkInstrument:
 
     @property
     def tamper(self) -> Tamper | None:
-        """A function that gets every message and its answer (or None) and gives what is answered instead. None: as it is."""
+        """A function that gets every message and its answer (or None), and returns the answer to send. None: no change."""
         return self._tamper
 
     @tamper.setter
@@ -170,7 +170,7 @@ class NetworkInstrument:
         self._running_exchange().freeze()
 
     def thaw(self) -> None:
-        """End a `freeze`: what came in meanwhile is carried out, and answered late."""
+        """End a `freeze`: messages that came in meanwhile are carried out, and answered late."""
         self._running_exchange().thaw()
 
     def disconnect(self, *, reset: bool = False) -> None:

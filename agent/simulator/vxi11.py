@@ -46,7 +46,7 @@ _MAX_LINKS = 64
 
 
 class _Link:
-    """What one create_link opened."""
+    """One link, as create_link opens it."""
 
     def __init__(self, server: Vxi11Server, connection: RpcConnection) -> None:
         self.connection = connection

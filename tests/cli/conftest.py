@@ -10,6 +10,7 @@ from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.cli.lab import Lab, configuration
 from tests.commandline import Running
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +20,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         file = configuration(broker, supply, folder)
         with Running("run", str(file)) as agent:
             lab = Lab(broker, supply, file, agent)
-            lab.until(lambda: lab.call("get", "psu1/1").exit_code == 0)
-            lab.until(lambda: lab.call("get", "psu2").exit_code == 0)
+            for target in ("psu1/1", "psu2"):
+                wait_until(lambda t=target: lab.call("get", t).exit_code == 0, f"the state of {target}")  # type: ignore[misc]
             yield lab

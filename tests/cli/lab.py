@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,12 +36,6 @@ class Lab:
         result = self.call("get", target)
         assert result.exit_code == 0, result.stderr
         return json.loads(result.stdout)
-
-    def until(self, condition: Callable[[], bool], timeout: float = 30) -> None:
-        deadline = time.monotonic() + timeout
-        while not condition():
-            assert time.monotonic() < deadline, "not within the time"
-            time.sleep(0.05)
 
 
 def configuration(broker: LocalBroker, supply: Simulator, folder: Path, **mqtt: Any) -> Path:

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from agent import __version__, config
 from agent.cli import main as cli
 from agent.config import jsonschema as file_schema
-from agent.instruments import catalogue as models
+from agent.instruments import catalogue
 from tests.commandline import COMMAND, Running, environment, psu_agent
 from tests.config.samples import CONTRACT, PSUDAEMON, mqtt, unit
 from tests.support.processes import ROOT
@@ -146,11 +146,11 @@ def test_run_logs_json_and_ends_cleanly_without_broker_and_unit(number: signal.S
 
 def test_models() -> None:
     result = psu_agent("models")
-    for model in models.all_models():
+    for model in catalogue.all_models():
         assert model.name in result.stdout
     assert "not yet" in result.stdout
     listed = json.loads(psu_agent("models", "--json").stdout)
-    assert [entry["model"] for entry in listed] == [model.name for model in models.all_models()]
+    assert [entry["model"] for entry in listed] == [model.name for model in catalogue.all_models()]
     assert [channel["index"] for channel in listed[0]["channels"]] == [1, 2, 3]
 
 
@@ -198,7 +198,7 @@ def test_a_simulator_that_can_t_be_is_told(arguments: list[str], message: str) -
     assert len(result.stderr.splitlines()) == 1
 
 
-# However it ends
+# The end of a command
 
 
 def test_a_reader_that_has_read_enough_is_no_error() -> None:

@@ -12,13 +12,14 @@ from agent.client.address import Address
 from agent.client.connection import Client
 from agent.protocol import quantities
 from tests.cli.lab import Lab
+from tests.support.waiting import wait_until
 
 
 def test_set_is_carried_out_and_printed(lab: Lab) -> None:
     result = lab.call("set", "psu1/2", "--state", "on", "--voltage-limit", "4.5", "--current-limit", "0.25")
     assert (result.exit_code, result.stderr) == (0, "")
     assert re.fullmatch(r"psu1/2 CH2: ON \d.* \(set 4.5000 V 0.2500 A\)\n", result.stdout)
-    lab.until(lambda: bool(lab.get("psu1/2")["voltage_limit"] == 4.5))
+    wait_until(lambda: lab.get("psu1/2")["voltage_limit"] == 4.5, "the setting")
 
 
 def test_set_by_name_and_as_json(lab: Lab) -> None:
@@ -117,7 +118,7 @@ def test_nobody_listens(lab: Lab) -> None:
 
 
 def test_nobody_answers(lab: Lab) -> None:
-    """Somebody listens, and is no agent."""
+    """A client listens that is no agent."""
     with Client(Address.parse(lab.url)) as listener:
         listener.subscribe(["psu/psu8/#"])
         result = lab.call("set", "psu8/1", "--state", "off", "--timeout", "0.3")
@@ -132,7 +133,7 @@ def test_nobody_answers(lab: Lab) -> None:
 def test_an_agent_that_is_gone_is_shown_as_such(lab: Lab) -> None:
     lab.agent.process.kill()
     lab.agent.process.wait()
-    lab.until(lambda: not lab.get("psu1/1")["online"])
+    wait_until(lambda: not lab.get("psu1/1")["online"], "the end of the agent")
     state = lab.get("psu1/1")
     assert state["voltage"] is None
     assert state["state"] is None

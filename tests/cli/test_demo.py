@@ -1,4 +1,4 @@
-"""The demonstration, as somebody runs it who has nothing yet."""
+"""The demonstration, run without a broker, an instrument or a configuration."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import re
 import signal
 import socket
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import paho.mqtt.publish
@@ -20,7 +18,7 @@ from paho.mqtt.client import MQTTv5, MQTTv311
 from agent.local import broker as localbroker
 from agent.local.ports import free_port
 from tests.commandline import Running, invoke
-from tests.lab import needs
+from tests.lab import needs, wait_until
 
 KINDS = [
     pytest.param([], id="mosquitto", marks=pytest.mark.skipif(localbroker._mosquitto() is None, reason="no mosquitto")),
@@ -30,13 +28,6 @@ KINDS = [
 
 def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def until(condition: Callable[[], bool], timeout: float = 30) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "not within the time"
-        time.sleep(0.05)
 
 
 def is_running(pid: int) -> bool:
@@ -66,7 +57,8 @@ def test_the_printed_commands_work_and_ctrl_c_ends_everything(options: list[str]
         assert publish is not None
         assert re.search(rf"mosquitto_sub -p {port} -v -t 'psu/#'", printed)
         paho.mqtt.publish.single(publish[1], publish[2], 1, hostname="127.0.0.1", port=port, protocol=MQTTv311)
-        until(lambda: state_of(port, 2)["voltage_limit"] == json.loads(publish[2])["voltage_limit"])
+        wanted = json.loads(publish[2])["voltage_limit"]
+        wait_until(lambda: state_of(port, 2)["voltage_limit"] == wanted, "the setting")
 
         command = re.search(r"psu-agent (set .*)", printed)
         assert command is not None
@@ -98,7 +90,7 @@ def test_nothing_outlives_a_demonstration_that_is_killed() -> None:
         demo.wait_for("psu1/1")
         running = children_of(demo.pid)
         demo.process.kill()
-        until(lambda: not any(is_running(pid) for pid in running))
+        wait_until(lambda: not any(is_running(pid) for pid in running), "the end of all processes")
 
 
 def test_a_given_port_that_is_taken_is_told() -> None:
@@ -138,5 +130,5 @@ def test_commands_reach_it_by_mqtt_5_too() -> None:
     with Running("demo", "--port", str(port)) as demo:
         demo.wait_for("psu1/2")
         paho.mqtt.publish.single("psu/psu1/2/set/state", "OFF", 1, hostname="127.0.0.1", port=port, protocol=MQTTv5)
-        until(lambda: state_of(port, 2)["state"] is False)
+        wait_until(lambda: state_of(port, 2)["state"] is False, "off")
         assert demo.end() == 0

@@ -88,7 +88,7 @@ def test_watch_as_json(lab: Lab) -> None:
 
 
 def _on_a_terminal(*arguments: str, until: str | None = None) -> tuple[str, int]:
-    """What a command writes to a terminal of its own, and its exit code. With `until`, Ctrl-C when that is written."""
+    """The output of a command on a terminal of its own, and its exit code. With `until`, Ctrl-C when that is written."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     variables = environment(TERM="xterm-256color")

@@ -152,7 +152,7 @@ _tree = st.recursive(
 def test_the_result_holds_what_was_meant(
     tree: dict[str, object], flow: bool | None, path: list[str], value: float | str, data: st.DataObject
 ) -> None:
-    """Whatever the layout; and a comment at the end of every line is still there."""
+    """With every layout, a comment at the end of every line is still there afterwards."""
     text = yaml.safe_dump(
         tree, default_flow_style=flow, allow_unicode=True, width=1000, indent=data.draw(st.integers(2, 4))
     )

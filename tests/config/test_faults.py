@@ -1,4 +1,4 @@
-"""What a fault tells: its line, its key, what is wrong and what would be right."""
+"""The parts of a fault: its line, its key, what is wrong and what would be right."""
 
 from __future__ import annotations
 

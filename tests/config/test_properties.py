@@ -1,4 +1,4 @@
-"""Whatever stands in a file: it is a configuration, or faults with their lines."""
+"""Any file is read as a configuration, or as faults with their lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page for PSUDaemon's users promises: its configuration works as it is, and the commands on the page do."""
+"""The promises of the page for PSUDaemon's users: its configuration works as it is, and so do the commands on the page."""
 
 from __future__ import annotations
 

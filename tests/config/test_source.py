@@ -15,7 +15,7 @@ from tests.config.samples import CONTRACT, mqtt, one_fault, read, unit
 
 
 def test_yaml_1_1_traps() -> None:
-    """What YAML 1.1 reads as something else is what it looks like."""
+    """Scalars that YAML 1.1 reads as something else are read as they look."""
     text = unit(
         serial="0123", channels="{1: {name: no, on_broker_loss: off, broker_loss_after: 1e1}, '2': {name: 12:30}}"
     )

@@ -99,7 +99,7 @@ def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every:
                     told(cycle, settled())
             end = settled()
         for link in links:
-            link.stop()
+            link.close()
         simulator.stop()
     return warm, end
 

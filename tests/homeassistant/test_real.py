@@ -8,120 +8,17 @@ import json
 import math
 import re
 import sqlite3
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
-from agent.local.broker import LocalBroker, NoBrokerError
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
-from tests.homeassistant.instance import CHECKOUT, ENTRY, HomeAssistant, missing
-from tests.homeassistant.lab import Lab
-from tests.lab import unit
+from tests.homeassistant.instance import HomeAssistant
+from tests.homeassistant.lab import STRANGE, Lab, complaints, left_over, ours, wait_for, wait_for_number
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
-
-#: A name with all that is special to JSON, YAML, HTML, Jinja and Python's formatting.
-STRANGE = "\"5 V\" 'rail' {{ 7 * 6 }} {% raw %} %s <b>&amp; 🔥\\"
-
-
-def documented_automation() -> str:
-    """The one in docs/home-assistant.md that tells of refusals; here by MQTT, and of another channel."""
-    text = (CHECKOUT / "docs" / "home-assistant.md").read_text()
-    found = re.search(r"```yaml\n(  triggers:.*?)  ```", text, re.DOTALL)
-    assert found is not None
-    automation = yaml.safe_load(found[1].replace("psu1_vdd", "psu1_ch2"))
-    message = automation["actions"]["data"]["message"]
-    automation["actions"] = {"action": "mqtt.publish", "data": {"topic": "refusals", "payload": message}}
-    return yaml.safe_dump([automation])
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    reason = missing()
-    if reason is not None:
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("lab")
-    try:
-        broker = LocalBroker(folder)
-        broker.start()
-    except NoBrokerError as error:
-        pytest.skip(str(error))
-    homeassistant = HomeAssistant(broker.port)
-    bench = Lab(folder, broker, homeassistant)
-    try:
-        for name, model in (("psu1", "E36313A"), ("psu2", "E36311A")):
-            bench.simulators[name] = Simulator(model, f"MY6100{name[-1]}", loads={1: Resistor(10.0)}).start()
-            bench.units.append(unit(name, bench.simulators[name]))
-        bench.units[0]["channels"] = {1: {"name": "VDD", "voltage_max": 5.5, "current_max": 1.0}}
-        bench.units[1]["channels"] = {2: {"name": STRANGE}}
-        homeassistant.create(documented_automation())
-        bench.start_agent()
-        yield bench
-    finally:
-        bench.close()
-        homeassistant.close()
-        broker.stop()
-
-
-@pytest.fixture
-def ha(lab: Lab) -> HomeAssistant:
-    return lab.homeassistant
-
-
-def wait_for(ha: HomeAssistant, entity: str, state: str, seconds: float = 30) -> None:
-    seen: list[str | None] = [None]
-
-    def there() -> bool:
-        seen[0] = ha.state(entity)
-        return seen[0] == state
-
-    try:
-        wait_until(there, entity, seconds)
-    except AssertionError:
-        raise AssertionError(f"{entity} is {seen[0]}, not {state}, after {seconds:g} s") from None
-
-
-def wait_for_number(ha: HomeAssistant, entity: str, value: float, tolerance: float) -> None:
-    def there() -> bool:
-        try:
-            return abs(float(ha.state(entity) or "") - value) <= tolerance
-        except ValueError:
-            return False
-
-    wait_until(there, f"{entity} is {value}", 30)
-
-
-def ours(ha: HomeAssistant) -> set[str]:
-    """The entities that came by MQTT; those as well that Home Assistant but remembers, and shows as unavailable."""
-    text = "{% for s in states if config_entry_id(s.entity_id) == '" + ENTRY + "' %}{{ s.entity_id }} {% endfor %}"
-    return set(str(ha.template(text)).split())
-
-
-def left_over(lab: Lab, topics: str = "homeassistant/device/+/config") -> dict[str, bytes]:
-    """The messages that the broker has retained on some topics."""
-    with contextlib.closing(lab.observe("#")) as everything:
-        # Retained messages come before those that are sent now.
-        everything.send("end", "")
-        wait_until(lambda: everything.on("end"), "all that is retained", 30)
-        pattern = re.compile(topics.replace("+", "[^/]+"))
-        return {m.topic: m.payload for m in everything.received if m.retain and pattern.fullmatch(m.topic)}
-
-
-def complaints(ha: HomeAssistant) -> list[str]:
-    """The complaints in Home Assistant's log about MQTT messages."""
-    lines = ha.log.read_text(errors="replace").splitlines()
-    return [
-        line
-        for line in lines
-        if re.search(r" (ERROR|WARNING) .*\[homeassistant\.(components\.mqtt|helpers\.template)", line)
-        and "The connection was lost" not in line
-        # An agent that was stopped before it knew that something was cleared clears it again.
-        and "No device components to cleanup" not in line
-    ]
 
 
 def test_a_device_for_each_unit_by_way_of_the_agents(lab: Lab, ha: HomeAssistant) -> None:

@@ -16,7 +16,7 @@ from agent.instruments.external.driver import ExternalDriver
 from agent.instruments.factory import Knowledge, identify_at, make_driver
 from agent.instruments.scpi.driver import ScpiDriver
 from agent.simulator import Quirks, Simulator
-from tests.instruments.programs import Programs
+from tests.instruments.external.programs import Programs
 
 
 def configured(**entry: Any) -> Any:

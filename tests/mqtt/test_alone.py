@@ -72,7 +72,7 @@ class Alone:
         assert self.session.stop(PATIENCE)
         self.store.close(PATIENCE)
         self.observer.close()
-        self.way.stop()
+        self.way.close()
 
 
 @pytest.fixture

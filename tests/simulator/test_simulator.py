@@ -1,4 +1,4 @@
-"""The simulator as a whole: its life, its faults, and peers that misbehave."""
+"""The simulator as a whole: start and end, its faults, and peers that misbehave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
 """A fleet of simulated units, random commands, random faults of units and broker, and rules that are watched all the time.
 
-``python -m tests.soak --minutes 5``; `tests/soak/README.md` tells the rules and how it is known that they are kept.
+``python -m tests.soak --minutes 5``; `tests/soak/README.md` lists the rules and how they are checked.
 """

@@ -1,4 +1,4 @@
-"""The books that all rules are checked by: what is known of each command, channel and message."""
+"""The records by which the rules are checked: of each command, channel and message."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.soak.tap import Publish
 
 #: Where those responses go that are asked for with MQTT 5's Response Topic.
 RESPONSE_TOPIC = "soak/response"
-#: V and A. What a knob may be above a limit by the unit's own rounding.
+#: V and A. A knob may be this far above a limit by the unit's own rounding.
 ROUNDING = 0.0021
 
 Identity = tuple[str, bytes, bytes | None]
-"""What tells one message from another: topic, payload, Correlation Data."""
+"""The identity of a message: topic, payload, Correlation Data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Answer:
 
 @dataclass(slots=True)
 class ChannelBook:
-    """What is known of one channel."""
+    """The state of one channel, as far as it is known."""
 
     rights: list[Right] = field(default_factory=list)
     states: dict[int, tuple[bytes, bool]] = field(default_factory=dict)  # by seq: payload, whether it was acknowledged
@@ -85,7 +85,7 @@ class ChannelBook:
 
 
 class Books:
-    """Everything that more than one of the rules needs. Its lock is held by whoever calls a rule.
+    """Everything that more than one of the rules needs. The caller of a rule holds its lock.
 
     :param complain: called with each violation, as soon as it is seen
     """
@@ -99,7 +99,7 @@ class Books:
         self.counts: collections.Counter[str] = collections.Counter()
         #: Messages that may come again as they were, as the connection broke before they were acknowledged.
         self.unsettled: collections.Counter[Identity] = collections.Counter()
-        #: The last messages that each unit received, for whoever reads a complaint.
+        #: The last messages that each unit received, for the complaints.
         self.recent: dict[str, collections.deque[str]] = {unit: collections.deque(maxlen=12) for unit in units}
 
     def levels(self, topic: str) -> list[str]:
@@ -114,7 +114,7 @@ class Books:
 
 
 def identity(packet: Publish) -> Identity:
-    """What tells a message from another."""
+    """The key of a message."""
     return packet.topic, packet.payload, packet.correlation
 
 

@@ -13,7 +13,7 @@ from tests.soak.tap import Tap
 
 
 class BrokerFaults:
-    """What can go wrong with one broker.
+    """The faults of one broker.
 
     :param later: has a function called after so many seconds
     :param count: counts the faults by name

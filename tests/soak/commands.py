@@ -168,7 +168,7 @@ class Commands:
         return [self._make("unit", {"state": on}, channel=None, turns_on=on, turns_off=not on)]
 
     def _clear(self) -> list[Command]:
-        # What runs goes on, what has tripped stays off: the state that is to be found depends on the one before.
+        # An output that is on stays on, one that has tripped stays off: the state to be found depends on the one before.
         return [self._make("clear", {"clear_protection": True}, wanted={})]
 
     def _all_off(self) -> list[Command]:

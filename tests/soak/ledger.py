@@ -1,4 +1,4 @@
-"""The rules, and the books that prove that they were kept: every message between agent and broker and at every unit.
+"""The rules of the soak, and how they are checked: every message between agent and broker and at every unit.
 
 1. Exactly one response to each delivered command. Delivered is what the agent has acknowledged to the broker (it does so
    after it has taken the command); on a connection that broke before, none or one. A response that was not acknowledged
@@ -9,8 +9,8 @@
 3. A unit receives no setpoint above a limit, and no output goes on while a setpoint is above one, unless somebody turned the
    knob after the agent had looked.
 4. Every `seq` of every channel reaches the broker, as state or in the backlog; never two different states with one `seq`.
-5. What is published as present is what the unit answered at that time, each answer once.
-6. What a response says was done was done.
+5. A state that is published as present is one that the unit answered at that time, each answer once.
+6. A response that says that something was done is right.
 
 Every method may be called from any thread.
 """
@@ -33,7 +33,7 @@ GRACE = 2.0
 
 
 class Ledger:
-    """Is told of everything, by the tap, the units and the soak, and has the rules look at it.
+    """Gets every event from the tap, the units and the soak, and checks the rules by it.
 
     :param complain: called with each violation, as soon as it is seen
     """
@@ -71,7 +71,7 @@ class Ledger:
         """Seconds from a command's delivery to its response, by kind."""
         return self._responses.delays
 
-    # What the soak itself does.
+    # Called for the soak's own actions.
 
     def sending(self, command: Command) -> None:
         """A command is about to be published."""
@@ -79,7 +79,7 @@ class Ledger:
             self._responses.sending(command)
 
     def turning_knob(self, unit: str, channel: int) -> None:
-        """Somebody is about to change a setting at the unit. Called with the instrument's lock held."""
+        """A setting is about to be changed at the unit. Called with the instrument's lock held."""
         with self._lock:
             self._books.channels[unit, channel].knob_turned = time.monotonic()
 
@@ -90,7 +90,7 @@ class Ledger:
         with self._lock:
             self._outputs.executed(unit, message, before, after, answer)
 
-    # What the tap sees.
+    # Called by the tap.
 
     def connected(self, connection: int) -> None:
         """The agent has connected."""
@@ -100,7 +100,7 @@ class Ledger:
             self.counts["connections"] += 1
 
     def disconnected(self, connection: int) -> None:
-        """Nothing more comes of this connection."""
+        """A connection of the agent has ended."""
         with self._lock:
             self.connected_since = None
             now = time.monotonic()
@@ -152,7 +152,7 @@ class Ledger:
                     self._responses.confirmed(sent.packet)
 
     def sweep(self) -> None:
-        """Look for what should have happened by now. To be called every second or so."""
+        """Check for events that should have come by now. To be called about every second."""
         with self._lock:
             now = time.monotonic()
             for key, sent in list(self._in_flight.items()):
@@ -164,13 +164,13 @@ class Ledger:
     # At the end.
 
     def due(self) -> list[str]:
-        """What has not come yet: units that are not online, commands not answered, states not acknowledged."""
+        """Everything that has not come yet: units that are not online, commands not answered, states not acknowledged."""
         with self._lock:
             due = [f"{unit} is not online" for unit, online in self.online.items() if not online]
             return due + self._responses.due() + self._states.due()
 
     def quiet(self) -> bool:
-        """Nothing is due."""
+        """True if nothing is due."""
         return not self.due()
 
     def kept(self, samples: list[tuple[str, bytes]], responses: list[Identity]) -> None:
@@ -184,7 +184,7 @@ class Ledger:
                 self._responses.kept(response)
 
     def close(self) -> None:
-        """The last look: nothing more will come."""
+        """The last check: nothing more will come."""
         with self._lock:
             self._responses.close()
             self._states.close()

@@ -15,7 +15,7 @@ _LEVEL = re.compile(r"(VOLT|CURR) ([-+.\dEe]+),\(@([\d,]+)\)")
 
 
 class Outputs:
-    """Looks at each message that a unit receives. Its methods want the lock of the books held."""
+    """Checks each message that a unit receives. Call its methods with the lock of the books held."""
 
     def __init__(self, books: Books, states: States) -> None:
         self._books = books

@@ -1,4 +1,4 @@
-"""Somebody who sends the commands, and hears the responses."""
+"""The sender of the commands, which also receives the responses."""
 
 from __future__ import annotations
 

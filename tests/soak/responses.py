@@ -1,4 +1,4 @@
-"""Rules 1 and 6: exactly one response to each delivered command, and what it says was done was done."""
+"""Rules 1 and 6: exactly one response to each delivered command, and it is right about what was done."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LATEST_EFFECT = 15.0
 
 
 class Responses:
-    """Commands from their being sent to their responses. Its methods want the lock of the books held."""
+    """Commands from their being sent to their responses. Call its methods with the lock of the books held."""
 
     def __init__(self, books: Books) -> None:
         self._books = books
@@ -89,7 +89,7 @@ class Responses:
         return due + [f"the broker's word for the response to {shown(d)}" for d in self._unconfirmed.values()]
 
     def close(self) -> None:
-        """The last look: nothing more will come."""
+        """The last check: nothing more will come."""
         for delivery in self._unanswered():
             if delivery.taken:
                 self._books.violated(1, delivery.unit, f"no response to {shown(delivery)}")

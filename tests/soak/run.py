@@ -1,4 +1,4 @@
-"""One run: an agent, its units and its broker, and what happens to them."""
+"""One run: an agent, its units and its broker, and their faults."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Soak:
         channels: dict[int, dict[str, Any]] = {
             index: {"voltage_max": voltage, "current_max": current} for index, (voltage, current) in LIMITS.items()
         }
-        # Some outputs go off by themselves when the broker stays away, which is one more hand on them.
+        # Some outputs are turned off when the broker stays away.
         channels[3] |= {"on_broker_loss": "off", "broker_loss_after": 3}
         milliseconds = round(TIMEOUT * 1000)
         entries = [
@@ -104,7 +104,7 @@ class Soak:
     # --- the run
 
     def run(self, seconds: float) -> None:
-        """Commands and faults for so long; then everything heals, and what is still due has to come."""
+        """Commands and faults for so long; then all faults end, and everything that is due has to come."""
         wait_until(lambda: self.ledger.quiet() or self._agent.ended() is not None, "all units to be online", 60)
         self.begin = self._measure()
         start = time.monotonic()

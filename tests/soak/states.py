@@ -1,4 +1,4 @@
-"""Rules 4 and 5: every `seq` reaches the broker, and what is published as present is what the unit answered at that time."""
+"""Rules 4 and 5: every `seq` reaches the broker, and each state that is published as present was answered by the unit then."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LATEST_ANSWER = 4.0
 
 
 class States:
-    """The answers of the units, and the states made of them. Its methods want the lock of the books held."""
+    """The answers of the units, and the states made of them. Call its methods with the lock of the books held."""
 
     def __init__(self, books: Books) -> None:
         self._books = books
 
     def unit_answered(self, unit: str, message: str, answer: str | None, now: float) -> None:
-        """Note what a unit answered of its voltages: with their noise they tell one answer from another."""
+        """Note the voltages that a unit answered: by their noise one answer is told from another."""
         if answer is None:
             return
         questions, answers = message.split(";:"), answer.split(";")
@@ -101,7 +101,7 @@ class States:
         return [f"seq {seqs[:5]} of {unit}/{index}" for (unit, index), seqs in missing.items() if seqs]
 
     def close(self) -> None:
-        """The last look: nothing more will come."""
+        """The last check: nothing more will come."""
         for (unit, index), channel in self._books.channels.items():
             missing = _missing(channel)
             self._books.counts["missing"] += len(missing)

@@ -54,9 +54,9 @@ class Tap(Relay):
         super().__init__(broker_port)
 
     def close(self) -> None:
-        """End everything."""
+        """End every connection, also one that is held, and give up the port."""
         self.release()
-        self.stop()
+        super().close()
 
     def cut(self) -> None:
         """End the agent's connection, as a switch that is unplugged and noticed does."""

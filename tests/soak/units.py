@@ -15,7 +15,7 @@ from tests.soak.books import Setting
 from tests.soak.commands import CHANNELS, LIMITS
 from tests.soak.ledger import Ledger
 
-#: What undoes a fault, after so many seconds. None: nothing has to be undone.
+#: A function that ends a fault, and the seconds after which it is called. None: nothing has to be done.
 Undo = tuple[float, Callable[[], None]] | None
 
 
@@ -85,7 +85,7 @@ class WatchedUnit:
         }
 
     def _distorted(self, answer: str | None) -> tuple[str | None, bool]:
-        """What reaches the agent of an answer, and whether there is a whole answer in it."""
+        """The bytes of an answer that reach the agent, and True if there is a whole answer in them."""
         if answer is None or self._garbled <= 0:
             return answer, True
         self._garbled -= 1

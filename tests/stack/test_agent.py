@@ -19,8 +19,8 @@ from agent.local.ports import free_port
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
+from .client import Client
 from .services import Broker, Store, Telegraf, stopping
-from .test_mosquitto import Client
 
 PSU_AGENT = [sys.executable, "-c", "import sys; from agent.cli.main import main; sys.exit(main())"]
 FIELDS = ("seq", "online", "state", "voltage", "current", "power", "voltage_limit", "current_limit", "mode", "tripped",

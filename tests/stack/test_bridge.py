@@ -15,9 +15,9 @@ from tests.support.processes import ROOT
 from tests.support.relay import Relay
 from tests.support.waiting import wait_until
 
+from .client import Client
 from .publisher import Channel, Publisher
 from .services import Broker, generate_secrets, stopping
-from .test_mosquitto import Client
 
 CENTRAL = """
 base_topic = "+/psu"

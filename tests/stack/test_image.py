@@ -215,7 +215,7 @@ def test_process_1_ends_cleanly_and_buries_its_children(image: Image, tmp_path: 
     """The simulator, as compose.yaml runs it, in a PID namespace of its own: SIGTERM ends it with exit code 0."""
     simulator = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["simulator"]
     command = [*image.entrypoint, *simulator["command"]]
-    # An orphan of the agent's: init has to take it and bury it.
+    # An orphan of the agent's: init has to reap it.
     shell = 'sh -c "sleep 0.2 & exit" & exec "$@"'
     inner = shlex.join([*image.chroot(10001), "sh", "-c", shell, "sh", *command])
     script = (

@@ -43,7 +43,7 @@ class Agent:
 
 
 class AgentProcess(Process):
-    """The agent as a process of its own, so that it can be killed, stopped and starved."""
+    """The agent as a process of its own, so that it can be killed, stopped and limited."""
 
     def __init__(self, data: dict[str, Any], folder: Path, *, environment: dict[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where tests of the whole agent have to look inside it, or make it more impatient than it is: all of that is here."""
+"""Access of tests to the inside of the whole agent: its state, and shorter pauses than it has by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody who watches and commands over MQTT."""
+"""An MQTT client of the tests, which receives everything and sends commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A TCP relay between a client and a server on this host, for whoever wants to look at what passes, or to break it.
+"""A TCP relay between a client and a server on this host, to look at the bytes that pass, or to break the connection.
 
 Imports nothing of this project, as it also runs as a program in another network namespace, where sockets in the file system
 lead out: ``python relay.py FROM TO [FROM TO …]``, each ``tcp:PORT`` of 127.0.0.1 or ``unix:PATH``. It ends with its parent.
@@ -54,7 +54,7 @@ class _Pair:
 
 
 class Relay:
-    """Listens for clients and connects each of them to ``target``. As a context manager it is stopped at the end.
+    """Listens for clients and connects each of them to ``target``. As a context manager it is closed at the end.
 
     A subclass may override `opened`, `passing` and `closed`, which are called in the relay's threads.
 
@@ -69,10 +69,11 @@ class Relay:
         self._numbers = itertools.count(1)
         self._pairs: list[_Pair] = []
         self._listener: socket.socket | None = None
+        self._reserved: socket.socket | None = None
         self._lock = threading.Lock()
         self.start()
 
-    # --- what a subclass may override
+    # --- for subclasses to override
 
     def opened(self, number: int) -> None:
         """A client's connection is there, the ``number``-th from 1; nothing has passed on it."""
@@ -87,14 +88,12 @@ class Relay:
     def closed(self, number: int) -> None:
         """The connection has ended, in both directions."""
 
-    # --- what everybody may call
+    # --- for its users
 
     def start(self) -> None:
         """Listen, at the same port again after `stop`."""
         if isinstance(self._source, int):
-            listener = socket.socket()
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", self.port))
+            listener = _bound(self.port)
             self.port = listener.getsockname()[1]
         else:
             self._source.unlink(missing_ok=True)
@@ -102,16 +101,33 @@ class Relay:
             listener.bind(str(self._source))
         listener.listen(64)
         self._listener = listener
+        self._release()
         threading.Thread(target=self._accept, args=(listener,), name="relay", daemon=True).start()
 
     def stop(self) -> None:
-        """Refuse: the port is closed, and every connection ends."""
+        """Refuse clients, and end every connection. The port stays reserved until `start` or `close`.
+
+        Otherwise another process could take it, or a client that tries again and again could be given it as its own port and
+        connect to itself.
+        """
         listener, self._listener = self._listener, None
         if listener is not None:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
+            if isinstance(self._source, int):
+                self._reserved = _bound(self.port)
         self.end_all()
+
+    def close(self) -> None:
+        """End every connection, and give up the port."""
+        self.stop()
+        self._release()
+
+    def _release(self) -> None:
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
 
     @property
     def listening(self) -> bool:
@@ -129,7 +145,7 @@ class Relay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.stop()
+        self.close()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -171,6 +187,18 @@ class Relay:
             is_last = pair.directions == 0
         if is_last:
             self.closed(number)
+
+
+def _bound(port: int) -> socket.socket:
+    """A socket bound to a port of 127.0.0.1, 0 for a free one. It may be bound beside one that does not listen."""
+    bound = socket.socket()
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _connected(address: Address) -> socket.socket:

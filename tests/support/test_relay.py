@@ -98,6 +98,8 @@ def test_it_refuses_when_it_is_stopped_and_comes_back_on_its_port(echo: int) -> 
         assert client.recv(10) == b""
         with pytest.raises(ConnectionRefusedError):
             connected(relay.port)
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):  # the port is nobody else's meanwhile
+            other.bind(("127.0.0.1", relay.port))
         relay.start()
         with connected(relay.port) as again:
             again.sendall(b"y")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-#: s. What takes longer than this on a busy machine is taken to hang.
+#: s. A condition that takes longer than this, even on a busy machine, counts as never coming true.
 PATIENCE = 25.0
 
 
@@ -25,6 +25,6 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = PATIENC
         waited = time.monotonic() - begun
         if waited > timeout:
             raise WaitedInVainError(f"waited {timeout:g} s in vain for {what}; at last it was {value!r}")
-        # What takes long leaves the processor to those that it waits for.
+        # After a second it asks less often, and leaves the processor to the processes that it waits for.
         time.sleep(0.005 if waited < 1 else 0.05)
     return value

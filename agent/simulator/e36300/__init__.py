@@ -4,7 +4,7 @@ Written from the E36300 Series Programming Guide, E36311-90008 ("the guide"), as
 they could not, from what else is public, and a comment says so. Nothing here is taken from the agent's own model files:
 a command that they get wrong has to fail here.
 
-What is not known for certain, and was decided so:
+Points that are not known for certain, and how they were decided:
 
 - E36311A, output 3: programmed from 0 down to -25.75 V, as libsigrok's table has it and as users of
   ``APPL N25V,-1`` do it; its protection level and measured current are positive.
@@ -17,7 +17,7 @@ What is not known for certain, and was decided so:
 
 A reading is computed when it is asked for: a load's surge between two messages trips nothing.
 
-`ratings` is the data sheet, `channel` one output, `outputs` the three together, `commands` what they answer to, `panel`
+`ratings` is the data sheet, `channel` one output, `outputs` the three together, `commands` the guide's commands, `panel`
 the keys and knobs; `supply` puts these together as `E36300`.
 """
 

@@ -1,4 +1,4 @@
-"""What the supply answers to: the guide's commands, each with what it does to the outputs."""
+"""The guide's commands, each with its effect on the outputs."""
 
 from __future__ import annotations
 

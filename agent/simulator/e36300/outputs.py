@@ -58,7 +58,7 @@ class TripleOutput(ScpiInstrument):
         for number, load in (loads or {}).items():
             self.channels[number].load = load
 
-    # --- what happens to a supply beside commands
+    # --- events beside commands
 
     def set_load(self, channel: int, load: Load) -> None:
         """Connect another load to an output.
@@ -104,7 +104,7 @@ class TripleOutput(ScpiInstrument):
         self.summarize()
 
     def summarize(self) -> None:
-        """Bring the summary registers up to what the outputs' registers say."""
+        """Bring the summary registers up to date with the outputs' registers."""
         condition = 0
         for channel in self.channels.values():
             if channel.status.event & channel.status.enable:
@@ -145,7 +145,7 @@ class TripleOutput(ScpiInstrument):
         }
 
     def recall(self, location: int) -> None:
-        """``*RCL``; an empty location is what ``*RST`` gives."""
+        """``*RCL``; an empty location holds the settings after ``*RST``."""
         saved = self._saved.get(location)
         self.reset()
         if saved is not None:
@@ -233,7 +233,7 @@ class TripleOutput(ScpiInstrument):
         self._touch(channels)
 
     def assign(self, channels: list[SimulatedChannel], attribute: str, value: Any) -> None:
-        """Set what has no range, of outputs and of those that follow them by pairing."""
+        """Set a setting without a range, of outputs and of those that follow them by pairing."""
         channels = self._peers(channels)
         for channel in channels:
             setattr(channel.settings, attribute, value)

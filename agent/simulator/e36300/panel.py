@@ -13,7 +13,7 @@ from agent.simulator.scpi import ScpiError
 class FrontPanel:
     """The keys and knobs of one supply, to be used from any thread.
 
-    Every method tells whether it did anything: nothing does while ``SYST:RWL`` locks the keys.
+    Every method returns True; or False, and has no effect, while ``SYST:RWL`` locks the keys.
     """
 
     def __init__(self, supply: TripleOutput) -> None:
@@ -42,7 +42,7 @@ class FrontPanel:
 
     def press_current_protection(self, channel: int, on: bool) -> bool:
         """Switch an output's over-current protection."""
-        with self._hands_on() as usable:
+        with self._unless_locked() as usable:
             if usable:
                 self._supply.channels[channel].settings.current_protection = on
                 self._supply.advance()
@@ -50,7 +50,7 @@ class FrontPanel:
 
     def press_output(self, channel: int, on: bool | None = None) -> bool:
         """Press an output's On key, which toggles it unless ``on`` says how it is to end up."""
-        with self._hands_on() as usable:
+        with self._unless_locked() as usable:
             if usable:
                 output = self._supply.channels[channel]
                 self._supply.switch([output], not output.settings.output if on is None else on)
@@ -58,20 +58,20 @@ class FrontPanel:
 
     def press_all(self, on: bool) -> bool:
         """Press the key All On/Off."""
-        with self._hands_on() as usable:
+        with self._unless_locked() as usable:
             if usable:
                 self._supply.switch(list(self._supply.channels.values()), on)
             return usable
 
     def clear_protection(self, channel: int) -> bool:
         """Clear an output's trip from the menu."""
-        with self._hands_on() as usable:
+        with self._unless_locked() as usable:
             if usable:
                 self._supply.clear_trips([self._supply.channels[channel]])
             return usable
 
     def _turn(self, channel: int, quantity: Quantity, value: float) -> bool:
-        with self._hands_on() as usable:
+        with self._unless_locked() as usable:
             if usable:
                 try:
                     self._supply.set_level([self._supply.channels[channel]], quantity, quantity, float(value))
@@ -80,7 +80,7 @@ class FrontPanel:
             return usable
 
     @contextmanager
-    def _hands_on(self) -> Iterator[bool]:
+    def _unless_locked(self) -> Iterator[bool]:
         """Hold the supply's lock; False while its panel is locked."""
         with self._supply.lock:
             self._supply.advance()

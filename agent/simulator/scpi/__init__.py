@@ -4,8 +4,8 @@ Written from SCPI-1999 volume 1 (Syntax and Style) and IEEE 488.2-1992 (data for
 in the notation of its manual (``[SOURce:]VOLTage[:LEVel]``) to a `CommandTree`, which turns a message into a tuple of
 `MessageUnit`, each a handler and the arguments that it is to be called with.
 
-`errors` holds the errors and their queue, `data` reads one parameter as it was sent, `parameters` says what a command
-takes, `tree` finds the command of a header.
+`errors` holds the errors and their queue, `data` reads one parameter as it was sent, `parameters` has the types of
+parameters, `tree` finds the command of a header.
 """
 
 from __future__ import annotations

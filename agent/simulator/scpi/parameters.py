@@ -1,4 +1,4 @@
-"""What a command takes: each parameter is checked against one of these, and the handler gets its value."""
+"""The types of a command's parameters. Each checks a parameter as it was sent, and gives the handler its value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MULTIPLIERS = {
 
 
 class Parameter(ABC):
-    """What one parameter of a command has to be."""
+    """The type of one parameter of a command."""
 
     def __init__(self, *, optional: bool = False) -> None:
         self.optional = optional

@@ -26,7 +26,7 @@ _CACHED_LENGTH = 2048
 
 
 class Call(NamedTuple):
-    """What a handler is called with, beside its instrument."""
+    """The arguments of a handler, beside its instrument."""
 
     arguments: tuple[Any, ...] = ()  # one a parameter, None where an optional one was left out
     channels: tuple[int, ...] | None = None  # None: no list was given
@@ -40,7 +40,7 @@ Handler = Callable[[Any, Call], str | None]
 class Command:
     """One line of the manual. ``header`` is in its notation; handlers are called as ``handler(instrument, call)``.
 
-    ``channels`` tells whether a channel list may follow: after a comma in a command and in a query with parameters,
+    ``channels``: True if a channel list may follow: after a comma in a command and in a query with parameters,
     after a space where it is the only parameter.
     """
 

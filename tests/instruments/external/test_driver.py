@@ -11,7 +11,7 @@ import pytest
 
 from agent.instruments.driver import IdentityError, LinkError, MalformedAnswerError, Range, Write
 from agent.instruments.external.driver import ExternalDriver
-from tests.instruments.programs import LAB, RELAY, Programs
+from tests.instruments.external.programs import LAB, RELAY, Programs
 
 
 @dataclass

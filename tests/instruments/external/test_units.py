@@ -11,7 +11,7 @@ import pytest
 from agent import config
 from agent.cli.check import check_unit
 from agent.local.broker import LocalBroker
-from tests.instruments.programs import LAB, RELAY, Programs
+from tests.instruments.external.programs import LAB, RELAY, Programs
 from tests.lab import Bench, wait_until
 
 

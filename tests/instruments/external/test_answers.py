@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.instruments.driver import MalformedAnswerError
 from agent.instruments.external.answers import read_answer
-from tests.instruments.programs import LAB
+from tests.instruments.external.programs import LAB
 from tests.properties import examples
 
 
