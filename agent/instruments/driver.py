@@ -8,7 +8,7 @@ nothing but `connect` brings a driver back.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -80,22 +80,23 @@ class Identity:
 class Output:
     """One output of an instrument and what it can be set to.
 
-    ``voltage``, ``current`` and ``voltage_protection`` are the ranges of those settings (V, A), None where there is no such
-    setting, or where its range is not known and nothing may be set. Ratings are what the output is sold as, as magnitudes
-    (V, A). A resolution is the largest difference between a setting that was sent and the one that is read back (V, A).
-    ``settings``: the settings that `Driver.write` takes for it.
+    ``settings``: the settings that `Driver.write` takes for it. ``ranges``: of its settings with a number, by their names (V, A);
+    one without a range there may not be set. Ratings are what the output is sold as, as magnitudes (V, A). A resolution is the
+    largest difference between a setting that was sent and the one that is read back (V, A).
     """
 
     index: int
     name: str
     voltage_resolution: float
     current_resolution: float
-    voltage: Range | None = None
-    current: Range | None = None
-    voltage_protection: Range | None = None
+    ranges: Mapping[str, Range] = field(default_factory=dict)
     voltage_rating: float | None = None
     current_rating: float | None = None
     settings: frozenset[Setting] = frozenset()
+
+    def range(self, setting: str) -> Range | None:
+        """The values that it takes for a setting (V, A); None where it has no such setting, or the range is not known."""
+        return self.ranges.get(setting)
 
 
 @dataclass(frozen=True, slots=True)

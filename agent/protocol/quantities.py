@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 Kind = Literal["number", "switch", "word", "action"]
 #: The largest thing that one command may set it for: a channel, or a whole unit too. None: it can't be commanded.
@@ -167,7 +167,7 @@ COMMANDED: tuple[str, ...] = names(lambda quantity: quantity.commanded is not No
 #: Those of them that a whole unit takes.
 COMMANDED_OF_UNIT: frozenset[str] = frozenset(names(lambda quantity: quantity.commanded == "unit"))
 #: Settings with a number, a range and a unit symbol.
-LEVELS: tuple[str, ...] = names(lambda quantity: quantity.written and quantity.kind == "number")
+LEVELS = cast("tuple[Setting, ...]", names(lambda quantity: quantity.written and quantity.kind == "number"))
 _FIRST = ("state", "tripped", "mode")
 #: Changes of these are events, in this order: first those of the output, then those of settings.
 WATCHED: tuple[str, ...] = (

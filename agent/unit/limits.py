@@ -73,14 +73,7 @@ class Channel:
 
     def range(self, setting: str) -> Range | None:
         """The values that the output takes for a setting; None where it has no such setting."""
-        match setting:
-            case "voltage_limit":
-                return self.output.voltage
-            case "current_limit":
-                return self.output.current
-            case "voltage_protection":
-                return self.output.voltage_protection
-        return None
+        return self.output.range(setting)
 
     def limit(self, setting: str) -> float | None:
         """The magnitude that the configuration limits a setting to; None where it does not."""
@@ -100,7 +93,7 @@ class Channel:
 
     def tolerance(self, setting: str) -> float:
         """How far a setting that is read back may be from the one that was sent."""
-        return self.output.current_resolution if setting == "current_limit" else self.output.voltage_resolution
+        return self.output.current_resolution if BY_NAME[setting].unit == "A" else self.output.voltage_resolution
 
     def check(self, setting: str, value: float, doing: str = "") -> None:
         """Refuse a value that the configuration or the output does not allow. ``doing`` stands in front of the message.

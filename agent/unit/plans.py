@@ -161,8 +161,9 @@ def _ramp(command: Command, channel: Channel, before: Reading, newest: Newest) -
     target, rate = command.voltage_limit, command.ramp
     value = before.voltage_limit
     if command.state and not before.state:
-        assert channel.output.voltage is not None  # or it would have no voltage_limit to go to
-        value = min((channel.output.voltage.min, channel.output.voltage.max), key=abs)
+        volts = channel.range("voltage_limit")
+        assert volts is not None  # or it would have no voltage_limit to go to
+        value = min((volts.min, volts.max), key=abs)
         yield (Write("voltage_limit", one, value),)
         seen = yield LOOK
         _verify(channel, seen[channel.index], Command(voltage_limit=value))

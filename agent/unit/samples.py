@@ -26,16 +26,16 @@ class _Track:
     def __init__(self, channel: Channel, meter: Meter, seq: int) -> None:
         self.meter = meter
         self.seq = seq
-        self.reading: Reading | None = (
-            None  # the newest; kept while the unit is away, so that changes meanwhile become events
-        )
+        # The newest. It is kept while the unit is away, so that what changes meanwhile becomes an event.
+        self.reading: Reading | None = None
         self.moment: float | None = None  # of the reading; None while the unit is away
         self.state: ChannelState | None = None
         self.become(channel)
 
     def become(self, channel: Channel) -> None:
         self.channel = channel
-        self.is_negative = channel.output.voltage is not None and channel.output.voltage.max <= 0
+        volts = channel.range("voltage_limit")
+        self.is_negative = volts is not None and volts.max <= 0
 
 
 class Samples:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from agent.instruments.driver import Profile
 from agent.protocol.messages import ChannelInfo, UnitInfo, utc_now
+from agent.protocol.quantities import LEVELS
 from agent.unit.limits import Channel, supported
 
 
@@ -61,12 +62,10 @@ def _channel_info(channel: Channel) -> ChannelInfo:
         name=channel.name,
         voltage_rating=output.voltage_rating,
         current_rating=output.current_rating,
-        voltage_limit_range=channel.allowed("voltage_limit"),
-        current_limit_range=channel.allowed("current_limit"),
-        voltage_protection_range=channel.range("voltage_protection"),
         voltage_resolution=output.voltage_resolution,
         current_resolution=output.current_resolution,
         on_broker_loss=settings.on_broker_loss,
         broker_loss_after=settings.broker_loss_after if settings.on_broker_loss == "off" else None,
         fields=supported(channel),
+        **{f"{level}_range": channel.allowed(level) for level in LEVELS},
     )

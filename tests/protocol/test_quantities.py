@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from agent.instruments.driver import Output, Reading
+from agent.instruments.driver import Reading
 from agent.protocol import quantities
 from agent.protocol.commands import Command
 from agent.protocol.messages import ChannelInfo, ChannelState
@@ -91,11 +91,6 @@ def test_every_level_has_a_range_and_a_resolution(level: str) -> None:
     assert info.range_of(level) == (0.0, 6.0)
     assert info.resolution_of(BY_NAME[level].unit) in (0.001, 0.002)
     assert info.resolution_of("s") is None
-
-
-def test_an_output_has_a_range_for_every_level() -> None:
-    shorter = {"voltage_limit": "voltage", "current_limit": "current"}
-    assert {shorter.get(level, level) for level in LEVELS} <= set(Output.__dataclass_fields__)
 
 
 def test_watched_rows_are_reported_and_the_outputs_own_changes_come_first() -> None:

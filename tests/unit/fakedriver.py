@@ -41,14 +41,20 @@ def output(index: int, **changed: Any) -> Output:
         "name": f"CH{index}",
         "voltage_resolution": 0.001,
         "current_resolution": 0.001,
-        "voltage": Range(0.0, 6.18),
-        "current": Range(0.0, 5.15),
-        "voltage_protection": Range(0.5, 6.6),
         "voltage_rating": 6.0,
         "current_rating": 5.0,
         "settings": ALL_SETTINGS,
     }
-    return Output(index, **{**made, **changed})
+    ranges = {
+        "voltage_limit": Range(0.0, 6.18),
+        "current_limit": Range(0.0, 5.15),
+        "voltage_protection": Range(0.5, 6.6),
+    }
+    for short, setting in (("voltage", "voltage_limit"), ("current", "current_limit"), ("voltage_protection",) * 2):
+        if short in changed:
+            ranges[setting] = changed.pop(short)
+    known = {setting: values for setting, values in ranges.items() if values is not None}
+    return Output(index, ranges=known, **{**made, **changed})
 
 
 OUTPUTS = (output(1), output(2), output(3))

@@ -166,10 +166,10 @@ class GateMachine(RuleBasedStateMachine):
                 volts, amperes = LIMITS[index]
                 if write.setting == "voltage_limit":
                     assert abs(write.value) <= volts + 1e-9
-                    assert is_within(write.value, OUTPUTS[index].voltage)
+                    assert is_within(write.value, OUTPUTS[index].range("voltage_limit"))
                 if write.setting == "current_limit":
                     assert amperes is None or write.value <= amperes + 1e-9
-                    assert is_within(write.value, OUTPUTS[index].current)
+                    assert is_within(write.value, OUTPUTS[index].range("current_limit"))
 
 
 TestGateMachine = GateMachine.TestCase

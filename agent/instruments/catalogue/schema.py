@@ -52,24 +52,18 @@ class ChannelModel(_Strict):
 
     def output(self, settings: frozenset[Setting]) -> Output:
         """The output as drivers describe it; ``settings``: what the series has a command for."""
-        ranges: dict[str, Range | None] = {
-            "voltage_limit": self.voltage,
-            "current_limit": self.current,
-            "voltage_protection": self.voltage_protection,
-        }
+        ranges = {"voltage_limit": self.voltage, "current_limit": self.current}
+        if self.voltage_protection is not None:
+            ranges["voltage_protection"] = self.voltage_protection
         return Output(
             index=self.index,
             name=self.name,
-            voltage=self.voltage,
-            current=self.current,
-            voltage_protection=self.voltage_protection,
+            ranges=ranges,
             voltage_rating=self.voltage_rating,
             current_rating=self.current_rating,
             voltage_resolution=self.voltage_resolution,
             current_resolution=self.current_resolution,
-            settings=frozenset(
-                setting for setting in settings if setting not in LEVELS or ranges.get(setting) is not None
-            ),
+            settings=frozenset(setting for setting in settings if setting not in LEVELS or setting in ranges),
         )
 
     @model_validator(mode="after")

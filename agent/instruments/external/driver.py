@@ -26,7 +26,7 @@ from agent.instruments.driver import (
 )
 from agent.instruments.external.answers import Answer, ChannelAnswer, read_answer
 from agent.instruments.external.programs import Outcome, ProgramError, Runner
-from agent.protocol.quantities import Setting
+from agent.protocol.quantities import LEVELS, Setting
 
 
 class ProgramSettings(Protocol):
@@ -239,7 +239,7 @@ class ExternalDriver(Driver):
         """The settings that ``set`` is given: not a switch that no channel tells, as it could not be read back."""
         if self._commands.set is None:
             return frozenset()
-        settings: set[Setting] = {"state", "voltage_limit", "current_limit", "voltage_protection"}
+        settings: set[Setting] = {"state", *LEVELS}
         if any(channel.current_protection is not None for channel in answer.channels):
             settings.add("current_protection")
         if any("tripped" in channel.model_fields_set for channel in answer.channels):
@@ -252,20 +252,17 @@ class ExternalDriver(Driver):
         A setting without a known range stays among them without one: the configuration can give it a range.
         """
         configured = self._channels.get(channel.index)
-        told: dict[Setting, float | None] = {
-            "voltage_limit": channel.voltage_limit,
-            "current_limit": channel.current_limit,
-            "voltage_protection": channel.voltage_protection,
+        reading = channel.reading()
+        own = settings - {setting for setting in LEVELS if getattr(reading, setting) is None}
+        ranges = {
+            "voltage_limit": _settable(channel.voltage_range, configured.voltage_max if configured else None),
+            "current_limit": _settable(channel.current_range, configured.current_max if configured else None),
+            "voltage_protection": channel.voltage_protection_range,
         }
-        own = settings - {setting for setting, present in told.items() if present is None}
-        voltage = _settable(channel.voltage_range, configured.voltage_max if configured else None)
-        current = _settable(channel.current_range, configured.current_max if configured else None)
         return Output(
             index=channel.index,
             name=_name(channel),
-            voltage=voltage if "voltage_limit" in own else None,
-            current=current if "current_limit" in own else None,
-            voltage_protection=channel.voltage_protection_range if "voltage_protection" in own else None,
+            ranges={setting: known for setting, known in ranges.items() if setting in own and known is not None},
             voltage_rating=_magnitude(channel.voltage_range),
             current_rating=_magnitude(channel.current_range),
             voltage_resolution=channel.voltage_resolution,

@@ -68,13 +68,13 @@ def test_what_it_is_and_has(programs: Programs) -> None:
     assert profile.identity is not None
     assert (profile.identity.manufacturer, profile.identity.serial) == ("Acme", "17")
     relay, lab = profile.outputs
-    assert (relay.index, relay.name, relay.voltage) == (1, "RELAY", None)
+    assert (relay.index, relay.name, relay.range("voltage_limit")) == (1, "RELAY", None)
     assert relay.settings == {"state"}
-    assert (lab.name, lab.voltage, lab.current) == ("LAB", Range(0, 30), Range(0, 2))
+    assert (lab.name, lab.range("voltage_limit"), lab.range("current_limit")) == ("LAB", Range(0, 30), Range(0, 2))
     assert lab.settings == {"state", "voltage_limit", "current_limit"}
     (unlimited,) = make(programs).connect().outputs[1:]
     assert unlimited.settings == lab.settings
-    assert unlimited.current is None
+    assert unlimited.range("current_limit") is None
     assert (lab.voltage_rating, lab.current_rating) == (30, None)
     readings = driver.poll(never)
     assert readings is not None
@@ -91,7 +91,7 @@ def test_switches_that_it_tells_can_be_set(programs: Programs) -> None:
 
 def test_without_set_there_are_no_settings(programs: Programs) -> None:
     driver = make(programs, settable=False)
-    assert all(output.settings == set() and output.voltage is None for output in driver.connect().outputs)
+    assert all(output.settings == set() and output.ranges == {} for output in driver.connect().outputs)
     with pytest.raises(LinkError):
         driver.write(Write("state", (1,), True))
 
