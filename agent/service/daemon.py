@@ -225,10 +225,13 @@ class Daemon:
         self._publish_info()
         return str(difference)
 
-    def _publish_metrics(self, now: float) -> None:
-        if self.session.connected:
-            agent = self._config.settings.agent
-            self.session.passing(self._topics.agent_metrics(agent), self._metrics.read(self._units, now))
+    def _publish_metrics(self, now: float) -> bool:
+        """False while there is no broker: then it is done as soon as there is one."""
+        if not self.session.connected:
+            return False
+        agent = self._config.settings.agent
+        self.session.passing(self._topics.agent_metrics(agent), self._metrics.read(self._units, now))
+        return True
 
     def _save_meters(self) -> None:
         meters = self._units.meters()

@@ -16,7 +16,7 @@ class Duty:
     """One thing that the main thread does again and again.
 
     :param name: for the log, a noun: ``metrics``
-    :param act: is called with the moment (`time.monotonic`)
+    :param act: is called with the moment (`time.monotonic`); if it returns False it could not be done yet, and stays due
     :param interval: s between two calls, 0 for every turn of the main loop
     """
 
@@ -35,7 +35,8 @@ class Duty:
             return
         self._due = now + self._interval
         try:
-            self._act(now)
+            if self._act(now) is False:
+                self._due = now
         except Exception:
             self.failures += 1
             if now - self._told >= _TRACEBACK_INTERVAL:

@@ -25,6 +25,23 @@ def test_a_duty_without_an_interval_is_called_each_time() -> None:
     assert calls == [1.0, 1.0, 1.25]
 
 
+def test_a_duty_that_could_not_be_done_stays_due() -> None:
+    calls: list[float] = []
+    is_possible = False
+
+    def act(now: float) -> bool:
+        calls.append(now)
+        return is_possible
+
+    duty = Duty("metrics", act, interval=10.0)
+    duty.run(100.0)
+    duty.run(100.25)
+    is_possible = True
+    duty.run(100.5)
+    duty.run(101.0)
+    assert calls == [100.0, 100.25, 100.5]
+
+
 def test_a_duty_that_fails_is_logged_with_its_traceback_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     def fail(now: float) -> None:
         raise KeyError(now)
