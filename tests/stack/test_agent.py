@@ -123,10 +123,10 @@ def test_the_whole_way(lab: Lab) -> None:
         wait_until(lambda: lab.store.rows(query)[0]["last"] == 1, "its status")
         lab.simulator.start()
         wait_until(lambda: lab.store.rows(query)[0]["last"] == 0, "it is back", 60)
+        assert health.process.wait(60) == 0, health.text()
         lab.agent.stop(signal.SIGKILL)
         query = "SELECT last(offline) FROM psu_agent WHERE agent = 'lab'"
         wait_until(lambda: lab.store.rows(query)[0]["last"] == 1, "the agent's will", 30)
-    assert health.process.wait(60) == 0, health.text()
 
     # Every sample that was published is a point, none is missing, none is another.
     published: dict[tuple[int, str], dict[str, Any]] = {}
