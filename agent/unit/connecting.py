@@ -81,8 +81,8 @@ class Connector:
             "%s: %s %s, firmware %s, at %s; %s a poll",
             unit.name,
             profile.model,
-            identity.serial if identity else "unknown",
-            identity.firmware if identity else "unknown",
+            (identity.serial if identity else "") or "no serial number",
+            (identity.firmware if identity else "") or "unknown",
             unit.driver.address,
             profile.effort,
         )
