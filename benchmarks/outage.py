@@ -224,7 +224,8 @@ def figures(count: int = UNITS, seconds: float = 10.0) -> list[Figure]:
     return [
         *found,
         _within(f"{what}: all back after the network", back.seconds, MOST_RETURNING),
-        _costs(what, back.cost),
+        # All of them are online then: the bound of memory is one for a fleet of which 300 units can't be reached.
+        Figure(f"{what}: afterwards", str(back.cost), f"≤ {MOST_CORES:g} cores", back.cost.cores <= MOST_CORES),
     ]
 
 
