@@ -123,8 +123,10 @@ class Daemon:
         self.store.start()
         self._publish_info()
         self._homeassistant.start()
-        self.session.start(self._handle)
+        # In this order a unit that answers at once is offered under its present name before what is left of an older one is
+        # removed, which Home Assistant would still listen to.
         self._units.start()
+        self.session.start(self._handle)
         systemd.notify("READY=1")
 
     def _duties(self, watchdog: float | None) -> list[Duty]:
