@@ -132,6 +132,7 @@ class Daemon:
     def _duties(self, watchdog: float | None) -> list[Duty]:
         duties = [
             Duty("the reload", lambda _: self._reload_if_wanted()),
+            Duty("removing what is left of other units", self._own_infos.tick),
             Duty("Home Assistant's discovery", lambda _: self._homeassistant.tick()),
             Duty("the metrics", self._publish_metrics, METRICS_INTERVAL),
             Duty("saving energy and charge", lambda _: self._save_meters(), METRICS_INTERVAL),
@@ -216,7 +217,7 @@ class Daemon:
         supplies = self._units.replace(newer, drivers, self.store.meters.all())
         for name in difference.removed:
             self._metrics.retire(before[name].counters)
-            self._own_infos.remove(name, [channel.index for channel in before[name].channels])
+            self._own_infos.retire(name, [channel.index for channel in before[name].channels])
         to_all = self._topics.set("all")
         dropped = [name for name in self._topics.subscriptions(sorted(difference.removed)) if name != to_all]
         self.session.resubscribe(add=self._topics.subscriptions(sorted(difference.added)), remove=dropped)
