@@ -1,5 +1,5 @@
 # psu-agent as a container. The base is Debian with Debian's own Python, so that the steps can be tried in any clean
-# Debian tree. What comes from PyPI is locked by version and hash: docker/*.lock, renewed by `make lock`.
+# Debian tree. Packages from PyPI are locked by version and hash: docker/*.lock, renewed by `make lock`.
 
 FROM debian:12.12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*
@@ -15,8 +15,8 @@ RUN SOURCE_DATE_EPOCH=0 /opt/build/bin/pip wheel --no-cache-dir --disable-pip-ve
  && /opt/build/bin/pip --python /opt/psu-agent install --no-cache-dir --disable-pip-version-check --no-deps /opt/wheel/*.whl
 
 FROM debian:12.12-slim
-# libusb for USBTMC, the certificates for brokers with public ones, tini because process 1 has to bury what its
-# children leave (`model: external` starts programs).
+# libusb for USBTMC, the certificates for brokers with public ones, tini because process 1 has to reap
+# processes that its children leave (`model: external` starts programs).
 RUN apt-get update && apt-get install -y --no-install-recommends python3 libusb-1.0-0 ca-certificates tini && rm -rf /var/lib/apt/lists/*
 RUN groupadd --system --gid 10001 psu && useradd --system --uid 10001 --gid psu --groups dialout --no-create-home --home-dir /var/lib/psu-agent psu \
  && install -d -o psu -g psu -m 0750 /var/lib/psu-agent /etc/psu-agent

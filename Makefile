@@ -29,8 +29,8 @@ demo: $(call STAMP,demo)  ## a broker, a simulated supply and the agent, live in
 test: $(call STAMP,dev)  ## the test suite
 	@$(BIN)/python -m pytest -q -n 2 --dist loadscope
 
-lint: $(call STAMP,dev)  ## ruff
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+lint: $(call STAMP,dev)  ## ruff, and which part of agent/ may import which
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
 
 types: $(call STAMP,dev)  ## mypy --strict
 	@$(BIN)/mypy
@@ -38,11 +38,11 @@ types: $(call STAMP,dev)  ## mypy --strict
 fuzz: $(call STAMP,dev)  ## the property tests, with 20,000 examples each: EXAMPLES=20000
 	@PSU_AGENT_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q -n 2 -m hypothesis --hypothesis-profile=fuzz --timeout=7200
 
-bench: $(call STAMP,dev)  ## the figures of the README, each against a floor of the same run
-	@$(BIN)/python -m benchmarks
+bench: $(call STAMP,dev)  ## the figures of the README, each against a floor of the same run; NAMES="polling fleet" for some
+	@$(BIN)/python -m benchmarks $(NAMES)
 
 soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold: MINUTES=5 SEED= UNITS=
-	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(UNITS),--units $(UNITS))
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(UNITS),--units $(UNITS))
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,13 +1,14 @@
-"""The clock by which a hold-up is noticed, and how long to wait between two tries at a link."""
+"""A clock that counts the time of a suspended host, and how long to wait between two tries at a link."""
 
 from __future__ import annotations
 
+import random
 import time
 
 import tenacity
 from tenacity.wait import wait_base
 
-#: s. Longer than that and nobody knows how old a command is that waited, or whether the rest of one is still wanted.
+#: s. After a longer hold-up of the agent a command that waited may be out of date, and so may the rest of one in progress.
 LONGEST_ABSENCE = 5.0
 
 
@@ -19,3 +20,8 @@ def system_clock() -> float:
 def backoff(first: float, longest: float, jitter: float) -> wait_base:
     """Waiting times for tenacity: ``first`` s, doubled with each try up to ``longest``, and up to ``jitter`` s more by chance."""
     return tenacity.wait_exponential(multiplier=first, max=longest) + tenacity.wait_random(0, jitter)
+
+
+def retry_delay(tries: int, first: float, longest: float, jitter: float) -> float:
+    """The seconds to wait after so many tries that failed, 1 or more; with the same rule as `backoff`."""
+    return min(longest, first * 2.0 ** min(tries - 1, 30)) + random.uniform(0, jitter)

@@ -1,1 +1,1 @@
-"""What the README's figures come from. Each module is a program: ``python -m benchmarks.polling --help``."""
+"""The measurements behind the README's figures. Each module is a program: ``python -m benchmarks.polling --help``."""

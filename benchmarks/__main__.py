@@ -1,13 +1,28 @@
-"""All benchmarks but the soak, and one table in Markdown: ``python -m benchmarks``."""
+"""All benchmarks, or those that are named, and one table in Markdown: ``python -m benchmarks [NAME …]``."""
 
 from __future__ import annotations
 
-from benchmarks import command, fleet, polling, psudaemon
-from benchmarks.rig import machine, table
+import argparse
+
+from benchmarks import command, fleet, plainloop, polling, psudaemon
+from tests.support.figures import machine, table
+
+_FIGURES = {
+    "polling": polling.figures,
+    "command": command.figures,
+    "psudaemon": psudaemon.figures,
+    "plainloop": plainloop.figures,
+    "fleet": fleet.figures,
+}
 
 
 def main() -> None:
-    print(table([*polling.figures(), *command.figures(), *psudaemon.figures(), *fleet.figures()]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_FIGURES)}; default: all")
+    names = parser.parse_args().names or list(_FIGURES)
+    if unknown := set(names) - set(_FIGURES):
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(_FIGURES)}")
+    print(table([figure for name in names for figure in _FIGURES[name]()]))
     print(f"\n{machine()}")
 
 

@@ -1,28 +1,26 @@
-"""The agent under a profiler: ``psu-agent run``, and a file for each of its threads when it ends."""
+"""The agent under a profiler: ``psu-agent run CONFIG``, and a file for each of its threads when it ends."""
 
 from __future__ import annotations
 
 import argparse
 import cProfile
-import logging
 import pstats
+import runpy
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.config import loading as config
-from agent.service.daemon import Daemon
 
-
-def main() -> int:
+def main() -> None:
+    """Run the agent until it is ended."""
     parser = argparse.ArgumentParser(description="one agent under a profiler")
     parser.add_argument("folder", type=Path, help="where to write each thread's profile, as text")
     parser.add_argument("config", type=Path)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     _profile_threads(arguments.folder)
-    return Daemon(config.load(arguments.config)).run()
+    sys.argv = ["psu-agent", "run", str(arguments.config)]
+    runpy.run_module("agent.cli", run_name="__main__")
 
 
 def _profile_threads(folder: Path) -> None:
@@ -48,4 +46,4 @@ def _run_of(thread: threading.Thread, run: Callable[[threading.Thread], None]) -
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -25,20 +25,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from benchmarks.echo import no_delay
-from benchmarks.rig import (
-    POLL_MESSAGE,
-    Agent,
-    BareSocket,
-    BenchmarkError,
-    Counter,
-    Figure,
-    Process,
-    Units,
-    machine,
-    table,
-    workbench,
-)
+from benchmarks.rig import POLL_MESSAGE, Agent, BareSocket, BenchmarkError, Counter, Units, workbench
+from tests.support.figures import Figure, machine, table
+from tests.support.observer import no_delay
+from tests.support.processes import ROOT, Process
 
 TARGET = 1.2
 ECHO_TOPIC = "echo"
@@ -164,7 +154,7 @@ def measure(rounds: int = 7, count: int = 60, latency: float = 0.0) -> Result:
                 return time.perf_counter() - start
 
             options = [str(broker.port), ECHO_TOPIC, str(size)]
-            with Process([sys.executable, "-m", "benchmarks.echo", *options], folder / "echo.log"):
+            with Process([sys.executable, "-m", "benchmarks.echo", *options], folder / "echo.log", folder=ROOT):
                 _find_echo(requester)
                 medians = [
                     tuple(
@@ -186,7 +176,7 @@ def measure(rounds: int = 7, count: int = 60, latency: float = 0.0) -> Result:
 
 
 def _recorded(units: Units, requester: Requester, topic: str) -> tuple[tuple[str, ...], int]:
-    """What the unit receives for one command, and the size of the response. Warms everything up as well."""
+    """The messages that the unit receives for one command, and the size of the response. Warms everything up as well."""
     seen: collections.Counter[tuple[str, ...]] = collections.Counter()
     answer = b""
     for number in range(20):
@@ -194,7 +184,7 @@ def _recorded(units: Units, requester: Requester, topic: str) -> tuple[tuple[str
         _, answer = requester.ask(topic, b'{"voltage_limit": %.3f}' % (1.0 + number % 2 / 2))
         if not json.loads(answer)["ok"]:
             raise BenchmarkError(f"the command was refused: {answer.decode()}")
-        seen[tuple(message.replace("1.5", "1") for message in units.log())] += 1
+        seen[tuple(message.replace("1.5", "1") for message in units.messages())] += 1
     return seen.most_common(1)[0][0], len(answer)
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import socket
-from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-
-def no_delay(client: Client, _: object, connection: Any) -> None:
-    """For paho's ``on_socket_open``: Nagle's algorithm and delayed acknowledgements together cost 40 ms a message."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+from tests.support.observer import no_delay
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Five hundred units at 1 Hz in one agent: what its process costs, and whether anything is late or lost.
+"""Five hundred units at 1 Hz in one agent: the cost of its process, and samples that are late or lost.
 
 The units are simulated in another process. Processor time and memory are the agent's alone, from /proc (Linux).
 """
@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.rig import Agent, Counter, Figure, Process, Units, machine, table, workbench
+from benchmarks import outage
+from benchmarks.rig import Agent, Counter, Subscriber, Units, workbench
+from tests.support.figures import Figure, machine, table
 
 CHANNELS = 3
 MOST_CORES, MOST_BYTES = 0.5, 100e6
@@ -26,7 +28,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a fleet cost over the time that it was measured."""
+    """The cost of a fleet over the time that it was measured."""
 
     units: int
     cores: float
@@ -55,11 +57,10 @@ def measure(count: int = 500, seconds: float = 30.0, interval: float = 1.0) -> R
     """Run a fleet and look at it once all of it is online."""
     with workbench() as (folder, broker), Units(count) as units:
         output = folder / "states"
-        topics = ("-t", "psu/+/+/state", "-t", "psu/+/+/backlog", "-t", "psu/agents/+/metrics")
-        subscribe = ["mosquitto_sub", "-p", str(broker.port), "-R", "-q", "1", *topics, "-F", "%t %p"]
+        topics = ("psu/+/+/state", "psu/+/+/backlog", "psu/agents/+/metrics")
         with (
             Counter(folder, broker.port, "psu/+/+/state") as states,
-            Process(subscribe, output),
+            Subscriber(output, broker.port, topics, "%t %p", qos=1),
             Agent(folder, broker.port, units.resources, poll_interval=interval) as agent,
         ):
             agent.wait_until(
@@ -105,7 +106,7 @@ def _result(
             continue
         channel = message["psu"], message["index"]
         backlog += topic.endswith("/backlog")
-        # What the agent read before it had the broker stands in the backlog, the newest of it as the present state as well.
+        # Samples that were read before the broker was found are in the backlog; the newest is the present state as well.
         payloads[channel][message["seq"]].add(payload)
         moment = datetime.fromisoformat(message["time"])
         if message["online"] and topic.endswith("/state") and moment >= begin:
@@ -132,7 +133,12 @@ def _result(
 
 
 def figures(count: int = 500, seconds: float = 30.0) -> list[Figure]:
-    """All figures of this module."""
+    """The figures of a fleet without faults, and those of `benchmarks.outage`."""
+    return [*steady(count, seconds), *outage.figures()]
+
+
+def steady(count: int = 500, seconds: float = 30.0) -> list[Figure]:
+    """The figures of a fleet without faults."""
     result = measure(count, seconds)
     print(f"fleet: {result}", file=sys.stderr, flush=True)
     what = f"{count} units at 1 Hz"
@@ -160,7 +166,7 @@ def main() -> None:
     parser.add_argument("--units", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=30.0)
     arguments = parser.parse_args()
-    print(table(figures(arguments.units, arguments.seconds)))
+    print(table(steady(arguments.units, arguments.seconds)))
     print(f"\n{machine()}")
 
 

@@ -2,7 +2,7 @@
 
 The agent polls as fast as the unit answers (``poll_interval: 0``); every state goes to a real Mosquitto with QoS 1 and is
 counted at a subscriber. The loop sends the same message and reads the answer up to its newline, and does nothing with it.
-The two are measured in turn, several rounds: the agent is stopped (SIGSTOP) while the loop runs. What is reported is the
+The two are measured in turn, several rounds: the agent is stopped (SIGSTOP) while the loop runs. The figure is the
 median of the rounds' ratios.
 """
 
@@ -17,18 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.rig import (
-    POLL_MESSAGE,
-    Agent,
-    BareSocket,
-    Counter,
-    Figure,
-    Units,
-    machine,
-    samples_in_spool,
-    table,
-    workbench,
-)
+from benchmarks.rig import POLL_MESSAGE, Agent, BareSocket, Counter, Units, samples_in_spool, workbench
+from tests.support.figures import Figure, machine, table
 
 #: s that the agent gets to find its pace again after it was stopped. It must not be stopped for 5 s or more: it would
 #: take that for a hold-up and connect anew.
@@ -106,7 +96,7 @@ def against_bare_loop(
     *, latency: float = 0.0, canned: bool = False, rounds: int = 7, seconds: float = 2.0, profile: Path | None = None
 ) -> Result:
     """Measure on a unit that takes ``latency`` s a message, or on one with a canned answer."""
-    with Units(latency=latency, canned=canned) as units, BareSocket(units.address) as bare:
+    with Units(1, latency, *["--canned"] * canned) as units, BareSocket(units.address) as bare:
         return measure(units, lambda s: bare.rate(POLL_MESSAGE, s), rounds=rounds, seconds=seconds, profile=profile)
 
 

@@ -15,7 +15,8 @@ import pyvisa
 from pyvisa.resources import MessageBasedResource
 
 from benchmarks import polling
-from benchmarks.rig import Figure, Units, machine, table
+from benchmarks.rig import Units
+from tests.support.figures import Figure, machine, table
 
 QUERIES = ("MEAS:VOLT?", "MEAS:CURR?", "VOLT?", "CURR?", "OUTP?")
 CHANNELS = (1, 2, 3)

@@ -1,142 +1,96 @@
-"""What the benchmarks are built from: processes around one agent, a bare socket to compare with, and tables."""
+"""The parts of the benchmarks: processes around one agent, a bare socket to compare with, a subscriber that counts.
+
+The agent is always the command ``python -m agent.cli run``, looked at from outside: through MQTT, its units and /proc.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
-import os
-import platform
 import re
-import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from agent.instruments.catalogue import Batching, PollPlan, candidates
 from agent.local.broker import LocalBroker
+from tests.support.processes import ROOT, Process
+from tests.support.waiting import PATIENCE, WaitedInVainError, wait_until
 
-ROOT = Path(__file__).resolve().parent.parent
-#: What one poll of all three channels of an E36313A asks, as the agent asks it.
-POLL_MESSAGE = PollPlan(candidates("E36313A")[0], Batching.COMPOUND).messages[0]
-_PR_SET_PDEATHSIG = 1
+#: One poll of all three channels of an E36313A, as the agent asks for it.
+POLL_MESSAGE = (
+    "MEAS:VOLT? (@1,2,3);:MEAS:CURR? (@1,2,3);:VOLT? (@1,2,3);:CURR? (@1,2,3);:OUTP? (@1,2,3);:VOLT:PROT? (@1,2,3);"
+    ":VOLT:PROT:TRIP? (@1,2,3);:CURR:PROT:STAT? (@1,2,3);:CURR:PROT:TRIP? (@1,2,3);:STAT:QUES:INST:ISUM1:COND?;"
+    ":STAT:QUES:INST:ISUM2:COND?;:STAT:QUES:INST:ISUM3:COND?"
+)
 
 
 class BenchmarkError(RuntimeError):
     """Nothing can be measured, and why."""
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
-    """:raises BenchmarkError: the condition did not come true in time (s)"""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise BenchmarkError(f"waited {timeout:g} s in vain until {what}")
-        time.sleep(0.005)
+class Units(Process):
+    """Units in a process of their own; see `benchmarks.units`.
 
+    :param options: of `benchmarks.units`, beside the number of units and their latency (s)
+    """
 
-class Process:
-    """A child that ends with this process, or when the context ends."""
+    def __init__(self, count: int = 1, latency: float = 0.0, *options: str) -> None:
+        self._folder_of_log = tempfile.TemporaryDirectory(prefix="psu-agent-bench-")
+        super().__init__(
+            [sys.executable, "-m", "benchmarks.units", f"--count={count}", f"--latency={latency}", *options],
+            Path(self._folder_of_log.name) / "units.log",
+            folder=ROOT,
+            piped=True,
+        )
+        self.resources: list[str] = []
 
-    def __init__(self, command: Sequence[str], output: Path | None = None, *, piped: bool = False) -> None:
-        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-        with ExitStack() as stack:
-            out = stack.enter_context(output.open("wb")) if output is not None else None
-            self.popen = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE if piped else out,
-                stderr=None if piped else subprocess.STDOUT,
-                start_new_session=True,
-                # Should this process be killed, no measurement goes on without it. Calls nothing but prctl().
-                preexec_fn=(lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)) if libc else None,  # noqa: PLW1509
-            )
-        self.pid = self.popen.pid
-
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
+        """Start them. Returns when they can be connected to."""
+        super().start()
+        self.resources = self._read()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def signal(self, number: signal.Signals) -> None:
-        self.popen.send_signal(number)
-
-    def stop(self, timeout: float = 10.0) -> int:
-        """End it in good order if it lets itself be ended; its exit status."""
-        if self.popen.poll() is None:
-            self.signal(signal.SIGCONT)
-            self.popen.terminate()
-            try:
-                self.popen.wait(timeout)
-            except subprocess.TimeoutExpired:
-                self.popen.kill()
-        for pipe in (self.popen.stdin, self.popen.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        return self.popen.wait()
-
-    # What /proc tells (Linux).
-
-    def cpu_seconds(self) -> float:
-        """Processor time of all threads so far, user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def resident_bytes(self) -> int:
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    def thread_count(self) -> int:
-        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
-
-    def descriptor_count(self) -> int:
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
-
-
-class Units(Process):
-    """Units in a process of their own; see `benchmarks.units`."""
-
-    def __init__(self, count: int = 1, latency: float = 0.0, *, canned: bool = False) -> None:
-        command = [sys.executable, "-m", "benchmarks.units", "--count", str(count), "--latency", str(latency)]
-        super().__init__([*command, "--canned"] if canned else command, piped=True)
-        self.resources: list[str] = self._read()
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._folder_of_log.cleanup()
 
     def _read(self) -> Any:
-        assert self.popen.stdout is not None
-        line = self.popen.stdout.readline()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
         if not line:
-            raise BenchmarkError("the simulated units ended by themselves")
+            raise BenchmarkError(f"the simulated units ended by themselves: {self.text()}")
         return json.loads(line)
 
     def _ask(self, question: str) -> Any:
-        assert self.popen.stdin is not None
-        self.popen.stdin.write(question.encode() + b"\n")
-        self.popen.stdin.flush()
+        assert self.process.stdin is not None
+        self.process.stdin.write(question.encode() + b"\n")
+        self.process.stdin.flush()
         return self._read()
 
     def counts(self) -> list[int]:
         """Messages that each unit has received."""
         return list(self._ask("counts"))
 
-    def log(self) -> list[str]:
+    def messages(self) -> list[str]:
         """The last messages that the first unit has received."""
         return list(self._ask("log"))
 
     def clear(self) -> None:
+        """Forget what was received."""
         self._ask("clear")
+
+    def unplug(self) -> None:
+        """Take all units off the network: their connections are reset, and new ones refused."""
+        self._ask("unplug")
+
+    def plug(self) -> None:
+        """Put all units back on the network, at the same addresses."""
+        self._ask("plug")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -145,7 +99,12 @@ class Units(Process):
 
 
 class Agent(Process):
-    """``psu-agent run`` with a configuration of its own, in a process of its own."""
+    """``psu-agent run`` with a configuration of its own, in a process of its own.
+
+    :param settings: more of the configuration's ``settings``
+    :param pyvisa_args: of every unit
+    :param profile: a folder for each thread's profile; see `benchmarks.agentprocess`
+    """
 
     def __init__(
         self,
@@ -154,14 +113,11 @@ class Agent(Process):
         resources: Sequence[str],
         *,
         poll_interval: float,
-        names: Sequence[str] | None = None,
         settings: dict[str, Any] | None = None,
-        channels: dict[int, dict[str, Any]] | None = None,
         pyvisa_args: dict[str, Any] | None = None,
         profile: Path | None = None,
     ) -> None:
-        """``profile``: a folder for each thread's profile; see `benchmarks.agentprocess`."""
-        self.names = list(names or (f"psu{number}" for number in range(1, len(resources) + 1)))
+        self.names = [f"psu{number}" for number in range(1, len(resources) + 1)]
         configuration = {
             "settings": {
                 "agent": "bench",
@@ -171,46 +127,50 @@ class Agent(Process):
                 **(settings or {}),
             },
             "units": [
-                {
-                    "name": name,
-                    "model": "E36313A",
-                    "uri": uri,
-                    "channels": channels or {},
-                    "pyvisa_args": pyvisa_args or {},
-                }
+                {"name": name, "model": "E36313A", "uri": uri, "pyvisa_args": pyvisa_args or {}}
                 for name, uri in zip(self.names, resources, strict=True)
             ],
         }
         file = folder / "psu-agent.yaml"
         file.write_text(json.dumps(configuration, indent=1))  # which is YAML too
-        self.log = folder / "agent.log"
         command = ["-m", "agent.cli", "run"] if profile is None else ["-m", "benchmarks.agentprocess", str(profile)]
-        super().__init__([sys.executable, *command, str(file)], self.log)
+        super().__init__([sys.executable, *command, file], folder / "agent.log", folder=ROOT)
 
-    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
-        """:raises BenchmarkError: the condition did not come true in time (s), or the agent has ended"""
+    def wait_until(self, condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> None:
+        """Wait for a condition.
+
+        :raises BenchmarkError: it did not come true in time (s), or the agent has ended
+        """
         try:
-            wait_until(lambda: condition() or self.popen.poll() is not None, what, timeout)
-        except BenchmarkError as error:
-            raise BenchmarkError(f"{error}; the agent's log ends with: {self._last_words()}") from None
-        if not condition():
-            raise BenchmarkError(f"the agent ended with status {self.popen.returncode}: {self._last_words()}")
+            wait_until(lambda: condition() or self.ended() is not None, what, timeout)
+        except WaitedInVainError as error:
+            raise BenchmarkError(f"{error}; the agent's log ends with: {self._end_of_log()}") from None
+        if self.ended() is not None:
+            raise BenchmarkError(f"the agent ended with status {self.ended()}: {self._end_of_log()}")
 
-    def _last_words(self) -> str:
-        return " / ".join(self.log.read_text(errors="replace").splitlines()[-3:])
+    def _end_of_log(self) -> str:
+        return " / ".join(self.text().splitlines()[-3:])
 
 
-class Counter(Process):
-    """A subscriber that costs little: `mosquitto_sub` writing two bytes for each message."""
+class Subscriber(Process):
+    """A `mosquitto_sub` that writes a line for each message into its log."""
+
+    def __init__(self, log: Path, port: int, topics: Sequence[str], form: str, *, qos: int = 0) -> None:
+        filters = [part for topic in topics for part in ("-t", topic)]
+        super().__init__(["mosquitto_sub", "-p", str(port), "-R", "-q", str(qos), *filters, "-F", form], log)
+
+
+class Counter(Subscriber):
+    """A subscriber that costs little: two bytes for each message."""
 
     def __init__(self, folder: Path, port: int, *topics: str) -> None:
-        self._file = folder / f"count-{len(list(folder.glob('count-*')))}"
-        filters = [part for topic in topics for part in ("-t", topic)]
-        super().__init__(["mosquitto_sub", "-p", str(port), "-R", "-q", "0", *filters, "-F", "x"], self._file)
+        super().__init__(folder / f"count-{len(list(folder.glob('count-*')))}", port, topics, "x")
+        self.log.touch()
 
     @property
     def count(self) -> int:
-        return self._file.stat().st_size // 2
+        """Messages so far."""
+        return self.log.stat().st_size // 2
 
     def settled(self, quiet: float = 0.1, timeout: float = 10.0) -> int:
         """The count once nothing has come for ``quiet`` seconds."""
@@ -237,7 +197,7 @@ def address_of(resource: str) -> tuple[str, int]:
 
 
 class BareSocket:
-    """What anybody would write first: a blocking socket, a message sent, bytes received up to the newline."""
+    """The plainest client: a blocking socket, a message sent, bytes received up to the newline."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._socket = socket.create_connection(address)
@@ -250,9 +210,11 @@ class BareSocket:
         self._socket.close()
 
     def tell(self, message: str) -> None:
+        """Send a message that has no answer."""
         self._socket.sendall(message.encode() + b"\n")
 
     def ask(self, message: str) -> bytes:
+        """The answer to a message, with its newline."""
         self._socket.sendall(message.encode() + b"\n")
         answer = self._socket.recv(65536)
         while not answer.endswith(b"\n"):
@@ -278,35 +240,3 @@ def workbench() -> Iterator[tuple[Path, LocalBroker]]:
         LocalBroker(Path(name), kind="mosquitto") as broker,
     ):
         yield Path(name), broker
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the table: what was measured, against which target, and whether that was reached (None: no target)."""
-
-    what: str
-    value: str
-    target: str = ""
-    reached: bool | None = None
-
-
-def table(figures: Sequence[Figure]) -> str:
-    """The figures in Markdown."""
-    rows = [("figure", "measured", "target", "")]
-    rows += [(f.what, f.value, f.target, {True: "reached", False: "**missed**", None: ""}[f.reached]) for f in figures]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
-
-
-def machine() -> str:
-    """What it was measured on, in a line."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        name = found[1] if found else name
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} cores ({name}), {platform.system()} {platform.release()}, Python {platform.python_version()}"

@@ -1,23 +1,28 @@
-"""Units in a process of their own: simulated supplies, or one that answers with canned lines at once.
+"""Units in a process of their own: simulated supplies, some of them out of order, or one with canned answers.
 
 Prints one JSON line with the resource names; then answers each line of its input with one JSON line: ``counts`` (messages
-received, by unit), ``log`` (the messages of the first unit), ``clear``. It ends with its input.
+received, by unit), ``log`` (the messages of the first unit), ``clear``, ``unplug`` (every connection is reset and new ones are
+refused), ``plug`` (as before). It ends with its input.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import resource
 import socket
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Protocol
 
-from agent.simulator.e36300 import E36300
+from agent.simulator import E36300, Quirks, Reactor, Simulator
 from agent.simulator.loads import Wander
-from agent.simulator.reactor import Reactor
-from agent.simulator.simulator import Simulator
+
+#: Below the ports that the system gives to clients: a client that asked for a port which refuses could be given that very
+#: port as its own, and TCP would connect it with itself.
+_PORTS = range(10_000, 30_000)
 
 
 class Units(Protocol):
@@ -28,27 +33,63 @@ class Units(Protocol):
     def counts(self) -> list[int]: ...
     def log(self) -> list[str]: ...
     def clear(self) -> None: ...
+    def unplug(self) -> None: ...
+    def plug(self) -> None: ...
 
 
 class SimulatedUnits:
-    """E36313As with wandering loads, all served by one thread. ``latency``: seconds that a message takes."""
+    """E36313As with wandering loads, all served by one thread; behind them those that can't be reached.
 
-    def __init__(self, count: int, latency: float) -> None:
-        reactor = Reactor("units")
-        reactor.start()
-        self._simulators = [
-            Simulator(
+    :param latency: s that a message takes
+    :param refusing: units at whose ports nobody listens
+    :param silent: units that take connections and answer nothing
+    :param missing: headers that the units do not know: they answer nothing, and report error -113
+    """
+
+    def __init__(
+        self, count: int, latency: float, *, refusing: int = 0, silent: int = 0, missing: tuple[str, ...] = ()
+    ) -> None:
+        self._reactor = Reactor("units")
+        self._reactor.start()
+        self._ports = _some_ports()
+        quirks = Quirks(missing=missing)
+        self._simulators = [self._started(number, latency, quirks) for number in range(count)]
+        self._silent = [self._started(count + number, 0.0, quirks) for number in range(silent)]
+        for simulator in self._silent:
+            simulator.freeze()
+        self._refusing = [self._bound() for _ in range(refusing)]
+
+    def _started(self, number: int, latency: float, quirks: Quirks) -> Simulator:
+        while True:
+            simulator = Simulator(
                 "E36313A",
+                f"MY{62000000 + number}",
                 latency=latency,
                 loads={n: Wander(mean=0.5, amplitude=0.4, period=20.0, seed=3 * number + n) for n in range(1, 4)},
-                reactor=reactor,
-            ).start()
-            for number in range(count)
-        ]
+                seed=number,
+                quirks=quirks,
+                reactor=self._reactor,
+                socket_port=next(self._ports),
+            )
+            try:
+                return simulator.start()
+            except OSError:
+                continue
+
+    def _bound(self) -> socket.socket:
+        """A socket that has its port and does not listen: connections to it are refused."""
+        while True:
+            holder = socket.socket()
+            try:
+                holder.bind(("127.0.0.1", next(self._ports)))
+                return holder
+            except OSError:
+                holder.close()
 
     @property
     def resources(self) -> list[str]:
-        return [simulator.resource for simulator in self._simulators]
+        reachable = [simulator.resource for simulator in (*self._simulators, *self._silent)]
+        return reachable + [f"TCPIP::127.0.0.1::{holder.getsockname()[1]}::SOCKET" for holder in self._refusing]
 
     def counts(self) -> list[int]:
         return [simulator.instrument.message_count for simulator in self._simulators]
@@ -60,9 +101,18 @@ class SimulatedUnits:
         for simulator in self._simulators:
             simulator.instrument.clear_log()
 
+    def unplug(self) -> None:
+        for simulator in self._simulators:
+            simulator.disconnect(reset=True)
+            simulator.stop()
+
+    def plug(self) -> None:
+        for simulator in self._simulators:
+            simulator.start()
+
 
 class CannedUnit:
-    """One E36313A that says what a simulated one said first, and nothing else: the least that a peer can do."""
+    """One E36313A that repeats the first answer of a simulated one to each message: the least that a peer can do."""
 
     def __init__(self) -> None:
         self._instrument = E36300("E36313A", noise=False)
@@ -84,6 +134,12 @@ class CannedUnit:
     def clear(self) -> None:
         self._count = 0
 
+    def unplug(self) -> None:
+        raise NotImplementedError
+
+    def plug(self) -> None:
+        raise NotImplementedError
+
     def _accept(self) -> None:
         while True:
             connection, _ = self._server.accept()
@@ -103,6 +159,12 @@ class CannedUnit:
                 connection.sendall(answer)
 
 
+def _some_ports() -> Iterator[int]:
+    """Ports to try, from somewhere on: several of these processes may run beside each other."""
+    first = random.SystemRandom().randrange(len(_PORTS))
+    return iter([*_PORTS[first:], *_PORTS[:first]])
+
+
 def _allow_many_files() -> None:
     """Two sockets a unit are more than most systems allow a process by default."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -113,10 +175,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="simulated units, for the benchmarks")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--latency", type=float, default=0.0, metavar="S")
-    parser.add_argument("--canned", action="store_true")
+    parser.add_argument("--canned", action="store_true", help="one unit that says the same again and again")
+    parser.add_argument("--refusing", type=int, default=0, metavar="N", help="more units, that refuse connections")
+    parser.add_argument("--silent", type=int, default=0, metavar="N", help="more units, that answer nothing")
+    parser.add_argument("--missing", action="append", default=[], metavar="HEADER", help="what the firmware lacks")
     arguments = parser.parse_args()
     _allow_many_files()
-    units: Units = CannedUnit() if arguments.canned else SimulatedUnits(arguments.count, arguments.latency)
+    units: Units
+    if arguments.canned:
+        units = CannedUnit()
+    else:
+        units = SimulatedUnits(
+            arguments.count,
+            arguments.latency,
+            refusing=arguments.refusing,
+            silent=arguments.silent,
+            missing=tuple(arguments.missing),
+        )
     print(json.dumps(units.resources), flush=True)
     for line in sys.stdin:
         match line.strip():
@@ -124,9 +199,8 @@ def main() -> None:
                 answer: object = units.counts()
             case "log":
                 answer = units.log()
-            case "clear":
-                units.clear()
-                answer = None
+            case "clear" | "unplug" | "plug" as order:
+                answer = getattr(units, order)()
             case other:
                 answer = f"unknown: {other}"
         print(json.dumps(answer), flush=True)

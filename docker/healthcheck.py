@@ -1,7 +1,7 @@
-"""Exit 0 if the agent of this container's configuration is heard of through its broker: it says so every 10 s.
+"""Exit 0 if the agent of this container's configuration publishes its metrics, which it does every 10 s.
 
-That is the whole way: the configuration can be read, the broker is there and lets the agent in, and the agent's main
-loop turns. Units that are offline are no fault of the container.
+Then the configuration can be read, the broker accepts the agent, and the agent's main loop runs. Units that are offline are no
+fault of the container.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 
 from agent.client.address import Address
 from agent.client.connection import BrokerError, Client
-from agent.config.loading import ConfigError, find, load
+from agent.config import ConfigError, find, load
 
 PATIENCE = 15.0  # s
 

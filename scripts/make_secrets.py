@@ -36,7 +36,7 @@ SERVICE_SECRETS = (
     ("influxdb", "admin_token"),
     ("grafana", "admin_password"),
 )
-#: What an agent publishes below {base}/{unit}/ and below {base}/agents/{agent}/.
+#: The topics of an agent's messages below {base}/{unit}/ and below {base}/agents/{agent}/.
 CHANNEL_TOPICS = ("state", "backlog", "event", "response")
 UNIT_TOPICS = ("status", "info", "response")
 AGENT_TOPICS = ("status", "info", "metrics")

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
-import time
+import tempfile
 from pathlib import Path
-from typing import Self
 
 from click.testing import CliRunner, Result
 
 from agent.cli import main as cli
+from tests.support.processes import ROOT, Process
+from tests.support.waiting import wait_until
 
-ROOT = Path(__file__).parent.parent
+__all__ = ["COMMAND", "ROOT", "Running", "environment", "invoke", "psu_agent"]
+
 COMMAND = [sys.executable, "-m", "agent.cli"]
-_OWN_VARIABLES = ("PSU_AGENT_CONF", "PSU_AGENT_BROKER", "PSU_AGENT_MQTT_PASSWORD", "PSU_AGENT_DEBUG", "STATE_DIRECTORY")
+_COMMON_VARIABLES = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 def environment(**variables: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in _OWN_VARIABLES}
-    return inherited | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | variables
+    """This process's variables, and those that the command and a test need."""
+    return os.environ | _COMMON_VARIABLES | variables
 
 
 def psu_agent(
@@ -42,64 +42,48 @@ def psu_agent(
 
 
 def invoke(*arguments: str, **variables: str) -> Result:
-    """The same in this process: much quicker, and all but the outermost shell of the program."""
-    cleared: dict[str, str | None] = dict.fromkeys(_OWN_VARIABLES)
-    return CliRunner().invoke(cli.cli, arguments, env=cleared | variables)
+    """Run a command in this process, which is much quicker; `agent.cli.main.main` around it is left out."""
+    return CliRunner().invoke(cli.cli, arguments, env=variables)
 
 
-class Running:
+class Running(Process):
     """A command that runs until it is ended, as a context manager. Its output can be waited for."""
 
     def __init__(self, *arguments: str, cwd: Path = ROOT, **variables: str) -> None:
-        self._arguments = arguments
-        self._cwd = cwd
-        self._variables = variables
-        self.output: list[str] = []
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            [*COMMAND, *self._arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            cwd=self._cwd,
-            env=environment(**self._variables),
+        self._temporary = tempfile.TemporaryDirectory(prefix="psu-agent-test-")
+        super().__init__(
+            [*COMMAND, *arguments],
+            Path(self._temporary.name) / "output",
+            environment={**_COMMON_VARIABLES, **variables},
+            folder=cwd,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        return self
+        self.output: list[str] = []  # lines that were waited for, and those before them
+        self._read = 0
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self._reader.join(10)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line.rstrip("\n"))
-        self._lines.put(None)
+        self.kill()
+        self._temporary.cleanup()
 
     def wait_for(self, text: str, timeout: float = 60) -> str:
         """The next line of output that holds `text`."""
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise AssertionError(f"no {text!r} within {timeout} s in {self.output}") from None
-            if line is None:
-                raise AssertionError(f"ended without {text!r}: {self.output}")
-            self.output.append(line)
-            if text in line:
-                return line
+
+        def found() -> str | None:
+            ended = self.ended() is not None
+            *lines, rest = self.text()[self._read :].split("\n")
+            if ended and rest:  # the last line may end without a newline
+                lines.append(rest)
+            for line in lines:
+                self._read += len(line) + 1
+                self.output.append(line)
+                if text in line:
+                    return line
+            assert not ended, f"ended without {text!r}: {self.output}"
+            return None
+
+        line: str = wait_until(found, f"the output {text!r}; there was {self.output}", timeout)
+        return line
 
     def end(self, number: int = signal.SIGINT, timeout: float = 30) -> int:
         """Send a signal, and wait for the exit code."""
-        self.process.send_signal(number)
+        self.signal(number)
         return self.process.wait(timeout)

@@ -1,7 +1,8 @@
-"""Fixtures for everybody: a real broker of the test's own."""
+"""Fixtures of all tests: a real broker of the test's own, and a bench."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from tests.properties import FUZZ
 # With nohup, or in the background of a script, they are ignored, and so they would be by every agent that a test starts.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The environment of the user who runs the tests has no influence on them.
+for _name in ("PSU_AGENT_CONF", "PSU_AGENT_BROKER", "PSU_AGENT_MQTT_PASSWORD", "PSU_AGENT_DEBUG", "STATE_DIRECTORY"):
+    os.environ.pop(_name, None)
 
 # For `make fuzz`: what does not say how many examples it takes, takes these.
 hypothesis.settings.register_profile(

@@ -1,125 +1,38 @@
-"""A unit on paper: what it is to be sent, in order, and what it answers. A line left over or out of turn fails the test."""
+"""A supply whose SCPI driver speaks with a unit on paper: the messages that its commands and polls come to, in order."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from agent.config.schema import Channel
-from agent.instruments.visa.session import LinkError
-from agent.protocol.messages import ChannelState, Event, Response, UnitInfo, parse_command
-from agent.unit.supply import Job, Reply, Supply
+from agent.config import ChannelSettings
+from agent.protocol.commands import parse_command
+from agent.protocol.messages import ChannelState, Response
+from agent.unit.job import Job
+from agent.unit.supply import Supply
+from tests.instruments.e36300 import make_driver
+from tests.instruments.transcript import Line, Transcript
 from tests.lab import wait_until
-
-#: (sent, answered). None: the message has no answer, or the unit gives none to a question.
-Line = tuple[str, str | None]
-
-
-class Transcript:
-    """Stands where `agent.visa.Session` would."""
-
-    uri = "TCPIP::192.0.2.1::5025::SOCKET"
-
-    def __init__(self) -> None:
-        self.faults: list[str] = []
-        self.sent: list[str] = []
-        self._lines: list[Line] = []
-        self._lock = threading.Lock()
-        self.is_open = False
-
-    def expect(self, lines: Iterable[Line]) -> None:
-        with self._lock:
-            self._lines += lines
-
-    @property
-    def left(self) -> list[Line]:
-        with self._lock:
-            return list(self._lines)
-
-    def open(self) -> None:
-        self.is_open = True
-
-    def close(self) -> None:
-        self.is_open = False
-
-    def ask(self, message: str) -> str:
-        answer = self._next(message)
-        if answer is None:
-            self.close()
-            raise LinkError("no answer: timeout")
-        return answer
-
-    def tell(self, message: str) -> None:
-        answer = self._next(message)
-        if answer is not None:
-            self.faults.append(f"{message} was sent and its answer {answer} is not read")
-
-    def _next(self, message: str) -> str | None:
-        with self._lock:
-            self.sent.append(message)
-            if not self._lines:
-                self.faults.append(f"{message} was sent after the transcript's end")
-                return None
-            expected, answer = self._lines.pop(0)
-            if expected != message:
-                self.faults.append(f"{message} was sent instead of {expected}")
-                self._lines.clear()
-                return None
-            return answer
-
-
-class Sheet:
-    """Keeps what a supply reports."""
-
-    def __init__(self) -> None:
-        self.all_states: list[ChannelState] = []
-        self.events: list[Event] = []
-        self.responses: list[Response] = []
-        self.infos: list[UnitInfo] = []
-
-    @property
-    def congested(self) -> bool:
-        return False
-
-    def flush(self) -> None:
-        pass
-
-    def states(self, states: list[ChannelState]) -> None:
-        self.all_states += states
-
-    def event(self, event: Event) -> None:
-        self.events.append(event)
-
-    def response(self, response: Response, reply: Reply) -> None:
-        self.responses.append(response)
-
-    def unit(self, info: UnitInfo) -> None:
-        self.infos.append(info)
+from tests.unit.fakedriver import Sheet
 
 
 class Driven:
     """A supply on a transcript, as a context manager: it connects, carries commands out, and has read every line at the end."""
 
-    def __init__(self, model: str, connecting: Iterable[Line], channels: dict[int, Channel] | None = None) -> None:
-        self.session = Transcript()
-        self.session.expect(connecting)
+    def __init__(
+        self, model: str, connecting: Iterable[Line], channels: dict[int, ChannelSettings] | None = None
+    ) -> None:
+        self.session = Transcript(connecting)
         self.sheet = Sheet()
+        driver = make_driver(self.session, model)
         self.supply = Supply(
-            name="psu1",
-            agent="bench",
-            model=model,
-            session=self.session,  # type: ignore[arg-type]
-            outlet=self.sheet,
-            poll_interval=3600.0,
-            channels=channels,
+            name="psu1", agent="bench", driver=driver, outlets=(self.sheet,), poll_interval=3600.0, channels=channels
         )
 
     def __enter__(self) -> Self:
         self.supply.start()
-        wait_until(lambda: self.supply.online or self.session.faults, "the connection")
-        wait_until(lambda: self.sheet.all_states or self.session.faults, "the first states")
+        wait_until(lambda: (self.sheet.infos and self.sheet.infos[-1].online) or self.session.faults, "the connection")
         assert self.session.faults == [], self.session.faults
         return self
 
@@ -127,8 +40,7 @@ class Driven:
         self.supply.stop()
         assert self.supply.join(10)
         if kind is None:
-            assert self.session.faults == []
-            assert self.session.left == []
+            self.session.check()
 
     def carry_out(self, payload: str, lines: Iterable[Line], channel: str | None = "1") -> Response:
         """Submit a command; its response, after exactly these lines."""
@@ -144,5 +56,6 @@ class Driven:
         return self.sheet.responses[answered]
 
     @property
-    def latest(self) -> dict[int, Any]:
-        return {state.index: state for state in self.sheet.all_states}
+    def latest(self) -> dict[int, ChannelState]:
+        """The newest state of each channel."""
+        return {state.index: state for state in self.sheet.states}

@@ -1,4 +1,4 @@
-"""What `check --connect` finds out: does every unit answer, is it the one that the configuration means, and the broker."""
+"""`check --connect`: connects to the broker and to every unit, and compares the units with the configuration."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agent.client.address import Address
 from agent.client.connection import BrokerError, Client
-from agent.config.schema import Config, Mqtt, Unit
-from agent.instruments import catalogue as models
-from agent.instruments.external.external import ExternalLink, read_answer
-from agent.instruments.visa.session import LinkError, Session
+from agent.config import Config, Mqtt, UnitSettings
+from agent.instruments.catalogue import identify
+from agent.instruments.driver import DriverError, Identity, IdentityError
+from agent.instruments.factory import make_driver
 
 #: Units that are asked at the same time.
 _MOST_AT_ONCE = 64
@@ -22,7 +23,7 @@ _MOST_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found at one place: a unit's name or ``broker``."""
+    """The result for one place: a unit's name or ``broker``."""
 
     place: str
     address: str
@@ -34,17 +35,15 @@ class Finding:
     milliseconds: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
+        """The finding for JSON."""
         return asdict(self)
 
 
 def connect(config: Config) -> Iterator[Finding]:
-    """Open the broker and every unit, all at the same time, and yield each finding as it comes. Nothing is changed anywhere."""
+    """Open the broker and every unit, all at the same time, and yield each finding as it comes. No setting changes."""
     with ThreadPoolExecutor(min(_MOST_AT_ONCE, len(config.units) + 1)) as pool:
         pending = [pool.submit(check_broker, config.settings.mqtt)]
-        pending += [
-            pool.submit(check_unit, unit) if unit.commands is None else pool.submit(check_external, unit, config.folder)
-            for unit in config.units
-        ]
+        pending += [pool.submit(check_unit, unit, config.folder) for unit in config.units]
         serials: dict[tuple[str | None, str], str] = {}
         for done in as_completed(pending):
             finding = done.result()
@@ -69,55 +68,50 @@ def check_broker(settings: Mqtt) -> Finding:
     return Finding("broker", str(address), True, text, milliseconds=_since(began))
 
 
-def check_unit(unit: Unit) -> Finding:
-    """Open a unit, ask who it is and compare."""
-    session = Session(unit.uri, unit.visabackend, unit.pyvisa_args)
+def check_unit(unit: UnitSettings, folder: Path) -> Finding:
+    """Connect to a unit as the agent would: it must answer, and be the one that the configuration means. No setting changes."""
+    driver = make_driver(unit, folder)
+    finding = partial(Finding, unit.name, driver.address)
     began = time.monotonic()
     try:
-        session.open()
-        answer = session.ask("*IDN?")
-        found = models.parse_identification(answer)
-    except (LinkError, models.IdentityError) as error:
-        return Finding(unit.name, unit.uri, False, str(error))
+        profile = driver.connect()
+    except IdentityError as error:
+        who = error.identity
+        if who is None:
+            return finding(False, str(error))
+        return finding(False, _mismatch(unit, who, error), who.model, who.serial, who.firmware, _since(began))
+    except DriverError as error:
+        return finding(False, str(error))
     finally:
-        session.close()
+        driver.close()
     milliseconds = _since(began)
-    model = models.identify(found)
-    described = f"{found.manufacturer} {found.model}, serial {found.serial}, firmware {found.firmware}"
-    problem = None
-    if model is None or model not in unit.candidates:
+    identity = profile.identity
+    assert identity is not None  # of a driver that is connected
+    if unit.commands is None:
+        text = _described(identity)
+    else:
+        channels = ", ".join(
+            f"{output.index}" if output.name == f"CH{output.index}" else f"{output.index} ({output.name})"
+            for output in profile.outputs
+        )
+        text = f"{identity.manufacturer} {identity.model}, channels {channels}"
+    return finding(True, text, identity.model, identity.serial, identity.firmware, milliseconds)
+
+
+def _mismatch(unit: UnitSettings, who: Identity, error: IdentityError) -> str:
+    """How a unit differs from its entry in the configuration."""
+    if unit.commands is not None:
+        return str(error)
+    if identify(who) not in unit.candidates:
         wanted = " or ".join(candidate.name for candidate in unit.candidates)
-        problem = f"is a {described}, and the configuration says {wanted}"
-    elif unit.serial is not None and unit.serial != found.serial:
-        problem = f"is {described}, and the configuration says serial {unit.serial}"
-    return Finding(
-        unit.name,
-        unit.uri,
-        problem is None,
-        problem or described,
-        found.model,
-        found.serial,
-        found.firmware,
-        milliseconds,
-    )
+        return f"is a {_described(who)}, and the configuration says {wanted}"
+    if unit.serial is not None and unit.serial != who.serial:
+        return f"is {_described(who)}, and the configuration says serial {unit.serial}"
+    return str(error)
 
 
-def check_external(unit: Unit, folder: Path) -> Finding:
-    """Run the programs that read a unit of model `external`, as the agent would."""
-    link = ExternalLink(unit, folder)
-    began = time.monotonic()
-    try:
-        link.open()
-        answer = read_answer(link.ask())
-    except (LinkError, models.MalformedAnswerError) as error:
-        return Finding(unit.name, unit.address, False, str(error))
-    channels = ", ".join(
-        f"{channel.index} ({channel.name})" if channel.name else f"{channel.index}" for channel in answer.channels
-    )
-    text, well = f"{answer.manufacturer} {answer.model}, channels {channels}", True
-    if unit.serial is not None and unit.serial != answer.serial:
-        text, well = f"tells the serial number {answer.serial!r}, and the configuration says {unit.serial!r}", False
-    return Finding(unit.name, unit.address, well, text, answer.model, answer.serial, answer.firmware, _since(began))
+def _described(who: Identity) -> str:
+    return f"{who.manufacturer} {who.model}, serial {who.serial}, firmware {who.firmware}"
 
 
 def _since(began: float) -> float:

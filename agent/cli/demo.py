@@ -23,7 +23,8 @@ from agent.cli.watch import Watch
 from agent.client.address import Address
 from agent.client.connection import Client
 from agent.local import children
-from agent.local.broker import Kind, LocalBroker, NoBrokerError, is_free
+from agent.local.broker import Kind, LocalBroker, NoBrokerError
+from agent.local.ports import is_free
 
 UNIT = "psu1"
 USUAL_PORT = 1883
@@ -31,12 +32,12 @@ _START_TIMEOUT = 20.0
 
 
 class DemoError(Exception):
-    """The demonstration can't be given. The message says why."""
+    """The demonstration can't be run. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What runs, for the instructions."""
+    """The running processes, for the instructions."""
 
     port: int
     broker_kind: Kind
@@ -46,10 +47,11 @@ class Demo:
 
     @property
     def address(self) -> str:
+        """The broker's address."""
         return f"mqtt://localhost:{self.port}"
 
     def instructions(self) -> list[str]:
-        """What to type in another terminal."""
+        """Lines that say what runs, and what to type in another terminal."""
         program = _program()
         return [
             f"A simulated Keysight E36313A, on the broker {self.address} ({self.broker_kind}).",
@@ -65,21 +67,27 @@ class Demo:
 
 
 def run(*, port: int | None = None, kind: Kind | None = None) -> None:
-    """Give the demonstration until SIGINT, SIGTERM or SIGHUP; then end everything.
+    """Run the demonstration until SIGINT, SIGTERM or SIGHUP; then end everything.
 
-    :raises DemoError: it can't be given
+    :raises DemoError: it can't be run, or one of its processes ended
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_signals_as_interrupts())
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
-        demo = stack.enter_context(_running(port, kind))
+        demo = stack.enter_context(running(port, kind))
         with Client(Address(port=demo.port, host="127.0.0.1")) as client:
             _wait_for_samples(client, demo)
             Watch(client, instructions=demo.instructions(), still_running=lambda: _check(demo), line_interval=1.0).run()
 
 
 @contextlib.contextmanager
-def _running(port: int | None, kind: Kind | None) -> Iterator[Demo]:
+def running(port: int | None = None, kind: Kind | None = None) -> Iterator[Demo]:
+    """A broker, a simulated supply and the agent, as processes that end with the context.
+
+    :param port: of the broker; None for 1883, or a free one where that is taken
+    :param kind: of the broker; None for Mosquitto where it is installed
+    :raises DemoError: one of them does not start
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="psu-agent-demo-")))
         log = stack.enter_context((folder / "demo.log").open("wb"))
@@ -122,12 +130,12 @@ def _configuration(broker: LocalBroker, resource: str, folder: Path) -> dict[str
 
 
 def _first_line(process: subprocess.Popen[bytes], log: Path) -> str:
-    """What the simulated supply says once it is there."""
+    """The first line that the simulated supply prints: its resource name."""
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], _START_TIMEOUT)
     line = process.stdout.readline().decode().strip() if ready else ""
     if not line:
-        raise DemoError(f"the simulated supply did not start: {_last_words(log)}")
+        raise DemoError(f"the simulated supply did not start: {_last_line(log)}")
     return line
 
 
@@ -137,23 +145,23 @@ def _wait_for_samples(client: Client, demo: Demo) -> None:
     while client.inbox.empty():
         _check(demo)
         if time.monotonic() > deadline:
-            raise DemoError(f"no sample within {_START_TIMEOUT:g} s; the agent says: {_last_words(demo.agent_log)}")
+            raise DemoError(f"no sample within {_START_TIMEOUT:g} s; the agent says: {_last_line(demo.agent_log)}")
         time.sleep(0.02)
 
 
 def _check(demo: Demo) -> None:
     if demo.agent.poll() is not None:
-        raise DemoError(f"the agent ended by itself: {_last_words(demo.agent_log)}")
+        raise DemoError(f"the agent ended by itself: {_last_line(demo.agent_log)}")
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "its log is empty"
 
 
 @contextlib.contextmanager
 def _signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demonstration as Ctrl-C does, and nothing interrupts the ending itself."""
+    """SIGTERM and SIGHUP end the demonstration as Ctrl-C does. Further signals do not interrupt the end itself."""
 
     def interrupt(*_: int | FrameType | None) -> None:
         for number in numbers:
@@ -170,7 +178,7 @@ def _signals_as_interrupts() -> Iterator[None]:
 
 
 def _program() -> str:
-    """How this program is called from the folder that it was started in."""
+    """The command by which this program is called from the folder that it was started in."""
     own = Path(sys.argv[0])
     if own.name != "psu-agent":
         return "psu-agent"

@@ -7,27 +7,26 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 
-from agent.instruments import catalogue as models
-from agent.instruments import scan
-from agent.local.broker import is_free
+from agent.instruments import catalogue, scan
+from agent.local.ports import is_free
 from agent.simulator import Load, Simulator, loads
 
 DEFAULT_PORT = 5025
 
 
 def changing_loads(model: str) -> Mapping[int, Load]:
-    """Something to look at: a device that sleeps and wakes, a motor, and a load that drives its output into CC at times."""
+    """A load for each channel: a device that sleeps and wakes, a motor, and one that drives its output into CC at times."""
     kinds: list[Load] = [
         loads.Square(loads.ConstantPower(0.4), loads.ConstantPower(2.1), period=9.0),
         loads.Wander(0.24, 0.16, period=6.0),
         loads.Square(loads.Resistor(150.0), loads.Resistor(55.0), period=21.0, duty=0.7),
     ]
-    found = models.candidates(model)[0]
+    found = catalogue.candidates(model)[0]
     return {channel.index: kinds[i % len(kinds)] for i, channel in enumerate(found.channels)}
 
 
 def set_front_panel(simulator: Simulator) -> None:
-    """Turn knobs and press keys as a person at the bench would: the outputs are on before an agent ever connects."""
+    """Turn knobs and press keys as a person at the bench would: the outputs are on before an agent connects."""
     panel = simulator.instrument.panel
     for channel, (voltage, current) in {1: (3.3, 2.0), 2: (12.0, 0.6), 3: (24.0, 0.3)}.items():
         # The E36311A's third output is a negative one.
@@ -40,7 +39,7 @@ def set_front_panel(simulator: Simulator) -> None:
 def describe(simulator: Simulator, name: str = "sim1") -> str:
     """The simulator's VISA resource names as comments, and an entry for `units:`; the whole is YAML."""
     instrument = simulator.instrument
-    model = models.candidates(instrument.model)[0]
+    model = catalogue.candidates(instrument.model)[0]
     lines = [f"# simulated {model.manufacturer} {model.name}, serial {instrument.serial}"]
     lines += [f"# {transport:<7} {resource}" for transport, resource in simulator.resources.items()]
     entry = scan.unit_entry(name, model, simulator.resource, instrument.serial)
@@ -62,9 +61,11 @@ def run(
     """Simulate a supply until SIGINT, SIGTERM or SIGHUP.
 
     :param port: of the raw socket, 0 for a free one; None for 5025, or a free one where that is taken
-    :raises ValueError: the model is not known, or a port or the address can't be had
+    :param latency: s that a message takes
+    :param tell: called with what is to be printed
+    :raises ValueError: the model is not known, or a port or the address can't be listened on
     """
-    name = models.candidates(model)[0].name
+    name = catalogue.candidates(model)[0].name
     remark = None
     if port is None:
         port = DEFAULT_PORT
@@ -96,7 +97,7 @@ def run(
 
 
 def wait_for_signal() -> None:
-    """Until SIGINT, SIGTERM or SIGHUP."""
+    """Wait until SIGINT, SIGTERM or SIGHUP."""
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: done.set())
@@ -105,7 +106,7 @@ def wait_for_signal() -> None:
 
 
 def main() -> None:
-    """The demonstration's supply: ``python -m agent.simulate``. Tells its resource name on stdout."""
+    """The demonstration's supply: ``python -m agent.cli.simulate``. Prints its resource name on stdout."""
     model = "E36313A"
     with Simulator(model, loads=changing_loads(model)) as simulator:
         set_front_panel(simulator)

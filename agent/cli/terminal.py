@@ -1,8 +1,7 @@
-"""How states look to people: a table on a terminal, a line elsewhere."""
+"""States as people read them: a table on a terminal, a line elsewhere."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -19,19 +18,19 @@ _FRAME_LINES = 6
 
 
 def clean(text: str) -> str:
-    """Names come from outside: no control characters on the terminal."""
+    """A text from outside, such as a name, without control characters that would act on the terminal."""
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
-def console(color: bool | None = None) -> Console:
-    """Standard output. Colour on a terminal only, and not there if NO_COLOR is set."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False, no_color=color is False or None)
+def console() -> Console:
+    """Standard output. With colour on a terminal only, and not there either if NO_COLOR is set."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def channel_table(states: Sequence[ChannelState], *, several_agents: bool = False) -> Table:
-    """One row a channel; fits 80 columns."""
+    """A table with a row for each channel. It fits 80 columns."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", collapse_padding=True)
-    # Where there is no room it is the names that are cut.
+    # Where there is no room the names are cut.
     table.add_column("CHANNEL", max_width=24)
     table.add_column("NAME", max_width=16)
     table.add_column("OUT", no_wrap=True)
@@ -71,7 +70,7 @@ def _switch(state: ChannelState) -> Text:
 def _number(value: float | None, digits: int, state: ChannelState) -> Text:
     if value is None:
         return Text("-", style="dim")
-    # No "-0.0000" for the noise of an output that is off.
+    # Adding 0.0 makes 0.0 of -0.0: the noise of an output that is off is no "-0.0000".
     text = f"{round(value, digits) + 0.0:.{digits}f}"
     return Text(text, style="" if state.state else "dim")
 
@@ -85,7 +84,7 @@ def _mode(state: ChannelState) -> Text:
 
 
 def notes(fleet: Fleet, units: Iterable[str]) -> list[Text]:
-    """Why units are offline, a line each."""
+    """A line for each of the units that is offline, with the reason."""
     lines = []
     for name in units:
         reason = fleet.why_absent(name)
@@ -103,9 +102,12 @@ def live_view(
     title: str,
     lost: str | None,
     height: int,
-    footer: Sequence[str] = (),
 ) -> Group:
-    """The whole screen of `watch`: as many channels as fit, and what is cut off is said."""
+    """The whole screen of `watch`: as many channels as fit, and the number of those that do not.
+
+    :param lost: why the broker is gone, None while it is there
+    :param height: lines of the screen
+    """
     now = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
     head = Text(no_wrap=True, overflow="ellipsis")
     head.append(clean(title), style="bold")
@@ -115,16 +117,14 @@ def live_view(
     if lost is not None:
         parts.append(Text(f"the broker is gone ({clean(lost)}); connecting again", style="bold white on red"))
     why = notes(fleet, sorted(units - online))[:5]
-    room = max(3, height - _FRAME_LINES - len(why) - len(footer))
+    room = max(3, height - _FRAME_LINES - len(why))
     several = len({state.agent for state in states}) > 1
     parts.append(channel_table(states[:room], several_agents=several))
     if len(states) > room:
         parts.append(Text(f"and {len(states) - room} more channels; name a unit to see its own", style="dim"))
     if not states:
         parts.append(Text("nothing was published yet", style="dim"))
-    parts += why
-    parts += [Text(line) for line in footer]
-    return Group(*parts)
+    return Group(*parts, *why)
 
 
 def state_line(state: ChannelState, *, with_time: bool = True) -> str:
@@ -145,7 +145,7 @@ def _value(value: float | None, unit: str) -> str:
 
 
 def response_lines(response: Response) -> list[str]:
-    """What became of a command, for people."""
+    """A response to a command for people, a line for each channel."""
     where = clean(response.psu if response.index is None else f"{response.psu}/{response.index}")
     if not response.ok:
         error = response.error
@@ -153,18 +153,3 @@ def response_lines(response: Response) -> list[str]:
     result = response.result
     states = result if isinstance(result, list) else [] if result is None else [result]
     return [state_line(state, with_time=False) for state in states] or [f"{where}: done"]
-
-
-class Throttle:
-    """Lets something through at most every `interval` s."""
-
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
-        self._next = 0.0
-
-    def due(self) -> bool:
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next = now + self._interval
-        return True

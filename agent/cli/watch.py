@@ -1,4 +1,4 @@
-"""`psu-agent watch`: the fleet as it changes, as a live table on a terminal, as lines elsewhere."""
+"""The fleet as it changes: a live table on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _FRAME = 0.25
 
 
 class Watch:
-    """Shows what is published until it is interrupted.
+    """Shows the channels' states as they are published, until it is interrupted.
 
     :param target: a unit or a channel; None for the whole fleet
     :param as_json: JSON lines instead of a table
     :param instructions: lines that are shown with the table, or once before the lines
-    :param still_running: called now and then; may raise
+    :param still_running: called at least every second; may raise, which ends `run`
     :param line_interval: s; on a pipe a line for a channel at most this often, 0 for one whenever it changes
     """
 
@@ -51,9 +51,9 @@ class Watch:
         self._next_line: dict[tuple[str, int], float] = {}
 
     def run(self) -> None:
-        """Until an exception ends it: KeyboardInterrupt, BrokenPipeError, or what `still_running` raises.
+        """Show states until an exception ends it: KeyboardInterrupt, BrokenPipeError, or what `still_running` raises.
 
-        :raises BrokerError: the broker does not let us read
+        :raises BrokerError: the broker refuses the subscription
         """
         unit = None if self._target is None else self._target.unit
         self._client.subscribe(Fleet.filters(self._client.topics, unit))
@@ -70,7 +70,7 @@ class Watch:
         )
         if self._lost is None:
             return states
-        # Without a broker nothing is known of the present.
+        # Without the broker no state is known to be present.
         return [without_values(state) for state in states]
 
     def _table(self) -> None:
@@ -89,7 +89,7 @@ class Watch:
                 self._still_running()
 
     def _take(self, seconds: float) -> None:
-        """Take in what comes within a time."""
+        """Take in everything that comes within a time (s)."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             try:
@@ -98,7 +98,7 @@ class Watch:
                 return
 
     def _update(self, item: Message | LinkChange) -> str | None:
-        """Take in one thing, and say which unit it tells of; None if it may touch them all."""
+        """Take in one message. Returns the unit that it is about, None if all units may have changed."""
         if isinstance(item, LinkChange):
             self._lost = item.reason
             return None
@@ -124,7 +124,7 @@ class Watch:
 
     def _print_if_new(self, state: ChannelState) -> None:
         key = (state.psu, state.index)
-        # That time has passed is no change.
+        # A new time, sequence number, energy or charge alone is no change.
         content = state.model_copy(update={"time": None, "seq": 0, "energy": None, "charge": None})
         now = time.monotonic()
         if self._shown.get(key) == content or now < self._next_line.get(key, 0.0):

@@ -1,4 +1,4 @@
-"""Where a broker is and how to get in: from the command line, or from the configuration."""
+"""A broker's address and how to log in there, from the command line or from the configuration."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import SecretStr, ValidationError
 
-from agent.config import loading as config
-from agent.config.schema import Mqtt, Tls
+from agent import config
+from agent.config import Mqtt, Tls
+from agent.config.passwords import PasswordFileError, read_password
 
 PASSWORD_VARIABLE = "PSU_AGENT_MQTT_PASSWORD"  # noqa: S105  # its name
+
+_FORM = "give mqtt[s]://[user@]host[:port], such as mqtt://localhost:1883"
+#: Keys of `settings.mqtt` that are options on the command line.
+_OPTIONS = {"ca": "--ca", "base_topic": "--base-topic"}
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a broker is and how to get in. ``protocol`` None: MQTT 5, and 3.1.1 where the broker does not know it."""
+    """A broker's address, how to log in there, and the topic that everything stands under.
+
+    It has the fields of `agent.mqtt.settings.LoginSettings`. ``protocol`` None: MQTT 5, and 3.1.1 where the broker does not know
+    version 5.
+    """
 
     host: str = "localhost"
     port: int = 1883
@@ -30,6 +39,7 @@ class Address:
 
     @classmethod
     def from_settings(cls, settings: Mqtt) -> Address:
+        """The configuration's broker. The agent's client identifier is left out: the broker would disconnect the agent for it."""
         return cls(
             host=settings.host,
             port=settings.port,
@@ -49,55 +59,59 @@ class Address:
         ca: Path | None = None,
         password: SecretStr | None = None,
     ) -> Address:
-        """Take ``mqtt[s]://[user@]host[:port]`` apart; a bare ``host[:port]`` is MQTT without TLS.
+        """The address that ``mqtt[s]://[user@]host[:port]`` means; a bare ``host[:port]`` is MQTT without TLS.
 
-        :raises ValueError: it is none, with what would be right
+        :raises ValueError: it is no such address; the text says what would be right
         """
-        form = "give mqtt[s]://[user@]host[:port], such as mqtt://localhost:1883"
-        if "://" not in url:
-            url = f"mqtt://{url}"
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ValueError(f"the broker's address is wrong ({error}); {form}") from None
-        if parts.scheme not in ("mqtt", "mqtts"):
-            raise ValueError(f"{parts.scheme}:// is no address of an MQTT broker; {form}")
-        if parts.password is not None:
-            raise ValueError(
-                f"a password on the command line can be read by every user of this host; "
-                f"set ${PASSWORD_VARIABLE}, or give --password-file"
-            )
-        if parts.path not in ("", "/") or parts.query or parts.fragment or not parts.hostname:
-            raise ValueError(f"the broker's address is wrong; {form}; the base topic is --base-topic")
-        if port == 0:
-            raise ValueError(f"0 is no port; {form}")
-        secure = parts.scheme == "mqtts"
-        if ca is not None and not secure:
+        parts, port = _split(url)
+        is_secure = parts.scheme == "mqtts"
+        if ca is not None and not is_secure:
             raise ValueError("a CA is for TLS; give --broker mqtts://…")
         try:
             # The configuration file's own checks.
             settings = Mqtt.model_validate(
                 {
                     "host": parts.hostname,
-                    "port": port or (8883 if secure else 1883),
+                    "port": port or (8883 if is_secure else 1883),
                     "base_topic": base_topic,
-                    "tls": {"ca": str(ca.absolute())} if ca is not None else secure,
+                    "tls": {"ca": str(ca.absolute())} if ca is not None else is_secure,
                 }
                 | ({"username": unquote(parts.username)} if parts.username else {})
             )
         except ValidationError as error:
             details = error.errors(include_url=False)[0]
-            key = details["loc"][-1]
-            raise ValueError(
-                f"{ {'ca': '--ca', 'base_topic': '--base-topic'}.get(str(key), key) } {details['msg']}"
-            ) from None
+            key = str(details["loc"][-1])
+            raise ValueError(f"{_OPTIONS.get(key, key)} {details['msg']}") from None
         return replace(cls.from_settings(settings), protocol=None, password=password)
 
     def __str__(self) -> str:
         user = f"{self.username}@" if self.username else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"mqtt{'s' if self.tls else ''}://{user}{host}:{self.port}"
+
+
+def _split(url: str) -> tuple[SplitResult, int | None]:
+    """The parts of an address, and its port where it has one.
+
+    :raises ValueError: it is no address of a broker; the text says what would be right
+    """
+    try:
+        parts = urlsplit(url if "://" in url else f"mqtt://{url}")
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"the broker's address is wrong ({error}); {_FORM}") from None
+    if parts.scheme not in ("mqtt", "mqtts"):
+        raise ValueError(f"{parts.scheme}:// is no address of an MQTT broker; {_FORM}")
+    if parts.password is not None:
+        raise ValueError(
+            f"a password on the command line can be read by every user of this host; "
+            f"set ${PASSWORD_VARIABLE}, or give --password-file"
+        )
+    if parts.path not in ("", "/") or parts.query or parts.fragment or not parts.hostname:
+        raise ValueError(f"the broker's address is wrong; {_FORM}; the base topic is --base-topic")
+    if port == 0:
+        raise ValueError(f"0 is no port; {_FORM}")
+    return parts, port
 
 
 def find_address(
@@ -108,7 +122,7 @@ def find_address(
     ca: Path | None = None,
     password_file: Path | None = None,
 ) -> Address:
-    """The broker that was named, or else the configuration's.
+    """The address of the broker that was named, or else of the configuration's.
 
     :raises ValueError: the address, or an option with it, is wrong
     :raises ConfigError: no broker was named, and the configuration has a fault
@@ -134,7 +148,7 @@ def find_address(
 
 
 def password_from_environment() -> SecretStr | None:
-    """``$PSU_AGENT_MQTT_PASSWORD``: unlike an argument, other users can't see it."""
+    """The value of ``$PSU_AGENT_MQTT_PASSWORD``: unlike an argument, other users of the host can't see it."""
     value = os.environ.get(PASSWORD_VARIABLE)
     return SecretStr(value) if value else None
 
@@ -142,14 +156,11 @@ def password_from_environment() -> SecretStr | None:
 def password_from_file(path: Path) -> SecretStr:
     """The password that stands in a file.
 
-    :raises ValueError: it can't be read, or is empty
+    :raises ValueError: it can't be read, or holds no password
     """
     try:
-        password = path.read_bytes().decode().rstrip("\r\n")
+        return read_password(path)
     except OSError as error:
         raise ValueError(f"the password file {path} can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"the password file {path} is no text") from None
-    if not password:
-        raise ValueError(f"the password file {path} is empty")
-    return SecretStr(password)
+    except PasswordFileError as error:
+        raise ValueError(f"the password file {path} {error}") from None

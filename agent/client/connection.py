@@ -1,4 +1,8 @@
-"""A user's connection to the broker: to read what agents publish, and to send commands and wait for what becomes of them."""
+"""A user's connection to the broker, to read what agents publish and to send commands.
+
+The caller's thread connects, subscribes and publishes, and waits there for the broker's answers. paho's thread receives: it puts
+messages into the inbox and answers into a queue of their own.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, NoReturn, Self
 
 from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage, MQTTMessageInfo
@@ -22,14 +26,17 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.client.address import PASSWORD_VARIABLE, Address
-from agent.mqtt import tls
+from agent.mqtt.setup import prepare
+from agent.mqtt.tls import TlsError
 from agent.protocol.topics import Topics
 
+#: s after which a silent link counts as lost, one and a half times.
+KEEPALIVE = 15
 #: s for the TCP connection and TLS, and for each of the broker's answers.
 CONNECT_TIMEOUT = 5.0
-#: s without a further message after which everything retained is taken to have come.
+#: s without a further retained message after which all of them are taken to have come.
 QUIET = 0.25
-#: s that reading retained messages may take in all.
+#: s that reading retained messages takes at most.
 LONGEST_READING = 10.0
 
 # MQTT 5, 2.4: reason codes of a PUBACK.
@@ -38,16 +45,16 @@ _NOT_AUTHORIZED = 135
 
 
 class BrokerError(Exception):
-    """The broker can't be reached, or does not let us in. One sentence that says why."""
+    """The broker can't be reached, or refused what was asked. One sentence that says why."""
 
 
 class NobodyAnsweredError(Exception):
-    """No agent responded to a command. One sentence that says what is known."""
+    """No agent responds to a command. One sentence that says what is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One that came in."""
+    """A message that came in. ``correlation``: MQTT 5's Correlation Data."""
 
     topic: str
     payload: bytes
@@ -57,14 +64,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class LinkChange:
-    """The connection was lost, with the reason, or is there again (reason None)."""
+    """The connection was lost, with the reason, or was established again (reason None)."""
 
     reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A broker's answer to a packet of ours."""
+    """The broker's answer to a packet of ours; ``lost``: the connection ended instead."""
 
     kind: Literal["connack", "suback", "puback", "lost"]
     mid: int = 0
@@ -73,7 +80,9 @@ class _Answer:
 
 
 class Client:
-    """A connection, as a context manager. It is re-established by itself, with its subscriptions, once it has been there.
+    """A connection, as a context manager. After a first success it is established again by itself, with its subscriptions.
+
+    ``inbox``: messages and changes of the connection, in their order. ``protocol``: the version of MQTT that is spoken.
 
     :raises BrokerError: from `__enter__`, and from every method while there is no broker
     """
@@ -92,13 +101,13 @@ class Client:
     def __enter__(self) -> Self:
         try:
             self._connect()
-        except _ProtocolRefused as refused:
+        except _ProtocolRefusedError as refused:
             if self.address.protocol is not None:
                 raise BrokerError(str(refused)) from None
             self.protocol = "3.1.1"
             try:
                 self._connect()
-            except _ProtocolRefused as still:
+            except _ProtocolRefusedError as still:
                 raise BrokerError(str(still)) from None
         return self
 
@@ -109,7 +118,26 @@ class Client:
             client.loop_stop()
 
     def _connect(self) -> None:
-        address = self.address
+        """:raises _ProtocolRefusedError: the broker does not know this version of MQTT, or so it seems"""
+        client = self._new_client()
+        try:
+            client.connect(self.address.host, self.address.port, keepalive=KEEPALIVE)
+        except (OSError, ValueError) as error:
+            raise BrokerError(_why_unreachable(self.address, error)) from None
+        self._client = client
+        client.loop_start()
+        try:
+            answer = self._await("connack")
+            if answer.kind == "connack" and answer.code == 0:
+                self._established = True
+                return
+            self._raise_refused(answer)
+        finally:
+            if not self._established:
+                self.__exit__()
+                self._answers = queue.SimpleQueue()
+
+    def _new_client(self) -> PahoClient:
         is_v5 = self.protocol == "5"
         client = PahoClient(
             CallbackAPIVersion.VERSION2,
@@ -119,52 +147,24 @@ class Client:
         )
         client.connect_timeout = CONNECT_TIMEOUT
         client.reconnect_delay_set(1, 5)
-        if address.username is not None:
-            client.username_pw_set(address.username, address.password.get_secret_value() if address.password else None)
-        if address.tls is not None:
-            try:
-                client.tls_set_context(tls.context(address.tls))
-            except tls.TlsError as error:
-                raise BrokerError(str(error)) from None
-            client.tls_insecure_set(address.tls.insecure)
-        client.on_socket_open = _no_delay
+        try:
+            prepare(client, self.address)
+        except TlsError as error:
+            raise BrokerError(str(error)) from None
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
         client.on_message = self._on_message
-        try:
-            client.connect(address.host, address.port, keepalive=15)
-        except ssl.SSLCertVerificationError as error:
-            raise BrokerError(
-                f"the certificate of {address} is not to be trusted: {error.verify_message}; give its CA with --ca, "
-                "or as settings.mqtt.tls.ca"
-            ) from None
-        except ssl.SSLError as error:
-            reason = (error.reason or str(error)).replace("_", " ").lower()
-            raise BrokerError(f"no TLS with {address}: {reason}; is it the port for TLS?") from None
-        except TimeoutError:
-            raise BrokerError(f"{address} does not answer within {CONNECT_TIMEOUT:g} s; is the host right?") from None
-        except socket.gaierror as error:
-            raise BrokerError(f"there is no host {address.host!r} ({error.strerror}); give the broker's name") from None
-        except (OSError, ValueError) as error:
-            reason = (getattr(error, "strerror", None) or str(error)).lower()
-            encrypted = address.tls is not None and isinstance(error, ConnectionResetError)
-            hint = "is it the port for TLS?" if encrypted else "is it running there?"
-            raise BrokerError(f"can't reach the broker {address}: {reason}; {hint}") from None
-        self._client = client
-        client.loop_start()
-        answer = self._await("connack")
-        if answer.kind == "connack" and answer.code == 0:
-            self._established = True
-            return
-        self.__exit__()
-        self._answers = queue.SimpleQueue()
+        return client
+
+    def _raise_refused(self, answer: _Answer) -> NoReturn:
+        address = self.address
         if answer.kind == "lost":
             hint = "does it speak MQTT there?" if address.tls is None else "does it want a client's certificate?"
-            raise _ProtocolRefused(f"{address} closed the connection before it answered; {hint}")
+            raise _ProtocolRefusedError(f"{address} closed the connection before it answered; {hint}")
         if answer.text == "Unsupported protocol version":
-            raise _ProtocolRefused(f"{address} does not speak MQTT {self.protocol}; set settings.mqtt.protocol")
+            raise _ProtocolRefusedError(f"{address} does not speak MQTT {self.protocol}; set settings.mqtt.protocol")
         raise BrokerError(f"{address} refused the connection: {answer.text.lower()}{_password_hint(answer.text)}")
 
     def _await(self, kind: str, mid: int | None = None) -> _Answer:
@@ -178,7 +178,7 @@ class Client:
                 return answer
 
     def subscribe(self, filters: Iterable[str], qos: int = 0) -> None:
-        """Subscribe, and again whenever the connection has been lost. What comes in stands in `inbox`.
+        """Subscribe, and again after each loss of the connection. Messages arrive in `inbox`.
 
         :raises BrokerError: the broker does not confirm it, or refuses it
         """
@@ -194,7 +194,9 @@ class Client:
             self._filters.update(dict.fromkeys(wanted, qos))
 
     def retained(self, filters: Iterable[str]) -> list[Message]:
-        """Everything that is retained under the filters, and what is published meanwhile. Takes little more than `QUIET` s.
+        """The messages that are retained under the filters, and those that are published meanwhile.
+
+        It takes little more than `QUIET` s, at most `LONGEST_READING` s.
 
         :raises BrokerError: as `subscribe`
         """
@@ -220,10 +222,10 @@ class Client:
         response_topic: str | None = None,
         correlation: bytes | None = None,
     ) -> None:
-        """Publish at QoS 1, and wait until the broker has taken it. The last three go by MQTT 5 only; ``expiry`` in s.
+        """Publish at QoS 1, and wait until the broker has taken it. MQTT 3.1.1 leaves out the last three; ``expiry`` in s.
 
-        :raises NobodyAnsweredError: MQTT 5's broker says that nobody listens on that topic
-        :raises BrokerError: it does not take it
+        :raises NobodyAnsweredError: an MQTT 5 broker says that nobody listens on that topic
+        :raises BrokerError: the broker does not take it
         """
         client = self._connected()
         properties = None
@@ -250,7 +252,7 @@ class Client:
             raise BrokerError(f"there is no connection to {self.address}")
         return self._client
 
-    # paho's thread.
+    # Called by paho, in its thread.
 
     def _on_connect(self, client: PahoClient, _: Any, flags: ConnectFlags, code: ReasonCode, __: Any) -> None:
         if not self._established:
@@ -285,17 +287,31 @@ class Client:
             self.inbox.put(Message(message.topic, bytes(message.payload), message.retain, correlation))
 
 
-class _ProtocolRefused(Exception):
+class _ProtocolRefusedError(Exception):
     """The broker does not know this version of MQTT, or so it seems."""
+
+
+def _why_unreachable(address: Address, error: OSError | ValueError) -> str:
+    """A sentence for people: why no connection to the broker could be opened, and what to do."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of {address} is not to be trusted: {error.verify_message}; give its CA with --ca, "
+            "or as settings.mqtt.tls.ca"
+        )
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        return f"no TLS with {address}: {reason}; is it the port for TLS?"
+    if isinstance(error, TimeoutError):
+        return f"{address} does not answer within {CONNECT_TIMEOUT:g} s; is the host right?"
+    if isinstance(error, socket.gaierror):
+        return f"there is no host {address.host!r} ({error.strerror}); give the broker's name"
+    reason = (getattr(error, "strerror", None) or str(error)).lower()
+    is_encrypted = address.tls is not None and isinstance(error, ConnectionResetError)
+    hint = "is it the port for TLS?" if is_encrypted else "is it running there?"
+    return f"can't reach the broker {address}: {reason}; {hint}"
 
 
 def _password_hint(text: str) -> str:
     if text in ("Bad user name or password", "Not authorized"):
         return f"; give the user in --broker and the password in ${PASSWORD_VARIABLE}, or both in the configuration"
     return ""
-
-
-def _no_delay(_: PahoClient, __: Any, connection: Any) -> None:
-    # Nagle's algorithm and delayed acknowledgements together cost 40 ms a message.
-    with contextlib.suppress(OSError):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,4 +1,4 @@
-"""What is known of all units from their topics, and what of it is present: a last value is never passed off as one."""
+"""The state of all units, from their topics. A last value is never given as a present one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Literal
 from pydantic import ValidationError
 
 from agent.protocol.messages import AgentInfo, ChannelState, UnitInfo
-from agent.protocol.topics import Topics
+from agent.protocol.topics import AgentTopic, ChannelTopic, Topics, UnitTopic
 
 
 @dataclass(slots=True)
-class Unit:
-    """One unit, as its topics tell of it."""
+class FleetUnit:
+    """One unit as its topics tell of it. None: not published, or not yet received."""
 
     name: str
     status: Literal["online", "offline"] | None = None
@@ -24,25 +24,28 @@ class Unit:
 
     @property
     def agent(self) -> str | None:
-        """The agent that speaks for it. Of two that do, by mistake or after a move, the one heard last."""
-        newest = max((state for state in self.states.values()), key=lambda state: state.time, default=None)
+        """The agent that serves it. Of two that do, by mistake or after a move, the one that published last."""
+        newest = max(self.states.values(), key=lambda state: state.time, default=None)
         if newest is None or (self.info is not None and self.info.time > newest.time):
             return self.info.agent if self.info is not None else None
         return newest.agent
 
 
 class Fleet:
-    """Takes messages in any order, and answers with the present state of every channel."""
+    """The present state of every channel, from messages that come in any order.
+
+    ``agents``: their status. ``agent_units``: the units that each of them serves. ``units``: by name. Not for several threads.
+    """
 
     def __init__(self, topics: Topics) -> None:
-        self._prefix = f"{topics.base}/"
+        self._topics = topics
         self.agents: dict[str, Literal["online", "offline"]] = {}
         self.agent_units: dict[str, list[str]] = {}
-        self.units: dict[str, Unit] = {}
+        self.units: dict[str, FleetUnit] = {}
 
     @staticmethod
     def filters(topics: Topics, unit: str | None = None) -> list[str]:
-        """What to subscribe to for the whole fleet, or for one unit and its agent."""
+        """The topic filters for the whole fleet, or for one unit and its agent."""
         pattern = unit or "+"
         return [
             topics.agent_status("+"),
@@ -53,41 +56,41 @@ class Fleet:
         ]
 
     def update(self, topic: str, payload: bytes) -> tuple[str, int | None] | None:
-        """Take one message. Returns the unit and channel that it tells of, None if it says nothing that is understood.
+        """Take one message. Returns the unit and channel that it is about; None where it is not understood, or about neither.
 
         An empty payload takes back what was retained.
         """
-        if not topic.startswith(self._prefix):
-            return None
-        levels = topic[len(self._prefix) :].split("/")
         try:
-            match levels:
-                case ["agents", agent, "status"]:
+            match self._topics.parse_published(topic):
+                case AgentTopic(agent, "status"):
                     self._agent_status(agent, payload)
-                case ["agents", agent, "info"]:
+                case AgentTopic(agent, "info"):
                     self.agent_units[agent] = AgentInfo.model_validate_json(payload).units if payload else []
-                case ["agents", *_]:
-                    return None
-                case [unit, "status"] if payload in (b"online", b"offline"):
+                case UnitTopic(unit, "status") if payload in (b"online", b"offline"):
                     self._unit(unit).status = "online" if payload == b"online" else "offline"
                     return unit, None
-                case [unit, "info"] if payload:
+                case UnitTopic(unit, "info") if payload:
                     self._unit(unit).info = UnitInfo.model_validate_json(payload)
                     return unit, None
-                case [unit, "status" | "info"] if not payload:
+                case UnitTopic(unit, "status" | "info") if not payload:
                     self.units.pop(unit, None)
-                case [unit, channel, "state"] if not payload:
-                    states = self._unit(unit).states
-                    for index in [index for index in states if str(index) == channel]:
-                        del states[index]
-                case [unit, channel, "state"]:
-                    state = ChannelState.model_validate_json(payload)
-                    if state.psu == unit and str(state.index) == channel:
-                        self._unit(unit).states[state.index] = state
-                        return unit, state.index
+                case ChannelTopic(unit, channel, "state"):
+                    return self._channel_state(unit, channel, payload)
         except ValidationError:
-            return None  # somebody else's message on our topics
+            return None  # another program's message on these topics
         return None
+
+    def _channel_state(self, unit: str, channel: str, payload: bytes) -> tuple[str, int] | None:
+        if not payload:
+            states = self._unit(unit).states
+            for index in [index for index in states if str(index) == channel]:
+                del states[index]
+            return None
+        state = ChannelState.model_validate_json(payload)
+        if state.psu != unit or str(state.index) != channel:
+            return None
+        self._unit(unit).states[state.index] = state
+        return unit, state.index
 
     def _agent_status(self, agent: str, payload: bytes) -> None:
         if payload in (b"online", b"offline"):
@@ -95,11 +98,11 @@ class Fleet:
         elif not payload:
             self.agents.pop(agent, None)
 
-    def _unit(self, name: str) -> Unit:
-        return self.units.setdefault(name, Unit(name))
+    def _unit(self, name: str) -> FleetUnit:
+        return self.units.setdefault(name, FleetUnit(name))
 
     def why_absent(self, name: str) -> str | None:
-        """Why nothing that is known of a unit is present; None if it is online."""
+        """The reason why a unit is not online; None if it is online."""
         unit = self.units.get(name)
         if unit is None:
             return "nothing is known of it"
@@ -114,14 +117,12 @@ class Fleet:
         return None
 
     def present(self, name: str) -> Iterator[ChannelState]:
-        """The channels of a unit as they are now. What is not known now is None, and ``online`` False."""
+        """The channels of a unit as they are now. If that is not known, their values are None and ``online`` is False."""
         unit = self.units.get(name)
         if unit is None:
             return
         absent = self.why_absent(name) is not None
-        known = dict(unit.states)
-        for index in sorted(known):
-            state = known[index]
+        for _, state in sorted(unit.states.items()):
             yield without_values(state) if absent or not state.online else state
 
     def channels(self, name: str | None = None, channel: str | None = None) -> list[ChannelState]:
@@ -135,21 +136,21 @@ class Fleet:
         ]
 
     def online_units(self) -> set[str]:
-        """Units that an agent speaks for now."""
+        """The names of the units that are online."""
         return {name for name in self.units if self.why_absent(name) is None}
 
     def units_of_agents(self, status: Literal["online", "offline"]) -> set[str]:
-        """Units of the agents that are online, or that are not."""
+        """The names of the units whose agent has this status."""
         return {unit for agent, units in self.agent_units.items() if self.agents.get(agent) == status for unit in units}
 
 
 def without_values(state: ChannelState) -> ChannelState:
-    """The channel, and nothing of what it measured or was set to."""
+    """The channel as offline, without what it measured or was set to."""
     kept = ("time", "seq", "agent", "psu", "index", "name", "model")
     return ChannelState(**{name: getattr(state, name) for name in kept}, online=False)
 
 
 def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
-    """psu2 before psu10."""
+    """A sort key by which psu2 comes before psu10."""
     parts = re.findall(r"[0-9]+|[^0-9]+", text)
     return [(len(part.lstrip("0")) if part.isdecimal() else 0, part.lstrip("0")) for part in parts], text

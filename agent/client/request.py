@@ -1,11 +1,10 @@
-"""Sending a command, and waiting for what becomes of it."""
+"""Sending a command and waiting for its response."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import queue
-import re
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,10 +14,15 @@ from pydantic import ValidationError
 
 from agent.client.connection import QUIET, BrokerError, Client, LinkChange, Message
 from agent.client.fleet import Fleet
-from agent.protocol.messages import Refusal, Response, format_time, parse_command, utc_now
+from agent.protocol import names
+from agent.protocol.commands import parse_command
+from agent.protocol.errors import Refusal
+from agent.protocol.messages import Response, format_time, utc_now
 
-#: s for a command that takes no time of its own, and V that a ramp may have to go.
-_PATIENCE, _WIDEST_RAMP = 10.0, 30.0
+#: s for a command that takes no time of its own.
+_PATIENCE = 10.0
+#: V that a ramp may have to go.
+_WIDEST_RAMP = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,16 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """:raises ValueError: it is none, with what would be right"""
+        """The target that a text means.
+
+        :raises ValueError: it names none; the text says what would be right
+        """
         unit, slash, channel = text.partition("/")
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", unit) or unit == "agents":
-            raise ValueError(f"{text!r} names no unit; give UNIT or UNIT/CH, such as psu1/2 or psu1/VDD")
+        try:
+            if unit != "all":
+                names.check_unit_name(unit)
+        except ValueError:
+            raise ValueError(f"{text!r} names no unit; give UNIT or UNIT/CH, such as psu1/2 or psu1/VDD") from None
         if slash and (
             not channel or any(c in channel for c in "/+#") or not channel.isprintable() or len(channel) > 64
         ):
@@ -47,8 +57,8 @@ class Target:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What became of a command: the responses, and for ``all`` the units that did not answer and those without an agent."""
+class CommandOutcome:
+    """The responses to a command. For ``all`` also the units that did not answer, and those whose agent is offline."""
 
     responses: list[Response] = field(default_factory=list)
     silent: set[str] = field(default_factory=set)
@@ -56,7 +66,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0: carried out; 1: refused; 2: nobody answered, or not every unit."""
+        """The exit code of a command line. 0: carried out; 1: refused; 2: nobody answered, or not every unit."""
         if self.silent or not self.responses:
             return 2
         return 0 if all(response.ok for response in self.responses) else 1
@@ -65,9 +75,11 @@ class Outcome:
 def command(
     target: Target, fields: dict[str, Any], *, command_id: str, expires_in: float | None = None
 ) -> dict[str, Any]:
-    """A command's payload, checked as the agent will check it. Fields that are None are left out; ``expires_in`` in s.
+    """A command's payload, checked as the agent will check it.
 
-    :raises ValueError: it would be refused, and why
+    :param fields: by their names in `agent.protocol.quantities`; those that are None are left out
+    :param expires_in: s after which it is not to be carried out
+    :raises ValueError: the agent would refuse it; the text says why
     """
     payload: dict[str, Any] = {"id": command_id} | {name: value for name, value in fields.items() if value is not None}
     if expires_in is not None:
@@ -81,17 +93,17 @@ def command(
 
 
 def patience(payload: dict[str, Any]) -> float:
-    """How long to wait for a command's response, s: a cycle or a ramp is answered when it has been carried out."""
+    """The time to wait for a command's response, in s: a cycle or a ramp is answered when it has been carried out."""
     ramp = _WIDEST_RAMP / payload["ramp"] if "ramp" in payload else 0.0
     return float(_PATIENCE + payload.get("cycle", 0.0) + ramp)
 
 
-def send(client: Client, target: Target, fields: dict[str, Any], *, expiry: float, patience: float) -> Outcome:
-    """Send one command to a unit, a channel or ``all``, and wait up to `patience` s for what becomes of it.
+def send(client: Client, target: Target, fields: dict[str, Any], *, expiry: float, patience: float) -> CommandOutcome:
+    """Send one command to a unit, a channel or ``all``, and wait up to `patience` s for the responses.
 
     :param fields: the command with its ``id``
     :param expiry: s after which the broker does not deliver it any more (MQTT 5)
-    :raises NobodyAnsweredError: the broker says that nobody listens
+    :raises NobodyAnsweredError: the broker says that no agent listens
     :raises BrokerError: see `Client`
     """
     deadline = time.monotonic() + patience
@@ -99,7 +111,7 @@ def send(client: Client, target: Target, fields: dict[str, Any], *, expiry: floa
         return _send_to_all(client, fields, expiry=expiry, deadline=deadline)
     topics = client.topics
     client.subscribe([topics.response(target.unit), topics.response(target.unit, "+")], qos=1)
-    # By a name the agent would answer under the name, where those who listen to the channel's number don't look.
+    # Without a response topic the agent responds below the channel's number, where other programs read, and not below its name.
     by_name = target.channel is not None and not target.channel.isdigit()
     command_id = str(fields["id"])
     client.publish(
@@ -110,11 +122,11 @@ def send(client: Client, target: Target, fields: dict[str, Any], *, expiry: floa
         correlation=command_id.encode(),
     )
     response = _await_response(client, command_id, deadline)
-    return Outcome() if response is None else Outcome([response])
+    return CommandOutcome() if response is None else CommandOutcome([response])
 
 
-def _send_to_all(client: Client, fields: dict[str, Any], *, expiry: float, deadline: float) -> Outcome:
-    """The command goes first; who ought to answer is found out afterwards."""
+def _send_to_all(client: Client, fields: dict[str, Any], *, expiry: float, deadline: float) -> CommandOutcome:
+    """Send the command first, so that nothing delays it; then read which units are to answer."""
     topics = client.topics
     fleet = Fleet(topics)
     command_id = str(fields["id"])
@@ -140,7 +152,7 @@ def _send_to_all(client: Client, fields: dict[str, Any], *, expiry: float, deadl
                     quiet_since = time.monotonic()
     unattended = fleet.units_of_agents("offline") - answered.keys()
     silent = fleet.units_of_agents("online") - answered.keys()
-    return Outcome([answered[unit] for unit in sorted(answered)], silent, unattended)
+    return CommandOutcome([answered[unit] for unit in sorted(answered)], silent, unattended)
 
 
 def _await_response(client: Client, command_id: str, deadline: float) -> Response | None:
@@ -165,5 +177,5 @@ def _response_to(command_id: str, message: Message) -> Response | None:
     try:
         response = Response.model_validate_json(message.payload)
     except ValidationError:
-        return None  # somebody else's message on our topics
+        return None  # another program's message on these topics
     return response if response.id == command_id or message.correlation == command_id.encode() else None

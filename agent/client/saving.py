@@ -1,4 +1,4 @@
-"""`psu-agent save` and `restore`: present setpoints and names into the configuration file, and from there back to the units."""
+"""Present setpoints and names into the configuration file (`psu-agent save`), and from there back to the units (`restore`)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent import config
 from agent.client import request
 from agent.client.address import Address
 from agent.client.connection import Client, NobodyAnsweredError
 from agent.client.fleet import Fleet
-from agent.client.request import Outcome, Target
-from agent.config import loading as config
-from agent.config import yamledit, yamlsource
-from agent.config.schema import Config
+from agent.client.request import CommandOutcome, Target
+from agent.config import Config, editing, source
+from agent.config.scalars import plain
 from agent.protocol.messages import ChannelState
 
 #: V and A: settings are written with as many digits as the unit is sent.
 _DIGITS = 6
+#: The settings that are saved, as keys of a channel in the file and as fields of a command.
+_SAVED = ("voltage_limit", "current_limit")
 
 
 class SaveError(Exception):
@@ -30,7 +32,7 @@ class SaveError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FileChange:
     """One value of the file, before and after."""
 
     unit: str
@@ -44,34 +46,34 @@ class Change:
         return f"{self.unit}/{self.channel} {self.field}: {self.new}{was}"
 
 
-class File:
+class ConfigFile:
     """A configuration file that is to be changed."""
 
     def __init__(self, path: Path) -> None:
         """Read it.
 
-        :raises ConfigError: it has faults: first they have to be mended
+        :raises ConfigError: it has faults, which have to be mended first
         """
-        # A link stays one: what it points to is changed.
-        self.path = path.resolve()
         self.config = config.load(path)
+        # A symbolic link stays one: the file that it points to is changed.
+        self.path = path.resolve()
         self._given = path
         self._content = self.path.read_bytes()
-        self._data = yamlsource.plain(yamlsource.read(self._content).data)
+        self._data = plain(source.read(self._content).data)
 
-    def changes(self, states: Iterable[ChannelState]) -> list[Change]:
-        """What would be written: settings that are not those of the file, and names where the file has none."""
+    def changes(self, states: Iterable[ChannelState]) -> list[FileChange]:
+        """The changes to be written: settings that differ from the file's, and names where the file has none."""
         found = []
         for state in states:
             if state.psu not in self.units or not state.online:
                 continue
             settings = self.config.units[self.units.index(state.psu)].channel(state.index)
-            for field in ("voltage_limit", "current_limit"):
+            for field in _SAVED:
                 value, old = getattr(state, field), getattr(settings, field)
                 if value is not None and (old is None or round(value, _DIGITS) != old):
-                    found.append(Change(state.psu, state.index, field, old, round(value, _DIGITS)))
+                    found.append(FileChange(state.psu, state.index, field, old, round(value, _DIGITS)))
             if settings.name is None and state.name != f"CH{state.index}":
-                found.append(Change(state.psu, state.index, "name", None, state.name))
+                found.append(FileChange(state.psu, state.index, "name", None, state.name))
         return found
 
     def __str__(self) -> str:
@@ -79,9 +81,10 @@ class File:
 
     @property
     def units(self) -> list[str]:
+        """The names of the file's units, in its order."""
         return [unit.name for unit in self.config.units]
 
-    def renamed(self, target: Target, name: str) -> Change:
+    def renamed(self, target: Target, name: str) -> FileChange:
         """The change that gives a channel, by its number or name in the file, a name.
 
         :raises SaveError: the file has no such unit or channel
@@ -94,23 +97,23 @@ class File:
         if not found and not channel.isdigit():
             raise SaveError(f"{self._given} has no channel {channel} of {unit}; give its number")
         index = found[0] if found else int(channel)
-        return Change(unit, index, "name", configured.channel(index).name, name)
+        return FileChange(unit, index, "name", configured.channel(index).name, name)
 
-    def write(self, changes: Iterable[Change]) -> Path:
-        """Put changes into the file: as a whole or not at all, what it was before beside it as ``….bak``, which is returned.
+    def write(self, changes: Iterable[FileChange]) -> Path:
+        """Put all changes into the file, or none. Returns the copy of the file as it was before, ``….bak`` beside it.
 
         :raises SaveError: nothing was written
         :raises ConfigError: the file would have faults then; nothing was written
         """
-        values: dict[yamledit.Path, str | float] = {}
+        values: dict[source.KeyPath, str | float] = {}
         for change in changes:
             number = self.units.index(change.unit)
             entry = self._data["units"][number]
             key = "channel_data" if "channel_data" in entry else "channels"
             values["units", number, key, change.channel, change.field] = change.new
         try:
-            text = yamledit.set_values(self._content.decode("utf-8-sig"), values)
-        except yamledit.EditError as error:
+            text = editing.set_values(self._content.decode("utf-8-sig"), values)
+        except editing.EditError as error:
             raise SaveError(f"{self._given}: {error}; nothing was written") from None
         content = (b"\xef\xbb\xbf" if self._content.startswith(b"\xef\xbb\xbf") else b"") + text.encode()
         config.parse(content, self._given)
@@ -137,7 +140,7 @@ class File:
 
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A new file in the same folder, on disk when it is left; removed if it is still there then."""
+    """A new empty file in the same folder. It is removed at the end, unless it was renamed."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     file = Path(name)
@@ -148,7 +151,7 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def _make_like(file: Path, status: os.stat_result) -> None:
-    """Owner, rights and all, and on disk."""
+    """Give a file the owner and rights of another, and wait until it is on disk."""
     with contextlib.suppress(PermissionError):
         os.chown(file, status.st_uid, status.st_gid)
     file.chmod(status.st_mode & 0o7777)
@@ -159,9 +162,12 @@ def _make_like(file: Path, status: os.stat_result) -> None:
         os.close(handle)
 
 
-def present(file: File, address: Address, target: Target | None = None) -> tuple[list[Change], dict[str, str]]:
-    """What is to be written of the file's units, or of the one or the channel that was named; and why not of the others.
+def present(
+    file: ConfigFile, address: Address, target: Target | None = None
+) -> tuple[list[FileChange], dict[str, str]]:
+    """The changes to be written, and the units that are absent with the reason.
 
+    :param target: the unit or channel that is to be saved; None for all units of the file
     :raises SaveError: the file has no such unit
     :raises BrokerError: the broker can't be reached
     """
@@ -172,7 +178,7 @@ def present(file: File, address: Address, target: Target | None = None) -> tuple
         fleet = Fleet(client.topics)
         for message in client.retained(Fleet.filters(client.topics, None if target is None else target.unit)):
             fleet.update(message.topic, message.payload)
-    changes: list[Change] = []
+    changes: list[FileChange] = []
     absent: dict[str, str] = {}
     for unit in units:
         states = fleet.channels(unit, None if target is None else target.channel)
@@ -184,8 +190,8 @@ def present(file: File, address: Address, target: Target | None = None) -> tuple
     return changes, absent
 
 
-def send(address: Address, commands: dict[Target, dict[str, float]]) -> Iterator[tuple[Target, Outcome, float]]:
-    """Send settings, one channel after the other, and yield what became of each: the outcome and how long it was waited for (s).
+def send(address: Address, commands: dict[Target, dict[str, float]]) -> Iterator[tuple[Target, CommandOutcome, float]]:
+    """Send settings, one channel after the other. Yields each channel's outcome, and the time limit of its response (s).
 
     :raises BrokerError: the broker can't be reached
     """
@@ -196,7 +202,7 @@ def send(address: Address, commands: dict[Target, dict[str, float]]) -> Iterator
             try:
                 outcome = request.send(client, target, command, expiry=patience, patience=patience)
             except NobodyAnsweredError:
-                outcome = Outcome()
+                outcome = CommandOutcome()
             yield target, outcome, patience
 
 
@@ -205,9 +211,7 @@ def saved(configuration: Config, target: Target | None = None) -> dict[Target, d
     found = {}
     for unit in configuration.units:
         for index, channel in sorted(unit.channels.items()):
-            fields = {
-                f: getattr(channel, f) for f in ("voltage_limit", "current_limit") if getattr(channel, f) is not None
-            }
+            fields = {field: value for field in _SAVED if (value := getattr(channel, field)) is not None}
             wanted = target is None or (target.unit == unit.name and target.channel in (None, str(index), channel.name))
             if fields and wanted:
                 found[Target(unit.name, str(index))] = fields

@@ -1,0 +1,1 @@
+"""Home Assistant's MQTT discovery: its payloads, and when they are sent."""

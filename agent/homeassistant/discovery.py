@@ -1,7 +1,7 @@
-"""When Home Assistant is told what: publishes discovery, keeps it right through changes, and clears what is gone.
+"""The times at which devices are offered to Home Assistant, changed and cleared.
 
-What was published is remembered in the spool. So a unit that can't be reached when the agent starts keeps its device, a
-unit that was renamed or moved keeps its entities, and what went from the configuration while the agent was down is cleared.
+The store remembers the published devices. So a unit that can't be reached when the agent starts keeps its device, a unit that
+was renamed or moved keeps its entities, and a unit that left the configuration while the agent was down is cleared.
 """
 
 from __future__ import annotations
@@ -9,270 +9,235 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from agent.homeassistant import payloads as homeassistant
-from agent.homeassistant.payloads import Payload
-from agent.homeassistant.throttle import Scale, Throttle
-from agent.mqtt.broker import Incoming
-from agent.protocol.messages import AgentInfo, ChannelState, Event, Response, UnitInfo
+from agent.homeassistant import devices
+from agent.homeassistant.devices import Payload
+from agent.homeassistant.interfaces import DiscoveryStore, Publisher
+from agent.homeassistant.placeholders import encode, placeholder_of, with_placeholders
+from agent.homeassistant.records import Record, Records
+from agent.mqtt.incoming import Incoming
+from agent.protocol.messages import AgentInfo, UnitInfo
 from agent.protocol.topics import Topics
-from agent.store.spool import Spool
-from agent.unit.meters import Meter
-from agent.unit.supply import Outlet, Reply
-
-if TYPE_CHECKING:
-    from agent.config.schema import HomeAssistant
 
 log = logging.getLogger(__name__)
 
-#: Home Assistant's own default for its birth message, whatever the discovery prefix is.
+#: The prefix of Home Assistant's birth message by default, also where the discovery prefix is another one.
 _DEFAULT_PREFIX = "homeassistant"
 #: s after connecting in which retained messages of other agents arrive, before anything is cleared.
 SETTLING = 2.0
-#: s after which Home Assistant has let go of the topics of an entity that it was told to remove, and they can be cleared.
-LINGERING = 5.0
-#: s in which Home Assistant takes up entities, so that it can be told to remove them.
-HAUNTING = 3.0
+#: s after which Home Assistant has unsubscribed from the topics of an entity that was removed, and they can be cleared.
+RELEASE = 5.0
+#: s in which Home Assistant takes up placeholders, so that it can be told to remove them.
+PLACEHOLDER_TIME = 3.0
 #: s between a unit that goes and the one that takes its place: it needs the names that the first one had.
 SUCCESSION = 2.0
 #: s in which every unit should have said who it is. One that was renamed and moved is known by its serial number alone.
 LONGEST_INTRODUCTION = 30.0
 
 
-class Publisher(Outlet, Protocol):
-    """The broker, as this module uses it."""
-
-    @property
-    def gone_since(self) -> float | None: ...
-    def keep(self, topic: str, payload: bytes) -> None: ...
-    def owes(self, topic: str) -> bool: ...
-
-
-class _Record(BaseModel):
-    """What was published on one discovery topic."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    unit: str | None = None  # None: the agent's own device
-    info: UnitInfo | None = None  # with the unit's identity
-    platforms: dict[str, str] = {}  # component id → platform of what stands there
-    gone: dict[str, str] = {}  # and of what once stood there
-    retained: list[str] = []  # other retained topics that go with it
-    stale: list[str] = []  # those that nothing is published on any more
-    removed: bool = False  # the broker has no device there any more
-    unseen: bool = False  # a Home Assistant that was not there may not know that something has gone
-
-
 class Discovery:
-    """Home Assistant's discovery of one agent, as an `Outlet` between its supplies and its broker."""
+    """The discovery topics of one agent, for any thread: one lock guards all of it, and nothing waits while it is held."""
 
     def __init__(
         self,
-        settings: HomeAssistant | None,
+        prefix: str | None,
         *,
         agent: AgentInfo,
         units: Mapping[str, str],
         topics: Topics,
-        spool: Spool,
+        store: DiscoveryStore,
         publisher: Publisher,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Publish nothing yet.
 
-        :param settings: None clears what an earlier configuration published, and does nothing else
+        :param prefix: the topic below which Home Assistant looks for devices; None clears what an earlier configuration
+            published, and does nothing else
         :param units: name → address of every configured unit
         """
-        self._settings = settings
+        self._prefix = prefix
         self._agent = agent
         self._units = dict(units)
         self._topics = topics
-        self._spool = spool
         self._publisher = publisher
+        self._clock = clock
         self._lock = threading.Lock()
-        self._records = self._load()
-        self._payloads: dict[str, tuple[Payload, bytes]] = {}  # by topic: what is offered now, and as it is published
+        self._records = Records(store)
+        self._offered: dict[str, bytes] = {}  # by topic: the payload of each device that is offered
         self._places: dict[str, str] = {}  # unit → topic, while it is offered
+        self._told: dict[str, UnitInfo] = {}  # the info that each unit gave last
         self._introduced: set[str] = set()  # units that have said who they are since the start
-        self._throttles: dict[tuple[str, int], tuple[Scale, Throttle]] = {}
-        meters = spool.meters()
-        self._saved = {(unit, index): meter for unit, by in meters.items() for index, meter in by.items()}
-        prefixes = {homeassistant.parse_discovery_topic(topic)[0] for topic in self._records}
-        if settings is not None:
-            prefixes |= {settings.discovery_prefix, _DEFAULT_PREFIX}
-        self._births = tuple(f"{prefix}/status" for prefix in sorted(prefixes))
-        self._is_heard = False  # it is certain that Home Assistant is there
-        self._clearing: set[str] = set()  # topics that the broker has not confirmed to be cleared yet
-        self._stale_at: dict[str, float] = {}  # when the stale topics of a record are to be cleared
-        self._bury_at: dict[str, float] = {}  # when ghosts are to go again
-        self._successors: dict[str, tuple[float, Payload, _Record]] = {}  # when they are to be offered
-        self._started = time.monotonic()
-        self._stale_at |= {topic: self._started + LINGERING for topic, r in self._records.items() if r.stale}
+        prefixes = {devices.parse_discovery_topic(topic)[0] for topic in self._records}
+        if prefix is not None:
+            prefixes |= {prefix, _DEFAULT_PREFIX}
+        self._births = tuple(f"{name}/status" for name in sorted(prefixes))
+        self._is_heard = False  # True: Home Assistant is certain to be running
+        # The work that is left, by topic; the moments are the clock's.
+        self._clearing: set[str] = set()  # the broker has not confirmed yet that it is empty
+        self._stale_due: dict[str, float] = {}  # when the record's stale topics are to be cleared
+        self._placeholders_due: dict[str, float] = {}  # when placeholders are to be removed
+        self._successors: dict[str, tuple[float, Record]] = {}  # when and as what it is to be offered
+        self._started = clock()
+        self._stale_due |= {topic: self._started + RELEASE for topic, r in self._records.items() if r.stale}
         self._connected_at: float | None = None
 
     @property
     def subscriptions(self) -> list[str]:
-        """What the broker is to hand to `handle`: Home Assistant's birth, and what others may have put in our places."""
+        """The filters of the messages that `handle` is to get: Home Assistant's birth, and messages of others on our topics."""
         return [*self._births, *self._records]
 
     def start(self) -> None:
-        """Offer the agent's own device. The units follow as they report."""
-        if self._settings is None:
-            return
-        payload = homeassistant.agent_discovery(self._agent, self._topics)
-        topic = homeassistant.discovery_topic(
-            self._settings.discovery_prefix, homeassistant.agent_key(self._agent.agent)
-        )
-        with self._lock:
-            self._offer(topic, payload, _Record(platforms=homeassistant.platforms(payload)))
-
-    # As an outlet.
-
-    @property
-    def congested(self) -> bool:
-        return self._publisher.congested
-
-    def states(self, states: list[ChannelState]) -> None:
-        self._publisher.states(states)
-        now = time.monotonic()
-        for state in states:
-            key = state.psu, state.index
-            if (known := self._throttles.get(key)) is None:
-                continue
-            scale, throttle = known
-            energy = charge = 0.0
-            # What is not saved yet a crash would take back, and Home Assistant would take the fall for a new meter.
-            if (saved := self._saved.get(key)) is not None:
-                energy, charge = min(saved.energy, state.energy or 0.0), min(saved.charge, state.charge or 0.0)
-            if throttle.passes(state, energy, charge, now):
-                topic = self._topics.homeassistant(*key)
-                self._publisher.keep(topic, scale.rounded(state, energy, charge).to_json())
-
-    def flush(self) -> None:
-        self._publisher.flush()
-
-    def event(self, event: Event) -> None:
-        self._publisher.event(event)
-
-    def response(self, response: Response, reply: Reply) -> None:
-        self._publisher.response(response, reply)
-
-    def unit(self, info: UnitInfo) -> None:
-        if self._settings is not None:
-            for channel in info.channels:
-                scale = Scale.of(channel)
-                known = self._throttles.get((info.psu, channel.index))
-                if known is None or known[0] != scale:
-                    self._throttles[info.psu, channel.index] = scale, Throttle(scale, self._settings.update_interval)
+        """Offer the agent's own device. The units follow as they are introduced."""
+        if self._prefix is not None:
+            topic = devices.discovery_topic(self._prefix, devices.agent_key(self._agent.agent))
             with self._lock:
-                self._introduce(info, self._settings.discovery_prefix)
-        self._publisher.unit(info)
+                self._offer(topic, Record())
 
-    # From the daemon.
+    def introduce(self, info: UnitInfo) -> None:
+        """Offer a unit as it is now, once its identity is known: from itself, or from a record of an earlier run.
+
+        In the thread of the unit. Nothing happens where it says the same as before.
+        """
+        with self._lock:
+            # A unit that the configuration has no more may still be reporting.
+            if self._prefix is None or info.psu not in self._units:
+                return
+            if not _makes_the_same_device(self._told.get(info.psu), info):
+                self._told[info.psu] = info
+                before = self._places.get(info.psu)
+                self._introduce(info, self._prefix)
+                if before not in (None, self._places.get(info.psu)):
+                    self._reconsider(self._prefix)
 
     def handle(self, incoming: Incoming) -> bool:
-        """Take a message; False for one that is none of Home Assistant's business."""
+        """Take a message; False for one that has nothing to do with Home Assistant. In the thread of the MQTT session."""
         if incoming.topic in self._births:
-            # A retained one says nothing new: what is offered was published again when the broker was found.
+            # A retained one says nothing new: all devices were published again when the broker was found.
             if not incoming.retain:
-                self._is_heard = incoming.payload == b"online"
-                if self._is_heard:
-                    self._offer_again(time.monotonic())
+                self._heard(is_running=incoming.payload == b"online")
             return True
+        if not devices.is_discovery_topic(incoming.topic):  # a command does not wait for the lock
+            return False
         with self._lock:
             if incoming.topic not in self._records:
                 return False
-            ours = homeassistant.agent_key(self._agent.agent)
-            if incoming.topic not in self._payloads and homeassistant.owner(incoming.payload) not in (None, ours):
+            ours = devices.agent_key(self._agent.agent)
+            if incoming.topic not in self._offered and devices.owner(incoming.payload) not in (None, ours):
                 log.info("Home Assistant: %s belongs to another agent now", incoming.topic)
                 self._forget(incoming.topic)
         return True
 
-    def tick(self, now: float) -> None:
-        """Clear what is gone, once it is sure to be gone. To be called now and then, with `time.monotonic`."""
-        if self._publisher.gone_since is not None:
-            self._connected_at = None
-            self._is_heard = False
-            return
-        if self._connected_at is None:
-            self._connected_at = now
-        if now - self._connected_at < SETTLING:
-            return
+    def tick(self) -> None:
+        """Clear the devices that are gone, once that is certain. To be called several times a second."""
         with self._lock:
-            for topic in [topic for topic, due in self._stale_at.items() if due <= now]:
-                del self._stale_at[topic]
+            now = self._clock()
+            if self._publisher.gone_since is not None:
+                self._connected_at = None
+                self._is_heard = False
+                return
+            if self._connected_at is None:
+                self._connected_at = now
+            if now - self._connected_at < SETTLING:
+                return
+            for topic in _due(self._stale_due, now):
                 self._clear_stale(topic)
-            for topic in [topic for topic, due in self._bury_at.items() if due <= now]:
-                del self._bury_at[topic]
-                self._bury(topic)
-            for topic in [topic for topic in self._clearing if not self._publisher.owes(topic)]:
+            for topic in _due(self._placeholders_due, now):
+                self._remove_placeholders(topic)
+            for topic in [topic for topic in self._clearing if not self._publisher.is_pending(topic)]:
                 self._clearing.discard(topic)
                 self._update(topic, removed=True)
-            for topic in [topic for topic, (due, _, _) in self._successors.items() if due <= now]:
-                _, payload, record = self._successors.pop(topic)
-                self._offer(topic, payload, record)
-            waiting = self._settings is not None and not self._introduced.issuperset(self._units)
+            for topic in [topic for topic, (moment, _) in self._successors.items() if moment <= now]:
+                _, record = self._successors.pop(topic)
+                self._offer(topic, record)
+            waiting = self._prefix is not None and not self._introduced.issuperset(self._units)
             if not waiting or now - self._started >= LONGEST_INTRODUCTION:
-                for topic in [topic for topic in self._records if self._is_lost(topic)]:
-                    self._clear(topic)
+                for topic in self._records:
+                    if self._is_lost(topic):
+                        self._clear(topic)
 
     def serve(self, units: Mapping[str, str]) -> None:
-        """From now on these units, name → address. What was offered for others is as after a restart: it is cleared, unless a
-        unit turns out to be the same under another name."""
+        """Serve these units from now on, name → address.
+
+        A device of another unit is cleared as after a restart, unless a unit turns out to be the same under another name.
+        """
         with self._lock:
-            for name in self._places.keys() - units.keys():
-                self._payloads.pop(self._places.pop(name), None)
-            for key in [key for key in self._throttles if key[0] not in units]:
-                del self._throttles[key]
+            removed = self._places.keys() - units.keys()
+            for name in removed:
+                self._offered.pop(self._places.pop(name), None)
+            self._drop_successors(lambda _, unit: unit not in units)
+            self._told = {name: info for name, info in self._told.items() if name in units}
+            # A unit with another address has to say anew who it is.
+            self._introduced = {name for name in self._introduced if units.get(name) == self._units.get(name)}
             self._units = dict(units)
-            self._introduced &= units.keys()
-            self._started = time.monotonic()
+            self._started = self._clock()
+            if removed and self._prefix is not None:
+                self._reconsider(self._prefix)
 
-    def saved(self, meters: Mapping[str, Mapping[int, Meter]]) -> None:
-        """These meters are on disk: Home Assistant may be told of them."""
-        self._saved = {(unit, index): meter for unit, by in meters.items() for index, meter in by.items()}
-
-    # Devices.
+    # All that follows is called with the lock held. First: which device a unit is.
 
     def _introduce(self, info: UnitInfo, prefix: str) -> None:
         live = info.manufacturer is not None  # the unit itself has said who it is
-        identity = info if live else self._remembered(info)
+        identity = info if live else self._records.identity_of(info, self._units)
         if identity is None:
             return  # it was never reached: there is nothing to be said of it yet
         if live:
             self._introduced.add(info.psu)
-        key = homeassistant.unit_key(identity)
-        topic = homeassistant.discovery_topic(prefix, key)
+        topic = devices.discovery_topic(prefix, devices.unit_key(identity))
         rival = next((unit for unit, place in self._places.items() if place == topic and unit != info.psu), None)
         if rival is not None and rival in self._introduced:
-            log.warning("%s and %s say that they are the same unit, %s", rival, info.psu, identity.serial)
-            key = homeassistant.place_key(identity)
-            topic = homeassistant.discovery_topic(prefix, key)
+            topic = devices.discovery_topic(prefix, devices.place_key(identity))
+            if live:
+                log.warning(
+                    "%s and %s both give the serial number %s; in Home Assistant %s is known by its name alone",
+                    rival,
+                    info.psu,
+                    identity.serial,
+                    info.psu,
+                )
+            elif topic not in self._records:
+                return  # the unit that was remembered here is the rival, which has another address now
         elif rival is not None:
             if not live:
                 return
             del self._places[rival]
+            self._told.pop(rival, None)
+        before = self._places.get(info.psu)
         self._places[info.psu] = topic
-        payload = homeassistant.unit_discovery(identity, key, self._topics, self._agent.version)
-        record = _Record(
+        if before is not None and before not in self._places.values():
+            self._offered.pop(before, None)  # it is cleared as a predecessor, or once every unit has said who it is
+        self._drop_successors(lambda place, unit: unit == info.psu and place != topic)
+        record = Record(
             unit=info.psu,
             info=identity,
-            platforms=homeassistant.platforms(payload),
             retained=[self._topics.homeassistant(info.psu, channel.index) for channel in info.channels],
         )
         predecessors = self._predecessors(info.psu, topic) if live else []
         for predecessor in predecessors:
             self._clear(predecessor)
-        if predecessors or topic in self._successors:
-            due = self._successors[topic][0] if topic in self._successors else time.monotonic() + SUCCESSION
-            self._successors[topic] = due, payload, record
+        if topic in self._successors:
+            self._successors[topic] = self._successors[topic][0], record
+        elif predecessors:
+            self._successors[topic] = self._clock() + SUCCESSION, record
         else:
-            self._offer(topic, payload, record)
+            self._offer(topic, record)
+
+    def _reconsider(self, prefix: str) -> None:
+        """Offer anew those units that are offered elsewhere or not at all, because a topic of theirs may have become free."""
+        for name, info in list(self._told.items()):
+            is_elsewhere = self._places.get(name) != devices.discovery_topic(prefix, devices.unit_key(info))
+            if is_elsewhere and (info.manufacturer is not None or name not in self._places):
+                self._introduce(info, prefix)
+
+    def _drop_successors(self, is_outdated: Callable[[str, str | None], bool]) -> None:
+        """Forget the devices that wait to be offered on these topics for these units."""
+        for topic in [topic for topic, (_, record) in self._successors.items() if is_outdated(topic, record.unit)]:
+            del self._successors[topic]
 
     def _predecessors(self, unit: str, topic: str) -> list[str]:
-        """Where other units stand that had this unit's name, and that no other name claims."""
+        """The topics of other units that had this unit's name, and that no other name claims."""
         claimed = {place for name, place in self._places.items() if name != unit}
         return [
             place
@@ -280,135 +245,120 @@ class Discovery:
             if record.unit == unit and place not in claimed | {topic} | self._clearing and not record.removed
         ]
 
-    def _remembered(self, info: UnitInfo) -> UnitInfo | None:
-        """A unit that has not been reached yet, with the identity that it told an earlier run.
+    # Payloads.
 
-        It is known by its address, else by its name where that address is no other unit's now.
-        """
-        records = sorted(self._records.values(), key=lambda record: record.removed)
-        known = [record.info for record in records if record.info is not None]
-        found = next((old for old in known if old.uri == info.uri), None)
-        if found is None:
-            elsewhere = {uri for name, uri in self._units.items() if name != info.psu}
-            found = next((old for old in known if old.psu == info.psu and old.uri not in elsewhere), None)
-        if found is None or info.model not in (None, found.model):
-            return None
-        return info.model_copy(
-            update={
-                "model": found.model,
-                "manufacturer": found.manufacturer,
-                "serial": found.serial,
-                "firmware": found.firmware,
-                # Where a whole series is configured the record alone tells which of its models it is.
-                "channels": found.channels if info.model is None else info.channels,
-            }
-        )
+    def _payload(self, topic: str, record: Record) -> Payload:
+        """The device of a record."""
+        if record.info is None:
+            return devices.agent_discovery(self._agent, self._topics)
+        _, key = devices.parse_discovery_topic(topic)
+        return devices.unit_discovery(record.info, key, self._topics, self._agent.version)
 
-    def _offer(self, topic: str, payload: Payload, record: _Record) -> None:
-        old = self._records.get(topic, _Record())
-        gone = {name: p for name, p in {**old.gone, **old.platforms}.items() if name not in record.platforms}
-        record = record.model_copy(
-            update={
-                "gone": gone,
-                "unseen": bool(gone) and (old.unseen or not gone.keys() <= old.gone.keys()),
-                "stale": [name for name in dict.fromkeys([*old.retained, *old.stale]) if name not in record.retained],
-            }
-        )
+    def _offer(self, topic: str, record: Record) -> None:
+        """Publish a device, and remember the components that it has lost since it was published last."""
+        old = self._records.get(topic)
+        if topic in self._offered and _makes_the_same_device(old.info, record.info):
+            return  # most often: the unit itself has told what the record had
+        payload = self._payload(topic, record)
+        present = devices.platforms(payload)
+        gone = {name: p for name, p in {**old.gone, **old.platforms}.items() if name not in present}
+        stale = [name for name in dict.fromkeys([*old.retained, *old.stale]) if name not in record.retained]
+        unseen = bool(gone) and (old.unseen or not gone.keys() <= old.gone.keys())
         self._clearing.discard(topic)
-        self._bury_at.pop(topic, None)
-        if record != old:
-            self._remember(topic, record)
-        if record.stale:
-            self._stale_at[topic] = time.monotonic() + LINGERING
-        # What is gone stays in the payload, bare: nobody knows when Home Assistant listens.
-        encoded = homeassistant.encode(payload, gone)
-        if topic not in self._payloads or self._payloads[topic][1] != encoded:
-            self._payloads[topic] = payload, encoded
+        self._records.put(
+            topic,
+            record.model_copy(update={"platforms": present, "gone": gone, "stale": stale, "unseen": unseen}),
+        )
+        if stale:
+            self._stale_due[topic] = self._clock() + RELEASE
+        # The payload still names the components that are gone, bare, as Home Assistant may read it at any later time.
+        encoded = encode(payload, gone)
+        if self._offered.get(topic) != encoded:
+            self._offered[topic] = encoded
             self._publisher.keep(topic, encoded)
 
-    def _offer_again(self, now: float) -> None:
+    def _heard(self, *, is_running: bool) -> None:
+        """Take note that Home Assistant has started, or that it stops."""
         with self._lock:
-            log.info("Home Assistant has started: offering it %d devices", len(self._payloads))
+            self._is_heard = is_running
+            if not is_running:
+                return
+            log.info("Home Assistant has started: offering it %d devices", len(self._offered))
             for topic, record in self._records.items():
                 if record.unseen:
-                    self._bury_at[topic] = now + HAUNTING
+                    self._placeholders_due[topic] = self._clock() + PLACEHOLDER_TIME
                     self._clearing.discard(topic)
-                    self._remember(topic, record.model_copy(update={"removed": False}))
-                    self._publisher.keep(topic, self._haunted(topic, record))
-                elif topic in self._payloads:
-                    self._publisher.keep(topic, self._payloads[topic][1])
+                    self._records.put(topic, record.model_copy(update={"removed": False}))
+                    payload = self._payload(topic, record)
+                    if topic not in self._offered:
+                        payload = placeholder_of(payload, self._agent.agent, self._topics)
+                    self._publisher.keep(topic, with_placeholders(payload, record, self._agent.agent, self._topics))
+                elif topic in self._offered:
+                    self._publisher.keep(topic, self._offered[topic])
 
-    def _haunted(self, topic: str, record: _Record) -> bytes:
-        """What is offered, with the ghosts of all that is gone."""
-        _, key = homeassistant.parse_discovery_topic(topic)
-        agent, topics = self._agent.agent, self._topics
-        if topic in self._payloads:
-            payload = self._payloads[topic][0]
-        elif record.info is not None:
-            payload = homeassistant.unit_discovery(record.info, key, topics, self._agent.version)
-            payload = homeassistant.ghost_of(payload, agent, topics)
+    def _remove_placeholders(self, topic: str) -> None:
+        """Have Home Assistant remove the placeholders that it has taken up since its start."""
+        if topic in self._offered:
+            self._publisher.keep(topic, self._offered[topic])
+            self._update(topic, unseen=False)
         else:
-            payload = homeassistant.ghost_of(homeassistant.agent_discovery(self._agent, topics), agent, topics)
-        gone = {name: p for name, p in {**record.gone, **record.platforms}.items() if name not in payload["components"]}
-        return homeassistant.encode(payload, {}, homeassistant.ghosts(key, agent, gone, topics))
-
-    def _bury(self, topic: str) -> None:
-        """Home Assistant has started since something went, and has taken it up again: now it removes it for good."""
-        if topic in self._payloads:
-            self._publisher.keep(topic, self._payloads[topic][1])
-        else:
-            self._clearing.add(topic)
-            self._publisher.keep(topic, b"")
-        self._update(topic, unseen=False)
+            self._take_away(topic, unseen=False)
 
     def _is_lost(self, topic: str) -> bool:
-        """Whether it was published by an earlier configuration, and nothing has been done about it yet."""
-        known = (
-            topic in self._payloads or topic in self._clearing or topic in self._bury_at or topic in self._successors
-        )
-        return not known and not self._records[topic].removed
+        """True if an earlier configuration published this device, and nothing has been done about it yet."""
+        pending = topic in self._clearing or topic in self._placeholders_due or topic in self._successors
+        return not pending and topic not in self._offered and not self._records[topic].removed
 
     def _clear(self, topic: str) -> None:
-        """Take a device away."""
+        """Remove a device that is not served any more."""
         log.info("Home Assistant: clearing %s", topic)
+        # A record of another version names no component for which there could be a placeholder.
+        self._take_away(topic, unseen=not self._is_heard and bool(self._records[topic].platforms))
+
+    def _take_away(self, topic: str, *, unseen: bool) -> None:
+        """Remove a device from the broker, and later the topics that go with it."""
         record = self._records[topic]
-        self._payloads.pop(topic, None)
+        self._offered.pop(topic, None)
         self._clearing.add(topic)
         self._publisher.keep(topic, b"")
-        self._update(topic, unseen=not self._is_heard, retained=[], stale=[*record.retained, *record.stale])
-        self._stale_at[topic] = time.monotonic() + LINGERING
+        self._stale_due[topic] = self._clock() + RELEASE
+        self._update(topic, unseen=unseen, retained=[], stale=[*record.retained, *record.stale])
 
     def _clear_stale(self, topic: str) -> None:
-        in_use = {name for place in self._payloads for name in self._records[place].retained}
+        """Remove the retained topics that nothing is published on any more."""
+        in_use = {name for place in self._offered for name in self._records[place].retained}
+        in_use.update(name for _, record in self._successors.values() for name in record.retained)
         for name in self._records[topic].stale:
             if name not in in_use:
                 self._publisher.keep(name, b"")
         self._update(topic, stale=[])
 
-    def _update(self, topic: str, **changes: object) -> None:
+    def _update(self, topic: str, **changes: Any) -> None:
         """Change a record. One that has nothing left to be done is forgotten."""
         record = self._records[topic].model_copy(update=changes)
-        if record.removed and not record.unseen and not record.stale:
+        if record.is_settled:
             self._forget(topic)
         else:
-            self._remember(topic, record)
-
-    def _remember(self, topic: str, record: _Record) -> None:
-        self._records[topic] = record
-        self._spool.remember_discovered(topic, record.model_dump_json())
+            self._records.put(topic, record)
 
     def _forget(self, topic: str) -> None:
-        del self._records[topic]
+        self._records.forget(topic)
         self._clearing.discard(topic)
-        self._stale_at.pop(topic, None)
-        self._bury_at.pop(topic, None)
-        self._spool.forget_discovered(topic)
+        self._stale_due.pop(topic, None)
+        self._placeholders_due.pop(topic, None)
 
-    def _load(self) -> dict[str, _Record]:
-        records = {}
-        for topic, text in self._spool.discovered().items():
-            try:
-                records[topic] = _Record.model_validate_json(text)
-            except ValidationError:  # of another version: it is cleared if it is not offered again
-                records[topic] = _Record()
-        return records
+
+#: The fields of a unit's info that its device depends on.
+_description = attrgetter("agent", "psu", "uri", "model", "manufacturer", "serial", "firmware", "channels")
+
+
+def _makes_the_same_device(one: UnitInfo | None, other: UnitInfo | None) -> bool:
+    return one is not None and other is not None and _description(one) == _description(other)
+
+
+def _due(moments: dict[str, float], now: float) -> list[str]:
+    """Take out the topics whose moment has come."""
+    found = [topic for topic, moment in moments.items() if moment <= now]
+    for topic in found:
+        del moments[topic]
+    return found

@@ -1,8 +1,8 @@
-"""Which of a channel's samples are worth a row in Home Assistant's database: it keeps one for each value that changed.
+"""Chooses the samples of a channel that Home Assistant gets: its database keeps a row for each value that changed.
 
-At ten polls a second every measurement's last digits change ten times a second. What somebody wants to see at once is
-told at once: an output that is switched, a setting, a trip, a unit that is lost, a load that changes by more than noise.
-What only wanders is told once an interval, and not at all where it wanders by less than the unit can be set to.
+At ten polls a second every measurement's last digits change ten times a second. These changes pass at once: an output that
+is switched, a setting, a trip, a unit that is lost, a load that changes by more than noise. A value that only drifts passes
+once an interval, and not at all while it drifts by less than the step in which the unit can be set.
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from agent.protocol.messages import ChannelInfo, ChannelState
+from agent.protocol.quantities import WATCHED
 
-#: The part of its rating that a measurement has to move by to be told before the interval is over.
+#: The part of its rating that a measurement has to change by to pass before the interval is over.
 NOISE = 0.005
-#: s between two samples that are told because a measurement moved.
+#: s between two samples that pass because a measurement changed.
 FASTEST = 1.0
-#: Changes of settings that may follow each other at once; after them one a second, so that a ramp is no flood.
+#: Changes of settings that may follow each other at once; after them one a second, so that a ramp makes few rows.
 BURST = 5.0
 
-_at_once = attrgetter("online", "state", "tripped")
-_settings = attrgetter("voltage_limit", "current_limit", "mode", "voltage_protection", "current_protection", "name")
+_AT_ONCE = ("online", "state", "tripped")
+_at_once = attrgetter(*_AT_ONCE)
+_settings = attrgetter(*(name for name in WATCHED if name not in _AT_ONCE), "name")
 #: Decimal places of what is integrated (Wh, Ah), and of watts.
 _ENERGY_DIGITS, _POWER_DIGITS = 5, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What of the measurements of one channel is noise (V, A, W), and the steps (V, A) that it can be set in."""
+    """The changes of one channel's measurements that are noise (V, A, W), and the steps that it can be set in (V, A)."""
 
     voltage: float
     current: float
@@ -37,7 +39,8 @@ class Scale:
 
     @classmethod
     def of(cls, channel: ChannelInfo) -> Scale:
-        # A channel that does not tell its rating is told of whenever it moves by more than a step.
+        """The scale of a channel with these ratings and resolutions."""
+        # Of a channel that does not tell its rating every change beyond a step passes.
         voltage, current = channel.voltage_rating or 0.0, channel.current_rating or 0.0
         return cls(
             NOISE * voltage,
@@ -61,13 +64,13 @@ class Scale:
 
 
 class Throttle:
-    """For one channel. Not for several threads at once."""
+    """Chooses the samples of one channel. Not for several threads at once."""
 
-    __slots__ = ("_charge", "_energy", "_interval", "_last", "_moment", "_scale", "_tokens")
+    __slots__ = ("_charge", "_energy", "_interval", "_last", "_moment", "_tokens", "scale")
 
     def __init__(self, scale: Scale, interval: float) -> None:
         """:param interval: s between samples in which nothing but noise changed"""
-        self._scale = scale
+        self.scale = scale
         self._interval = interval
         self._last: ChannelState | None = None
         self._energy = self._charge = 0.0
@@ -75,9 +78,9 @@ class Throttle:
         self._tokens = BURST
 
     def passes(self, state: ChannelState, energy: float, charge: float, now: float) -> bool:
-        """Whether this sample is to be told; it is the one that later ones are compared with then.
+        """True if this sample is to be published; later ones are compared with it in that case.
 
-        :param energy: Wh, and ``charge``, Ah: what would be told with it
+        :param energy: Wh, and ``charge``, Ah, that would be published with it
         :param now: the sample's moment (s)
         """
         last = self._last
@@ -90,24 +93,24 @@ class Throttle:
         elif elapsed < FASTEST and elapsed < self._interval:
             return False
         elif elapsed < self._interval:
-            passes = self._has_moved(state, last)
+            passes = self._has_changed(state, last)
         else:
-            passes = self._has_wandered(state, last, energy, charge)
+            passes = self._has_drifted(state, last, energy, charge)
         if passes:
             self._last, self._moment, self._tokens = state, now, max(0.0, tokens - 1.0)
             self._energy, self._charge = energy, charge
         return passes
 
-    def _has_moved(self, state: ChannelState, last: ChannelState) -> bool:
-        scale = self._scale
+    def _has_changed(self, state: ChannelState, last: ChannelState) -> bool:
+        scale = self.scale
         return (
             _differs(state.voltage, last.voltage, scale.voltage)
             or _differs(state.current, last.current, scale.current)
             or _differs(state.power, last.power, scale.power)
         )
 
-    def _has_wandered(self, state: ChannelState, last: ChannelState, energy: float, charge: float) -> bool:
-        scale = self._scale
+    def _has_drifted(self, state: ChannelState, last: ChannelState, energy: float, charge: float) -> bool:
+        scale = self.scale
         return (
             _differs(state.voltage, last.voltage, scale.voltage_step)
             or _differs(state.current, last.current, scale.current_step)

@@ -1,4 +1,4 @@
-"""The interface of a driver: everything that the agent knows of an instrument passes through it.
+"""The interface of a driver: all that the agent knows of an instrument passes through it.
 
 Four methods make a driver: `connect`, `poll`, `write`, `close`. The others have defaults, for drivers that can do more. One
 driver serves one unit, in the thread of that unit's worker; only `hurry` is called from other threads. After a `DriverError`
@@ -8,7 +8,7 @@ nothing but `connect` brings a driver back.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,19 +20,26 @@ GiveWay = Callable[[], bool]
 
 
 class DriverError(Exception):
-    """The instrument can't be served as it is; the text says why, for people. Only `Driver.connect` can cure it."""
+    """The instrument can't be served; the text says why. Only `Driver.connect` can bring it back."""
 
 
 class LinkError(DriverError):
-    """The instrument did not answer, or not as a link should. Nothing that was sent since the last answer is certain."""
+    """The link failed: no answer, or one that breaks the protocol. Nothing that was sent since the last answer is certain."""
 
 
 class MalformedAnswerError(DriverError):
-    """The instrument's answer is not of the form that the question asks for."""
+    """The instrument's answer does not have the form that the question asks for."""
 
 
 class IdentityError(DriverError):
-    """The instrument at the address is not the one that the configuration expects. It gets no commands."""
+    """The instrument at the address is not the one that the configuration expects. It gets no commands.
+
+    ``identity``: the identity that it told, None if it told none.
+    """
+
+    def __init__(self, text: str, identity: Identity | None = None) -> None:
+        super().__init__(text)
+        self.identity = identity
 
 
 class Range(NamedTuple):
@@ -46,7 +53,7 @@ class Range(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """One channel as one poll found it, in V and A. None stands for what the instrument can't tell."""
+    """One channel in one poll, in V and A; None for a value that the instrument can't tell."""
 
     voltage: float | None
     current: float | None
@@ -61,7 +68,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who an instrument says it is: the four fields of ``*IDN?`` (IEEE 488.2, 10.14), or what stands for them."""
+    """The identity that an instrument tells: the four fields of ``*IDN?`` (IEEE 488.2, 10.14), or their equivalents."""
 
     manufacturer: str
     model: str
@@ -73,21 +80,23 @@ class Identity:
 class Output:
     """One output of an instrument and what it can be set to.
 
-    ``voltage``, ``current`` and ``voltage_protection`` are the ranges of those settings (V, A), None where there is no such
-    setting. Ratings are what the output is sold as, as magnitudes (V, A). A resolution is how far a setting that is read back
-    may stand from what was asked for (V, A). ``settings``: what `Driver.write` takes for it.
+    ``settings``: the settings that `Driver.write` takes for it. ``ranges``: of its settings with a number, by their names (V, A);
+    one without a range there may not be set. Ratings are what the output is sold as, as magnitudes (V, A). A resolution is the
+    largest difference between a setting that was sent and the one that is read back (V, A).
     """
 
     index: int
     name: str
     voltage_resolution: float
     current_resolution: float
-    voltage: Range | None = None
-    current: Range | None = None
-    voltage_protection: Range | None = None
+    ranges: Mapping[str, Range] = field(default_factory=dict)
     voltage_rating: float | None = None
     current_rating: float | None = None
     settings: frozenset[Setting] = frozenset()
+
+    def range(self, setting: str) -> Range | None:
+        """The values that it takes for a setting (V, A); None where it has no such setting, or the range is not known."""
+        return self.ranges.get(setting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +121,20 @@ class Write:
     channels: tuple[int, ...]
     value: float | bool
 
+    @property
+    def text(self) -> str:
+        """The value as instruments take it: 1 or 0, or a plain decimal number of up to six places, never in exponents."""
+        if isinstance(self.value, bool):
+            return "1" if self.value else "0"
+        text = f"{self.value:.6f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """An instrument around a setting: the readings of all outputs, and what forbids or followed the setting.
+    """The state of an instrument before or after a setting: its readings, its errors, and couplings that forbid the setting.
 
+    ``readings``: empty if the poll was dropped; then the couplings may not have been asked for, either.
     ``complaints``: the errors that the instrument reported since it was last asked, in its own words. ``couplings``: a sentence
     for each coupling that holds now and by which a setting of the inspected outputs would act on others (``outputs 2 and 3
     track each other``).
@@ -127,19 +145,24 @@ class Inspection:
     couplings: list[str] = field(default_factory=list)
 
 
+def never() -> bool:
+    """A `GiveWay` that never drops a poll."""
+    return False
+
+
 class Driver(ABC):
-    """One instrument. ``address``: where it is, for people, such as its VISA resource name."""
+    """One instrument. ``address``: its address for messages, such as its VISA resource name."""
 
     address: str
 
     @property
     @abstractmethod
     def expected(self) -> Profile:
-        """What is known of the instrument before it has answered."""
+        """The profile of the instrument before it has answered, from the configuration alone."""
 
     @abstractmethod
     def connect(self) -> Profile:
-        """Open the link anew, learn who answers, and find out how it is polled; the driver is ready then. It changes no setting.
+        """Open the link anew, ask for the identity, and find out how to poll. It changes no setting.
 
         :raises IdentityError: it is not the instrument that is expected
         :raises DriverError: it can't be reached or understood; the link is closed then
@@ -147,7 +170,7 @@ class Driver(ABC):
 
     @abstractmethod
     def poll(self, give_way: GiveWay) -> dict[int, Reading] | None:
-        """The reading of every output; None if ``give_way`` said so between two messages, and the poll was dropped.
+        """The reading of every output; None if ``give_way`` was true between two messages, and the poll was dropped.
 
         :raises DriverError: no answer, or one that can't be read
         """
@@ -158,24 +181,24 @@ class Driver(ABC):
 
         Where the instrument takes one output a message, every output is sent its message, those behind one that fails too.
 
-        :raises DriverError: the link broke; nobody knows whether it was carried out
+        :raises DriverError: the link broke; it may or may not have been carried out
         """
 
     @abstractmethod
     def close(self) -> None:
         """Close the link. It never raises, and may be called twice."""
 
-    def inspect(self, channels: Collection[int]) -> Inspection:
+    def inspect(self, channels: Collection[int], give_way: GiveWay = never) -> Inspection:
         """A poll, the complaints before it and the couplings of these outputs: in one message where the instrument takes that.
 
         :param channels: the outputs that are to be set; none, and no coupling is asked for
+        :param give_way: asked between two messages; the rest is dropped if it says so, and there are no readings
         :raises DriverError: no answer, or one that can't be read
         """
         del channels
         complaints = self.complaints()
-        readings = self.poll(_never)
-        assert readings is not None
-        return Inspection(readings, complaints)
+        readings = None if give_way() else self.poll(give_way)
+        return Inspection(readings or {}, complaints)
 
     def complaints(self) -> list[str]:
         """The errors that the instrument reported since it was last asked, in its own words; none where it has no such memory.
@@ -193,13 +216,9 @@ class Driver(ABC):
 
     @property
     def is_poll_under_way(self) -> bool:
-        """Whether `poll_ahead` has asked what no `poll` has read. Nothing but `poll` and `close` may be called then."""
+        """True while `poll_ahead` has asked for a poll that no `poll` has read. Only `poll` and `close` may be called then."""
         return False
 
     def hurry(self, seconds: float) -> None:
-        """From any thread, for good: whatever the driver waits for, it has that long (s) left. Called when the agent stops."""
+        """From any thread, when the agent stops: every wait of the driver ends within that time (s) from now on, if it can."""
         del seconds
-
-
-def _never() -> bool:
-    return False

@@ -1,4 +1,4 @@
-"""VISA resource names: is it one, and do two of them mean the same instrument (VPP-4.3, section 4.3)."""
+"""VISA resource names: parsing them, and comparing two that may mean the same instrument (VPP-4.3, section 4.3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ResourceNameError(ValueError):
 
 
 def parse(name: str) -> rname.ResourceName:
-    """Take a resource name apart.
+    """Parse a resource name.
 
     Besides VISA's own forms it may hold a port where pyvisa-py takes one: ``TCPIP::host,port::inst0::INSTR``,
     ``TCPIP::host::hislip0,port::INSTR``.
@@ -57,7 +57,7 @@ def parse(name: str) -> rname.ResourceName:
 
 
 def same_instrument_key(name: str) -> tuple[str, ...]:
-    """Equal for two names of one address, however they are written: capitals, board, parts left out, hexadecimal.
+    """A key that is equal for all spellings of one address: capitals, board, parts left out, hexadecimal.
 
     :raises ResourceNameError: it is no resource name
     """

@@ -1,4 +1,5 @@
-"""Finding instruments: what VISA lists, and what announces itself on the network by mDNS (LXI Device Specification, 10)."""
+"""Finding instruments: those that VISA lists, and those that announce themselves on the network by mDNS (LXI Device
+Specification, 10)."""
 
 from __future__ import annotations
 
@@ -16,11 +17,12 @@ from pyvisa import rname
 from pyvisa_py.sessions import Session as PyVisaSession
 from zeroconf import InterfaceChoice, ServiceBrowser, ServiceStateChange, Zeroconf
 
-from agent.instruments import catalogue as models
 from agent.instruments import resource
-from agent.instruments.visa.session import LinkError, Session
+from agent.instruments.catalogue import Model, identify
+from agent.instruments.driver import DriverError, Identity
+from agent.instruments.factory import identify_at
 
-#: How a service that is announced is opened, those first that are tried first: each asks less of the network than the next.
+#: The resource names of announced services, in the order in which they are tried: each asks less of the network than the next.
 _SERVICES: dict[str, Callable[[str, int], str]] = {
     "_hislip._tcp.local.": lambda host, port: f"TCPIP::{host}::hislip0{'' if port == 4880 else f',{port}'}::INSTR",
     "_vxi-11._tcp.local.": lambda host, _: f"TCPIP::{host}::inst0::INSTR",
@@ -34,24 +36,28 @@ _MOST_AT_ONCE = 32
 
 @dataclass(slots=True)
 class Candidate:
-    """One instrument that may be there: the names that it can be opened by, the first is tried first."""
+    """One instrument that may be there: the names that it can be opened by, in the order in which they are tried.
+
+    ``announced``: manufacturer, model and serial number, or the service's name, by mDNS.
+    """
 
     names: list[str]
-    announced: str | None = None  # what it says of itself by mDNS
+    announced: str | None = None
 
 
 @dataclass(slots=True)
 class Found:
-    """What was learnt of one instrument."""
+    """One instrument of a scan: the name that it answered by, its identity, its model if supported; or the problem."""
 
     uri: str | None
     names: list[str]
-    identification: models.Identification | None = None
-    model: models.Model | None = None
+    identification: Identity | None = None
+    model: Model | None = None
     problem: str | None = None
     announced: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
         who = self.identification
         return {
             "uri": self.uri,
@@ -65,7 +71,7 @@ class Found:
 
 @dataclass
 class Scan:
-    """The result: instruments, and what could not be searched, a sentence each."""
+    """The result of a scan: instruments, and a sentence on each search that was not possible."""
 
     found: list[Found] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -76,7 +82,7 @@ def scan(*, timeout: float = 3.0, interface: str | None = None, serial: bool = F
 
     :param timeout: s to listen for announcements; asking takes up to some 5 s more
     :param interface: an IP address of this host: search its network alone, by mDNS only, besides USB and GPIB
-    :param serial: ask instruments on serial ports too. What is connected there may take it for something else
+    :param serial: ask instruments on serial ports too; what is connected there may take the question for something else
     """
     result = Scan()
     listed: list[str] = []
@@ -91,7 +97,7 @@ def scan(*, timeout: float = 3.0, interface: str | None = None, serial: bool = F
     for search in searches:
         search.join(max(0.0, deadline - time.monotonic()))
     if any(search.is_alive() for search in searches):
-        result.remarks.append("a search did not end in time; what it would have found is left out")
+        result.remarks.append("a search did not end in time; its instruments are left out")
     candidates = _merged([*announced, *(Candidate([name]) for name in listed)])
     result.found = _ask_all(candidates, serial)
     return result
@@ -117,7 +123,7 @@ def unit_entries(found: Iterable[Found], taken: Iterable[str] = ()) -> list[dict
     return entries
 
 
-def unit_entry(name: str, model: models.Model, uri: str, serial: str | None = None) -> dict[str, Any]:
+def unit_entry(name: str, model: Model, uri: str, serial: str | None = None) -> dict[str, Any]:
     """One entry for `units:`."""
     entry: dict[str, Any] = {"name": name, "model": f"{model.manufacturer},{model.name}", "uri": uri}
     if serial and serial.strip("0"):
@@ -127,7 +133,7 @@ def unit_entry(name: str, model: models.Model, uri: str, serial: str | None = No
 
 def as_yaml(entries: Sequence[dict[str, Any]]) -> str:
     """`units:` with these entries, ready to paste."""
-    # Anything that a reader could take for a number or a variable stands in quotes.
+    # `$` stands for a variable of the environment in a configuration; `$$` is the character.
     escaped = [{key: value.replace("$", "$$") for key, value in entry.items()} for entry in entries]
     return yaml.safe_dump({"units": escaped}, sort_keys=False, allow_unicode=True, width=1000)
 
@@ -228,7 +234,7 @@ def _instrument_key(name: str) -> tuple[str, ...]:
 
 
 def _ask_all(candidates: Sequence[Candidate], serial: bool) -> list[Found]:
-    """Ask all at the same time, each by one name after the other: some allow no more than two sessions."""
+    """Ask all instruments at the same time, each by one name after the other: some allow no more than two sessions."""
     results: list[Found | None] = [None] * len(candidates)
     slots = threading.BoundedSemaphore(_MOST_AT_ONCE)
 
@@ -254,16 +260,14 @@ def _ask(candidate: Candidate, serial: bool) -> Found:
     problem = None
     for name in candidate.names:
         if name.upper().startswith("ASRL") and not serial:
-            problem = "a serial port, not asked: what is connected may take it for something else; --serial asks it"
+            problem = (
+                "a serial port, not asked: what is connected may take the question for something else; --serial asks it"
+            )
             continue
-        session = Session(name, options={"open_timeout": _OPEN_TIMEOUT, "timeout": _ASK_TIMEOUT})
         try:
-            session.open()
-            who = models.parse_identification(session.ask("*IDN?"))
-        except (LinkError, models.IdentityError) as error:
+            who = identify_at(name, open_timeout=_OPEN_TIMEOUT, timeout=_ASK_TIMEOUT)
+        except DriverError as error:
             problem = str(error)
             continue
-        finally:
-            session.close()
-        return Found(name, candidate.names, who, models.identify(who), announced=candidate.announced)
+        return Found(name, candidate.names, who, identify(who), announced=candidate.announced)
     return Found(None, candidate.names, problem=problem, announced=candidate.announced)

@@ -1,4 +1,4 @@
-"""A broker of our own on loopback, as a child process: Mosquitto where it is installed, else the one in iotcore.
+"""An MQTT broker on loopback as a child process: Mosquitto where it is installed, else the one in iotcore.
 
 For the demonstration and the tests. It ends with this process, even if that is killed.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from agent.local import children
+from agent.local.ports import accepts, free_port, is_free
 
 _START_TIMEOUT = 15.0
 
@@ -27,7 +27,7 @@ class NoBrokerError(RuntimeError):
 
 
 def available_kind() -> Kind:
-    """The broker that can be started here.
+    """The kind of broker that can be started here.
 
     :raises NoBrokerError: there is none
     """
@@ -62,12 +62,13 @@ class LocalBroker:
 
     @property
     def pid(self) -> int | None:
+        """Its process, or None while it does not run."""
         return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
         """Start it on its port, the same one again after `stop` or `kill`. Returns when it accepts connections.
 
-        :raises NoBrokerError: it ended by itself or accepts none, with what it said
+        :raises NoBrokerError: the port is taken, or the broker ended by itself or accepts no connection; with its last lines
         """
         if self._process is not None:
             raise NoBrokerError("the broker is running already")
@@ -79,7 +80,7 @@ class LocalBroker:
             self._process = children.start(command, log)
         deadline = time.monotonic() + _START_TIMEOUT
         for port in {self.port, self.port_311}:
-            while not _accepts(self.host, port):
+            while not accepts(port, self.host):
                 ended = self._process.poll() is not None
                 if ended or time.monotonic() > deadline:
                     said = self.log.read_text(errors="replace").strip().splitlines()[-3:]
@@ -146,34 +147,6 @@ class LocalBroker:
         return [sys.executable, "-m", "iotcore", "--config", str(file)]
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
-def is_free(port: int) -> bool:
-    """Nobody listens on `port` of this host, by IPv4 or IPv6: ``localhost`` may mean either."""
-    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-        try:
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-        except OSError:
-            if family == socket.AF_INET or _accepts(host, port):
-                return False
-    return True
-
-
 def _mosquitto() -> str | None:
-    # Debian installs it where a user's PATH does not look.
+    # Debian installs it in a folder that is not on a user's PATH.
     return shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
-
-
-def _accepts(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=1):
-            return True
-    except OSError:
-        return False

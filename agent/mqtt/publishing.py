@@ -1,11 +1,11 @@
-"""paho's client with a short way for what an agent does most: publish with QoS 1, and be told that the broker has it.
+"""paho's client with a faster path for PUBLISH with QoS 1 and for PUBACK, which are nearly all of an agent's packets.
 
 paho asks the system for each byte of a packet's header, sends each packet by itself, keeps several objects for each message
-and makes several more of an acknowledgement that says nothing but "yes": some 100 µs a message, most of an agent's time. Here
-a message is encoded once and a handful of them sent together, and acknowledgements are read from the bytes. Connecting, TLS,
-subscriptions, keep-alive and what comes in stay paho's. Its inner methods `_sock_recv`, `_sock_send`, `_in_packet`,
-`_mid_generate` and `_handle_pubackcomp`, which this takes the place of or uses, have been there unchanged since paho 1.3;
-tests/test_mqtt.py would notice.
+and makes several more for a PUBACK without a reason code: some 100 µs a message, most of an agent's time. This client
+encodes a message once, sends several of them together, and reads acknowledgements from the bytes. Connecting, TLS,
+subscriptions, keep-alive and incoming messages are left to paho. It replaces or uses paho's inner methods `_sock_recv`,
+`_sock_send`, `_in_packet`, `_mid_generate` and `_handle_pubackcomp`, which have been unchanged since paho 1.3;
+tests/mqtt/test_publishing.py fails if they change.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def _ignore(mid: int, reason: int) -> None:
 
 
 class PublishingClient(Client):
-    """A client for a thread that drives it by paho's external loop: `loop_read` while `has_received`, `loop_write` to send."""
+    """A client for a thread that drives paho's external loop: `loop_read` while `has_received`, `loop_write` to send."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        #: Called with the id of a message that `send` was given and the broker's reason code, below 0x80 for success.
+        #: Called with the packet identifier of a message from `send` and the broker's reason code, below 0x80 for success.
         self.on_acknowledged: Callable[[int, int], None] = _ignore
         self._is_v5 = keywords.get("protocol") == MQTTProtocolVersion.MQTTv5
         self._received = b""
@@ -42,9 +42,9 @@ class PublishingClient(Client):
         self._to_send = bytearray()
 
     def send(self, topic: str, payload: bytes, *, retain: bool, properties: Properties | None = None) -> int:
-        """Queue a message with QoS 1 for the next `loop_write`; its id, which `on_acknowledged` will tell.
+        """Queue a message with QoS 1 for the next `loop_write`, and return its packet identifier.
 
-        What was not acknowledged when the connection ends is the caller's to send again: unlike `publish`, this keeps nothing.
+        Unlike `publish`, this keeps nothing: the caller sends again what was not acknowledged when it ended.
         MQTT 5, 3.3 and MQTT 3.1.1, 3.3.
         """
         mid = self._mid_generate()
@@ -71,7 +71,7 @@ class PublishingClient(Client):
 
     def _sock_send(self, buf: bytes | bytearray) -> int:
         self._to_send += buf
-        if buf[0] == _DISCONNECT:  # paho closes the socket right after it
+        if buf[0] == _DISCONNECT:  # paho closes the socket right afterwards
             self._flush()
         return len(buf)
 
@@ -80,10 +80,11 @@ class PublishingClient(Client):
             del self._to_send[: super()._sock_send(self._to_send)]
 
     def want_write(self) -> bool:
+        """True if something waits for `loop_write`."""
         return bool(self._to_send) or super().want_write()
 
     def loop_write(self) -> MQTTErrorCode:
-        """Send what is queued.
+        """Send the queued messages, as far as the socket takes them.
 
         :raises OSError: the connection is broken
         """
@@ -99,7 +100,7 @@ class PublishingClient(Client):
 
     @property
     def has_received(self) -> bool:
-        """Whether bytes wait here that no poll of the socket shows."""
+        """True if bytes have been read from the socket and not been handled yet."""
         return self._position < len(self._received)
 
     def _sock_recv(self, bufsize: int) -> bytes:
@@ -112,14 +113,14 @@ class PublishingClient(Client):
         return taken
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """Take in what has come, acknowledgements before paho sees them."""
+        """Read from the socket, and handle acknowledgements before paho sees them."""
         if not self.has_received and self.socket() is not None:
             try:
                 self._received, self._position = super()._sock_recv(_CHUNK), 0
             except BlockingIOError:
                 return MQTTErrorCode.MQTT_ERR_SUCCESS
             except OSError:
-                return super().loop_read(max_packets)  # which meets it again and ends the connection
+                return super().loop_read(max_packets)  # it meets the error again and ends the connection
             self._ended = not self._received
         self._take_acknowledgements()
         if self.has_received or self._ended or self.socket() is None:
@@ -127,11 +128,11 @@ class PublishingClient(Client):
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _take_acknowledgements(self) -> None:
-        """Handle the PUBACKs at the front of what was received. What is longer or torn is left to paho."""
+        """Handle the PUBACKs at the front of the received bytes. paho handles those that are longer or incomplete."""
         if self._in_packet["command"]:  # paho is in the middle of a packet
             return
         data, position = self._received, self._position
-        # Two bytes of id, alone for success; or then a reason; or then no properties (MQTT 5, 3.4.2).
+        # Two bytes of packet identifier, alone for success; or with a reason; or with that and no properties (MQTT 5, 3.4.2).
         while position + 4 <= len(data) and data[position] == _PUBACK:
             length = data[position + 1]
             end = position + 2 + length

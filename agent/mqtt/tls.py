@@ -1,18 +1,18 @@
-"""TLS for the connection to the broker: 1.2 or later, the broker's certificate and name verified."""
+"""TLS for the connection to the broker: version 1.2 or later, the broker's certificate and name verified."""
 
 from __future__ import annotations
 
 import ssl
 
-from agent.config.schema import Tls
+from agent.mqtt.settings import TlsSettings
 
 
 class TlsError(ValueError):
     """The certificates can't be used. The message names the file and says what is wrong with it."""
 
 
-def context(settings: Tls) -> ssl.SSLContext:
-    """What `settings` ask for, ready for a connection.
+def context(settings: TlsSettings) -> ssl.SSLContext:
+    """The TLS context for ``settings``, ready for a connection. Reads the files anew, so that a renewed certificate is used.
 
     :raises TlsError: a file is no certificate or no key, or they do not belong together
     """

@@ -11,7 +11,7 @@ from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
 
 @dataclass(frozen=True, slots=True)
 class ReplyTo:
-    """Where the sender of a command wants its response: MQTT 5's Response Topic and Correlation Data, if any."""
+    """The address of a response: MQTT 5's Response Topic and Correlation Data, if any."""
 
     topic: str | None = None
     correlation: bytes | None = None
@@ -19,10 +19,10 @@ class ReplyTo:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that one step of a unit has to tell. It is published in the order of the fields.
+    """The news of one step of a unit. It is published in the order of the fields.
 
-    ``info`` also carries the unit's status. Each state is newer than those of earlier reports. Nobody sees the response
-    before the states that stand beside it.
+    ``info`` also carries the unit's status. Each state is newer than those of earlier reports. The response follows the
+    states of its own channels, unless so many states wait for a slow broker that it goes ahead of them all.
     """
 
     info: UnitInfo | None = None
@@ -37,7 +37,7 @@ class Outlet(Protocol):
 
     @property
     def congested(self) -> bool:
-        """Whether states come faster than the broker takes them."""
+        """True while states come faster than the broker takes them."""
 
     def report(self, report: Report) -> None:
         """Publish it, or keep it for a broker that is away. From any thread."""

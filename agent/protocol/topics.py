@@ -1,23 +1,30 @@
-"""The topic tree, built and parsed in this one place."""
+"""The topic tree: every topic is built and parsed here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-#: Levels that stand where a unit's name could.
-RESERVED_UNITS = frozenset({"all", "agents"})
-#: Levels that stand where a channel could.
-RESERVED_CHANNELS = frozenset({"set", "get", "status", "info", "response"})
-#: What stands last in a topic where the agent itself tells something, or is told something.
-_OWN = frozenset({"state", "backlog", "event", "status", "info", "metrics", "set", "get"})
+from agent.protocol.names import RESERVED_UNITS
+
+_UnitKind = Literal["status", "info", "response"]
+_ChannelKind = Literal["state", "backlog", "homeassistant", "event", "response"]
+_AgentKind = Literal["status", "info", "metrics"]
+
+_UNIT_KINDS: dict[str, _UnitKind] = {kind: kind for kind in get_args(_UnitKind)}
+_CHANNEL_KINDS: dict[str, _ChannelKind] = {kind: kind for kind in get_args(_ChannelKind)}
+_AGENT_KINDS: dict[str, _AgentKind] = {kind: kind for kind in get_args(_AgentKind)}
+#: A response never goes to a topic with one of these as its last level: there the agent publishes, or is sent requests.
+_TAKEN = (_UNIT_KINDS.keys() | _CHANNEL_KINDS.keys() | _AGENT_KINDS.keys() | {"set", "get"}) - {"response"}
 #: MQTT 5, 4.7.3: a topic takes at most 65,535 bytes. Ours end long before that.
 _LONGEST_LEVEL = 256
+#: bytes
+_LONGEST_RESPONSE_TOPIC = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a message on one of the topics that an agent listens to asks for.
+    """The meaning of a topic that an agent listens to.
 
     ``unit`` is None for ``all``; ``channel`` is None for the whole unit, else a number or a name as it stood in the
     topic; ``field`` is None where the payload is a whole command.
@@ -29,6 +36,34 @@ class Request:
     field: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class UnitTopic:
+    """A topic on which an agent publishes something of a whole unit."""
+
+    unit: str
+    kind: _UnitKind
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelTopic:
+    """A topic on which an agent publishes something of one channel; ``channel`` as it stood in the topic, mostly its number."""
+
+    unit: str
+    channel: str
+    kind: _ChannelKind
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTopic:
+    """A topic on which an agent publishes something of itself."""
+
+    agent: str
+    kind: _AgentKind
+
+
+Published = UnitTopic | ChannelTopic | AgentTopic
+
+
 class Topics:
     """The topics below one base topic, which may have several levels (``lab3/psu``)."""
 
@@ -36,26 +71,32 @@ class Topics:
         self.base = base
         self._prefix = f"{base}/"
 
+    # Of a channel.
+
     def state(self, unit: str, channel: int | str) -> str:
+        """Where a channel's present state is retained."""
         return f"{self._prefix}{unit}/{channel}/state"
 
     def backlog(self, unit: str, channel: int | str) -> str:
+        """Where samples are published that were taken while the broker was away."""
         return f"{self._prefix}{unit}/{channel}/backlog"
 
     def homeassistant(self, unit: str, channel: int | str) -> str:
-        """The state again, as often as is good for Home Assistant's database."""
+        """Where the state is published again, but only as often as is good for Home Assistant's database."""
         return f"{self._prefix}{unit}/{channel}/homeassistant"
 
     def event(self, unit: str, channel: int | str) -> str:
+        """Where changes of a channel are published."""
         return f"{self._prefix}{unit}/{channel}/event"
 
-    def response(self, unit: str, channel: int | str | None = None) -> str:
-        return f"{self._prefix}{unit}/response" if channel is None else f"{self._prefix}{unit}/{channel}/response"
+    # Of a unit.
 
     def status(self, unit: str) -> str:
+        """Where ``online`` or ``offline`` is retained for a unit."""
         return f"{self._prefix}{unit}/status"
 
     def info(self, unit: str) -> str:
+        """Where a unit's identity and channels are retained."""
         return f"{self._prefix}{unit}/info"
 
     @property
@@ -63,74 +104,74 @@ class Topics:
         """The filter through which every unit's info arrives."""
         return self.info("+")
 
-    def unit_of_info(self, topic: str) -> str | None:
-        """The unit whose info stands on a topic; None where it is another topic."""
-        match topic.removeprefix(self._prefix).split("/"):
-            case [unit, "info"] if topic.startswith(self._prefix):
-                return unit
-        return None
+    def response(self, unit: str, channel: int | str | None = None) -> str:
+        """Where the outcome of a command is published, of one for a channel or for a whole unit."""
+        return f"{self._prefix}{unit}/response" if channel is None else f"{self._prefix}{unit}/{channel}/response"
+
+    # Of an agent.
 
     def agent_status(self, agent: str) -> str:
+        """Where ``online`` is retained while an agent runs, and ``offline`` by its Last Will."""
         return f"{self._prefix}agents/{agent}/status"
 
     def agent_info(self, agent: str) -> str:
+        """Where an agent's version, host and units are retained."""
         return f"{self._prefix}agents/{agent}/info"
 
     def agent_metrics(self, agent: str) -> str:
+        """Where an agent's counters are published."""
         return f"{self._prefix}agents/{agent}/metrics"
 
     def agent_nowhere(self, agent: str) -> str:
-        """Nothing is ever published here."""
+        """A topic on which nothing is ever published."""
         return f"{self._prefix}agents/{agent}/nowhere"
 
-    def set(self, unit: str, channel: int | str | None = None) -> str:
-        """Where a command goes: to a channel, a unit, or ``all``."""
-        return f"{self._prefix}{unit}/set" if channel is None else f"{self._prefix}{unit}/{channel}/set"
+    def parse_published(self, topic: str) -> Published | None:
+        """The meaning of a topic on which agents publish; None where it is another topic."""
+        match self._levels(topic):
+            case ["agents", agent, kind]:
+                return AgentTopic(agent, _AGENT_KINDS[kind]) if kind in _AGENT_KINDS else None
+            case [name, *_] if name in RESERVED_UNITS:
+                return None
+            case [_, "set" | "get", _]:
+                return None
+            case [unit, kind] if kind in _UNIT_KINDS:
+                return UnitTopic(unit, _UNIT_KINDS[kind])
+            case [unit, channel, kind] if kind in _CHANNEL_KINDS:
+                return ChannelTopic(unit, channel, _CHANNEL_KINDS[kind])
+        return None
+
+    # Requests.
+
+    def set(self, unit: str, channel: int | str | None = None, field: str | None = None) -> str:
+        """Where a command goes: to a channel, a unit, or ``all``; as a bare value of one field, where one is given."""
+        root = f"{self._prefix}{unit}/set" if channel is None else f"{self._prefix}{unit}/{channel}/set"
+        return root if field is None else f"{root}/{field}"
 
     def get(self, unit: str, channel: int | str | None = None) -> str:
+        """Where a request to poll and publish now goes."""
         return f"{self._prefix}{unit}/get" if channel is None else f"{self._prefix}{unit}/{channel}/get"
 
     def subscriptions(self, units: list[str]) -> list[str]:
         """The filters through which every request to these units, and no other unit's, arrives."""
-        filters = [f"{self._prefix}all/set"]
+        filters = [self.set("all")]
         for unit in units:
-            root = f"{self._prefix}{unit}"
             filters += [
-                f"{root}/set",
-                f"{root}/set/+",
-                f"{root}/+/set",
-                f"{root}/+/set/+",
-                f"{root}/get",
-                f"{root}/+/get",
+                self.set(unit),
+                self.set(unit, field="+"),
+                self.set(unit, "+"),
+                self.set(unit, "+", "+"),
+                self.get(unit),
+                self.get(unit, "+"),
             ]
         return filters
 
-    def takes_responses(self, topic: str) -> bool:
-        """Whether a response may go to a topic that a requester named.
-
-        Not to a pattern, and below the base topic not where anything but responses stands: an agent must not be made to
-        send commands, or to pass a response off as a state.
-        """
-        if not topic or len(topic.encode()) > 1024 or topic.startswith("$") or not topic.isprintable():
-            return False
-        if "+" in topic or "#" in topic or self.parse(topic) is not None:
-            return False
-        if not f"{topic}/".startswith(self._prefix):
-            return True
-        levels = topic[len(self._prefix) :].split("/")
-        return "response" in levels[1:] and levels[-1] not in _OWN
-
     def parse(self, topic: str) -> Request | None:
-        """What a message on this topic asks for; None where it is no request."""
-        if not topic.startswith(self._prefix):
-            return None
-        levels = topic[len(self._prefix) :].split("/")
-        if any(not level or len(level) > _LONGEST_LEVEL for level in levels):
-            return None
-        match levels:
+        """The request that a message on this topic is; None where it is none."""
+        match self._levels(topic):
             case ["all", "set"]:
                 return Request("set", None)
-            case ["all" | "agents", *_]:
+            case [name, *_] if name in RESERVED_UNITS:
                 return None
             case [unit, "set"]:
                 return Request("set", unit)
@@ -147,3 +188,30 @@ class Topics:
             case [unit, channel, "set", field]:
                 return Request("set", unit, channel, field)
         return None
+
+    def takes_responses(self, topic: str) -> bool:
+        """True if a response may go to a topic that a requester named.
+
+        It may not be a pattern, and below the base topic only a topic of responses: nobody must be able to make an agent send
+        commands, or publish a response as a state.
+        """
+        if (
+            not topic
+            or len(topic.encode()) > _LONGEST_RESPONSE_TOPIC
+            or topic.startswith("$")
+            or not topic.isprintable()
+        ):
+            return False
+        if "+" in topic or "#" in topic or self.parse(topic) is not None:
+            return False
+        if not f"{topic}/".startswith(self._prefix):
+            return True
+        levels = topic[len(self._prefix) :].split("/")
+        return "response" in levels[1:] and levels[-1] not in _TAKEN
+
+    def _levels(self, topic: str) -> list[str] | None:
+        """The levels below the base topic; None where it is not below it, or no topic of ours could be that long."""
+        if not topic.startswith(self._prefix):
+            return None
+        levels = topic[len(self._prefix) :].split("/")
+        return None if any(not level or len(level) > _LONGEST_LEVEL for level in levels) else levels

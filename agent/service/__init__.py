@@ -1,0 +1,1 @@
+"""The daemon: puts the parts together, starts and ends them, dispatches commands."""

@@ -1,73 +1,76 @@
-"""From a message as the broker delivered it to a job for a unit, or to the reason why it is none: one answer each."""
+"""Dispatch: a message on a command topic becomes a job for a unit, or a refusal with its reason. Each gets one response."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Literal
 
-from agent.mqtt.broker import Incoming
-from agent.protocol.messages import Command, Refusal, Response, ResponseError, parse_command, parse_field, utc_now
+from agent.mqtt.incoming import Incoming
+from agent.protocol.commands import Command, parse_command, parse_field
+from agent.protocol.errors import Refusal
+from agent.protocol.messages import Response, ResponseError, utc_now
+from agent.protocol.report import Outlet, ReplyTo, Report
 from agent.protocol.topics import Request, Topics
-from agent.store.spool import Spool
-from agent.unit.supply import Job, Outlet, Reply, Supply
+from agent.store.seen import SeenCommands
+from agent.unit.job import Job
+from agent.unit.supply import Supply
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """One unit that a command is for, and where on it."""
-
-    supply: Supply
-    channel: str | None  # as it stood in the topic
-
-
 class Dispatcher:
-    """Decides, for each message on a topic that the agent listens to, whether it is carried out."""
+    """Gives messages on command topics to units, or refuses them. In the MQTT thread.
 
-    def __init__(self, topics: Topics, supplies: Mapping[str, Supply], spool: Spool, outlet: Outlet) -> None:
+    :param supplies: gives the units that are served now, by name
+    """
+
+    def __init__(
+        self, topics: Topics, supplies: Callable[[], Mapping[str, Supply]], seen: SeenCommands, outlet: Outlet
+    ) -> None:
         self._topics = topics
         self._supplies = supplies
-        self._spool = spool
+        self._seen = seen
         self._outlet = outlet
 
-    def serve(self, supplies: Mapping[str, Supply]) -> None:
-        """From now on these."""
-        self._supplies = supplies
-
     def handle(self, incoming: Incoming) -> None:
-        """Take one message. Never raises for what stands in it."""
+        """Take one message. No content of it raises an exception."""
         request = self._topics.parse(incoming.topic)
-        if request is None or (incoming.retain and not incoming.payload):  # that is how a retained message is removed
+        if request is None or (incoming.retain and not incoming.payload):  # the removal of a retained message
             return
-        if request.verb == "get":
-            supply = self._supplies.get(request.unit or "")
-            if supply is not None:
+        supplies = self._supplies()
+        if request.unit is not None:
+            supplies = {request.unit: supplies[request.unit]} if request.unit in supplies else {}
+        for supply in supplies.values():
+            if request.verb == "get":
                 supply.poll_now()
-            return
-        if request.unit is None:
-            for supply in self._supplies.values():
-                self._command(incoming, request, _Target(supply, None))
-            self._spool.save_seen()
-        elif request.unit in self._supplies:
-            self._command(incoming, request, _Target(self._supplies[request.unit], request.channel))
-            self._spool.save_seen()  # while the unit is at it; no response goes before this message is done with
+                continue
+            try:
+                self._command(incoming, request, supply)
+            except Exception:  # or an off for all would end at the first unit with a fault in it
+                log.exception(
+                    "%s: a command was not handled, by an error inside psu-agent; please report it", supply.name
+                )
 
-    def _command(self, incoming: Incoming, request: Request, target: _Target) -> None:
-        supply = target.supply
+    def _command(self, incoming: Incoming, request: Request, supply: Supply) -> None:
         supply.counters.commands += 1
-        reply = self._reply(incoming, target)
-        command_id: str | None = None
+        channels = supply.channels
         index: int | None = None
-        try:
-            channels = supply.channels if target.channel is None else (supply.channel(target.channel),)
-            if target.channel is not None:
+        unknown: Refusal | None = None
+        if request.channel is not None:
+            try:
+                channels = (supply.channel(request.channel),)
                 index = channels[0].index
-                reply = self._reply(incoming, _Target(supply, str(index)))
+            except Refusal as refusal:
+                unknown = refusal
+        reply_to = self._reply_to(incoming, supply.name, request.channel if index is None else index)
+        command_id: str | None = None
+        try:
+            if unknown is not None:
+                command_id = _id_of(incoming, request)
+                raise unknown
             if incoming.retain:
                 why = "it was published with the retain flag; send it again without"
                 raise Refusal("retained", why, _id_of(incoming, request))
@@ -79,25 +82,23 @@ class Dispatcher:
                 Job(
                     command,
                     channels,
-                    whole_unit=target.channel is None,
-                    reply=reply,
+                    whole_unit=request.channel is None,
+                    reply_to=reply_to,
                     expires=None if incoming.expiry is None else time.monotonic() + incoming.expiry,
                 )
             )
         except Refusal as refusal:
             supply.counters.refusals += 1
             log.warning("%s: refused on %s (%s): %s", supply.name, ascii(incoming.topic), refusal.code, refusal.message)
-            self._outlet.response(
-                Response(
-                    id=refusal.command_id or command_id,
-                    ok=False,
-                    time=utc_now(),
-                    psu=supply.name,
-                    index=index,
-                    error=ResponseError(code=refusal.code, message=refusal.message),
-                ),
-                reply,
+            response = Response(
+                id=refusal.command_id or command_id,
+                ok=False,
+                time=utc_now(),
+                psu=supply.name,
+                index=index,
+                error=ResponseError(code=refusal.code, message=refusal.message),
             )
+            self._outlet.report(Report(response=response, reply_to=reply_to))
 
     def _parse(self, incoming: Incoming, request: Request) -> Command:
         payload = bytes(incoming.payload)
@@ -112,9 +113,11 @@ class Dispatcher:
             raise Refusal("expired", f"its expires_at, {command.expires_at.isoformat()}, is past by the agent's clock")
 
     def _check_repetition(self, incoming: Incoming, command: Command, unit: str, index: int | None) -> None:
-        """Whoever was told nothing may send again; whoever was told something has been heard.
+        """Refuse a command whose id or Correlation Data came before, for the same target.
 
         An id is remembered for its target, as one and the same goes to several units through ``all``.
+
+        :raises Refusal: ``duplicate``
         """
         if incoming.dup:
             raise Refusal("duplicate", "the broker delivered it for a second time; the first may have been carried out")
@@ -123,22 +126,20 @@ class Dispatcher:
                 continue
             raw = value.encode() if isinstance(value, str) else bytes(value)
             key = hashlib.blake2b(repr((kind, unit, index, raw)).encode(), digest_size=16).digest()
-            if self._spool.is_duplicate(key):
+            if self._seen.is_duplicate(key):
                 what = "id" if kind == "id" else "Correlation Data"
                 raise Refusal("duplicate", f"a command with this {what} came within the last 10 minutes; it was heard")
 
-    def _reply(self, incoming: Incoming, target: _Target) -> Reply:
+    def _reply_to(self, incoming: Incoming, unit: str, channel: int | str | None) -> ReplyTo:
         """MQTT 5's Response Topic where the sender gave one that a response may go to, else the unit's or the channel's own."""
-        own = self._topics.response(target.supply.name, target.channel)
+        own = self._topics.response(unit, channel)
         wanted = incoming.response_topic
         if wanted is None:
-            return Reply(own, incoming.correlation)
+            return ReplyTo(own, incoming.correlation)
         if not self._topics.takes_responses(wanted):
-            log.warning(
-                "%s: no response goes to the topic %s; it went to %s", target.supply.name, ascii(wanted)[:120], own
-            )
-            return Reply(own, incoming.correlation)
-        return Reply(wanted, incoming.correlation)
+            log.warning("%s: no response goes to the topic %s; it went to %s", unit, ascii(wanted)[:120], own)
+            return ReplyTo(own, incoming.correlation)
+        return ReplyTo(wanted, incoming.correlation)
 
 
 def _scope(request: Request) -> Literal["channel", "unit", "all"]:

@@ -27,7 +27,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _printable(text: str) -> str:
-    """Whatever came in from outside can't begin a line of its own or write on a terminal."""
+    """The text with control characters escaped, so that input can't begin a line of its own or write on a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 

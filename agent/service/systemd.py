@@ -1,4 +1,4 @@
-"""What systemd wants to know of a service with ``Type=notify`` (sd_notify(3)); nothing where there is no systemd."""
+"""Notifications for systemd of a service with ``Type=notify`` (sd_notify(3)); nothing is sent where there is no systemd."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Callable
 
 
 def notify(message: str) -> None:
@@ -20,13 +21,28 @@ def notify(message: str) -> None:
 
 
 def reloading() -> None:
-    """Say that the configuration is read again; ``READY=1`` ends it (systemd asks for the moment, in µs, from 253 on)."""
+    """Tell systemd that a reload begins; ``READY=1`` ends it (systemd asks for the moment, in µs, from 253 on)."""
     notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_interval() -> float | None:
-    """Seconds between two signs of life: half of what the service manager waits for. None where it does not wait."""
+    """s between two signs of life: half of the service manager's timeout. None where it has none."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     if not microseconds.isdigit() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(microseconds) / 2_000_000
+
+
+class Watchdog:
+    """Tells the service manager at an interval (s) that the agent's threads are alive; it restarts the agent where that stops."""
+
+    def __init__(self, interval: float, is_alive: Callable[[], bool]) -> None:
+        self._interval = interval
+        self._is_alive = is_alive
+        self._due = -float("inf")
+
+    def feed(self, now: float) -> None:
+        """Tell it, if that is due at this moment (`time.monotonic`) and true. A thread that recovers is told of at once."""
+        if now >= self._due and self._is_alive():
+            self._due = now + self._interval
+            notify("WATCHDOG=1")

@@ -1,7 +1,8 @@
 """Simulated instruments to test and demonstrate with, written from their manuals.
 
-`Simulator` is one instrument on the network; `scpi` the grammar, `instrument` what all SCPI instruments share, `e36300`
-the Keysight E36300 series, `loads` what hangs on its outputs.
+`Simulator` is one supply on the network, `Fleet` many of them. `scpi` is the grammar, `instrument` what all SCPI instruments
+share, `e36300` the Keysight E36300 series, `loads` what is connected to their outputs. The transports are `lines`, `vxi11`
+(with `rpc`) and `hislip`; `exchange` stands between them and an instrument, `reactor` is their event loop.
 """
 
 from __future__ import annotations

@@ -10,8 +10,11 @@ from agent.simulator.instrument import ScpiInstrument
 from agent.simulator.reactor import Reactor
 from agent.simulator.scpi import ScpiError
 
-Reply = Callable[[bytes | None], None]
+Answered = Callable[[bytes | None], None]
+"""Gets the answer to a message, without its terminator, or None if there is none."""
+
 Tamper = Callable[[str, str | None], str | None]
+"""Gets a message and its answer, and gives what is answered instead."""
 
 INPUT_LIMIT = 65536
 """Bytes of one message; more is an input buffer overrun (-363) and is thrown away up to the next terminator."""
@@ -20,15 +23,13 @@ INPUT_LIMIT = 65536
 class _Message(NamedTuple):
     owner: object
     data: bytes
-    reply: Reply
+    answered: Answered
 
 
 class Exchange:
-    """Feeds an instrument from many connections.
+    """One instrument for many connections. For the reactor's thread, but for `latency`, `tamper`, `freeze` and `thaw`.
 
-    For the reactor's thread, but for `latency`, `tamper`, `freeze` and `thaw`.
-
-    ``latency`` s pass between a message and its being carried out. A frozen instrument takes messages in and doesn't
+    ``latency`` s pass before a message is carried out. A frozen instrument takes messages in and doesn't
     carry them out until it is thawed, when they are answered late.
     """
 
@@ -44,20 +45,25 @@ class Exchange:
         self._busy = False
         self._frozen = False
 
-    def submit(self, owner: object, data: bytes, reply: Reply) -> None:
-        """Have a message carried out; ``reply`` gets its answer without a terminator, or None if it has none."""
+    def submit(self, owner: object, data: bytes, answered: Answered) -> None:
+        """Have a message carried out, at once or later; ``answered`` is then called in the reactor's thread."""
         if self._waiting or self._busy or self._frozen or self.latency > 0 or self._locked_for(owner):
-            self._waiting.append(_Message(owner, data, reply))
+            self._waiting.append(_Message(owner, data, answered))
             self._next()
         else:
-            reply(self._execute(data))
+            answered(self._execute(data))
+
+    @property
+    def waiting(self) -> int:
+        """The number of messages that came in and were not carried out yet."""
+        return len(self._waiting)
 
     def discard(self, owner: object) -> None:
-        """Drop what an owner still waits for."""
+        """Drop the messages of an owner that were not carried out."""
         self._waiting = deque(message for message in self._waiting if message.owner is not owner)
 
     def forget(self, owner: object) -> None:
-        """Drop what an owner still waits for, and its lock."""
+        """Drop the messages of an owner that were not carried out, and its lock."""
         self.discard(owner)
         if self.lock_owner is owner:
             self.unlock()
@@ -70,13 +76,16 @@ class Exchange:
         return True
 
     def unlock(self) -> None:
+        """End the lock, and carry out the messages that waited for it."""
         self.lock_owner = None
         self._next()
 
     def freeze(self) -> None:
+        """Carry out nothing more. From any thread."""
         self._frozen = True
 
     def thaw(self) -> None:
+        """Carry out the messages that came in since `freeze`, and go on. From any thread."""
         self._frozen = False
         self.reactor.call_soon(self._next)
 
@@ -108,7 +117,7 @@ class Exchange:
 
     def _run(self, message: _Message) -> None:
         self._waiting.remove(message)
-        message.reply(self._execute(message.data))
+        message.answered(self._execute(message.data))
 
     def _execute(self, data: bytes) -> bytes | None:
         if len(data) > INPUT_LIMIT:

@@ -34,12 +34,12 @@ _REMOTE_LOCAL_CODES: Final = range(7)
 
 
 class _Session:
-    """A client's pair of connections."""
+    """The two connections of one client."""
 
-    def __init__(self, server: HislipServer, number: int, synchronous: _Channel) -> None:
+    def __init__(self, server: HislipServer, number: int, synchronous: _HislipConnection) -> None:
         self.number = number
         self.synchronous = synchronous
-        self.asynchronous: _Channel | None = None
+        self.asynchronous: _HislipConnection | None = None
         self.shared_lock: bytes | None = None
         self._server = server
         self._exchange = server.exchange
@@ -110,8 +110,8 @@ class _Session:
         self.synchronous.transmit(DATA_END, 0, message_id, answer)
 
 
-class _Channel(Connection):
-    """One TCP connection; its first message tells whether it is a session's synchronous or asynchronous one."""
+class _HislipConnection(Connection):
+    """One TCP connection. Its first message makes it the synchronous or the asynchronous channel of a session."""
 
     def __init__(self, server: HislipServer, stream: socket.socket) -> None:
         super().__init__(server.exchange.reactor, stream)
@@ -221,15 +221,18 @@ class _Channel(Connection):
 
 
 class HislipServer(Listener):
-    """The HiSLIP interface of one instrument, as ``hislip0``. Raises OSError for a port that can't be had."""
+    """The HiSLIP interface of one instrument, as ``hislip0``.
+
+    :raises OSError: the port can't be had
+    """
 
     def __init__(self, exchange: Exchange, host: str, port: int) -> None:
         self.exchange = exchange
         self._sessions: dict[int, _Session] = {}
         self._numbers = itertools.count(1)
-        super().__init__(exchange.reactor, host, port, lambda stream: _Channel(self, stream))
+        super().__init__(exchange.reactor, host, port, lambda stream: _HislipConnection(self, stream))
 
-    def add(self, synchronous: _Channel) -> _Session | None:
+    def add(self, synchronous: _HislipConnection) -> _Session | None:
         """A new session, or None if there are too many."""
         if len(self._sessions) >= _MAX_SESSIONS:
             return None
@@ -239,9 +242,11 @@ class HislipServer(Listener):
         return session
 
     def session(self, number: int) -> _Session | None:
+        """The session of that number, or None."""
         return self._sessions.get(number)
 
     def remove(self, session: _Session) -> None:
+        """End a session with both of its connections and its locks."""
         if self._sessions.pop(session.number, None) is not None:
             session.end()
 
@@ -272,7 +277,7 @@ class HislipServer(Listener):
         return 3
 
     def lock_info(self) -> tuple[bool, int]:
-        """Is there an exclusive lock, and how many sessions hold any."""
+        """True for an exclusive lock, and the number of sessions that hold any."""
         owner = self.exchange.lock_owner
         holders = sum(1 for s in self._sessions.values() if s.shared_lock is not None or s is owner)
         return owner is not None, holders

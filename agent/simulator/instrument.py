@@ -1,7 +1,7 @@
-"""A SCPI instrument without its purpose: message exchange, common commands, status registers, error queue.
+"""The parts that all SCPI instruments share: message exchange, common commands, status registers, error queue.
 
-After IEEE 488.2-1992 chapters 10 to 12 and SCPI-1999 volume 1 chapter 9. What the instrument is for comes from a
-subclass, which adds its `Command`s to ``commands`` and overrides the hooks.
+After IEEE 488.2-1992 chapters 10 to 12 and SCPI-1999 volume 1 chapter 9. A subclass adds its own `Command`s to
+``commands`` and overrides the hooks.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
-from agent.simulator.scpi import Call, Command, CommandTree, ErrorQueue, Integer, Quirks, ScpiError, Unit
+from agent.simulator.scpi import Call, Command, CommandTree, ErrorQueue, Integer, Quirks, ScpiError
 
 # Bits of the status byte (IEEE 488.2 11.2.1, SCPI-1999 volume 1, 9.3).
 STB_ERROR_QUEUE: Final = 4
@@ -46,15 +46,18 @@ class StatusRegister:
         self.enable = enable
 
     def update(self, condition: int) -> None:
+        """Set the condition, and latch the bits that rise."""
         self.event |= condition & ~self.condition
         self.condition = condition
 
     def read_event(self) -> int:
+        """The event register, which is 0 afterwards."""
         event, self.event = self.event, 0
         return event
 
     @property
     def summary(self) -> bool:
+        """True if an enabled event is latched."""
         return bool(self.event & self.enable)
 
 
@@ -84,7 +87,7 @@ class ScpiInstrument:
         self._epoch = clock()
         self._tree = _command_tree(type(self).commands, quirks or Quirks())
 
-    # --- what transports and tests call
+    # --- for transports and tests
 
     def execute(self, message: str) -> str | None:
         """Carry out one message, without its terminator. Answers are joined by ``;``; None if there is no answer."""
@@ -93,7 +96,7 @@ class ScpiInstrument:
             self._log.append(message)
             self.advance()
             answers = []
-            for handler, call in self._compile(message):
+            for handler, call in self._tree.compile(message):
                 try:
                     answer = handler(self, call)
                 except ScpiError as error:
@@ -115,7 +118,7 @@ class ScpiInstrument:
                 self.event_status |= ESR_EXECUTION_ERROR if error.number <= -200 else ESR_COMMAND_ERROR
 
     def status_byte(self, *, message_available: bool = False) -> int:
-        """What a serial poll answers; bit 6 is the master summary, as in ``*STB?``."""
+        """The answer to a serial poll; bit 6 is the master summary, as in ``*STB?``."""
         with self.lock:
             self.advance()
             status = 0
@@ -133,12 +136,8 @@ class ScpiInstrument:
                 status |= STB_MASTER_SUMMARY
             return status
 
-    def trigger(self) -> None:
-        """Group execute trigger, as ``*TRG``."""
-        self.execute("*TRG")
-
     def device_clear(self) -> None:
-        """What IEEE 488.2 calls dcas: input and output are the transports' affair, settings and errors stay."""
+        """Device clear (IEEE 488.2 chapter 5, dcas): the transports empty their buffers; settings and errors stay."""
 
     def power_cycle(self) -> None:
         """Mains off and on: settings as after ``*RST``, status and error queue empty, power-on bit set."""
@@ -167,7 +166,7 @@ class ScpiInstrument:
         """Seconds since the instrument was made, by its clock."""
         return self._clock() - self._epoch
 
-    # --- what a subclass overrides
+    # --- for subclasses to override
 
     def reset(self) -> None:
         """``*RST``."""
@@ -198,9 +197,6 @@ class ScpiInstrument:
     def bus_trigger(self) -> None:
         """``*TRG``."""
         raise ScpiError(-211)
-
-    def _compile(self, message: str) -> tuple[Unit, ...]:
-        return self._tree.compile(message)
 
 
 def _get(read: Callable[[Any], int]) -> Callable[[Any, Call], str]:

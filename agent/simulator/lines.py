@@ -1,4 +1,4 @@
-"""Messages ended by newlines, as on a raw TCP socket (port 5025 of an instrument) and on a serial line."""
+"""Transports whose messages end with a newline: a raw TCP socket (port 5025 of an instrument) and a serial line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LineReader:
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that ``data`` completes, without their newline."""
         *messages, rest = (self._rest + data).split(b"\n")
-        # One byte above the limit is kept, so that whoever carries the message out sees that it was too long.
+        # One byte above the limit is kept, so that the exchange sees that the message was too long.
         self._rest = rest[: INPUT_LIMIT + 1]
         return messages
 
@@ -60,13 +60,13 @@ class SocketServer(Listener):
 
 
 class SerialPort:
-    """A pseudo-terminal with an instrument at its far end. `path` is what a program opens as a serial port."""
+    """A pseudo-terminal with an instrument at its far end. A program opens ``path`` as its serial port."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._reader = LineReader()
         self._unsent = bytearray()
-        # The near end stays open here as well, or the far end would report a hang-up whenever a program closes it.
+        # This process keeps the near end open, or the far end would report a hang-up whenever a program closes it.
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
@@ -75,6 +75,7 @@ class SerialPort:
         self._reactor.call(lambda: self._reactor.watch(self._master, selectors.EVENT_READ, self))
 
     def on_events(self, events: int) -> None:
+        """Read messages and write answers; called by the reactor."""
         if events & selectors.EVENT_READ:
             try:
                 data = os.read(self._master, 4096)
@@ -98,6 +99,8 @@ class SerialPort:
         self._reactor.watch(self._master, events, self)
 
     def close(self) -> None:
+        """Close both ends."""
+
         def close() -> None:
             self._reactor.watch(self._master, 0, self)
             self._exchange.forget(self)

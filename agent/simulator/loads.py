@@ -1,4 +1,4 @@
-"""What hangs on a simulated output, and the point at which supply and load agree.
+"""Loads on a simulated output, and the operating point at which supply and load agree.
 
 All loads are pure functions of voltage, current limit and time (seconds since the instrument was made), so that a run
 with the same clock and seed gives the same figures.
@@ -15,7 +15,7 @@ _SHORT_CIRCUIT_OHM = 0.005  # leads and binding posts
 
 
 class OperatingPoint(NamedTuple):
-    """Volts and amperes at the terminals, and which of the two the supply regulates (UR: neither)."""
+    """V and A at the terminals, and which of the two the supply regulates (UR: neither)."""
 
     voltage: float
     current: float
@@ -27,7 +27,7 @@ class Load(ABC):
 
     @abstractmethod
     def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
-        """Where a supply set to ``voltage`` V (>= 0) and ``current_limit`` A ends up with this load at ``time`` s."""
+        """The operating point of a supply set to ``voltage`` V (>= 0) and ``current_limit`` A with this load at ``time`` s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,16 @@ class Open(Load):
     """Nothing connected."""
 
     def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
+        """The voltage that is set, and no current."""
         return OperatingPoint(voltage, 0.0, "CV")
 
 
 @dataclass(frozen=True, slots=True)
 class Resistor(Load):
-    """A resistance in ohms."""
+    """A resistance in ohms.
+
+    :raises ValueError: it is not above 0
+    """
 
     resistance: float
 
@@ -49,6 +53,7 @@ class Resistor(Load):
             raise ValueError(f"a resistance must be above 0 ohm, not {self.resistance}")
 
     def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
+        """By Ohm's law, in CC above the current limit."""
         current = voltage / self.resistance
         if current <= current_limit:
             return OperatingPoint(voltage, current, "CV")
@@ -66,11 +71,12 @@ class Short(Resistor):
 
 @dataclass(frozen=True, slots=True)
 class ConstantCurrent(Load):
-    """A sink of so many amperes. A supply that can't deliver them has its voltage pulled to nothing."""
+    """A sink of so many A. The voltage of a supply that can't deliver them drops to 0."""
 
     current: float
 
     def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
+        """The voltage that is set, or 0 V in CC if the sink takes more than the limit."""
         return _sink(max(self.current, 0.0), voltage, current_limit)
 
 
@@ -86,6 +92,7 @@ class ConstantPower(Load):
             raise ValueError("power and minimum voltage must be above 0")
 
     def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
+        """The voltage that is set, or the resistor's point where the converter is off."""
         if voltage >= self.minimum_voltage and self.power / voltage <= current_limit:
             return OperatingPoint(voltage, self.power / voltage, "CV")
         # A supply that can't give what is drawn at its voltage can't at the lower one either.
@@ -100,6 +107,7 @@ class Unregulated(Load):
     load: Load
 
     def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
+        """The load's point at nine tenths of the voltage, neither in CV nor in CC."""
         return self.load.operating_point(0.9 * voltage, current_limit, time)._replace(mode="UR")
 
 
@@ -113,26 +121,14 @@ class Square(Load):
     duty: float = 0.5
 
     def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
+        """The point of the load whose turn it is."""
         load = self.first if time % self.period < self.duty * self.period else self.second
         return load.operating_point(voltage, current_limit, time)
 
 
 @dataclass(frozen=True, slots=True)
-class Sine(Load):
-    """A sink whose current swings by ``amplitude`` A around ``mean`` A, never below 0."""
-
-    mean: float
-    amplitude: float
-    period: float = 10.0
-
-    def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
-        current = self.mean + self.amplitude * math.sin(2 * math.pi * time / self.period)
-        return _sink(max(current, 0.0), voltage, current_limit)
-
-
-@dataclass(frozen=True, slots=True)
 class Wander(Load):
-    """A sink whose current wanders about like a random walk, within ``mean`` ± ``amplitude`` A.
+    """A sink whose current changes like a random walk, within ``mean`` ± ``amplitude`` A.
 
     It is value noise of four octaves rather than a walk, so that the figure at a time depends on that time and ``seed``
     alone, however often or seldom it is asked for. It may go from one end to the other in ``period`` s.
@@ -144,6 +140,7 @@ class Wander(Load):
     seed: int = 0
 
     def operating_point(self, voltage: float, current_limit: float, time: float) -> OperatingPoint:
+        """As of a sink of the current at ``time``."""
         noise = scale = 0.0
         for octave in range(4):
             position = time / self.period * 2**octave
@@ -153,18 +150,6 @@ class Wander(Load):
             noise += (low + (high - low) * fraction) / 2**octave
             scale += 1 / 2**octave
         return _sink(max(self.mean + self.amplitude * noise / scale, 0.0), voltage, current_limit)
-
-
-def lively(seed: int = 0) -> dict[int, Load]:
-    """Loads for the three outputs of a demonstration: a device that wakes now and then, a wandering and a swinging one.
-
-    They suit 5 V on output 1 and 12 V on outputs 2 and 3. At limits of 1 A or below, output 1 goes into CC while awake.
-    """
-    return {
-        1: Square(ConstantCurrent(0.08), Resistor(4.2), period=12.0, duty=0.7),
-        2: Wander(0.35, 0.3, period=8.0, seed=seed),
-        3: Sine(0.2, 0.15, period=20.0),
-    }
 
 
 def _sink(current: float, voltage: float, current_limit: float) -> OperatingPoint:

@@ -21,9 +21,10 @@ _WRITE_LIMIT = 1 << 20  # bytes that a peer may leave unread before its requests
 
 
 class Pollable(Protocol):
-    """What the reactor watches."""
+    """A watched socket's owner."""
 
-    def on_events(self, events: int) -> None: ...
+    def on_events(self, events: int) -> None:
+        """Called in the loop's thread with the events that the socket is ready for, as in `selectors`."""
 
 
 class Timer:
@@ -35,6 +36,7 @@ class Timer:
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
+        """Have it not called."""
         self.callback = None
 
 
@@ -54,10 +56,11 @@ class Reactor:
         self._selector.register(self._wake_out, selectors.EVENT_READ, None)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and wait for it. What is still registered stays open: closing it is for its owner."""
+        """End the thread and wait for it. The owners of sockets that are still registered close them."""
         if self._thread.is_alive():
             self._stopping = True
             self._wake()
@@ -68,12 +71,13 @@ class Reactor:
 
     @property
     def in_thread(self) -> bool:
+        """True in the loop's thread."""
         return threading.current_thread() is self._thread
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Run a function in the loop's thread, and give what it returned or raise what it raised.
+        """The result of a function that is run in the loop's thread; raises what it raises.
 
-        Raises RuntimeError if the reactor is not running.
+        :raises RuntimeError: the reactor is not running
         """
         if self.in_thread:
             return function()
@@ -83,7 +87,7 @@ class Reactor:
         def run() -> None:
             try:
                 outcome[0] = function()
-            except BaseException as error:  # noqa: BLE001 - it belongs to the caller, and is raised there
+            except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
                 outcome[1] = error
             finally:
                 done.set()
@@ -108,7 +112,7 @@ class Reactor:
         return timer
 
     def watch(self, file: socket.socket | int, events: int, owner: Pollable) -> None:
-        """Watch a socket or descriptor, or change what it is watched for (0: nothing). For the loop's own thread."""
+        """Watch a socket or descriptor for these events instead of any before; 0 ends it. For the loop's own thread."""
         try:
             known = self._selector.get_key(file).events
         except KeyError:
@@ -123,7 +127,7 @@ class Reactor:
             self._selector.register(file, events, owner)
 
     def _wake(self) -> None:
-        with contextlib.suppress(OSError):  # a full pipe wakes as well, and a closed one has nobody to wake
+        with contextlib.suppress(OSError):  # a full pipe wakes the thread as well, and after `stop` there is no thread
             self._wake_in.send(b"\0")
 
     def _run(self) -> None:
@@ -131,7 +135,7 @@ class Reactor:
             try:
                 self._turn()
             except Exception:  # noqa: BLE001 - the thread's outermost loop
-                _log.exception("a simulated instrument stumbled")
+                _log.exception("a simulated instrument's code raised an exception")
 
     def _turn(self) -> None:
         timeout = None
@@ -175,7 +179,7 @@ class Connection:
 
     @property
     def usable(self) -> bool:
-        """Can anything still be sent."""
+        """True while something can still be sent."""
         return self.open and not self._finishing
 
     def received(self, data: bytes) -> None:
@@ -183,7 +187,7 @@ class Connection:
         raise NotImplementedError
 
     def closed(self) -> None:
-        """The connection has ended, for whatever reason."""
+        """The connection has ended."""
 
     def send(self, data: bytes) -> None:
         """Send bytes, or keep them until the peer takes them."""
@@ -212,6 +216,7 @@ class Connection:
             self.close()
 
     def close(self) -> None:
+        """Close at once; bytes that were not sent are lost."""
         if self.open:
             self.open = False
             self.reactor.watch(self._stream, 0, self)
@@ -219,12 +224,13 @@ class Connection:
             self.closed()
 
     def abort(self) -> None:
-        """Close with a reset, as a supply that loses its mains doesn't, but a firewall does."""
+        """Close with a reset (RST), as firewalls do."""
         if self.open:
             self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.close()
 
     def on_events(self, events: int) -> None:
+        """Send and receive; called by the reactor."""
         if events & selectors.EVENT_WRITE and self.open:
             self._flush()
         if events & selectors.EVENT_READ and self.open:
@@ -262,7 +268,8 @@ class Connection:
 class Listener:
     """A listening TCP socket on one address. ``connected`` gets every new socket and gives its `Connection`.
 
-    Raises OSError if the address can't be had. With ``port`` 0 the system chooses one; see `port`.
+    :param port: 0 takes a free one; see `port`
+    :raises OSError: the address can't be had
     """
 
     def __init__(
@@ -284,6 +291,7 @@ class Listener:
         reactor.call(lambda: reactor.watch(self._socket, selectors.EVENT_READ, self))
 
     def on_events(self, _events: int) -> None:
+        """Accept new connections; called by the reactor."""
         while True:
             try:
                 accepted, _ = self._socket.accept()
@@ -291,14 +299,14 @@ class Listener:
                 return
             try:
                 connection = self._connected(accepted)
-            except OSError:  # gone before it was greeted
+            except OSError:  # it was closed again meanwhile
                 accepted.close()
                 continue
             self.connections = {other for other in self.connections if other.open} | {connection}
 
     @property
     def open_connections(self) -> int:
-        """How many connections there are now."""
+        """The number of connections now."""
         return sum(connection.open for connection in self.connections)
 
     def disconnect(self, *, reset: bool = False) -> None:

@@ -30,13 +30,17 @@ class BadArgumentsError(ValueError):
 
 
 class Unpacker:
-    """Reads XDR. Raises `BadArgumentsError` where the data ends too early."""
+    """Reads XDR.
+
+    Every method raises `BadArgumentsError` where the data ends too early.
+    """
 
     def __init__(self, data: bytes, position: int = 0) -> None:
         self._data = data
         self._position = position
 
     def uint(self) -> int:
+        """The next unsigned integer of 32 bits."""
         end = self._position + 4
         if end > len(self._data):
             raise BadArgumentsError
@@ -45,6 +49,7 @@ class Unpacker:
         return value
 
     def opaque(self) -> bytes:
+        """The next variable-length bytes."""
         length = self.uint()
         end = self._position + length
         if end > len(self._data):
@@ -55,14 +60,17 @@ class Unpacker:
 
     @property
     def rest(self) -> bytes:
+        """The bytes that were not read yet."""
         return self._data[self._position :]
 
 
 def pack_uints(*values: int) -> bytes:
+    """Unsigned integers of 32 bits as XDR."""
     return b"".join(value.to_bytes(4, "big") for value in values)
 
 
 def pack_opaque(data: bytes) -> bytes:
+    """Variable-length bytes as XDR."""
     return len(data).to_bytes(4, "big") + data + bytes(-len(data) % 4)
 
 
@@ -135,11 +143,12 @@ class RpcConnection(Connection):
         self._busy = False
 
     def received(self, data: bytes) -> None:
+        """Carry out the calls that ``data`` completes."""
         self._buffer += data
         while self.open and len(self._buffer) >= 4:
             header = int.from_bytes(self._buffer[:4], "big")
             end = 4 + (header & ~_LAST_FRAGMENT)
-            # What claims to be longer than any call can be is no RPC; reading on would only fill the memory.
+            # A record that claims to be longer than any call is no RPC; reading on would only fill the memory.
             if end - 4 + len(self._record) > self._longest:
                 self.close()
                 return
@@ -165,6 +174,7 @@ class RpcConnection(Connection):
             self.reactor.call_soon(self._next)
 
     def closed(self) -> None:
+        """Drop the calls that wait, and call ``ended``."""
         self._waiting.clear()
         self._ended(self)
 
@@ -188,9 +198,10 @@ class RpcServer(Listener):
 
 
 class Portmapper:
-    """Tells where programs are, on port 111 of one address, over TCP and UDP. Raises OSError if it can't have the port.
+    """Tells the ports of programs, on port 111 of one address, over TCP and UDP.
 
-    ``mappings``: program, version, port of what is served over TCP.
+    :param mappings: program number, version and port of each program over TCP
+    :raises OSError: the port can't be had
     """
 
     def __init__(self, reactor: Reactor, host: str, mappings: Iterable[tuple[int, int, int]]) -> None:
@@ -210,6 +221,7 @@ class Portmapper:
         reactor.call(lambda: reactor.watch(self._udp, selectors.EVENT_READ, self))
 
     def on_events(self, _events: int) -> None:
+        """Answer one call over UDP; called by the reactor."""
         try:
             record, sender = self._udp.recvfrom(65536)
         except OSError:
@@ -224,9 +236,12 @@ class Portmapper:
         dispatch(self._programs, record, None, send)
 
     def disconnect(self, *, reset: bool = False) -> None:
+        """Close every connection, and go on listening."""
         self._tcp.disconnect(reset=reset)
 
     def close(self) -> None:
+        """Stop listening on TCP and UDP."""
+
         def close() -> None:
             self._reactor.watch(self._udp, 0, self)
             self._udp.close()

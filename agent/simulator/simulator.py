@@ -1,4 +1,4 @@
-"""One simulated instrument on the network: its transports, its life, and what can happen to it."""
+"""Simulated instruments on the network: any instrument, a supply, and many supplies served by one thread."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class NetworkInstrument:
     ``latency``: seconds that a message takes.
     ``reactor``: a `Reactor` that is running, to serve many simulators from one thread; by default each has its own.
 
-    `start` raises OSError for a port that can't be had.
+    `start` raises OSError for a port that can't be had, and RuntimeError if it runs already.
     """
 
     def __init__(
@@ -115,6 +115,7 @@ class NetworkInstrument:
 
     @property
     def running(self) -> bool:
+        """True while its transports are open."""
         return self._exchange is not None
 
     @property
@@ -150,7 +151,7 @@ class NetworkInstrument:
 
     @property
     def tamper(self) -> Tamper | None:
-        """Gets every message and its answer, or None, and gives what is answered instead: for answers gone wrong."""
+        """A function that gets every message and its answer (or None), and returns the answer to send. None: no change."""
         return self._tamper
 
     @tamper.setter
@@ -159,12 +160,17 @@ class NetworkInstrument:
         if self._exchange is not None:
             self._exchange.tamper = tamper
 
+    @property
+    def waiting(self) -> int:
+        """The number of messages that came in and were not carried out yet: it is frozen, or slow."""
+        return self._running_exchange().waiting
+
     def freeze(self) -> None:
         """Stop carrying out messages: connections are taken and bytes read, but nothing is answered."""
         self._running_exchange().freeze()
 
     def thaw(self) -> None:
-        """End a `freeze`: what came in meanwhile is carried out, and answered late."""
+        """End a `freeze`: messages that came in meanwhile are carried out, and answered late."""
         self._running_exchange().thaw()
 
     def disconnect(self, *, reset: bool = False) -> None:

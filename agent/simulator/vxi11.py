@@ -46,7 +46,7 @@ _MAX_LINKS = 64
 
 
 class _Link:
-    """What one create_link opened."""
+    """One link, as create_link opens it."""
 
     def __init__(self, server: Vxi11Server, connection: RpcConnection) -> None:
         self.connection = connection
@@ -65,7 +65,7 @@ class _Link:
     def write(self, data: bytes, end: bool) -> None:
         self._input += data
         if not end:
-            # The rest of a message too long is thrown away, the excess byte tells that it was.
+            # A message that is too long is cut to one byte above the limit, by which the exchange sees it.
             self._input = self._input[: INPUT_LIMIT + 1]
             return
         message, self._input = self._input, b""
@@ -144,7 +144,10 @@ class _Link:
 
 
 class Vxi11Server:
-    """The VXI-11 interface of one instrument, as device ``inst0``. Raises OSError for a port that can't be had."""
+    """The VXI-11 interface of one instrument, as device ``inst0``.
+
+    :raises OSError: a port can't be had
+    """
 
     def __init__(self, exchange: Exchange, host: str, port: int, *, portmapper: bool = False) -> None:
         self.exchange = exchange
@@ -193,10 +196,12 @@ class Vxi11Server:
                 raise
 
     def disconnect(self, *, reset: bool = False) -> None:
+        """Close every connection, and go on listening."""
         for server in (self._core, self._abort):
             server.disconnect(reset=reset)
 
     def close(self) -> None:
+        """Stop listening and close every connection."""
         if self._portmapper is not None:
             self._portmapper.close()
         self._abort.close()

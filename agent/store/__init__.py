@@ -1,0 +1,1 @@
+"""The one SQLite file: backlog, commands seen, energy and charge, discovery records."""

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(slots=True)
-class _Point:
-    moment: float
-    power: float
-    current: float
-
 
 class Meter:
-    """Watt-hours and ampere-hours by the trapezoidal rule. Time without samples adds nothing."""
+    """Energy (Wh) and charge (Ah) by the trapezoidal rule. Time without samples adds nothing."""
 
-    __slots__ = ("_charge", "_energy", "_last")
+    __slots__ = ("_charge", "_current", "_energy", "_moment", "_power")
 
     def __init__(self, energy: float = 0.0, charge: float = 0.0) -> None:
+        """Begin at these totals, in Wh and Ah."""
         self._energy = energy
         self._charge = charge
-        self._last: _Point | None = None
+        self._moment: float | None = None  # of the sample before; with its power and current
+        self._power = 0.0
+        self._current = 0.0
 
     @property
     def energy(self) -> float:
@@ -35,18 +29,19 @@ class Meter:
     def add(self, moment: float, power: float, current: float, longest_gap: float) -> None:
         """Take a sample of an output that is on: its moment (s), W and A. After more than ``longest_gap`` (s) it starts anew.
 
-        Neither ever falls: the noise around zero of an output without a load is no energy that comes back.
+        Neither total ever falls: noise around zero of an output without a load is not energy that flows back.
         """
-        point = _Point(moment, power, abs(current))
-        if self._last is not None and 0 < moment - self._last.moment <= longest_gap:
-            hours = (moment - self._last.moment) / 3600
-            self._energy += max(0.0, self._last.power + point.power) / 2 * hours
-            self._charge += (self._last.current + point.current) / 2 * hours
-        self._last = point
+        current = abs(current)
+        if self._moment is not None and 0 < moment - self._moment <= longest_gap:
+            hours = (moment - self._moment) / 3600
+            self._energy += max(0.0, self._power + power) / 2 * hours
+            self._charge += (self._current + current) / 2 * hours
+        self._moment, self._power, self._current = moment, power, current
 
     def pause(self) -> None:
-        """The unit can't be reached, or the output is off: what comes before the next sample adds nothing."""
-        self._last = None
+        """Add nothing for the time until the next sample: the unit can't be reached, or the output is off."""
+        self._moment = None
 
     def copy(self) -> Meter:
+        """A meter with the same totals, which starts anew."""
         return Meter(self._energy, self._charge)

@@ -35,7 +35,7 @@ class Power:
 
     @property
     def state(self):
-        """What the supply measures: ``voltage``, ``current``, ``mode``, ``tripped``, …"""
+        """The channel's state as the supply measures it: ``voltage``, ``current``, ``mode``, ``tripped``, …"""
         return self._supplies.state(self.target)
 
     def wait(self, condition, timeout=10.0):

@@ -63,7 +63,7 @@ class Supplies:
         self._client.on_message = self._on_message
 
     def will(self, target: str, command: str) -> None:
-        """What the broker is to send to a channel if this program dies without a word. To be called before the connection."""
+        """Have the broker send this to a channel if the program dies. To be called before the connection."""
         self._client.will_set(f"{self._base}/{target}/set", command, qos=1)
 
     def __enter__(self) -> Self:
@@ -103,7 +103,7 @@ class Supplies:
         return response["result"]
 
     def state(self, target: str, timeout: float = 10.0) -> dict[str, Any]:
-        """The newest state of a channel. What is not known is None; ``online`` says whether the unit can be reached.
+        """The newest state of a channel. Unknown values are None; ``online`` is True if the unit can be reached.
 
         :raises TimeoutError: no agent has published any
         """

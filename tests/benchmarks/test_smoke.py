@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
 import sys
 
 import pytest
 
-from benchmarks import command, fleet, polling, psudaemon
-from benchmarks.rig import POLL_MESSAGE, Figure, table
+from benchmarks import command, fleet, outage, plainloop, polling, psudaemon
+from benchmarks.rig import POLL_MESSAGE
+from tests.support.figures import Figure, table
 
 pytestmark = pytest.mark.skipif(
     shutil.which("mosquitto_sub") is None or not sys.platform.startswith("linux"),
@@ -51,19 +50,26 @@ def test_fleet() -> None:
     assert 0 < result.cores < 2
 
 
-def test_soak() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.1", "--units", "3", "--seed", "1"],
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
-    assert run.returncode == 0, run.stderr
-    lines = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in run.stdout.splitlines() if "|" in line}
-    assert lines["violations in all"] == "0"
-    delivered = re.match(r"\d+", lines["commands delivered to units"])
-    assert delivered is not None
-    assert int(delivered[0]) > 10
+@pytest.mark.parametrize("unanswered", [False, True])
+def test_start(unanswered: bool) -> None:
+    result = outage.start(6, refusing=1, silent=1, unanswered=unanswered, seconds=0.5)
+    assert result.seconds is not None
+    assert (result.polled, result.offline) == (4, 2)
+    assert 5e6 < result.cost.resident_bytes < 1e9
+
+
+def test_return() -> None:
+    result = outage.lose_and_return(4, away=0.5, seconds=0.5)
+    assert result.noticed is not None
+    assert result.seconds is not None
+    assert result.polled == 4
+
+
+def test_plainloop() -> None:
+    result = plainloop.measure(rounds=1, seconds=0.5)
+    assert 0 < result.agent < 0.1
+    assert 0 < result.plain < 0.1
+    assert result.ratio == pytest.approx(result.agent / result.plain)
 
 
 def test_table() -> None:

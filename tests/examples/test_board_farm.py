@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.local.broker import LocalBroker, free_port
+from agent.local.broker import LocalBroker
+from agent.local.ports import free_port
 from tests.examples.conftest import EXAMPLES, ROOT
 from tests.lab import Bench, wait_until
 

@@ -21,14 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.instruments.visa import lan as visa_lan
 from agent.local.broker import LocalBroker
-from agent.mqtt import broker as broker_module
 from agent.simulator import Simulator
-from agent.unit import supply as supply_module
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
 from tests.lab import Agent, settings, unit, wait_until
+from tests.support import inside
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,8 @@ def settled() -> Size:
 
 def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every: int) -> tuple[Size, Size]:
     """Break and mend that many times; the size after the first tenth, when all caches are warm, and at the end."""
-    for module in (supply_module, broker_module):
-        module.FIRST_RETRY, module.LAST_RETRY, module.RETRY_JITTER = 0.01, 0.05, 0.0  # type: ignore[attr-defined]
-        module.SHORT_LIVED = 0.0  # type: ignore[attr-defined]
-    visa_lan.GRACE = 0.1
+    inside.retry_soon(setattr, first=0.01, longest=0.05, jitter=0.0)
+    inside.wait_little_for_instruments(setattr)
     with LocalBroker(folder) as broker, Proxy(broker.port) as broker_way:
         simulator = Simulator(socket_port=0, vxi11_port=0, hislip_port=0).start()
         ports: list[Any] = [simulator.socket_port, simulator.vxi11_port, simulator.hislip_port]
@@ -75,23 +71,22 @@ def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every:
         units = [unit(f"psu{n}", simulator, uri=uri, pyvisa_args=args) for n, uri in enumerate(uris, 1)]
         data = settings(broker_way.port, units, folder / "state", poll_interval=0.02, backlog={"samples": 1000})
         with Agent(data) as agent:
-            supplies = list(agent.daemon._supplies.values())
-            connection = agent.daemon._broker
+            daemon = agent.daemon
 
             def well() -> bool:
-                return connection.connected and all(supply.online for supply in supplies)
+                return inside.is_connected(daemon) and inside.are_online(daemon)
 
             wait_until(well, "the start")
             faults = itertools.cycle([ways.drop, ways.reset, ways.swallow, ways.garbage, ways.half])
             warm = settled()
             for cycle in range(1, cycles + 1):
                 fault = next(faults)
-                before = [supply.counters.errors for supply in supplies]
+                before = inside.errors(daemon)
                 for link in links:
                     link.down = fault
                 broker_way.end_all(reset=bool(cycle % 2))
                 wait_until(
-                    lambda: all(s.counters.errors > b for s, b in zip(supplies, before, strict=True)),  # noqa: B023
+                    lambda: all(now > b for now, b in zip(inside.errors(daemon), before, strict=True)),  # noqa: B023
                     f"the fault of cycle {cycle}",
                 )
                 for link in links:
@@ -104,7 +99,7 @@ def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every:
                     told(cycle, settled())
             end = settled()
         for link in links:
-            link.stop()
+            link.close()
         simulator.stop()
     return warm, end
 

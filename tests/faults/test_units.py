@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from agent.instruments.visa import lan as visa_lan
 from agent.local.broker import LocalBroker
 from agent.protocol.messages import format_time
 from agent.simulator import Simulator
-from agent.unit import supply as supply_module
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
 from tests.lab import Bench, unit, wait_until
+from tests.support import inside
 
 
 class Patient(Bench):
@@ -114,10 +113,8 @@ ANSWERS: dict[str, Callable[[str], str | None]] = {
 def ward(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
     transport = request.cls.transport
     patch = pytest.MonkeyPatch()
-    patch.setattr(supply_module, "FIRST_RETRY", 0.05)
-    patch.setattr(supply_module, "LAST_RETRY", 0.2)
-    patch.setattr(supply_module, "RETRY_JITTER", 0.02)
-    patch.setattr(visa_lan, "GRACE", 0.1)
+    inside.retry_soon(patch.setattr)
+    inside.wait_little_for_instruments(patch.setattr)
     with LocalBroker(tmp_path_factory.mktemp("broker")) as broker:
         sick = Simulator(socket_port=0, vxi11_port=0, hislip_port=0).start()
         well = Simulator().start()

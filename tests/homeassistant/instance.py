@@ -14,20 +14,20 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-import time
 import urllib.parse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from agent.local import children
+from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent.parent
+RELAY = CHECKOUT / "tests" / "support" / "relay.py"
 #: Where it is installed; by default a cache folder of this checkout.
 FOLDER = Path(os.environ.get("PSU_AGENT_TEST_HOMEASSISTANT") or CHECKOUT / ".cache" / "home-assistant")
 #: The id of the MQTT integration's configuration.
 ENTRY = "mqttbroker"
-
-T = TypeVar("T")
 
 
 def missing() -> str | None:
@@ -68,7 +68,7 @@ class HomeAssistant:
         :param automation: one as YAML, to be set up
         The folder holds one instance at a time: another test run's is waited for.
         """
-        eventually(self._is_alone, 150, f"another test run has done with {FOLDER}")
+        wait_until(self._is_alone, f"another test run has done with {FOLDER}", 150)
         shutil.rmtree(self._config, ignore_errors=True)
         storage = self._config / ".storage"
         storage.mkdir(parents=True)
@@ -105,14 +105,12 @@ class HomeAssistant:
 
     def start(self) -> None:
         """Start it; returns when it answers, some seconds before it has read everything."""
-        relay = [sys.executable, str(HERE / "relay.py"), f"unix:{FOLDER}/mqtt.sock", f"tcp:{self._broker_port}"]
+        relay = [sys.executable, str(RELAY), f"unix:{FOLDER}/mqtt.sock", f"tcp:{self._broker_port}"]
         inside = ["unshare", "--net", "--mount", str(HERE / "start-inside"), str(FOLDER), sys.executable]
         with self.log.open("ab") as log:
             for command in (relay, inside):
-                self._processes.append(
-                    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-                )
-        eventually(self._answers, 90, "Home Assistant answers")
+                self._processes.append(children.start(command, log))
+        wait_until(self._answers, "Home Assistant answers", 90)
 
     def stop(self) -> None:
         """End it in good order, so that it keeps its registries."""
@@ -133,7 +131,7 @@ class HomeAssistant:
             process.wait()
         self._processes.clear()
 
-    # What a test asks.
+    # Questions of the tests.
 
     def state(self, entity: str) -> str | None:
         """An entity's state; None if there is no such entity."""
@@ -154,7 +152,7 @@ class HomeAssistant:
         return self._request("POST", f"/api/services/{service}", {"entity_id": entity, **data})[0]
 
     def template(self, text: str) -> Any:
-        """What a template says, read as JSON where it is; its functions know the registries."""
+        """The value of a template, read as JSON where it is; its functions know the registries."""
         status, data = self._request("POST", "/api/template", {"template": text})
         if status != 200:
             raise AssertionError(f"{text}: {data}")
@@ -199,7 +197,7 @@ class HomeAssistant:
             status, data = self._request("POST", "/api/onboarding/users", user)
             return str(data["auth_code"]) if status == 200 else None
 
-        code = eventually(made, 60, "Home Assistant takes its first user")
+        code = wait_until(made, "Home Assistant takes its first user", 60)
         form = urllib.parse.urlencode({"client_id": client, "grant_type": "authorization_code", "code": code})
         self._token = self._request("POST", "/auth/token", form)[1]["access_token"]
 
@@ -231,15 +229,3 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
-
-
-def eventually(condition: Callable[[], T], seconds: float, what: str) -> T:
-    """Wait until the condition gives something true, and return that."""
-    deadline = time.monotonic() + seconds
-    while True:
-        result = condition()
-        if result:
-            return result
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.1)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
 from pathlib import Path
 from typing import Any
 
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
-from tests.homeassistant.instance import HomeAssistant
+from tests.homeassistant.instance import ENTRY, HomeAssistant
 from tests.lab import AgentProcess, Observer, settings
+from tests.support.waiting import wait_until
+
+#: A name with all that is special to JSON, YAML, HTML, Jinja and Python's formatting.
+STRANGE = "\"5 V\" 'rail' {{ 7 * 6 }} {% raw %} %s <b>&amp; 🔥\\"
 
 
 class Lab:
@@ -53,3 +59,55 @@ class Lab:
         for simulator in self.simulators.values():
             if simulator.running:
                 simulator.stop()
+
+
+def wait_for(ha: HomeAssistant, entity: str, state: str, seconds: float = 30) -> None:
+    seen: list[str | None] = [None]
+
+    def there() -> bool:
+        seen[0] = ha.state(entity)
+        return seen[0] == state
+
+    try:
+        wait_until(there, entity, seconds)
+    except AssertionError:
+        raise AssertionError(f"{entity} is {seen[0]}, not {state}, after {seconds:g} s") from None
+
+
+def wait_for_number(ha: HomeAssistant, entity: str, value: float, tolerance: float) -> None:
+    def there() -> bool:
+        try:
+            return abs(float(ha.state(entity) or "") - value) <= tolerance
+        except ValueError:
+            return False
+
+    wait_until(there, f"{entity} is {value}", 30)
+
+
+def ours(ha: HomeAssistant) -> set[str]:
+    """The entities that came by MQTT; those as well that Home Assistant but remembers, and shows as unavailable."""
+    text = "{% for s in states if config_entry_id(s.entity_id) == '" + ENTRY + "' %}{{ s.entity_id }} {% endfor %}"
+    return set(str(ha.template(text)).split())
+
+
+def left_over(lab: Lab, topics: str = "homeassistant/device/+/config") -> dict[str, bytes]:
+    """The messages that the broker has retained on some topics."""
+    with contextlib.closing(lab.observe("#")) as everything:
+        # Retained messages come before those that are sent now.
+        everything.send("end", "")
+        wait_until(lambda: everything.on("end"), "all that is retained", 30)
+        pattern = re.compile(topics.replace("+", "[^/]+"))
+        return {m.topic: m.payload for m in everything.received if m.retain and pattern.fullmatch(m.topic)}
+
+
+def complaints(ha: HomeAssistant) -> list[str]:
+    """The complaints in Home Assistant's log about MQTT messages."""
+    lines = ha.log.read_text(errors="replace").splitlines()
+    return [
+        line
+        for line in lines
+        if re.search(r" (ERROR|WARNING) .*\[homeassistant\.(components\.mqtt|helpers\.template)", line)
+        and "The connection was lost" not in line
+        # An agent that was stopped before it knew that something was cleared clears it again.
+        and "No device components to cleanup" not in line
+    ]

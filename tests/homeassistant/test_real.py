@@ -8,119 +8,17 @@ import json
 import math
 import re
 import sqlite3
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
-from agent.local.broker import LocalBroker, NoBrokerError
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
-from tests.homeassistant.instance import CHECKOUT, ENTRY, HomeAssistant, eventually, missing
-from tests.homeassistant.lab import Lab
-from tests.lab import unit
+from tests.homeassistant.instance import HomeAssistant
+from tests.homeassistant.lab import STRANGE, Lab, complaints, left_over, ours, wait_for, wait_for_number
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
-
-#: A name with all that is special to JSON, YAML, HTML, Jinja and Python's formatting.
-STRANGE = "\"5 V\" 'rail' {{ 7 * 6 }} {% raw %} %s <b>&amp; 🔥\\"
-
-
-def documented_automation() -> str:
-    """The one in docs/home-assistant.md that tells of refusals; here by MQTT, and of another channel."""
-    text = (CHECKOUT / "docs" / "home-assistant.md").read_text()
-    found = re.search(r"```yaml\n(  triggers:.*?)  ```", text, re.DOTALL)
-    assert found is not None
-    automation = yaml.safe_load(found[1].replace("psu1_vdd", "psu1_ch2"))
-    message = automation["actions"]["data"]["message"]
-    automation["actions"] = {"action": "mqtt.publish", "data": {"topic": "refusals", "payload": message}}
-    return yaml.safe_dump([automation])
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    reason = missing()
-    if reason is not None:
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("lab")
-    try:
-        broker = LocalBroker(folder)
-        broker.start()
-    except NoBrokerError as error:
-        pytest.skip(str(error))
-    homeassistant = HomeAssistant(broker.port)
-    bench = Lab(folder, broker, homeassistant)
-    try:
-        for name, model in (("psu1", "E36313A"), ("psu2", "E36311A")):
-            bench.simulators[name] = Simulator(model, f"MY6100{name[-1]}", loads={1: Resistor(10.0)}).start()
-            bench.units.append(unit(name, bench.simulators[name]))
-        bench.units[0]["channels"] = {1: {"name": "VDD", "voltage_max": 5.5, "current_max": 1.0}}
-        bench.units[1]["channels"] = {2: {"name": STRANGE}}
-        homeassistant.create(documented_automation())
-        bench.start_agent()
-        yield bench
-    finally:
-        bench.close()
-        homeassistant.close()
-        broker.stop()
-
-
-@pytest.fixture
-def ha(lab: Lab) -> HomeAssistant:
-    return lab.homeassistant
-
-
-def wait_for(ha: HomeAssistant, entity: str, state: str, seconds: float = 30) -> None:
-    seen: list[str | None] = [None]
-
-    def there() -> bool:
-        seen[0] = ha.state(entity)
-        return seen[0] == state
-
-    try:
-        eventually(there, seconds, entity)
-    except AssertionError:
-        raise AssertionError(f"{entity} is {seen[0]}, not {state}, after {seconds:g} s") from None
-
-
-def wait_for_number(ha: HomeAssistant, entity: str, value: float, tolerance: float) -> None:
-    def there() -> bool:
-        try:
-            return abs(float(ha.state(entity) or "") - value) <= tolerance
-        except ValueError:
-            return False
-
-    eventually(there, 30, f"{entity} is {value}")
-
-
-def ours(ha: HomeAssistant) -> set[str]:
-    """The entities that came by MQTT; those as well that Home Assistant but remembers, and shows as unavailable."""
-    text = "{% for s in states if config_entry_id(s.entity_id) == '" + ENTRY + "' %}{{ s.entity_id }} {% endfor %}"
-    return set(str(ha.template(text)).split())
-
-
-def left_over(lab: Lab, topics: str = "homeassistant/device/+/config") -> dict[str, bytes]:
-    """What the broker has retained on some topics."""
-    with contextlib.closing(lab.observe("#")) as everything:
-        # What is retained comes before what is sent now.
-        everything.send("end", "")
-        eventually(lambda: everything.on("end"), 30, "all that is retained")
-        pattern = re.compile(topics.replace("+", "[^/]+"))
-        return {m.topic: m.payload for m in everything.received if m.retain and pattern.fullmatch(m.topic)}
-
-
-def complaints(ha: HomeAssistant) -> list[str]:
-    """What Home Assistant's log says against what it was told by MQTT."""
-    lines = ha.log.read_text(errors="replace").splitlines()
-    return [
-        line
-        for line in lines
-        if re.search(r" (ERROR|WARNING) .*\[homeassistant\.(components\.mqtt|helpers\.template)", line)
-        and "The connection was lost" not in line
-        # An agent that was stopped before it knew that something was cleared clears it again.
-        and "No device components to cleanup" not in line
-    ]
 
 
 def test_a_device_for_each_unit_by_way_of_the_agents(lab: Lab, ha: HomeAssistant) -> None:
@@ -170,7 +68,7 @@ def test_entities_of_a_channel_and_their_classes(ha: HomeAssistant) -> None:
         "button.psu1_vdd_power_cycle": {"device_class": "restart"},
         "button.psu1_vdd_clear_protection": {},
         "button.psu1_all_outputs_off": {},
-        # What the configuration allows, and else what the model can do: E36300 data sheet.
+        # The range that the configuration allows, else the model's: E36300 data sheet.
         "number.psu1_vdd_voltage_limit": {"min": 0.0, "max": 5.5, "step": 0.001, "unit_of_measurement": "V"},
         "number.psu1_vdd_current_limit": {"min": 0.0, "max": 1.0, "step": 0.002, "unit_of_measurement": "A"},
         "number.psu1_vdd_over_voltage_protection": {"min": 0.5, "max": 6.6, "device_class": "voltage"},
@@ -240,16 +138,16 @@ def test_a_refused_number_shows_the_true_value_again(lab: Lab, ha: HomeAssistant
         entity = ha.entity("number.psu1_ch2_voltage_limit")
         return entity if entity is not None and "refused" in entity["attributes"] else None
 
-    entity = eventually(refused, 30, "the refusal is told") or {}
+    entity = wait_until(refused, "the refusal is told", 30) or {}
     lab.tell("psu1", "OUTP:PAIR OFF")
     with contextlib.closing(refusals):
-        eventually(lambda: refusals.received, 30, "an automation tells of the refusal")
+        wait_until(lambda: refusals.received, "an automation tells of the refusal", 30)
     assert refusals.received[0].payload.decode() == entity["attributes"]["refused"]
     assert entity["state"] in ("0", "0.0")
     assert supply.channels[2].settings.voltage == 0.0
     # The next one that is carried out takes the reason away.
     assert ha.call("number/set_value", "number.psu1_ch2_voltage_limit", value=1) == 200
-    eventually(lambda: not refused(), 30, "the refusal is gone")
+    wait_until(lambda: not refused(), "the refusal is gone", 30)
     wait_for(ha, "number.psu1_ch2_voltage_limit", "1.0")
 
 
@@ -288,7 +186,7 @@ def test_power_cycle_is_off_and_on_again(lab: Lab, ha: HomeAssistant) -> None:
 def test_no_command_is_retained(lab: Lab, ha: HomeAssistant) -> None:
     with contextlib.closing(lab.observe("psu/+/set/#")) as commands:
         ha.call("button/press", "button.psu2_all_outputs_off")
-        eventually(lambda: commands.received, 30, "the command")
+        wait_until(lambda: commands.received, "the command", 30)
     assert [(m.topic, m.payload, m.retain) for m in commands.received] == [("psu/psu2/set/state", b"OFF", False)]
 
 
@@ -322,9 +220,9 @@ def test_ten_polls_a_second_do_not_flood_the_database(lab: Lab, ha: HomeAssistan
             assert ha.call("switch/turn_on", f"switch.psu1_ch{channel}_output") == 200
             wait_for(ha, f"switch.psu1_ch{channel}_output", "on")
         states.send(topic, payload)
-        eventually(lambda: rows("naive") > 30, 30, "the naive sensors have begun")
+        wait_until(lambda: rows("naive") > 30, "the naive sensors have begun", 30)
         before, flood_before, polls_before = rows("psu1"), rows("naive"), len(states.received)
-        eventually(lambda: len(states.received) - polls_before >= 120, 60, "120 polls")
+        wait_until(lambda: len(states.received) - polls_before >= 120, "120 polls", 60)
         after, flood_after = rows("psu1"), rows("naive")
         states.send(topic, "")
     flood, told = flood_after - flood_before, after - before
@@ -334,7 +232,7 @@ def test_ten_polls_a_second_do_not_flood_the_database(lab: Lab, ha: HomeAssistan
     # And yet a load that changes is told at once.
     lab.simulators["psu1"].instrument.set_load(1, Resistor(7.5))
     wait_for_number(ha, "sensor.psu1_vdd_current", 0.44, 0.01)
-    eventually(lambda: float(ha.state("sensor.psu1_vdd_energy") or 0) > 0, 30, "energy")
+    wait_until(lambda: float(ha.state("sensor.psu1_vdd_energy") or 0) > 0, "energy", 30)
 
 
 def test_a_lost_unit_is_unavailable_and_only_that(lab: Lab, ha: HomeAssistant) -> None:
@@ -371,7 +269,7 @@ def test_a_broker_that_comes_back_empty(lab: Lab, ha: HomeAssistant) -> None:
     wait_for(ha, "switch.psu1_vdd_output", "unavailable")
     lab.broker.start()
     wait_for(ha, "switch.psu1_vdd_output", "on", 60)
-    eventually(lambda: len(left_over(lab)) == 3, 30, "three devices")
+    wait_until(lambda: len(left_over(lab)) == 3, "three devices", 30)
     assert ours(ha) == before
 
 
@@ -384,8 +282,8 @@ def test_home_assistant_that_restarts(lab: Lab, ha: HomeAssistant) -> None:
         def said() -> set[str]:
             return {message.topic for message in list(seen.received) if not message.retain}
 
-        eventually(lambda: "homeassistant/status" in said(), 60, "its birth")
-        eventually(lambda: len(said()) == 4, 30, "three devices again")
+        wait_until(lambda: "homeassistant/status" in said(), "its birth", 60)
+        wait_until(lambda: len(said()) == 4, "three devices again", 30)
     wait_for(ha, "switch.psu1_vdd_output", "on", 60)
     wait_for(ha, "switch.psu2_ch1_output", "off")
     assert ours(ha) == before
@@ -402,7 +300,7 @@ def test_energy_has_never_jumped_nor_fallen(ha: HomeAssistant) -> None:
     assert len(values) > 3
     for (energy, moment), (later, later_moment) in itertools.pairwise(values):
         assert energy <= later, values
-        # What is told may be what was integrated over up to an update and a saving before.
+        # The published value may be older by an update interval and a saving interval.
         assert later - energy <= 1.5 * (later_moment - moment + 25) / 3600, values
     assert math.isfinite(values[-1][0])
 
@@ -444,9 +342,9 @@ def test_a_unit_in_the_place_of_another_gets_its_names(lab: Lab, ha: HomeAssista
     address = lab.simulators["psu2"].socket_port
     lab.simulators["psu2"].stop()
     lab.simulators["psu2"] = Simulator("E36311A", "MY61009", socket_port=address).start()
-    eventually(lambda: ha.device("switch.psu2_ch1_output")["serial_number"] == "MY61009", 60, "the new unit")
+    wait_until(lambda: ha.device("switch.psu2_ch1_output")["serial_number"] == "MY61009", "the new unit", 60)
     wait_for(ha, "switch.psu2_ch1_output", "off")
-    eventually(lambda: ours(ha) == before, 30, "the same entities as before")
+    wait_until(lambda: ours(ha) == before, "the same entities as before", 30)
 
 
 def test_an_entity_that_this_version_does_not_have_is_gone(lab: Lab, ha: HomeAssistant) -> None:
@@ -458,14 +356,14 @@ def test_an_entity_that_this_version_does_not_have_is_gone(lab: Lab, ha: HomeAss
     payload["components"]["old"] = sensor
     with contextlib.closing(lab.observe(topic)) as earlier:
         earlier.send(topic, payload, retain=True)
-    eventually(lambda: ours(ha) - before == {"sensor.left_old"}, 30, "the old entity")
+    wait_until(lambda: ours(ha) - before == {"sensor.left_old"}, "the old entity", 30)
     with contextlib.closing(sqlite3.connect(lab.folder / "state" / "bench.sqlite3")) as db, db:
         (text,) = db.execute("SELECT record FROM discovered WHERE topic = ?", (topic,)).fetchone()
         record = json.loads(text)
         record["platforms"]["old"] = "sensor"
         db.execute("UPDATE discovered SET record = ? WHERE topic = ?", (json.dumps(record), topic))
     lab.start_agent()
-    eventually(lambda: ours(ha) == before, 30, "the old entity is gone")
+    wait_until(lambda: ours(ha) == before, "the old entity is gone", 30)
 
 
 def test_a_unit_that_is_removed_while_home_assistant_is_down(lab: Lab, ha: HomeAssistant) -> None:
@@ -474,13 +372,13 @@ def test_a_unit_that_is_removed_while_home_assistant_is_down(lab: Lab, ha: HomeA
     lab.stop_agent()
     del lab.units[1]
     lab.start_agent()
-    eventually(lambda: len(left_over(lab)) == 2, 60, "the device is cleared")
+    wait_until(lambda: len(left_over(lab)) == 2, "the device is cleared", 60)
     ha.start()
-    eventually(lambda: ours(ha) == {name for name in before if ".psu2_" not in name}, 60, "psu2 is gone")
+    wait_until(lambda: ours(ha) == {name for name in before if ".psu2_" not in name}, "psu2 is gone", 60)
     assert ha.state("switch.psu2_ch1_output") is None
 
-    eventually(lambda: len(left_over(lab)) == 2, 30, "nothing of psu2 is left in the broker")
-    eventually(lambda: not left_over(lab, "psu/psu2/+/homeassistant"), 30, "nor anywhere else")
+    wait_until(lambda: len(left_over(lab)) == 2, "nothing of psu2 is left in the broker", 30)
+    wait_until(lambda: not left_over(lab, "psu/psu2/+/homeassistant"), "nor anywhere else", 30)
     wait_for(ha, "switch.psu1_vdd_output", "on")
 
 
@@ -488,6 +386,6 @@ def test_without_discovery_in_the_configuration_all_is_cleared(lab: Lab, ha: Hom
     lab.stop_agent()
     del lab.data["settings"]["homeassistant"]
     lab.start_agent()
-    eventually(lambda: not ours(ha), 60, "everything is cleared")
+    wait_until(lambda: not ours(ha), "everything is cleared", 60)
     assert left_over(lab) == {}
     assert complaints(ha) == []

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from agent.local import children
-from agent.local.broker import free_port
+from agent.local.ports import free_port
 from tests.lab import wait_until
 
 ROOT = Path(__file__).parent.parent.parent

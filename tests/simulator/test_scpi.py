@@ -64,7 +64,7 @@ TREE = CommandTree(COMMANDS)
 
 
 def run(message: str, tree: CommandTree = TREE) -> list[str | int]:
-    """What each unit of a message gives: an answer, or the number of an error."""
+    """The result of each unit of a message: an answer, or the number of an error."""
     results: list[str | int] = []
     for handler, call in tree.compile(message):
         try:

@@ -1,4 +1,4 @@
-"""The simulator as a whole: its life, its faults, and peers that misbehave."""
+"""The simulator as a whole: start and end, its faults, and peers that misbehave."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from agent.simulator import Fleet, NetworkInstrument, Reactor, Simulator
 from agent.simulator.instrument import ScpiInstrument
 from agent.simulator.scpi import Command
-from tests.simulator.wire import Rpc, wait_for
+from tests.simulator.wire import Rpc
+from tests.support.waiting import wait_until
 
 
 class Line:
@@ -192,7 +193,7 @@ def test_power_cycle_ends_connections_and_forgets_messages() -> None:
         assert line.ask("VOLT 5;VOLT?") == "+5.00000E+00"
         simulator.freeze()
         line.send("VOLT 6")
-        wait_for(lambda: bool(simulator._running_exchange()._waiting))
+        wait_until(lambda: simulator.waiting == 1, "the message waits")
         simulator.power_cycle()
         simulator.thaw()
         with pytest.raises(EOFError):
@@ -224,7 +225,7 @@ def test_max_socket_sessions() -> None:
             finally:
                 line.close()
 
-        wait_for(is_admitted)
+        wait_until(is_admitted, "a session to be admitted")
         lines[1].close()
 
 
@@ -300,7 +301,10 @@ def test_locks_and_links_of_abrupt_peers_are_freed() -> None:
     with Simulator(vxi11_port=0) as simulator:
         for _ in range(3):
             with Rpc(simulator.vxi11_port) as core:
-                wait_for(lambda: core.call(10, struct.pack(">III", 1, 1, 0) + Rpc.opaque(b"inst0"))[0] == 0)
+                wait_until(
+                    lambda: core.call(10, struct.pack(">III", 1, 1, 0) + Rpc.opaque(b"inst0"))[0] == 0,
+                    "the lock to be free",
+                )
 
 
 HISLIP_HEADER = struct.Struct(">2sBBIQ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import struct
 from collections.abc import Callable, Iterator
@@ -16,7 +17,11 @@ from pyvisa_py.protocols import hislip
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
 from tests.simulator.test_e36300 import POLL
-from tests.simulator.wire import Rpc, wait_for
+from tests.simulator.wire import Rpc
+from tests.support.waiting import wait_until
+
+# pyvisa-py leaves the sockets of sessions that it could not open, and of its port mapper's clients, to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 TRANSPORTS = ["socket", "vxi11", "hislip", "serial"]
 VISA_TIMEOUT = pyvisa.constants.StatusCode.error_timeout
@@ -37,6 +42,13 @@ def simulator(shared: Simulator) -> Simulator:
     shared.instrument.clear_log()
     shared.latency = 0.0
     return shared
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """So that they are warned of here, and not in a test that has nothing to do with it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -131,7 +143,7 @@ def test_serial_poll(open_resource: Open, transport: str) -> None:
     assert resource.query("*ESE 32;*SRE 32;*OPC?") == "1"
     assert resource.read_stb() == 4 + 32 + 64
     resource.write("*CLS;*IDN?")
-    wait_for(lambda: resource.read_stb() == 16)
+    wait_until(lambda: resource.read_stb() == 16, "the answer to be there")
     assert resource.read().startswith("Keysight")
     assert resource.read_stb() == 0
 

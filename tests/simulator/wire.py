@@ -1,20 +1,11 @@
-"""Clients that speak protocols by the byte, and waiting for what they bring about."""
+"""A client that speaks ONC RPC by the byte."""
 
 from __future__ import annotations
 
 import socket
 import struct
-import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.002)
 
 
 class Rpc:

@@ -11,7 +11,9 @@ from typing import Any, Self
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from .services import Broker, wait_for
+from tests.support.waiting import wait_until
+
+from .services import Broker
 
 #: Samples start here, so that a test knows each one's time to the millisecond.
 START = datetime.now(UTC).replace(second=2, microsecond=417000) - timedelta(minutes=10)
@@ -126,7 +128,7 @@ class Publisher:
     def __enter__(self) -> Self:
         self._client.connect("127.0.0.1", self._port)
         self._client.loop_start()
-        wait_for("the publisher is connected", self._client.is_connected)
+        wait_until(self._client.is_connected, "the publisher is connected")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -143,4 +145,4 @@ class Publisher:
 
     def settle(self) -> None:
         """Wait until the broker has acknowledged everything."""
-        wait_for("the broker acknowledges everything", lambda: self.acknowledged == self.sent)
+        wait_until(lambda: self.acknowledged == self.sent, "the broker acknowledges everything")

@@ -8,25 +8,25 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from agent.local.ports import accepts, free_port
+from tests.support.processes import ROOT, Process
+from tests.support.waiting import wait_until
+
 TELEGRAF_CONF = ROOT / "telegraf" / "telegraf.conf"
 BUCKET = "psu"
-T = TypeVar("T")
 
 
 def tool(name: str, hint: str) -> str:
@@ -35,69 +35,6 @@ def tool(name: str, hint: str) -> str:
     if found := shutil.which(name, path=os.pathsep.join(places)):
         return found
     pytest.skip(f"{name} is not here: {hint}")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def wait_for(what: str, look: Callable[[], T], timeout: float = 20.0) -> T:
-    """What ``look`` returns, as soon as that is true."""
-    end = time.monotonic() + timeout
-    while not (found := look()):
-        if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {timeout:g} s, last {found!r}")
-        time.sleep(0.05)
-    return found
-
-
-def accepts(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
-
-
-class Process:
-    """One program, its output in a file. Started and stopped any number of times."""
-
-    def __init__(self, name: str, command: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
-        self.name, self.command, self.environment = name, command, environment or {}
-        self.log = folder / f"{name}.log"
-        self._running: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        assert self._running is None, f"{self.name} runs already"
-        with self.log.open("ab") as log:
-            self._running = subprocess.Popen(
-                self.command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | self.environment
-            )
-
-    @property
-    def pid(self) -> int:
-        assert self._running is not None
-        return self._running.pid
-
-    def ended(self) -> int | None:
-        """The exit code, None while it runs."""
-        return None if self._running is None else self._running.poll()
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int | None:
-        if self._running is None:
-            return None
-        if self._running.poll() is None:
-            self._running.send_signal(how)
-        try:
-            code = self._running.wait(20)
-        except subprocess.TimeoutExpired:
-            self._running.kill()
-            code = self._running.wait()
-        self._running = None
-        return code
-
-    def text(self) -> str:
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
 def generate_secrets(out: Path, users: Path | None = None) -> Path:
@@ -135,11 +72,12 @@ class Broker(Process):
             text += "\nuser root\n"
         self.config = folder / "mosquitto.conf"
         self.config.write_text(text + extra)
-        super().__init__("mosquitto", [program, "-c", str(self.config)], folder)
+        super().__init__([program, "-c", str(self.config)], folder / "mosquitto.log")
 
-    def start(self) -> None:
+    def start(self) -> Self:
         super().start()
-        wait_for("mosquitto listens", lambda: accepts(self.port) or self._give_up())
+        wait_until(lambda: accepts(self.port) or self._give_up(), "mosquitto listens")
+        return self
 
     def _give_up(self) -> bool:
         assert self.ended() is None, self.text()
@@ -187,7 +125,7 @@ class Store:
             # What a query of Grafana may take at most before it is a mistake.
             "INFLUXDB_COORDINATOR_QUERY_TIMEOUT": "10s",
         }
-        self._process = Process("influxd", [program, "-config", os.devnull], folder, environment)
+        self._process = Process([program, "-config", os.devnull], folder / "influxd.log", environment=environment)
         self._front: ThreadingHTTPServer | None = None
         #: An answer to give to writes instead of writing: (status, JSON body).
         self.refuse: tuple[int, dict[str, str]] | None = None
@@ -196,7 +134,7 @@ class Store:
 
     def start(self) -> None:
         self._process.start()
-        wait_for("influxd listens", lambda: accepts(self._inner) or self._give_up())
+        wait_until(lambda: accepts(self._inner) or self._give_up(), "influxd listens")
         self.query(f'CREATE DATABASE "{BUCKET}"')
         store = self
 
@@ -307,10 +245,9 @@ class Telegraf(Process):
         for path in drop_ins or []:
             command += ["--config", str(path)]
         super().__init__(
-            "telegraf",
             command,
-            folder,
-            {
+            folder / "telegraf.log",
+            environment={
                 "PSU_SECRETS": str(secrets),
                 "PSU_TOKENS": str(tokens),
                 "PSU_MQTT_URL": f"tcp://127.0.0.1:{broker.port}",
@@ -321,11 +258,14 @@ class Telegraf(Process):
             | (environment or {}),
         )
 
-    def start(self, wait: bool = True) -> None:
+    def start(self, wait: bool = True) -> Self:
         before = self.text().count("Connected [")
         super().start()
         if wait:
-            wait_for("Telegraf is connected", lambda: self.text().count("Connected [") >= before + 5 or self._give_up())
+            wait_until(
+                lambda: self.text().count("Connected [") >= before + 5 or self._give_up(), "Telegraf is connected"
+            )
+        return self
 
     def _give_up(self) -> bool:
         assert self.ended() is None, self.text()

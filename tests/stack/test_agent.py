@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 import yaml
 
-from .services import ROOT, Broker, Process, Store, Telegraf, free_port, stopping, wait_for
-from .test_mosquitto import Client
+from agent.local.ports import free_port
+from tests.support.processes import ROOT, Process
+from tests.support.waiting import wait_until
+
+from .client import Client
+from .services import Broker, Store, Telegraf, stopping
 
 PSU_AGENT = [sys.executable, "-c", "import sys; from agent.cli.main import main; sys.exit(main())"]
 FIELDS = ("seq", "online", "state", "voltage", "current", "power", "voltage_limit", "current_limit", "mode", "tripped",
@@ -28,13 +32,14 @@ class Lab:
 
     def __init__(self, folder: Path, secrets: Path) -> None:
         self.folder = folder
+        self._checks = 0
         self.broker, self.store = Broker(folder / "broker", secrets), Store(folder / "store")
         self.telegraf = Telegraf(folder / "telegraf", self.broker, self.store.url)
         scpi = free_port()
         new = {"5025": str(scpi), "0.0.0.0": "127.0.0.1"}
         shipped = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["simulator"]["command"]
         command = [*PSU_AGENT, *(new.get(word, word) for word in shipped)]
-        self.simulator = Process("simulator", command, folder)
+        self.simulator = Process(command, folder / "simulator.log")
         text = (ROOT / "examples" / "stack" / "psu-agent.yaml").read_text()
         for old, replacement in (
             ("host: mosquitto", f"host: 127.0.0.1\n    port: {self.broker.port}"),
@@ -47,7 +52,7 @@ class Lab:
             text = text.replace(old, replacement)
         self.config = folder / "psu-agent.yaml"
         self.config.write_text(text)
-        self.agent = Process("agent", [*PSU_AGENT, "run", str(self.config)], folder)
+        self.agent = Process([*PSU_AGENT, "run", str(self.config)], folder / "agent.log")
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One of psu-agent's commands as the user `commands`."""
@@ -56,11 +61,12 @@ class Lab:
         done = [*PSU_AGENT, arguments[0], *broker, *arguments[1:]]
         return subprocess.run(done, env=environment, capture_output=True, text=True, timeout=60)
 
-    def health(self) -> subprocess.Popen[str]:
-        """The image's health check."""
+    def health(self) -> Process:
+        """The image's health check, started."""
         command = [sys.executable, str(ROOT / "docker" / "healthcheck.py")]
-        environment = os.environ | {"PSU_AGENT_CONF": str(self.config), "PYTHONPATH": str(ROOT)}
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        environment = {"PSU_AGENT_CONF": str(self.config), "PYTHONPATH": str(ROOT)}
+        self._checks += 1
+        return Process(command, self.folder / f"health-{self._checks}.log", environment=environment).start()
 
     def rows(self, where: str = "") -> list[dict[str, Any]]:
         return self.store.rows(f"SELECT * FROM psu_channel WHERE psu = 'demo' {where}")
@@ -82,7 +88,7 @@ def test_the_whole_way(lab: Lab) -> None:
     with Client(lab.broker, "reader", session="witness") as witness:
         witness.subscribe("psu/+/+/state", "psu/+/+/backlog", "psu/+/+/event")
         lab.agent.start()
-        wait_for("samples", lambda: len(lab.rows()) >= 9)
+        wait_until(lambda: len(lab.rows()) >= 9, "samples")
         health = lab.health()
 
         # Commands: carried out, refused, and answered where an MQTT 5 requester asks for it.
@@ -95,32 +101,32 @@ def test_the_whole_way(lab: Lab) -> None:
         response = json.loads(subprocess.run(request, capture_output=True, text=True, check=True).stdout)
         assert (response["id"], response["ok"], response["result"]["current_limit"]) == ("rr", True, 0.5)
         query = "SELECT * FROM psu_event WHERE psu = 'demo' AND \"field\" = 'current_limit'"
-        (event,) = wait_for("the event", lambda: lab.store.rows(query))
+        (event,) = wait_until(lambda: lab.store.rows(query), "the event")
         assert (event["by"], event["id"], event["channel"]) == ("command", "rr", "2")
-        wait_for("the setpoint in the store", lambda: lab.rows("AND channel = '2'")[-1]["current_limit"] == 0.5)
+        wait_until(lambda: lab.rows("AND channel = '2'")[-1]["current_limit"] == 0.5, "the setpoint in the store")
 
         # The broker is away: the agent's backlog closes the gap.
         lab.broker.stop()
-        wait_for("the agent says so", lambda: "trying again for ever" in lab.agent.text())
+        wait_until(lambda: "trying again for ever" in lab.agent.text(), "the agent says so")
         threading.Event().wait(1.0)  # some samples without it
         lab.broker.start()
-        wait_for("a backlog", lambda: any(topic.endswith("/backlog") for topic, _, _ in witness.arrived), 30)
+        wait_until(lambda: any(topic.endswith("/backlog") for topic, _, _ in witness.arrived), "a backlog", 30)
         query = "SELECT * FROM psu_agent WHERE agent = 'lab' AND polls > 0"
-        figures = wait_for("the agent's figures", lambda: lab.store.rows(query), 30)[0]
+        figures = wait_until(lambda: lab.store.rows(query), "the agent's figures", 30)[0]
         assert (figures["units"], figures["units_online"]) == (1, 1)
 
         # The supply is gone, then the agent.
         lab.simulator.stop()
-        (offline, *_) = wait_for("the unit is offline", lambda: lab.rows("AND online = false"), 30)
+        (offline, *_) = wait_until(lambda: lab.rows("AND online = false"), "the unit is offline", 30)
         assert offline["voltage"] is offline["state"] is offline["mode"] is None
         query = "SELECT last(offline) FROM psu_unit WHERE psu = 'demo'"
-        wait_for("its status", lambda: lab.store.rows(query)[0]["last"] == 1)
+        wait_until(lambda: lab.store.rows(query)[0]["last"] == 1, "its status")
         lab.simulator.start()
-        wait_for("it is back", lambda: lab.store.rows(query)[0]["last"] == 0, 60)
+        wait_until(lambda: lab.store.rows(query)[0]["last"] == 0, "it is back", 60)
+        assert health.process.wait(60) == 0, health.text()
         lab.agent.stop(signal.SIGKILL)
         query = "SELECT last(offline) FROM psu_agent WHERE agent = 'lab'"
-        wait_for("the agent's will", lambda: lab.store.rows(query)[0]["last"] == 1, 30)
-    assert health.wait(60) == 0, health.stdout and health.stdout.read()
+        wait_until(lambda: lab.store.rows(query)[0]["last"] == 1, "the agent's will", 30)
 
     # Every sample that was published is a point, none is missing, none is another.
     published: dict[tuple[int, str], dict[str, Any]] = {}
@@ -128,7 +134,7 @@ def test_the_whole_way(lab: Lab) -> None:
         if topic.startswith("psu/demo/") and not topic.endswith("/event"):
             state = json.loads(payload)
             published[state["index"], state["time"]] = state
-    wait_for("the last sample", lambda: len(lab.rows()) >= len(published))
+    wait_until(lambda: len(lab.rows()) >= len(published), "the last sample")
     stored = {(row["channel"], row["seq"]): row for row in lab.rows()}
     assert len(stored) == len(lab.rows())
     for state in published.values():
@@ -142,12 +148,12 @@ def test_the_whole_way(lab: Lab) -> None:
 def test_the_health_check_says_what_is_wrong(lab: Lab) -> None:
     lab.broker.stop()
     no_broker = lab.health()
-    assert (no_broker.wait(60), "refused" in (no_broker.communicate()[0] or "")) == (1, True)
+    assert (no_broker.process.wait(60), "refused" in no_broker.text()) == (1, True)
     lab.broker.start()
     no_agent = lab.health()
-    assert no_agent.wait(60) == 1
-    assert "nothing on psu/agents/lab/metrics" in no_agent.communicate()[0]
+    assert no_agent.process.wait(60) == 1
+    assert "nothing on psu/agents/lab/metrics" in no_agent.text()
     lab.config.write_text("settings: {}\n")
     no_units = lab.health()
-    assert no_units.wait(60) == 1
-    assert "units" in no_units.communicate()[0]
+    assert no_units.process.wait(60) == 1
+    assert "units" in no_units.text()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +11,13 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tests.support.processes import ROOT
+from tests.support.relay import Relay
+from tests.support.waiting import wait_until
+
+from .client import Client
 from .publisher import Channel, Publisher
-from .services import ROOT, Broker, generate_secrets, stopping, wait_for
-from .test_mosquitto import Client
+from .services import Broker, generate_secrets, stopping
 
 CENTRAL = """
 base_topic = "+/psu"
@@ -28,55 +29,12 @@ users.telegraf = {role = "telegraf"}
 """
 
 
-class Link:
-    """A TCP relay to the central broker, to cut and mend."""
-
-    def __init__(self, target: int) -> None:
-        self._target, self._open, self._up = target, set[socket.socket](), True
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                if not self._up:
-                    near.close()
-                    continue
-                far = socket.create_connection(("127.0.0.1", self._target))
-                self._open |= {near, far}
-                for source, sink in ((near, far), (far, near)):
-                    threading.Thread(target=self._relay, args=(source, sink), daemon=True).start()
-
-    def _relay(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        for one in (source, sink):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-    def cut(self) -> None:
-        self._up = False
-        while self._open:
-            with contextlib.suppress(OSError):
-                self._open.pop().shutdown(socket.SHUT_RDWR)
-
-    def mend(self) -> None:
-        self._up = True
-
-    def close(self) -> None:
-        self.cut()
-        self._listener.close()
-
-
 class Sites:
     def __init__(self, folder: Path) -> None:
         (folder / "central.toml").write_text(CENTRAL)
         central_secrets = generate_secrets(folder / "central-secrets", folder / "central.toml")
         self.central = Broker(folder / "central", central_secrets)
-        self.link = Link(self.central.tls_port)
+        self.link = Relay(self.central.tls_port)
 
         secrets = generate_secrets(folder / "secrets")
         users = (ROOT / "mosquitto" / "users.toml").read_text()
@@ -102,10 +60,10 @@ class Sites:
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
     sites = Sites(tmp_path_factory.mktemp("sites"))
-    with stopping(sites.site, sites.central), contextlib.closing(sites.link):
+    with stopping(sites.site, sites.central), sites.link:
         sites.central.start()
         sites.site.start()
-        wait_for("the bridge is up", sites.linked)
+        wait_until(sites.linked, "the bridge is up")
         yield sites
         # Mosquitto 2.0.11 may hang at the end of a clean stop with an MQTT 5 bridge, its database being written.
         sites.site.stop(signal.SIGKILL)
@@ -123,11 +81,11 @@ def test_what_the_site_publishes_is_seen_at_the_centre_and_kept_there(sites: Sit
             publisher.send("agents/bench3/status", "online", retain=True)
             publisher.settle()
         expected = {"psu1/1/state", "psu1/1/backlog", "psu1/1/event", "psu1/status", "agents/bench3/status"}
-        wait_for("all of it", lambda: reader.topics() == {f"site1/psu/{topic}" for topic in expected})
+        wait_until(lambda: reader.topics() == {f"site1/psu/{topic}" for topic in expected}, "all of it")
     with Client(sites.central, "reader") as late:
         late.subscribe("site1/#")
         retained = {"psu1/1/state", "psu1/status", "agents/bench3/status"}
-        wait_for("what is retained", lambda: late.topics() == {f"site1/psu/{topic}" for topic in retained})
+        wait_until(lambda: late.topics() == {f"site1/psu/{topic}" for topic in retained}, "what is retained")
 
 
 def test_a_request_from_the_centre_is_answered_where_it_asked_for(sites: Sites) -> None:
@@ -137,15 +95,15 @@ def test_a_request_from_the_centre_is_answered_where_it_asked_for(sites: Sites) 
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.ResponseTopic, properties.CorrelationData = "reply/commands/cli", b"7"
         commands.publish("site1/psu/psu1/1/set", '{"state": true}', properties=properties)
-        wait_for("the request", lambda: agent.arrived)
+        wait_until(lambda: agent.arrived, "the request")
 
         seen: list[Any] = []
         agent.client.on_message = lambda _c, _d, message: seen.append(message)
         commands.publish("site1/psu/psu1/2/set", '{"state": true}', properties=properties)
-        (request,) = wait_for("the second request", lambda: seen)
+        (request,) = wait_until(lambda: seen, "the second request")
         assert (request.properties.ResponseTopic, request.properties.CorrelationData) == ("reply/commands/cli", b"7")
         agent.publish(request.properties.ResponseTopic, '{"ok": true}')
-        wait_for("the response", lambda: commands.arrived)
+        wait_until(lambda: commands.arrived, "the response")
     assert commands.arrived == [("reply/commands/cli", b'{"ok": true}', False)]
 
 
@@ -162,10 +120,10 @@ def test_nothing_comes_round(sites: Sites) -> None:
             for seq in range(20):
                 publisher.state(Channel(psu="loop").state(seq))
             publisher.settle()
-        wait_for("the last sample", lambda: any(b'"seq": 19' in payload for _, payload, _ in centre.arrived))
+        wait_until(lambda: any(b'"seq": 19' in payload for _, payload, _ in centre.arrived), "the last sample")
         # Whatever went round would have been ahead of this.
         centre.publish("site1/psu/loop/set", "end")
-        wait_for("the end", lambda: any(payload == b"end" for _, payload, _ in agent.arrived))
+        wait_until(lambda: any(payload == b"end" for _, payload, _ in agent.arrived), "the end")
         states = [topic for topic, _, _ in centre.arrived if topic.endswith("/1/state")]
         assert (len(states), len([one for one in site.arrived if one[0].endswith("/1/state")])) == (20, 20)
         assert sorted(payload for _, payload, _ in agent.arrived) == [b"ON", b"end", b"here", b"there"]
@@ -177,8 +135,8 @@ def test_a_cut_loses_no_sample_and_replays_no_request(sites: Sites) -> None:
     with Client(sites.central, "reader") as reader, Client(sites.site, "agent") as agent:
         reader.subscribe("site1/psu/cut/1/state")
         agent.subscribe("psu/cut/+/set", "psu/cut/set", "psu/all/set")
-        sites.link.cut()
-        wait_for("the centre knows", lambda: not sites.linked())
+        sites.link.stop()
+        wait_until(lambda: not sites.linked(), "the centre knows")
         with Client(sites.central, "commands") as commands:
             commands.publish("site1/psu/cut/1/set", '{"state": true}')
             commands.publish("site1/psu/all/set", "OFF")
@@ -194,13 +152,13 @@ def test_a_cut_loses_no_sample_and_replays_no_request(sites: Sites) -> None:
                 publisher.state(channel.state(seq))
             publisher.settle()
         assert reader.arrived == []
-        sites.link.mend()
-        wait_for("the bridge is up again", sites.linked, 60)
-        wait_for("every sample", lambda: len({payload for _, payload, _ in reader.arrived}) == number, 60)
+        sites.link.start()
+        wait_until(sites.linked, "the bridge is up again", 60)
+        wait_until(lambda: len({payload for _, payload, _ in reader.arrived}) == number, "every sample", 60)
 
         with Client(sites.central, "commands") as commands:
             commands.publish("site1/psu/cut/1/set", "fresh")
-            wait_for("a new request", lambda: agent.arrived)
+            wait_until(lambda: agent.arrived, "a new request")
         assert [payload for _, payload, _ in agent.arrived] == [b"fresh"]
 
 
@@ -211,10 +169,10 @@ def test_a_retained_request_comes_down_as_retained(sites: Sites) -> None:
         commands.settle()
     with Client(sites.site, "agent") as agent:
         agent.subscribe("psu/kept/+/set")
-        sites.link.cut()
-        wait_for("the centre knows", lambda: not sites.linked())
-        sites.link.mend()
-        wait_for("the bridge is up again", sites.linked, 60)
+        sites.link.stop()
+        wait_until(lambda: not sites.linked(), "the centre knows")
+        sites.link.start()
+        wait_until(sites.linked, "the bridge is up again", 60)
         with Client(sites.central, "commands") as commands:
 
             def the_end_came() -> bool:
@@ -222,7 +180,7 @@ def test_a_retained_request_comes_down_as_retained(sites: Sites) -> None:
                 commands.publish("site1/psu/kept/2/set", "end")
                 return any(payload == b"end" for _, payload, _ in agent.arrived)
 
-            wait_for("the end", the_end_came)
+            wait_until(the_end_came, "the end")
     for topic, payload, retained in agent.arrived:
         assert payload == b"end" or retained, topic
 

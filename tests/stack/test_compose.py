@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from .services import ROOT, generate_secrets, tool
+from tests.support.processes import ROOT
+
+from .services import generate_secrets, tool
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

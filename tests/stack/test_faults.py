@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
+
 from .publisher import Channel, Publisher
-from .services import ROOT, Broker, Store, Telegraf, stopping, wait_for
+from .services import Broker, Store, Telegraf, stopping
 
 
 def sequence(store: Store, psu: str) -> list[int]:
@@ -29,7 +32,7 @@ def test_a_wrong_mqtt_password_is_told_by_telegraf_and_the_broker(broker: Broker
     with stopping(telegraf):
         telegraf.start(wait=False)
         # It ends, and compose starts it again until the password is right.
-        assert wait_for("Telegraf gives up", telegraf.ended) == 1
+        assert wait_until(telegraf.ended, "Telegraf gives up") == 1
     assert "not Authorized" in telegraf.text()
     assert "mqtt_consumer" in telegraf.text()
     assert "not-the-password" not in telegraf.text()
@@ -41,13 +44,13 @@ def test_a_wrong_token_of_the_store_is_told_and_nothing_is_lost(broker: Broker, 
     with stopping(telegraf):
         telegraf.start()
         publish(broker, "token", 1, 2, 3)
-        wait_for("the refusal in the log", lambda: "(401 Unauthorized): unauthorized" in telegraf.text())
+        wait_until(lambda: "(401 Unauthorized): unauthorized" in telegraf.text(), "the refusal in the log")
         telegraf.stop()
     assert sequence(store, "token") == []
     right = Telegraf(tmp_path, broker, store.url, environment={"PSU_CLIENT_ID": "token"})
     with stopping(right):
         right.start()
-        wait_for("what was refused", lambda: sequence(store, "token") == [1, 2, 3])
+        wait_until(lambda: sequence(store, "token") == [1, 2, 3], "what was refused")
 
 
 def test_a_store_with_a_full_disk_is_told_and_nothing_is_lost(broker: Broker, store: Store, tmp_path: Path) -> None:
@@ -56,9 +59,9 @@ def test_a_store_with_a_full_disk_is_told_and_nothing_is_lost(broker: Broker, st
         telegraf.start()
         store.refuse = (500, {"code": "internal error", "message": "engine: write /data: no space left on device"})
         publish(broker, "full", 1, 2, 3)
-        wait_for("the reason in the log", lambda: "no space left on device" in telegraf.text())
+        wait_until(lambda: "no space left on device" in telegraf.text(), "the reason in the log")
         store.refuse = None
-        wait_for("every sample", lambda: sequence(store, "full") == [1, 2, 3])
+        wait_until(lambda: sequence(store, "full") == [1, 2, 3], "every sample")
 
 
 def test_everything_may_start_in_any_order(secrets: Path, tmp_path: Path) -> None:
@@ -67,13 +70,13 @@ def test_everything_may_start_in_any_order(secrets: Path, tmp_path: Path) -> Non
     telegraf = Telegraf(tmp_path / "telegraf", broker, store.url)
     with stopping(telegraf, store, broker):
         telegraf.start(wait=False)
-        wait_for("Telegraf says what is missing", lambda: "connection refused; retrying" in telegraf.text())
+        wait_until(lambda: "connection refused; retrying" in telegraf.text(), "Telegraf says what is missing")
         broker.start()
         publish(broker, "early", 1)
-        wait_for("Telegraf is there", lambda: telegraf.text().count("Connected [") == 5)
+        wait_until(lambda: telegraf.text().count("Connected [") == 5, "Telegraf is there")
         publish(broker, "early", 2)
         store.start()
-        wait_for("the retained sample and the live one", lambda: sequence(store, "early")[-1:] == [2])
+        wait_until(lambda: sequence(store, "early")[-1:] == [2], "the retained sample and the live one")
         assert telegraf.ended() is None
 
 
@@ -97,7 +100,7 @@ def test_a_broker_with_a_full_disk_goes_on_and_says_so(secrets: Path, tmp_path: 
         listening = [*broker.client("telegraf"), "-q", "1", "-c", "-i", "away", "-t", "psu/+/+/state", "-E"]
         subprocess.run(["mosquitto_sub", *listening], check=True, timeout=10)
         publish(broker, "disk", *range(500))
-        wait_for("the broker says that it could not write", lambda: "Error: No space left on device" in broker.text())
+        wait_until(lambda: "Error: No space left on device" in broker.text(), "the broker says that it could not write")
         # It still has everything, and hands it on.
         listening = [
             *broker.client("telegraf"),

@@ -16,8 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
+
 from .publisher import START, Channel, Publisher, metrics
-from .services import ROOT, Broker, Store, Telegraf, wait_for
+from .services import Broker, Store, Telegraf
 
 GRAFANA = ROOT / "grafana"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((GRAFANA / "dashboards").glob("*.json"))}
@@ -85,7 +88,7 @@ def lab(broker: Broker, store: Store, tmp_path_factory: pytest.TempPathFactory) 
         (12, "SELECT uptime FROM psu_agent"),
         (2, "SELECT text FROM psu_event"),
     ):
-        wait_for(query, lambda n=number, q=query: len(store.rows(q)) == n)  # type: ignore[misc]
+        wait_until(lambda n=number, q=query: len(store.rows(q)) == n, query)  # type: ignore[misc]
     yield store
     telegraf.stop()
 

@@ -23,7 +23,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .services import ROOT, Process, wait_for
+from tests.support.processes import ROOT, Process
+from tests.support.waiting import wait_until
 
 BASE = ROOT / ".cache" / "debian"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -214,17 +215,17 @@ def test_process_1_ends_cleanly_and_buries_its_children(image: Image, tmp_path: 
     """The simulator, as compose.yaml runs it, in a PID namespace of its own: SIGTERM ends it with exit code 0."""
     simulator = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["simulator"]
     command = [*image.entrypoint, *simulator["command"]]
-    # An orphan of the agent's: init has to take it and bury it.
+    # An orphan of the agent's: init has to reap it.
     shell = 'sh -c "sleep 0.2 & exit" & exec "$@"'
     inner = shlex.join([*image.chroot(10001), "sh", "-c", shell, "sh", *command])
     script = (
         f"ip link set lo up; mount -t proc proc {image.tree}/proc; mount --rbind /dev {image.tree}/dev; exec {inner}"
     )
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", script]
-    process = Process("image", unshare, tmp_path)
+    process = Process(unshare, tmp_path / "image.log")
     process.start()
     try:
-        wait_for("the simulator is there", lambda: "5025" in process.text() or process.ended() is not None)
+        wait_until(lambda: "5025" in process.text() or process.ended() is not None, "the simulator is there")
         assert process.ended() is None, process.text()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         (first,) = map(int, children)
@@ -237,7 +238,7 @@ def test_process_1_ends_cleanly_and_buries_its_children(image: Image, tmp_path: 
         enter = ["nsenter", "--target", str(first), "--net", *image.chroot(10001), *check[1:]]
         assert subprocess.run(enter).returncode == 0
         os.kill(first, signal.SIGTERM)
-        assert wait_for("it ends", lambda: process.ended() is not None)
+        assert wait_until(lambda: process.ended() is not None, "it ends")
         assert process.ended() == 0, process.text()
     finally:
         process.stop(signal.SIGKILL)

@@ -9,19 +9,17 @@ import signal
 import socket
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
 
 import paho.mqtt.client as mqtt
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from .services import ROOT, Broker, generate_secrets, stopping, tool, wait_for
+from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
+
+from .client import Client
+from .services import Broker, generate_secrets, stopping, tool
 
 USERS = """
 base_topic = "psu"
@@ -100,76 +98,6 @@ MAY_READ = {
 }
 
 
-class Client:
-    """A connection that notes what arrives."""
-
-    def __init__(
-        self,
-        broker: Broker,
-        user: str | None,
-        password: str | None = None,
-        version: int = mqtt.MQTTv5,
-        session: str = "",
-    ) -> None:
-        """`session`: a client id under which the broker keeps what comes while this is away."""
-        self.arrived: list[tuple[str, bytes, bool]] = []
-        self.codes: list[str] = []
-        self._acknowledged = self._sent = 0
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, session, protocol=version)  # type: ignore[arg-type]
-        self._session = session
-        if user is not None:
-            self.client.username_pw_set(user, password if password is not None else broker.password(user))
-        self.client.on_message = self._on_message
-        self.client.on_publish = self._on_publish
-        self.client.on_connect = self._on_connect
-        self._filters: list[tuple[str, SubscribeOptions | int]] = []
-        self._port = broker.port
-
-    def _on_connect(self, _client: object, _data: object, _flags: object, code: Any, _properties: object) -> None:
-        self.codes.append(str(code))
-        if self._filters:
-            self.client.subscribe(self._filters)  # type: ignore[arg-type]
-
-    def _on_message(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
-        self.arrived.append((message.topic, bytes(message.payload), message.retain))
-
-    def _on_publish(self, *_: object) -> None:
-        self._acknowledged += 1
-
-    def __enter__(self) -> Self:
-        options: dict[str, Any] = {}
-        if self._session:
-            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-            properties.SessionExpiryInterval = 600
-            options = {"clean_start": False, "properties": properties}
-        self.client.connect("127.0.0.1", self._port, **options)
-        self.client.loop_start()
-        wait_for("an answer to CONNECT", lambda: self.codes)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
-
-    def publish(self, topic: str, payload: str, **options: Any) -> None:
-        self.client.publish(topic, payload, qos=1, **options)
-        self._sent += 1
-
-    def settle(self) -> None:
-        wait_for("acknowledgements", lambda: self._acknowledged == self._sent)
-
-    def subscribe(self, *topics: str) -> None:
-        done = threading.Event()
-        self.client.on_subscribe = lambda *_: done.set()
-        # As an agent does it: the retain flag stays as the sender set it.
-        self._filters = [(topic, SubscribeOptions(qos=1, retainAsPublished=True)) for topic in topics]
-        self.client.subscribe(self._filters)  # type: ignore[arg-type]
-        assert done.wait(10)
-
-    def topics(self) -> set[str]:
-        return {topic for topic, _, _ in self.arrived}
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The shipped broker with a user of each role, and one, of this test only, who may do everything."""
@@ -199,7 +127,7 @@ def test_each_user_can_publish_what_it_should_and_nothing_else(lab: Broker, vers
                     client.publish(topic, user)
                 client.settle()
         witness.publish("end", "end")
-        wait_for("the end", lambda: "end" in witness.topics())
+        wait_until(lambda: "end" in witness.topics(), "the end")
     for user, allowed in MAY_PUBLISH.items():
         assert {topic for topic, payload, _ in witness.arrived if payload == user.encode()} == allowed, user
 
@@ -220,9 +148,9 @@ def test_each_user_can_read_what_it_should_and_nothing_else(lab: Broker, retaine
                 if not retained:
                     everything()
                 witness.publish(f"reply/{user}/end", "end")
-                wait_for("the end", lambda c=client, u=user: f"reply/{u}/end" in c.topics())  # type: ignore[misc]
+                wait_until(lambda c=client, u=user: f"reply/{u}/end" in c.topics(), "the end")  # type: ignore[misc]
                 if "$SYS/broker/uptime" in allowed:
-                    wait_for("the broker's uptime", lambda c=client: "$SYS/broker/uptime" in c.topics())  # type: ignore[misc]
+                    wait_until(lambda c=client: "$SYS/broker/uptime" in c.topics(), "the broker's uptime")  # type: ignore[misc]
             assert client.topics() - {f"reply/{user}/end"} == allowed, user
         for topic in EVERYTHING:
             witness.publish(topic, "", retain=True)
@@ -306,7 +234,7 @@ def test_a_message_that_is_too_large_harms_nobody(lab: Broker) -> None:
             agent.publish("psu/psu1/1/state", "x" * 131_072)
             agent.publish("psu/psu1/1/state", "x" * 131_073)
             agent.publish("psu/psu1/1/state", "after")
-            wait_for("what came after it", lambda: any(payload == b"after" for _, payload, _ in witness.arrived))
+            wait_until(lambda: any(payload == b"after" for _, payload, _ in witness.arrived), "what came after it")
     assert [len(payload) for _, payload, retained in witness.arrived if not retained] == [131_072, 5]
 
 
@@ -318,11 +246,11 @@ def test_too_many_connections_harm_nobody_who_is_there(lab: Broker, tmp_path: Pa
             witness.subscribe("psu/#")
             crowd = [socket.create_connection(("127.0.0.1", broker.port), 5) for _ in range(520)]
             agent.publish("psu/psu1/1/state", "still here")
-            wait_for("a sample", lambda: witness.arrived)
+            wait_until(lambda: witness.arrived, "a sample")
             assert any(_closed(one) for one in reversed(crowd))
             for one in crowd:
                 one.close()
-        wait_for("room again", lambda: broker.publish("bench3", "psu/psu1/1/state", "x").returncode == 0)
+        wait_until(lambda: broker.publish("bench3", "psu/psu1/1/state", "x").returncode == 0, "room again")
 
 
 def _closed(one: socket.socket) -> bool:
@@ -343,7 +271,7 @@ def test_retained_states_and_sessions_survive_a_restart(lab: Broker) -> None:
     lab.start()
     with Client(lab, "reader") as reader:
         reader.subscribe("psu/#")
-        wait_for("the state from before", lambda: ("psu/psu1/1/state", b"last", True) in reader.arrived)
+        wait_until(lambda: ("psu/psu1/1/state", b"last", True) in reader.arrived, "the state from before")
 
 
 @pytest.mark.parametrize(
@@ -401,8 +329,8 @@ def test_new_users_and_a_new_certificate_are_taken_over_on_hup(tmp_path: Path) -
         generate_secrets(secrets, tmp_path / "users.toml")
         assert broker.publish("alice", "psu/psu1/1/set", "x").returncode != 0
         os.kill(broker.pid, signal.SIGHUP)
-        wait_for("alice is let in", lambda: broker.publish("alice", "psu/psu1/1/set", "x").returncode == 0)
-        wait_for("the new certificate", lambda: certificate() != before)
+        wait_until(lambda: broker.publish("alice", "psu/psu1/1/set", "x").returncode == 0, "alice is let in")
+        wait_until(lambda: certificate() != before, "the new certificate")
 
 
 def test_nothing_secret_is_in_git_or_in_the_image() -> None:

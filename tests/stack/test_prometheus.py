@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.local.ports import accepts, free_port
+from tests.support.processes import ROOT, Process
+from tests.support.waiting import wait_until
+
 from .publisher import Channel, Publisher, metrics
-from .services import ROOT, Broker, Process, Store, Telegraf, accepts, free_port, stopping, tool, wait_for
+from .services import Broker, Store, Telegraf, stopping, tool
 
 HINT = "install the Debian package prometheus"
 
@@ -36,7 +40,7 @@ class Prometheus(Process):
         (folder / "prometheus.yml").write_text(text)
         arguments = [f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
                      f"--web.listen-address=127.0.0.1:{self.port}"]  # fmt: skip
-        super().__init__("prometheus", [tool("prometheus", HINT), *arguments], folder)
+        super().__init__([tool("prometheus", HINT), *arguments], folder / "prometheus.log")
 
     def ask(self, expression: str) -> dict[str, float]:
         """What an instant query gives: psu or agent, with index and mode if there are any, and the value."""
@@ -64,7 +68,7 @@ def prometheus(broker: Broker, store: Store, tmp_path_factory: pytest.TempPathFa
     with stopping(prometheus, telegraf):
         telegraf.start()
         prometheus.start()
-        wait_for("Prometheus listens", lambda: accepts(prometheus.port))
+        wait_until(lambda: accepts(prometheus.port), "Prometheus listens")
         yield prometheus
 
 
@@ -87,7 +91,7 @@ def test_the_present_samples_under_the_names_that_psudaemon_gave(
 
     expected = present.state(0)
     for field in ("voltage", "current", "voltage_limit", "current_limit", "power", "energy"):
-        wait_for(field, lambda f=field: prometheus.ask(f"channel_data_{f}").get("psu1 2") == expected[f])  # type: ignore[misc]
+        wait_until(lambda f=field: prometheus.ask(f"channel_data_{f}").get("psu1 2") == expected[f], field)  # type: ignore[misc]
     labels = 'channel_data_voltage{psu="psu1", index="2", name="CH2", model="E36313A", agent="bench3"}'
     assert prometheus.ask(labels) == {"psu1 2": pytest.approx(4.9998)}
     assert prometheus.ask("channel_data_state")["psu1 2"] == 1
@@ -97,17 +101,17 @@ def test_the_present_samples_under_the_names_that_psudaemon_gave(
     assert prometheus.ask("channel_data_online") == {"psu1 2": 1, "off 1": 1, "lost 1": 0}
     assert math.isnan(prometheus.ask("channel_data_voltage")["lost 1"])
     assert "old 1" not in prometheus.ask("channel_data_voltage")
-    wait_for("the agent's figures", lambda: prometheus.ask("psu_agent_memory") == {"bench3": 48_000_000})
-    wait_for("the unit's status", lambda: prometheus.ask("psu_unit_offline") == {"lost": 1})
+    wait_until(lambda: prometheus.ask("psu_agent_memory") == {"bench3": 48_000_000}, "the agent's figures")
+    wait_until(lambda: prometheus.ask("psu_unit_offline") == {"lost": 1}, "the unit's status")
     assert prometheus.ask("psu_agent_offline") == {"bench3": 0}
     # The store gets what it gets without the drop-in, the old samples too, and nothing of Prometheus's.
-    wait_for("all samples are stored", lambda: len(store.rows("SELECT seq FROM psu_channel")) == 6)
+    wait_until(lambda: len(store.rows("SELECT seq FROM psu_channel")) == 6, "all samples are stored")
     assert {row["name"] for row in store.rows("SHOW MEASUREMENTS")} == {"psu_channel", "psu_agent", "psu_unit"}
 
     rules = json.load(urllib.request.urlopen(f"http://127.0.0.1:{prometheus.port}/api/v1/rules", timeout=10))
     states = {rule["name"]: rule["health"] for rule in rules["data"]["groups"][0]["rules"]}
-    wait_for("Trip fires", lambda: prometheus.ask('ALERTS{alertname="Trip"}') == {"off 1": 1})
-    wait_for("CC is seen", lambda: prometheus.ask('ALERTS{alertname="UnexpectedCC"}') == {"psu1 2 CC": 1})
+    wait_until(lambda: prometheus.ask('ALERTS{alertname="Trip"}') == {"off 1": 1}, "Trip fires")
+    wait_until(lambda: prometheus.ask('ALERTS{alertname="UnexpectedCC"}') == {"psu1 2 CC": 1}, "CC is seen")
     assert len(states) == 8
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 from .publisher import START, Channel, Publisher, metrics, milliseconds
-from .services import Broker, Store, Telegraf, generate_secrets, stopping, wait_for
+from .services import Broker, Store, Telegraf, generate_secrets, stopping
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def rows_as_soon_as(store: Store, text: str, number: int) -> list[dict[str, Any]
         rows[:] = store.rows(text)
         return len(rows) >= number
 
-    wait_for(f"{number} rows of {text}", enough)
+    wait_until(enough, f"{number} rows of {text}")
     return rows
 
 
@@ -146,9 +148,9 @@ def test_events_metrics_and_status(broker: Broker, store: Store) -> None:
     with Publisher(broker) as publisher:  # the unit is taken out of the configuration
         publisher.send("told/status", None, retain=True)
         publisher.settle()
-    wait_for(
-        "the removed unit is no longer in trouble",
+    wait_until(
         lambda: store.rows("SELECT last(offline) FROM psu_unit WHERE psu = 'told'")[0]["last"] == 0,
+        "the removed unit is no longer in trouble",
     )
 
 
@@ -192,7 +194,7 @@ def test_a_base_topic_of_several_levels(secrets: Path, store: Store, tmp_path: P
             publisher.settle()
         assert rows_of(store, "psu_channel", "deep", 1)[0]["seq"] == 1
         assert rows_of(store, "psu_unit", "deep", 1)[0]["status"] == "online"
-        assert wait_for("the agent's status", lambda: store.rows("SELECT * FROM psu_agent WHERE agent = 'bench3'"))
+        assert wait_until(lambda: store.rows("SELECT * FROM psu_agent WHERE agent = 'bench3'"), "the agent's status")
 
 
 class Stack:
@@ -233,7 +235,7 @@ def test_no_sample_is_lost_or_doubled_over_restarts_of_each(stack: Stack) -> Non
             publisher.settle()
 
     def all_there() -> None:
-        wait_for(f"{seq} samples", lambda: stack.number("kept") >= seq, 60)
+        wait_until(lambda: stack.number("kept") >= seq, f"{seq} samples", 60)
         assert stack.sequence("kept") == list(range(seq))
 
     publish(500)
@@ -249,13 +251,13 @@ def test_no_sample_is_lost_or_doubled_over_restarts_of_each(stack: Stack) -> Non
 
     stack.store.stop()
     publish(11_000)
-    wait_for("the full window shows in Telegraf's health", lambda: stack.telegraf.health() == 503)
+    wait_until(lambda: stack.telegraf.health() == 503, "the full window shows in Telegraf's health")
     stack.store.start()
     all_there()
-    wait_for("Telegraf is well again", lambda: stack.telegraf.health() == 200)
+    wait_until(lambda: stack.telegraf.health() == 200, "Telegraf is well again")
 
     stack.broker.stop()
-    wait_for("Telegraf says that the broker is gone", lambda: "connection lost" in stack.telegraf.text())
+    wait_until(lambda: "connection lost" in stack.telegraf.text(), "Telegraf says that the broker is gone")
     # Long enough that reconnecting fails, several times for each of the five connections: Telegraf 1.32 to 1.37 came back
     # from that, but stopped after one window of messages (influxdata/telegraf #16035, #18452).
     with socket.create_server(("127.0.0.1", stack.broker.port)) as nobody:

@@ -1,105 +1,63 @@
-"""The supported supplies: one YAML file a series, read once."""
+"""The supported supplies, from one YAML file for each series, read once."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 
 import yaml
 
-from agent.instruments.catalogue.schema import ChannelModel, CommandField, Guard, Identity, Range, Series
-from agent.instruments.scpi.dialect import Batching, Inspection, MalformedAnswerError, PollPlan, Reading
+from agent.instruments.catalogue.schema import ChannelModel, Coupling, Series
+from agent.instruments.driver import Identity, Output
 
 __all__ = [
     "EXTERNAL",
-    "Batching",
     "ChannelModel",
-    "Guard",
-    "Identification",
-    "IdentityError",
-    "Inspection",
-    "MalformedAnswerError",
+    "Coupling",
     "Model",
-    "PollPlan",
-    "Range",
-    "Reading",
     "Series",
     "UnknownModelError",
     "all_models",
     "candidates",
-    "external_model",
     "identify",
-    "parse_identification",
 ]
+
+#: The configured model of a unit that programs of the user control. Only they tell its channels.
+EXTERNAL = "external"
 
 
 class UnknownModelError(ValueError):
-    """No series file has this model."""
-
-
-class IdentityError(ValueError):
-    """The unit at the address is not the one that the configuration expects."""
+    """No series file has this model; the text says which models are near."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A supply that can be bought: its name, its channels, and the series whose dialect it speaks."""
+    """A model of a supply: its name, its channels, and the series whose commands it takes.
+
+    ``outputs``: the channels as drivers describe them, the same objects for all units of the model.
+    """
 
     name: str
     series: Series
     channels: tuple[ChannelModel, ...]
+    outputs: tuple[Output, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = frozenset(self.series.commands)
+        object.__setattr__(self, "outputs", tuple(channel.output(settings) for channel in self.channels))
 
     @property
     def manufacturer(self) -> str:
+        """The manufacturer's present name."""
         return self.series.manufacturer
 
-    def channel(self, index: int) -> ChannelModel:
-        return next(channel for channel in self.channels if channel.index == index)
 
-
-@dataclass(frozen=True, slots=True)
-class Identification:
-    """The four fields of ``*IDN?`` (IEEE 488.2, 10.14)."""
-
-    manufacturer: str
-    model: str
-    serial: str
-    firmware: str
-
-
-#: The model of a unit that programs of the user speak for; what it has only they tell.
-EXTERNAL = "external"
-
-
-def external_model(
-    name: str = EXTERNAL,
-    *,
-    manufacturer: str = EXTERNAL,
-    commands: Mapping[CommandField, str] | None = None,
-    channels: tuple[ChannelModel, ...] = (),
-) -> Model:
-    """A model that stands in no series file: what commands it takes, what channels it has."""
-    series = Series.model_construct(
-        series=EXTERNAL,
-        manufacturer=manufacturer,
-        manual="",
-        tested=[],
-        identity=Identity(manufacturer=""),
-        queries={},
-        condition_bits={},
-        commands=dict(commands or {}),
-        error_query="",
-        error_queue=0,
-        models={},
-    )
-    return Model(name, series, channels)
-
-
-_EXTERNAL_UNSEEN = external_model()
+def models_of(series: Series) -> tuple[Model, ...]:
+    """The models of a series, in its order."""
+    return tuple(Model(name, series, tuple(entry.channels.values())) for name, entry in series.models.items())
 
 
 @lru_cache
@@ -108,21 +66,20 @@ def all_models() -> tuple[Model, ...]:
     models: list[Model] = []
     for path in sorted(files(__package__).iterdir(), key=lambda path: path.name):
         if path.name.endswith(".yaml"):
-            series = Series.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-            models += [Model(name, series, tuple(entry.channels.values())) for name, entry in series.models.items()]
+            models += models_of(Series.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))))
     return tuple(models)
 
 
 def candidates(text: str) -> tuple[Model, ...]:
-    """The models that a configured ``model`` may mean.
+    """The models that a configured ``model`` may mean; none for `EXTERNAL`, whose channels its programs tell.
 
     It is a model (``E36313A``), a series (``E36300``), or either behind its manufacturer
-    (``Keysight Technologies,E36313A``); case does not matter. ``external`` means one that has no channels yet.
+    (``Keysight Technologies,E36313A``); case does not matter.
 
-    :raises UnknownModelError: it means none
+    :raises UnknownModelError: it means no supported model
     """
     if text == EXTERNAL:
-        return (_EXTERNAL_UNSEEN,)
+        return ()
     manufacturer, _, name = text.rpartition(",")
     wanted = name.strip().casefold()
     found = tuple(
@@ -146,22 +103,11 @@ def candidates(text: str) -> tuple[Model, ...]:
     return found
 
 
-def parse_identification(answer: str) -> Identification:
-    """Take an answer to ``*IDN?`` apart.
-
-    :raises IdentityError: it has not four fields of printable characters
-    """
-    fields = [field.strip() for field in answer.split(",", 3)]
-    if len(fields) != 4 or not all(fields[:2]) or not answer.isprintable() or len(answer) > 200:
-        raise IdentityError(f"{ascii(answer)[:120]} is no answer to *IDN?")
-    return Identification(*fields)
-
-
-def identify(identification: Identification) -> Model | None:
-    """The model that this is, None if it is not a supported one."""
+def identify(identity: Identity) -> Model | None:
+    """The model of an instrument, None if it is not a supported one."""
     for model in all_models():
-        if model.name.casefold() == identification.model.casefold() and re.fullmatch(
-            model.series.identity.manufacturer, identification.manufacturer, re.IGNORECASE
+        if model.name.casefold() == identity.model.casefold() and re.fullmatch(
+            model.series.identity.manufacturer, identity.manufacturer, re.IGNORECASE
         ):
             return model
     return None

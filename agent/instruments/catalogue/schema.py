@@ -1,26 +1,17 @@
-"""The shape of a series file: what a family of supplies speaks and what its models can do."""
+"""The schema of a series file: the language of a family of supplies, and the channels of its models."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, NamedTuple
+from string import Formatter
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
 
+from agent.instruments.driver import Output, Range
+from agent.protocol.quantities import LEVELS, Setting
+
 AnswerKind = Literal["number", "boolean", "integer"]
-CommandField = Literal[
-    "state", "voltage_limit", "current_limit", "voltage_protection", "current_protection", "clear_protection"
-]
-
-
-class Range(NamedTuple):
-    """An interval that includes both ends, V or A."""
-
-    min: float
-    max: float
-
-    def __contains__(self, value: object) -> bool:
-        return isinstance(value, int | float) and self.min <= value <= self.max
 
 
 def _range(value: object) -> object:
@@ -41,24 +32,39 @@ class ChannelModel(_Strict):
 
     ``voltage`` and ``current`` are the ranges that the unit accepts as setpoints (V, A), ``voltage_rating`` and
     ``current_rating`` what it is sold as (magnitudes), ``voltage_protection`` the range of the over-voltage trip level
-    (V), None where there is none. A resolution is how far a setting may stand from what was asked for (V, A).
-    ``own_name`` is the unit's own name for the output, where it has one.
+    (V), None where there is none. A resolution is the largest difference between a setting that was sent and the one that is
+    read back (V, A).
     """
 
     index: int = 0
-    own_name: str = ""
-    voltage: RangeField | None = None
-    current: RangeField | None = None
-    voltage_rating: PositiveFloat | None = None
-    current_rating: PositiveFloat | None = None
+    voltage: RangeField
+    current: RangeField
+    voltage_rating: PositiveFloat
+    current_rating: PositiveFloat
     voltage_protection: RangeField | None = None
     voltage_resolution: PositiveFloat
     current_resolution: PositiveFloat
 
     @property
     def name(self) -> str:
-        """The name a channel has until the configuration gives it another."""
-        return self.own_name or f"CH{self.index}"
+        """The name of the output until the configuration gives it another."""
+        return f"CH{self.index}"
+
+    def output(self, settings: frozenset[Setting]) -> Output:
+        """The output as drivers describe it; ``settings``: what the series has a command for."""
+        ranges = {"voltage_limit": self.voltage, "current_limit": self.current}
+        if self.voltage_protection is not None:
+            ranges["voltage_protection"] = self.voltage_protection
+        return Output(
+            index=self.index,
+            name=self.name,
+            ranges=ranges,
+            voltage_rating=self.voltage_rating,
+            current_rating=self.current_rating,
+            voltage_resolution=self.voltage_resolution,
+            current_resolution=self.current_resolution,
+            settings=frozenset(setting for setting in settings if setting not in LEVELS or setting in ranges),
+        )
 
     @model_validator(mode="after")
     def _ordered(self) -> ChannelModel:
@@ -77,25 +83,29 @@ class Query(_Strict):
 
     @property
     def takes_list(self) -> bool:
+        """True if one such question can ask for several channels."""
         return "{list}" in self.ask
 
 
-class Guard(_Strict):
-    """A question whose answer must be one of ``expect`` before a setting of these channels is written."""
+class Coupling(_Strict):
+    """A question whose answer must be one of ``expect`` before a setting of these channels is written.
+
+    ``text`` says, for people, which coupling holds if it is another.
+    """
 
     ask: str
     expect: list[str] = Field(min_length=1)
     channels: list[int] = Field(min_length=1)
-    coupling: str
+    text: str
 
 
-class Identity(_Strict):
-    """What the first field of ``*IDN?`` looks like, as a regular expression."""
+class IdentityPattern(_Strict):
+    """The first field of ``*IDN?``, as a regular expression."""
 
     manufacturer: str
 
     @model_validator(mode="after")
-    def _compiles(self) -> Identity:
+    def _compiles(self) -> IdentityPattern:
         re.compile(self.manufacturer)
         return self
 
@@ -116,14 +126,6 @@ class ModelEntry(_Strict):
             return {**data, "channels": channels}
         return data
 
-    @model_validator(mode="after")
-    def _complete(self) -> ModelEntry:
-        for channel in self.channels.values():
-            for name in ("voltage", "current", "voltage_rating", "current_rating"):
-                if getattr(channel, name) is None:
-                    raise ValueError(f"channels.{channel.index}.{name} is missing: the manual has it")
-        return self
-
 
 #: Every quantity that a poll reads, in the order of a channel's state.
 QUANTITIES = (
@@ -141,23 +143,24 @@ QUANTITIES = (
 
 
 class Series(_Strict):
-    """A series file: one dialect, and the models that speak it."""
+    """A series file: one set of commands, and the models that take it."""
 
     series: str
     manufacturer: str
     manual: str
     tested: list[str]
-    identity: Identity
+    identity: IdentityPattern
     queries: dict[str, Query]
     condition_bits: dict[Literal["CC", "CV", "OTP"], int] = {}
-    commands: dict[CommandField, str]
-    guards: list[Guard] = []
+    commands: dict[Setting, str]
+    couplings: list[Coupling] = []
     error_query: str
     error_queue: int = Field(gt=0)
     models: dict[str, ModelEntry] = Field(min_length=1)
 
     @property
     def name(self) -> str:
+        """The name of the series."""
         return self.series
 
     @model_validator(mode="after")
@@ -168,4 +171,19 @@ class Series(_Strict):
         missing = {"voltage", "current", "voltage_limit", "current_limit", "state"} - set(self.queries)
         if missing:
             raise ValueError(f"queries: {', '.join(sorted(missing))} missing: every supply has to answer these")
+        return self
+
+    @model_validator(mode="after")
+    def _commands_name_channel_and_value(self) -> Series:
+        most = max(len(entry.channels) for entry in self.models.values())
+        for setting, template in self.commands.items():
+            places = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+            if unknown := places - {"value", "list", "channel"}:
+                raise ValueError(f"commands.{setting}: {', '.join(sorted(unknown))} stands for nothing")
+            if {"list", "channel"} <= places:
+                raise ValueError(f"commands.{setting}: {{list}} and {{channel}} stand there both; give one of them")
+            if "value" not in places and setting != "clear_protection":
+                raise ValueError(f"commands.{setting}: {{value}} is missing")
+            if most > 1 and not places & {"list", "channel"}:
+                raise ValueError(f"commands.{setting}: {{list}} or {{channel}} is missing: it names no output")
         return self

@@ -1,0 +1,1 @@
+"""The driver of units that programs of the user control."""

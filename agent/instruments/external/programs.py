@@ -1,4 +1,4 @@
-"""Run a program that somebody else wrote: no terminal, a time limit, a limit on what it prints, and nothing of it left behind."""
+"""Running a program of the user: no terminal, a time limit, a limit on what it prints, and no process of it left behind."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ GRACE = 0.5
 #: s that a program which has ended may leave its output open by a child of its own.
 _LINGER = 0.2
 _CHUNK = 65536
-#: What the service manager said to the agent is not meant for its children.
+#: Variables of the service manager for the agent, not for its children.
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
 class ProgramError(Exception):
-    """It could not be started, or was ended because it took too long or printed too much. One sentence that says which."""
+    """A program could not be started, or was killed because it took too long or printed too much; one sentence says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ class Runner:
         self._cut_short_at = 0.0
 
     def hurry(self, seconds: float) -> None:
-        """From any thread, for good: what runs has that many seconds left, and so has what comes."""
+        """From any thread, when the agent stops: the program that runs, and all later ones, are killed after that time (s)."""
         self._cut_short_at = time.monotonic() + seconds
         self._cut_short.set()
 
     def run(self, command: Sequence[str]) -> Outcome:
-        """Run a program to its end. Its standard input is empty, its process group is its own and ends with it.
+        """Run a program to its end. Its standard input is empty; its process group is its own and ends with it.
 
-        :raises ProgramError: it did not get there
+        :raises ProgramError: it could not be started, or was killed
         """
         name = Path(command[0]).name
         try:
@@ -107,14 +107,14 @@ class Runner:
                 now = time.monotonic()
                 if _has_ended(process):
                     ended_at = ended_at or now
-                    # Whoever still holds the pipes open is a child that it left behind: nothing to wait for.
+                    # Only a child that it left behind still holds the pipes open: nothing to wait for.
                     if not selector.get_map() or now - ended_at > _LINGER:
                         break
                 if now >= deadline:
                     raise ProgramError(f"{name} did not end within {self._timeout:g} s and was killed")
                 if self._cut_short.is_set() and now >= self._cut_short_at:
                     raise ProgramError(f"{name} was killed, as the agent stops")
-                # Short, as the end of the process itself wakes nobody.
+                # Short, as select() does not notice the end of the process itself.
                 for key, _ in selector.select(min(0.02 if not ended_at else _LINGER, max(0.0, deadline - now))):
                     data = os.read(key.fd, _CHUNK)
                     if not data:
@@ -129,7 +129,7 @@ class Runner:
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End all that is left of the process group: politely where the program itself still runs."""
+    """End all that is left of the process group: by SIGTERM first where the program itself still runs."""
     if process.returncode is not None:
         return
     if not _has_ended(process):
@@ -142,7 +142,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it has, without reaping it: as long as it is not, its process group's number can't become another's."""
+    """True if it has ended. It is not reaped: until it is, no other process group can get its number."""
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         return process.poll() is not None
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

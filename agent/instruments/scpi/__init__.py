@@ -1,0 +1,1 @@
+"""The driver of supplies that speak SCPI, over a text link."""

@@ -1,11 +1,9 @@
-"""One VISA session, for one thread: open, ask, close. Any error closes it, and only opening it again cures."""
+"""A VISA session: a text link to one instrument, for one thread. A failure closes it; only `open` brings it back."""
 
 from __future__ import annotations
 
 import contextlib
-import struct
 import threading
-import warnings
 from typing import Any
 
 import pyvisa
@@ -13,95 +11,70 @@ from pyvisa import constants, errors
 from pyvisa.constants import StatusCode
 from pyvisa.resources import MessageBasedResource
 
-from agent.instruments.visa import sockets as visa_socket  # before pyvisa_py: see there
-
-# isort: split
-from pyvisa_py.protocols.rpc import RPCError
-from pyvisa_py.protocols.vxi11 import Vxi11Error
-from pyvisa_py.sessions import OpenError
-
-from agent.instruments.visa import lan as visa_lan
+from agent.instruments.driver import LinkError
+from agent.instruments.visa import hislip, sockets, vxi11
+from agent.instruments.visa.faults import OPENING_FAULTS, Calling, reason_of
 
 #: ms. pyvisa's own default is 0.1 s on VXI-11, too short for many links, and 10 s on a socket.
 DEFAULT_OPEN_TIMEOUT = 3000
 #: ms
 DEFAULT_TIMEOUT = 2000
 
-# What pyvisa and pyvisa-py were seen to raise when a unit is not there, goes away or sends what it should not.
-_FAULTS = (
-    errors.Error,
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    AssertionError,
-    struct.error,
-    RPCError,
-    Vxi11Error,
-    OpenError,
-)
 _MORE_TO_COME = StatusCode.success_max_count_read
-_register_once = threading.Lock()
-_registered = False
-
-
-class LinkError(Exception):
-    """The unit did not answer, or not as a link should. Nothing that was sent since the last answer is certain."""
+_ASKING, _TELLING, _CLOSING = Calling("no answer"), Calling("not sent"), Calling("not closed")
+_managers_lock = threading.Lock()
+_managers: dict[str, pyvisa.ResourceManager] = {}
 
 
 class Session:
-    """A link to one unit.
+    """A link to one instrument.
 
-    ``uri`` is its VISA resource name, ``backend`` pyvisa's name of a library (``@py``), ``options`` what pyvisa's
-    ``open_resource`` takes besides: ``open_timeout`` and ``timeout`` in ms, ``read_termination``, ``write_termination``
-    ``baud_rate`` …
+    :param uri: its VISA resource name
+    :param backend: pyvisa's name of a library, such as ``@py``
+    :param options: further arguments of pyvisa's ``open_resource``: ``open_timeout`` and ``timeout`` in ms, ``read_termination``,
+        ``write_termination``, ``baud_rate`` …
     """
+
+    __slots__ = ("_backend", "_options", "_resource", "_write_termination", "uri")
 
     def __init__(self, uri: str, backend: str = "@py", options: dict[str, Any] | None = None) -> None:
         self.uri = uri
         self._backend = backend
         self._options = {"open_timeout": DEFAULT_OPEN_TIMEOUT, "timeout": DEFAULT_TIMEOUT, **(options or {})}
-        # A stream has no other end of message than a character; where the link has one, a line feed does no harm.
-        stream = uri.strip().upper().endswith("SOCKET") or uri.strip().upper().startswith("ASRL")
-        if stream:
+        # On a stream only a character ends a message; on a link with an end of message a line feed does no harm.
+        kind = uri.strip().upper()
+        if kind.endswith("SOCKET") or kind.startswith("ASRL"):
             self._options.setdefault("read_termination", "\n")
         self._options.setdefault("write_termination", "\n")
         self._write_termination = str(self._options["write_termination"] or "").encode()
         self._resource: MessageBasedResource | None = None
-        self._warnings = contextlib.ExitStack()
 
     @property
     def is_open(self) -> bool:
+        """True if it was opened and has not failed since."""
         return self._resource is not None
 
     def open(self) -> None:
-        """Open the link. On a raw socket that proves little: a unit is there when it has answered.
+        """Open the link anew. A gateway takes the connection of a raw socket also without an instrument behind it.
 
         :raises LinkError: it can't be opened, with the reason
         """
         self.close()
-        _register()
-        options = dict(self._options)
         try:
-            with _translated(f"can't open {self.uri}"), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                resource = pyvisa.ResourceManager(self._backend).open_resource(self.uri, **options)
-                if not isinstance(resource, MessageBasedResource):
-                    resource.close()
-                    raise ValueError("it is not an instrument that takes messages")
-                self._resource = resource
-                self._warnings.enter_context(resource.ignore_warning(_MORE_TO_COME))
+            with Calling(f"can't open {self.uri}", OPENING_FAULTS):
+                resource = _manager(self._backend).open_resource(self.uri, **self._options)
+            if not isinstance(resource, MessageBasedResource):
+                resource.close()
+                raise LinkError(f"can't open {self.uri}: it is not an instrument that takes messages")
+            self._resource = resource
+            with Calling(f"can't open {self.uri}"):
                 self._start_afresh(resource)
-        except LinkError:
+        except BaseException:
             self.close()
             raise
 
     def _start_afresh(self, resource: MessageBasedResource) -> None:
-        """Rid the unit of what an earlier session left half asked; device clear touches no setting (IEEE 488.2)."""
+        """Discard input and output of an earlier session; device clear changes no setting (IEEE 488.2, 5.8)."""
         kind = self.uri.strip().upper()
         with contextlib.suppress(errors.VisaIOError, NotImplementedError):
             if kind.startswith(("USB", "GPIB")):
@@ -115,15 +88,14 @@ class Session:
         :raises LinkError: no answer in time, a broken link, or bytes that are no text; the session is closed then
         """
         try:
-            with _translated("no answer"):
-                self._write(message)
-                return self._read()
-        except LinkError:
+            self._write(message, _ASKING)
+            return self._read()
+        except BaseException:
             self.close()
             raise
 
     def ask_ahead(self, message: str) -> bool:
-        """Put a question whose answer `hear` will read.
+        """Send a question whose answer `hear` will read; True.
 
         :raises LinkError: a broken link; the session is closed then
         """
@@ -131,14 +103,13 @@ class Session:
         return True
 
     def hear(self) -> str:
-        """Read the answer to a question that `ask_ahead` has put, without the line end.
+        """Read the answer to a question that `ask_ahead` has sent, without the line end.
 
         :raises LinkError: no answer in time, a broken link, or bytes that are no text; the session is closed then
         """
         try:
-            with _translated("no answer"):
-                return self._read()
-        except LinkError:
+            return self._read()
+        except BaseException:
             self.close()
             raise
 
@@ -148,76 +119,63 @@ class Session:
         :raises LinkError: a broken link; the session is closed then
         """
         try:
-            with _translated("not sent"):
-                self._write(message)
-        except LinkError:
+            self._write(message, _TELLING)
+        except BaseException:
             self.close()
             raise
 
-    def _write(self, message: str) -> None:
-        resource = self._opened()
+    def _write(self, message: str, calling: Calling) -> None:
         data = message.encode("ascii") + self._write_termination
-        written, _ = resource.visalib.write(resource.session, data)
+        resource = self._opened()
+        with calling:
+            written, _ = resource.visalib.write(resource.session, data)
         if written != len(data):
-            raise OSError(f"{written} of {len(data)} bytes were sent")
+            raise LinkError(f"only {written} of {len(data)} bytes were sent")
 
     def _read(self) -> str:
         resource = self._opened()
-        answer, status = resource.visalib.read(resource.session, visa_socket.LONGEST_ANSWER)
-        while status == _MORE_TO_COME:
-            if len(answer) >= visa_socket.LONGEST_ANSWER:
-                raise OSError(f"an answer of more than {visa_socket.LONGEST_ANSWER} bytes")
-            more, status = resource.visalib.read(resource.session, visa_socket.LONGEST_ANSWER)
-            answer += more
-        return answer.decode("ascii").rstrip("\r\n")
+        with _ASKING:
+            answer, status = resource.visalib.read(resource.session, sockets.LONGEST_ANSWER)
+            while status == _MORE_TO_COME:
+                if len(answer) >= sockets.LONGEST_ANSWER:
+                    raise LinkError(f"no answer: an answer of more than {sockets.LONGEST_ANSWER} bytes")
+                more, status = resource.visalib.read(resource.session, sockets.LONGEST_ANSWER)
+                answer += more
+        try:
+            return answer.decode("ascii").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise LinkError(f"no answer: {reason_of(error)}") from error
 
     def _opened(self) -> MessageBasedResource:
         if self._resource is None:
-            raise OSError("the session is closed")
+            raise LinkError("the session is closed")
         return self._resource
 
     def close(self) -> None:
-        """Close the link; never raises."""
+        """Close the link; a failure of the link is ignored. It may be called twice."""
         resource, self._resource = self._resource, None
         if resource is None:
             return
         library, session = resource.visalib, resource.session
-        with contextlib.suppress(LinkError), _translated("not closed"):
-            self._warnings.close()
-            resource.close()
-        # pyvisa forgets no session: a few KiB each, for ever.
-        for table in ("sessions", "_last_status_in_session", "_ignore_warning_in_session"):
-            getattr(library, table, {}).pop(session, None)
+        try:
+            with contextlib.suppress(LinkError), _CLOSING:
+                resource.close()
+        finally:
+            # pyvisa forgets no session by itself: 2 to 3 KiB each, 40 MB a day for a unit that is tried every 5 s.
+            for table in ("sessions", "_last_status_in_session", "_ignore_warning_in_session"):
+                getattr(library, table, {}).pop(session, None)
 
 
-@contextlib.contextmanager
-def _translated(what: str) -> Any:
-    try:
-        yield
-    except LinkError:
-        raise
-    except _FAULTS as error:
-        raise LinkError(f"{what}: {_reason(error)}") from error
-    except Exception as error:
-        # pyvisa-py raises bare Exceptions; one of another class is a fault of ours and goes to the outermost loop.
-        if type(error) is not Exception:
-            raise
-        raise LinkError(f"{what}: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, errors.VisaIOError):
-        return f"{error.description} ({error.abbreviation})"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = " ".join(str(error).split())
-    return text[:200] if text else type(error).__name__
-
-
-def _register() -> None:
-    global _registered
-    with _register_once:
-        if not _registered:
-            visa_socket.register()
-            visa_lan.register()
-            _registered = True
+def _manager(backend: str) -> pyvisa.ResourceManager:
+    """pyvisa's library of that name, loaded once; with this package's sessions, which pyvisa-py opens then."""
+    with _managers_lock:
+        manager = _managers.get(backend)
+        if manager is None:
+            if not _managers:
+                for module in (sockets, vxi11, hislip):
+                    module.register()
+            manager = pyvisa.ResourceManager(backend)
+            # No warnings: a warnings filter of the process can't be changed by many threads at a time.
+            manager.visalib.issue_warning_on.clear()
+            _managers[backend] = manager
+        return manager

@@ -1,9 +1,9 @@
 """A raw-socket session for pyvisa-py that notices what its own does not.
 
-pyvisa-py's session spins at full load when the peer closes, waits without a limit for a full send buffer, can't turn
-Nagle's algorithm off and hands an old answer to the next question. This one reports a closed connection at once, keeps
-to the timeout in both directions, sends each message at once, and refuses to ask while an answer that nobody asked for
-is waiting.
+pyvisa-py's own spins at full load when the peer closes, waits without a limit while the send buffer is full, can't turn
+Nagle's algorithm off, and takes an old answer for that to the next question. This one reports a closed connection at once,
+keeps to the timeout in both directions, sends each message at once, and refuses to ask while an answer that nobody asked
+for is waiting.
 """
 
 from __future__ import annotations
@@ -12,26 +12,18 @@ import contextlib
 import logging
 import socket
 import struct
-import sys
 import time
 from typing import Any
 
 from pyvisa import constants
 from pyvisa.constants import StatusCode
+from pyvisa_py.sessions import Session
+from pyvisa_py.tcpip import TCPIPSocketSession
 
-# pyvisa-py loads zeroconf, to look for instruments, where it finds it: 7 MB that an agent, which never looks, does not need.
-_loaded = "zeroconf" in sys.modules
-if not _loaded:
-    sys.modules["zeroconf"] = None  # type: ignore[assignment]
-# isort: split
-from pyvisa_py.sessions import Session  # noqa: E402
-from pyvisa_py.tcpip import TCPIPSocketSession  # noqa: E402
-
-if not _loaded:
-    del sys.modules["zeroconf"]
-
-#: An answer of a supply has a few hundred bytes. What never ends is no answer.
+#: bytes. An answer of a supply has a few hundred; one that never ends is none.
 LONGEST_ANSWER = 64 * 1024
+#: bytes of one RPC record or HiSLIP payload: the longest answer, and room for what is around it.
+LONGEST_RECORD = LONGEST_ANSWER + 4096
 _DEFAULT_OPEN_TIMEOUT = 3.0
 
 
@@ -53,6 +45,7 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
         return StatusCode.success
 
     def close(self) -> StatusCode:
+        """Close the connection; it may be called twice."""
         if self.interface is not None:
             self.interface.close()
             self.interface = None
@@ -113,7 +106,7 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
     def write(self, data: bytes) -> tuple[int, StatusCode]:
         """Send all of ``data``.
 
-        :raises OSError: the connection is gone, or something has come in that nobody asked for
+        :raises OSError: the connection is gone, or bytes have come in that nobody asked for
         """
         connection = self._ready()
         with contextlib.suppress(BlockingIOError):
@@ -145,7 +138,7 @@ def register() -> None:
     """Make it pyvisa-py's session for raw sockets, for this process."""
     logger = logging.getLogger("pyvisa")
     before = logger.level
-    logger.setLevel(logging.ERROR)  # it warns that it had one already; that is the point
+    logger.setLevel(logging.ERROR)  # it warns that it had one already, which is to be replaced
     try:
         Session.register(constants.InterfaceType.tcpip, "SOCKET")(SocketSession)
     finally:

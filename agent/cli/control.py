@@ -1,0 +1,180 @@
+"""Commands that set channels, and save and restore their settings: set, save, restore."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent.cli.options import (
+    F,
+    Failure,
+    NotFound,
+    broker_options,
+    find_broker,
+    json_option,
+    load_config,
+    parse_target,
+    target_argument,
+    tell_faults,
+)
+from agent.protocol.quantities import BY_NAME, COMMANDED, Quantity
+
+
+def _setting_options(function: F) -> F:
+    """An option for everything that a command may ask for, by its name in the table of quantities."""
+    for name in reversed(COMMANDED):
+        function = _setting_option(BY_NAME[name])(function)
+    return function
+
+
+def _setting_option(quantity: Quantity) -> Callable[[F], F]:
+    arguments: dict[str, Any]
+    if quantity.kind == "switch":
+        arguments = {"type": click.Choice(["on", "off"], case_sensitive=False), "callback": _to_bool}
+    elif quantity.kind == "action":
+        arguments = {"is_flag": True, "default": None}
+    elif quantity.minimum is None and quantity.maximum is None:
+        arguments = {"type": float, "metavar": quantity.unit.upper()}
+    else:
+        allowed = click.FloatRange(quantity.minimum, quantity.maximum, min_open=quantity.above_minimum)
+        arguments = {"type": allowed, "metavar": quantity.unit.upper()}
+    return click.option(f"--{quantity.name.replace('_', '-')}", help=quantity.purpose, **arguments)
+
+
+def _to_bool(_: click.Context, __: click.Parameter, value: str | None) -> bool | None:
+    return None if value is None else value == "on"
+
+
+@click.command("set")
+@click.argument("target", metavar="UNIT[/CH]|all")
+@_setting_options
+@click.option(
+    "--expires-in",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="Refuse it if it can't be carried out within S s.",
+)
+@click.option("--id", "command_id", metavar="TEXT", help="The command's id, up to 128 characters.  [default: random]")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 86400),
+    metavar="S",
+    help="Seconds to wait for the response.  [default: 10, and as long as a cycle or ramp takes]",
+)
+@broker_options
+@json_option
+def set_(  # one for each option but the settings
+    target: str,
+    command_id: str | None,
+    expires_in: float | None,
+    timeout: float | None,
+    as_json: bool,
+    broker: str | None,
+    config_path: Path | None,
+    base_topic: str | None,
+    ca: Path | None,
+    password_file: Path | None,
+    **fields: Any,
+) -> None:
+    """Send a command and wait for its response.
+
+    CH is a channel's number or its name. A unit as a whole takes --state and --clear-protection, `all` takes
+    --state off.
+    Exit code 0: it was carried out; 1: it was refused; 2: nobody answered.
+    """
+    from agent.cli.printing import print_outcome
+    from agent.client import request
+    from agent.client.connection import BrokerError, Client, NobodyAnsweredError
+
+    try:
+        wanted = request.Target.parse(target)
+        command = request.command(wanted, fields, command_id=command_id or uuid.uuid4().hex, expires_in=expires_in)
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    patience = timeout or request.patience(command)
+    try:
+        with Client(find_broker(broker, config_path, base_topic, ca, password_file)) as client:
+            outcome = request.send(
+                client, wanted, command, expiry=min(patience, expires_in or patience), patience=patience
+            )
+    except (BrokerError, NobodyAnsweredError) as error:
+        raise Failure(str(error)) from None
+    print_outcome(wanted, outcome, patience, as_json=as_json)
+    raise click.exceptions.Exit(outcome.exit_code)
+
+
+@click.command()
+@target_argument
+@click.option(
+    "--name", metavar="TEXT", help="Give the channel UNIT/CH this name, in the file; nothing else is saved then."
+)
+@click.option("--dry-run", is_flag=True, help="Tell what would be written, and write nothing.")
+@broker_options
+def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> None:
+    """Save present setpoints into the configuration file.
+
+    Voltage and current settings, and names that the file does not have, of the file's units. Its comments and all the
+    rest stay as they are; a copy of it as it was is kept as FILE.bak. Saving changes no output: `psu-agent restore` sends
+    the saved settings.
+    Exit code 1 if something could not be saved.
+    """
+    from agent import config
+    from agent.client import saving
+    from agent.client.connection import BrokerError
+
+    wanted = parse_target(target)
+    absent: dict[str, str] = {}
+    try:
+        file = saving.ConfigFile(config.find(broker["config_path"]))
+        if name is None:
+            changes, absent = saving.present(file, find_broker(**broker), wanted)
+        elif wanted is None or wanted.channel is None:
+            raise Failure("--name takes UNIT/CH, the channel that is to have it")
+        else:
+            changes = [file.renamed(wanted, name)]
+        for change in changes:
+            click.echo(str(change))
+        if changes and not dry_run:
+            click.echo(f"written to {file.path}; before: {file.write(changes)}")
+        elif not changes and not absent:
+            click.echo("nothing to save: the file has it all")
+    except config.ConfigError as error:
+        tell_faults(error)
+    except (saving.SaveError, BrokerError) as error:
+        raise Failure(str(error)) from None
+    for place, why in absent.items():
+        click.echo(f"psu-agent: {place} is not saved: {why}", err=True)
+    raise click.exceptions.Exit(1 if absent else 0)
+
+
+@click.command()
+@target_argument
+@broker_options
+def restore(target: str | None, **broker: Any) -> None:
+    """Send the saved setpoints to the units.
+
+    Those of the configuration file, channel by channel, checked and confirmed as any command is. Outputs stay on or off.
+    Exit code 0: all were carried out; 1: one was refused; 2: nobody answered for one.
+    """
+    from agent.cli.printing import print_outcome
+    from agent.client import saving
+    from agent.client.connection import BrokerError
+
+    wanted = parse_target(target)
+    commands = saving.saved(load_config(broker["config_path"]), wanted)
+    if not commands:
+        raise NotFound(
+            f"the configuration has no saved settings{f' of {wanted}' if wanted else ''}; `psu-agent save` saves some"
+        )
+    exit_code = 0
+    try:
+        for place, outcome, patience in saving.send(find_broker(**broker), commands):
+            print_outcome(place, outcome, patience, as_json=False)
+            exit_code = max(exit_code, outcome.exit_code)
+    except BrokerError as error:
+        raise Failure(str(error)) from None
+    raise click.exceptions.Exit(exit_code)

@@ -1,0 +1,104 @@
+"""Commands that look at the configuration, the network and what is supported: check, scan, models, schema."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from agent.cli.options import config_argument, json_option, load_config
+
+
+@click.command()
+@config_argument
+@click.option("--connect", is_flag=True, help="Also connect to the broker and to every unit; no setting changes.")
+@json_option
+def check(config: Path | None, connect: bool, as_json: bool) -> None:
+    """Check a configuration file.
+
+    Tells every fault with its line. With --connect not beside a running agent: some units allow two sessions in all.
+    Exit code 0 only if all is well.
+    """
+    configuration = load_config(config)
+    from agent.cli import printing
+
+    for warning in configuration.warnings:
+        click.echo(str(warning), err=True)
+    if not as_json:
+        printing.print_configuration(configuration)
+    findings = []
+    if connect:
+        from agent.cli import check as checks
+
+        for finding in checks.connect(configuration):
+            findings.append(finding)
+            if not as_json:
+                printing.print_finding(finding)
+    if as_json:
+        click.echo(json.dumps([finding.as_dict() for finding in findings], indent=2))
+    raise click.exceptions.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@click.command()
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 60),
+    default=3.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds to listen for announcements, 0.1 to 60; asking takes a few more.",
+)
+@click.option(
+    "--serial", is_flag=True, help="Ask on serial ports too. A device that is no supply may be disturbed by it."
+)
+@click.option("--interface", metavar="IP", help="Search the network of this address of this host alone, by mDNS.")
+@json_option
+def scan(timeout: float, serial: bool, interface: str | None, as_json: bool) -> None:
+    """Find instruments by VISA and on the network.
+
+    Looks for VISA resources, and for LXI instruments by mDNS. Prints each with its *IDN? and, where the model is
+    known, a `units:` entry ready to paste. The output is YAML. Not to be used beside a running agent: some units allow two
+    sessions in all.
+    """
+    from agent.cli.printing import print_scan
+    from agent.instruments import scan as scanning
+
+    if sys.stderr.isatty():
+        click.echo(f"searching for {timeout:g} s …", err=True)
+    result = scanning.scan(timeout=timeout, interface=interface, serial=serial)
+    if as_json:
+        entries = scanning.unit_entries(result.found)
+        found = [item.as_dict() for item in result.found]
+        click.echo(json.dumps({"found": found, "units": entries, "remarks": result.remarks}, indent=2))
+    else:
+        print_scan(result)
+
+
+@click.command()
+@json_option
+def models(as_json: bool) -> None:
+    """List the supported models.
+
+    With their channels and ratings, and whether they were tried on real hardware.
+    """
+    from agent.cli.printing import print_models
+
+    print_models(as_json=as_json)
+
+
+@click.command()
+def schema() -> None:
+    """Print the configuration file's JSON Schema.
+
+    For editors that complete and check by one:
+
+    \b
+    psu-agent schema > psu-agent.schema.json
+    and as the first line of the file:
+    # yaml-language-server: $schema=psu-agent.schema.json
+    """
+    from agent.config import jsonschema
+
+    click.echo(json.dumps(jsonschema.json_schema(), indent=2))

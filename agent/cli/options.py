@@ -1,0 +1,142 @@
+"""Arguments and options that several commands share, what they stand for, and the ways in which a command fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from agent.client.address import Address
+    from agent.client.request import Target
+    from agent.config import Config, ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Failure(click.ClickException):
+    """Ends a command with one sentence on stderr and exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        """Print the sentence."""
+        del file
+        click.echo(f"psu-agent: {self.message}", err=True)
+
+
+class NotFound(Failure):
+    """The same with exit code 1."""
+
+    exit_code = 1
+
+
+def config_argument(function: F) -> F:
+    """The configuration file, as ``config``."""
+    return click.argument("config", required=False, type=click.Path(path_type=Path))(function)
+
+
+def target_argument(function: F) -> F:
+    """A unit or a channel, as ``target``; None for the whole fleet."""
+    return click.argument("target", required=False, metavar="[UNIT[/CH]]")(function)
+
+
+def json_option(function: F) -> F:
+    """The flag ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def broker_options(function: F) -> F:
+    """The options that name a broker: the keyword arguments of `find_broker`."""
+    options = [
+        click.option(
+            "-b",
+            "--broker",
+            metavar="URL",
+            envvar="PSU_AGENT_BROKER",
+            help="mqtt[s]://[user@]host[:port]; without it the configuration's settings.mqtt.  [env: PSU_AGENT_BROKER]",
+        ),
+        click.option(
+            "-c",
+            "--config",
+            "config_path",
+            type=click.Path(path_type=Path),
+            help="Configuration file; without it $PSU_AGENT_CONF, ./psu-agent.yaml, /etc/psu-agent/psu-agent.yaml.",
+        ),
+        click.option("--base-topic", metavar="TOPIC", help="Topic that everything stands under.  [default: psu]"),
+        click.option("--ca", type=click.Path(path_type=Path), help="CA of the broker's certificate, PEM (mqtts://)."),
+        click.option(
+            "--password-file",
+            type=click.Path(path_type=Path),
+            help="File with the password; without it $PSU_AGENT_MQTT_PASSWORD.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def find_broker(
+    broker: str | None, config_path: Path | None, base_topic: str | None, ca: Path | None, password_file: Path | None
+) -> Address:
+    """The broker that the options mean. On a terminal it asks for a password that is missing.
+
+    :raises Failure: an option is wrong
+    :raises click.exceptions.Exit: the configuration has faults, which were told
+    """
+    from dataclasses import replace
+
+    from pydantic import SecretStr
+
+    from agent.client.address import find_address
+    from agent.config import ConfigError
+
+    try:
+        address = find_address(
+            broker, config_path=config_path, base_topic=base_topic, ca=ca, password_file=password_file
+        )
+    except ConfigError as error:
+        tell_faults(error)
+    except ValueError as error:
+        raise Failure(str(error)) from None
+    if broker is not None and address.username and address.password is None and sys.stdin.isatty():
+        prompted = click.prompt(f"Password of {address.username} at {address.host}", hide_input=True, err=True)
+        address = replace(address, password=SecretStr(prompted))
+    return address
+
+
+def load_config(path: Path | None) -> Config:
+    """The configuration of `path`, or of the file that is found without one.
+
+    :raises click.exceptions.Exit: it has faults, which were told
+    """
+    from agent import config
+
+    try:
+        return config.load(config.find(path))
+    except config.ConfigError as error:
+        tell_faults(error)
+
+
+def tell_faults(error: ConfigError) -> NoReturn:
+    """Print every fault of a configuration on a line of its own, and end with exit code 2."""
+    click.echo(str(error), err=True)
+    raise click.exceptions.Exit(2)
+
+
+def parse_target(text: str | None) -> Target | None:
+    """The unit or channel that a text names; None for the whole fleet.
+
+    :raises Failure: it names none
+    """
+    from agent.client.request import Target
+
+    if text is None or text == "all":
+        return None
+    try:
+        return Target.parse(text)
+    except ValueError as error:
+        raise Failure(str(error)) from None

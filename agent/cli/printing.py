@@ -1,0 +1,173 @@
+"""The output of the commands, on stdout unless said otherwise."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from agent.cli import terminal
+from agent.cli.terminal import clean
+from agent.client.fleet import Fleet
+from agent.config import ChannelSettings, Config
+from agent.instruments import catalogue
+from agent.protocol.messages import ChannelState
+
+if TYPE_CHECKING:
+    from agent.cli.check import Finding
+    from agent.client.request import CommandOutcome, Target
+    from agent.instruments.scan import Scan
+
+
+def print_configuration(config: Config) -> None:
+    """A summary of a configuration without fault, a line for each unit and each configured channel."""
+    settings = config.settings
+    mqtt = settings.mqtt
+    tls = ", TLS" if mqtt.tls is not None else ""
+    user = f", user {mqtt.username}" if mqtt.username else ""
+    print(f"{config.path}: no fault")
+    print(f"agent {settings.agent}, state in {settings.state_dir}, backlog of {config.backlog_capacity()} samples")
+    print(f"broker {mqtt.host}:{mqtt.port}, MQTT {mqtt.protocol}{tls}{user}, topics under {mqtt.base_topic}/")
+    for unit in config.units:
+        interval = config.poll_interval(unit)
+        rate = "as fast as it answers" if not interval else f"every {interval:g} s"
+        print(f"unit {unit.name}: {unit.model} at {unit.address}, {rate}")
+        for index, channel in sorted(unit.channels.items()):
+            name = f" ({channel.name})" if channel.name else ""
+            print(f"  channel {index}{name}: {_limits(channel)}")
+
+
+def _limits(channel: ChannelSettings) -> str:
+    limits = []
+    if channel.voltage_max is not None:
+        limits.append(f"up to {channel.voltage_max:g} V")
+    if channel.current_max is not None:
+        limits.append(f"up to {channel.current_max:g} A")
+    if not limits:
+        limits.append("no limit but its rating")
+    if channel.on_broker_loss == "off":
+        limits.append(f"off when the broker is gone for {channel.broker_loss_after:g} s")
+    return ", ".join(limits)
+
+
+def print_finding(found: Finding) -> None:
+    """One line of `check --connect`."""
+    took = "" if found.milliseconds is None else f" ({found.milliseconds:g} ms)"
+    text = Text()
+    text.append("ok    " if found.ok else "FAULT ", style="green" if found.ok else "bold red")
+    text.append(clean(f"{found.place} at {found.address}: {found.text}{took}"))
+    terminal.console().print(text, soft_wrap=True)
+
+
+def print_scan(result: Scan) -> None:
+    """The instruments that were found as comments, and `units:` entries for them; the whole is YAML."""
+    from agent.instruments.scan import as_yaml, unit_entries
+
+    for remark in result.remarks:
+        print(f"# {clean(remark)}")
+    if not result.found:
+        print("# no instrument was found; is it switched on, in this network, and is its LAN interface enabled?")
+    for item in result.found:
+        who = item.identification
+        announced = f" (announced as {clean(item.announced)})" if item.announced and who is None else ""
+        names = ", ".join(clean(name) for name in item.names)
+        if who is None:
+            print(f"# {names}{announced}: {clean(item.problem or 'no answer')}")
+            continue
+        idn = f"{who.manufacturer},{who.model},{who.serial},{who.firmware}"
+        unknown = "" if item.model is not None else "; not a model that psu-agent supports"
+        print(f"# {names}: {clean(idn)}{unknown}")
+    entries = unit_entries(result.found)
+    if entries:
+        sys.stdout.write(as_yaml(entries))
+
+
+def print_states(fleet: Fleet, channels: Sequence[ChannelState], *, as_json: bool, single: bool) -> None:
+    """The answer of `get`: a table on a terminal, else JSON.
+
+    :param single: one channel was asked for, so that JSON is one object
+    """
+    if as_json or not sys.stdout.isatty():
+        found: list[Any] = [json.loads(state.to_json()) for state in channels]
+        print(json.dumps(found[0] if single and len(found) == 1 else found, indent=2))
+        return
+    console = terminal.console()
+    console.print(terminal.channel_table(channels, several_agents=len({state.agent for state in channels}) > 1))
+    for note in terminal.notes(fleet, dict.fromkeys(state.psu for state in channels)):
+        console.print(note)
+
+
+def print_outcome(target: Target, result: CommandOutcome, patience: float, *, as_json: bool) -> None:
+    """The outcome of a command. Refusals go to stderr, as does the news that a unit did not answer.
+
+    :param patience: how long it was waited for, in s
+    """
+    for response in result.responses:
+        if as_json:
+            print(response.to_json().decode())
+        else:
+            for line in terminal.response_lines(response):
+                print(line, file=sys.stdout if response.ok else sys.stderr)
+    for unit in sorted(result.silent):
+        print(f"psu-agent: {clean(unit)} did not answer within {patience:g} s: it may still be on", file=sys.stderr)
+    for unit in sorted(result.unattended):
+        print(f"psu-agent: {clean(unit)} was not reached, its agent is offline: it may still be on", file=sys.stderr)
+    if not result.responses and not result.silent:
+        print(
+            f"psu-agent: nobody answered for {target} within {patience:g} s; "
+            "is the name right, and is its agent running? Whether it was carried out is not known",
+            file=sys.stderr,
+        )
+
+
+def print_models(*, as_json: bool) -> None:
+    """The supported models, as a table or as JSON."""
+    found = catalogue.all_models()
+    if as_json:
+        print(json.dumps([_model(model) for model in found], indent=2))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    most = max(len(model.channels) for model in found)
+    for heading in ("MANUFACTURER", "MODEL", *(f"CH {i + 1}" for i in range(most)), "TRIED ON HARDWARE"):
+        table.add_column(heading)
+    for model in found:
+        ratings = [
+            f"{_sign(channel)}{channel.voltage_rating:g} V {channel.current_rating:g} A" for channel in model.channels
+        ]
+        ratings += [""] * (most - len(ratings))
+        table.add_row(model.manufacturer, model.name, *ratings, "; ".join(_tried(model)) or "not yet")
+    terminal.console().print(table)
+
+
+def _model(model: catalogue.Model) -> dict[str, Any]:
+    return {
+        "manufacturer": model.manufacturer,
+        "model": model.name,
+        "series": model.series.name,
+        "manual": model.series.manual,
+        "tested": _tried(model),
+        "channels": [
+            {
+                "index": channel.index,
+                "voltage_rating": channel.voltage_rating,
+                "current_rating": channel.current_rating,
+                "voltage_range": channel.voltage,
+                "current_range": channel.current,
+                "voltage_protection_range": channel.voltage_protection,
+            }
+            for channel in model.channels
+        ],
+    }
+
+
+def _tried(model: catalogue.Model) -> list[str]:
+    """The hardware on which a model was tried: the lines of its series file that begin with its name."""
+    return [line for line in model.series.tested if line.startswith(model.name)]
+
+
+def _sign(channel: catalogue.ChannelModel) -> str:
+    return "-" if channel.voltage is not None and channel.voltage.max <= 0 else ""

@@ -1,0 +1,62 @@
+"""Commands that read the fleet's state from the broker: get, watch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from agent.cli.options import Failure, NotFound, broker_options, find_broker, json_option, parse_target, target_argument
+
+
+@click.command()
+@target_argument
+@broker_options
+@json_option
+def get(target: str | None, as_json: bool, **broker: Any) -> None:
+    """Show the present state of channels.
+
+    As the broker has it: a table on a terminal, JSON otherwise. CH is a channel's number or its name. Values that are not
+    known now, because a unit or its agent is offline, are shown as unknown, and the channel as offline. Exit code 1 if
+    nothing is known of the target.
+    """
+    from agent.cli.printing import print_states
+    from agent.client.connection import BrokerError, Client
+    from agent.client.fleet import Fleet
+
+    wanted = parse_target(target)
+    unit = None if wanted is None else wanted.unit
+    try:
+        with Client(find_broker(**broker)) as client:
+            fleet = Fleet(client.topics)
+            for message in client.retained(Fleet.filters(client.topics, unit)):
+                fleet.update(message.topic, message.payload)
+    except BrokerError as error:
+        raise Failure(str(error)) from None
+    states = fleet.channels() if wanted is None else fleet.channels(wanted.unit, wanted.channel)
+    if not states:
+        what = "no agent has" if wanted is None else f"nothing is known of {wanted}: no agent has"
+        raise NotFound(f"{what} published its state under {client.topics.base}/ on {client.address}")
+    print_states(fleet, states, as_json=as_json, single=wanted is not None and wanted.channel is not None)
+
+
+@click.command()
+@target_argument
+@broker_options
+@json_option
+def watch(target: str | None, as_json: bool, **broker: Any) -> None:
+    """Show the fleet live, until Ctrl-C.
+
+    A table on a terminal, a line for each change otherwise, with --json one JSON object for each.
+    """
+    from agent.cli.watch import Watch
+    from agent.client.connection import BrokerError, Client
+
+    wanted = parse_target(target)
+    try:
+        with Client(find_broker(**broker)) as client:
+            Watch(client, wanted, as_json=as_json).run()
+    except BrokerError as error:
+        raise Failure(str(error)) from None
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(0) from None

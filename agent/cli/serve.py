@@ -1,0 +1,121 @@
+"""Commands that run until they are ended: run, demo, simulate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from agent.cli.options import Failure, config_argument, load_config
+
+#: EX_SOFTWARE of sysexits.h.
+INTERNAL_ERROR = 70
+
+
+@click.command()
+@config_argument
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least that is logged.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people, or one JSON object a line.",
+)
+def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]) -> None:
+    """Run the daemon in the foreground.
+
+    Polls every unit of CONFIG, publishes its channels and carries out commands. Logs to stderr. SIGTERM and SIGINT end it
+    within 5 s; no output changes when it starts or ends.
+    """
+    import logging
+
+    configuration = load_config(config)
+    from agent.service import logs
+    from agent.service.daemon import Daemon
+    from agent.store.database import StoreError
+
+    logs.set_up(log_level, log_format)
+    for warning in configuration.warnings:
+        logging.getLogger("agent.config").warning("%s", warning)
+    try:
+        daemon = Daemon(configuration)
+    except StoreError as error:
+        raise Failure(str(error)) from None
+    try:
+        code = daemon.run()
+    except Exception:
+        logging.getLogger("agent").critical("the daemon ended by an error of its own; please report it", exc_info=True)
+        code = INTERNAL_ERROR
+    raise click.exceptions.Exit(code)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="The broker's port.  [default: 1883, or a free one]")
+@click.option("--embedded-broker", is_flag=True, help="Use iotcore's broker even where Mosquitto is installed.")
+def demo(port: int | None, embedded_broker: bool) -> None:
+    """Show it at work, without any hardware.
+
+    A broker, a simulated E36313A and the agent, on loopback, with no configuration. Shows a live table, and the
+    commands to try in another terminal. Ctrl-C ends it all.
+    """
+    from agent.cli import demo as demonstration
+    from agent.client.connection import BrokerError
+
+    if sys.stdout.isatty():
+        click.echo("starting a broker, a simulated supply and the agent …", err=True)
+    try:
+        demonstration.run(port=port, kind="iotcore" if embedded_broker else None)
+    except (demonstration.DemoError, BrokerError) as error:
+        raise Failure(str(error)) from None
+
+
+@click.command()
+@click.option("--model", default="E36313A", show_default=True, help="The model; `psu-agent models` lists them.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port of the raw socket, 0 for a free one.  [default: 5025]"
+)
+@click.option("--vxi11-port", type=click.IntRange(0, 65535), help="Speak VXI-11 too, on this port (0: a free one).")
+@click.option("--hislip-port", type=click.IntRange(0, 65535), help="Speak HiSLIP too, on this port (0: a free one).")
+@click.option("--serial-number", metavar="TEXT", help="Serial number in *IDN?.")
+@click.option("--latency", type=click.FloatRange(0, 60), default=0.0, metavar="S", help="Seconds that a message takes.")
+@click.option("--outputs-on", is_flag=True, help="Switch the outputs on, at its front panel.")
+def simulate(
+    model: str,
+    host: str,
+    port: int | None,
+    vxi11_port: int | None,
+    hislip_port: int | None,
+    serial_number: str | None,
+    latency: float,
+    outputs_on: bool,
+) -> None:
+    """Run a simulated supply that speaks SCPI.
+
+    With loads that change, until Ctrl-C. Prints its VISA resource names and a `units:` entry for it.
+    """
+    from agent.cli import simulate as simulation
+
+    try:
+        simulation.run(
+            model,
+            host=host,
+            port=port,
+            vxi11_port=vxi11_port,
+            hislip_port=hislip_port,
+            serial=serial_number,
+            latency=latency,
+            outputs_on=outputs_on,
+            tell=click.echo,
+        )
+    except ValueError as error:
+        raise Failure(str(error)) from None

@@ -1,0 +1,68 @@
+"""The check of `pyvisa_args:`, which are handed to pyvisa's open_resource() as they are."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+from typing import Any
+
+from agent.config.explanations import shown
+from agent.config.faults import FaultList
+from agent.config.scalars import plain
+from agent.config.source import KeyPath
+
+
+def _is_number(value: object, least: float, whole: bool = False) -> bool:
+    kinds: tuple[type, ...] = (int,) if whole else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value) and value >= least  # type: ignore[operator,arg-type]
+
+
+def _milliseconds(value: object) -> bool:
+    return _is_number(value, 1) and value <= 3_600_000  # type: ignore[operator]
+
+
+#: The arguments of pyvisa's open_resource() that are used most: what they take, and the check of a value.
+_KNOWN: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "open_timeout": ("whole milliseconds, 1 to 3600000", lambda value: _milliseconds(value) and isinstance(value, int)),
+    "timeout": ("milliseconds, 1 to 3600000", _milliseconds),
+    "read_termination": ('text such as "\\n", or null', lambda value: value is None or isinstance(value, str)),
+    "write_termination": ('text such as "\\n", or null', lambda value: value is None or isinstance(value, str)),
+    "chunk_size": ("whole bytes, from 1", lambda value: _is_number(value, 1, whole=True)),
+    "query_delay": ("seconds, from 0", lambda value: _is_number(value, 0)),
+    "send_end": ("true or false", lambda value: isinstance(value, bool)),
+    "encoding": ("the name of a text encoding, such as ascii", lambda value: isinstance(value, str)),
+    "access_mode": ("a whole number, 0 for no lock", lambda value: _is_number(value, 0, whole=True)),
+    "baud_rate": ("bits per second, from 1", lambda value: _is_number(value, 1, whole=True)),
+    "data_bits": ("5, 6, 7 or 8", lambda value: value in (5, 6, 7, 8)),
+}
+
+
+def check_pyvisa_args(path: KeyPath, args: object, faults: FaultList) -> None:
+    """Note the faults of a unit's `pyvisa_args`. An argument that is not known here passes: pyvisa has many."""
+    for name, value in args.items() if isinstance(args, dict) else ():
+        here = (*path, name)
+        if isinstance(name, str) and faults.is_sound(here) and (message := _fault(here, name, value, faults)):
+            faults.add(here, message)
+
+
+def _fault(path: KeyPath, name: str, value: Any, faults: FaultList) -> str | None:
+    if name in ("resource_name", "resource_pyclass"):
+        return "can't be given here; give arguments of pyvisa's open_resource() such as open_timeout"
+    if name not in _KNOWN:
+        near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.8)
+        return f"unknown argument; did you mean {near[0]}?" if near else None
+    right, is_right = _KNOWN[name]
+    if not is_right(plain(value)):
+        return f"{shown(faults.source, path, value)} is not right here; give {right}"
+    if name.endswith("_termination") and isinstance(value, str) and "\\" in value:
+        fixed = value.replace("\\n", "\n").replace("\\r", "\r")
+        return (
+            f"{shown(faults.source, path, value)} holds a backslash, not a control character; "
+            f"in double quotes YAML reads it: {name}: {_double_quoted(fixed)}"
+        )
+    return None
+
+
+def _double_quoted(text: str) -> str:
+    return '"' + text.replace("\r", "\\r").replace("\n", "\\n") + '"'

@@ -1,0 +1,162 @@
+"""`settings:` of the file: the settings of the agent as a whole, and its broker.
+
+A field's description completes the sentence "give …": a fault tells it to the user, and an editor shows it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from agent.config.values import (
+    FLAG_OR_SECTION,
+    OR_FLAG,
+    Duration,
+    FilePath,
+    Host,
+    Interval,
+    ProtocolVersion,
+    ReadableFile,
+    Secret,
+    Section,
+    Text,
+    Topic,
+    checked_by,
+)
+from agent.protocol import names
+
+
+def _host_name() -> str:
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", socket.gethostname().partition(".")[0]).strip("-.")
+    return name[:64] or "agent"
+
+
+def _state_dir() -> Path:
+    """systemd's StateDirectory=, else the XDG base directory specification's place for state."""
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.partition(":")[0])
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base and Path(base).is_absolute() else Path("~/.local/state").expanduser()) / "psu-agent"
+
+
+class Tls(Section):
+    """How the connection to the broker is secured. TLS 1.2 or later; the broker's name is verified."""
+
+    ca: ReadableFile | None = Field(
+        default=None,
+        description="the PEM file of the CA that signed the broker's certificate; left out: the system's CAs",
+    )
+    cert: ReadableFile | None = Field(
+        default=None, description="the PEM file of this agent's certificate, where the broker asks for one"
+    )
+    key: ReadableFile | None = Field(default=None, description="the PEM file of the certificate's private key")
+    insecure: bool = Field(
+        default=False,
+        description="true to accept a broker whose certificate is for another name (for tests alone), or false",
+    )
+
+
+class Mqtt(Section):
+    """The broker, how to log in there, and the topic that everything stands under."""
+
+    host: Host = Field(
+        default="localhost", description="the broker's host name or IP address", examples=["localhost", "192.168.50.2"]
+    )
+    tls: Annotated[Tls | None, FLAG_OR_SECTION, OR_FLAG] = Field(
+        default=None, description="true for TLS with the system's CAs, or {ca, cert, key}"
+    )
+    port: int = Field(
+        default_factory=lambda data: 8883 if data.get("tls") else 1883,
+        ge=1,
+        le=65535,
+        description="the broker's TCP port, 1 to 65535; left out: 1883, with TLS 8883",
+        examples=[1883, 8883],
+    )
+    username: Text | None = Field(default=None, description="the name to log in with")
+    password: Secret | None = Field(
+        default=None, description="the password to log in with; better: password_file, or ${NAME} of the environment"
+    )
+    password_file: FilePath | None = Field(
+        default=None, description="a file that holds the password", examples=["/run/secrets/mqtt"]
+    )
+    base_topic: Topic = Field(
+        default="psu",
+        description="the topic that everything stands under, of one or several levels",
+        examples=["lab3/psu"],
+    )
+    protocol: ProtocolVersion = Field(default="5", description="the MQTT version, 5 or 3.1.1")
+    client_id: Annotated[Text, Field(max_length=128)] | None = Field(
+        default=None,
+        description="the MQTT client identifier, up to 128 characters; left out: made from the agent's name",
+    )
+    keepalive: int = Field(
+        default=15,
+        ge=2,
+        le=65535,
+        description="seconds, 2 to 65535: a silent link is noticed after one and a half of them",
+    )
+
+
+class HomeAssistantSettings(Section, title="HomeAssistant"):
+    """Home Assistant's MQTT discovery."""
+
+    discovery_prefix: Topic = Field(
+        default="homeassistant", description="the topic that Home Assistant looks for devices under"
+    )
+    update_interval: Annotated[float, Field(ge=0.1, le=86400)] = Field(
+        default=10.0,
+        description="the seconds, 0.1 to 86400, between measurements that Home Assistant is told; what moves by more than "
+        "noise, and what is switched or set, it is told at once",
+    )
+
+
+class BacklogSettings(Section, title="Backlog"):
+    """How many samples are kept on disk while the broker is away. When it is full the oldest go."""
+
+    samples: int | None = Field(
+        default=None,
+        ge=0,
+        le=100_000_000,
+        description="the most samples to keep, of all channels together; 0 keeps none",
+    )
+    age: Duration = Field(
+        default=3600.0,
+        ge=0,
+        le=31_536_000,
+        description="for how long samples are kept: seconds or a number with s, min, h or d behind it, up to 365d",
+        examples=["1h", "30min", 7200],
+    )
+
+
+class Settings(Section):
+    """The settings of the agent as a whole."""
+
+    agent: Annotated[Text, checked_by(names.check_agent_name)] = Field(
+        default_factory=_host_name,
+        description="this agent's name, unique on the broker; left out: the host's name",
+        examples=["bench3"],
+    )
+    poll_interval: Interval = Field(
+        default=1.0, description="the seconds between polls of a unit, 0 (as fast as it answers) to 86400"
+    )
+    state_dir: FilePath = Field(
+        default_factory=_state_dir,
+        description="the directory for what outlives a restart: backlog, energy; left out: the user's state directory",
+        examples=["/var/lib/psu-agent"],
+    )
+    backlog: BacklogSettings = Field(
+        default_factory=BacklogSettings, description="what to keep while the broker is away: {samples: N} or {age: 1h}"
+    )
+    mqtt: Mqtt = Field(default_factory=Mqtt, description="the broker: {host: localhost, port: 1883, …}")
+    homeassistant: Annotated[HomeAssistantSettings | None, FLAG_OR_SECTION, OR_FLAG] = Field(
+        default=None,
+        description="true or {discovery_prefix: homeassistant} for Home Assistant's discovery; left out: none",
+    )
+    uvicorn: dict[str, Any] | None = Field(
+        default=None, description="PSUDaemon's HTTP server: accepted and not used", deprecated=True
+    )

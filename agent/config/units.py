@@ -1,0 +1,131 @@
+"""`units:` of the file: the supplies, and the names, limits and policies of their outputs.
+
+A field's description completes the sentence "give …": a fault tells it to the user, and an editor shows it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+
+from agent.config.commands import Commands
+from agent.config.values import Interval, Section, Text, channel_number, checked_by, wrong, wrong_and_shown
+from agent.instruments import catalogue, resource
+from agent.protocol import names
+
+#: An entry as it is shown to people.
+UNIT_EXAMPLE = "{name: psu1, model: E36313A, uri: 'TCPIP::192.168.50.51::inst0::INSTR'}"
+
+
+def _uri(value: str, info: ValidationInfo) -> str:
+    if info.data.get("model") == catalogue.EXTERNAL:
+        return value  # a note for people
+    try:
+        resource.parse(value)
+    except resource.ResourceNameError as error:
+        raise wrong(str(error)) from None
+    return value
+
+
+def _model(value: str) -> str:
+    try:
+        catalogue.candidates(value)
+    except catalogue.UnknownModelError as error:
+        raise wrong_and_shown(str(error)) from None
+    return value
+
+
+class ChannelSettings(Section, title="Channel"):
+    """The name, limits and policy of one output."""
+
+    name: Annotated[Text, checked_by(names.check_channel_name)] | None = Field(
+        default=None, description="a name for the output, unique in its unit", examples=["VDD"]
+    )
+    voltage_max: float | None = Field(
+        default=None,
+        gt=0,
+        description="the most volts (V) that may be set, above 0; on a negative output its magnitude",
+    )
+    current_max: float | None = Field(default=None, gt=0, description="the most amperes (A) that may be set, above 0")
+    on_broker_loss: Literal["keep", "off"] = Field(
+        default="keep", description="keep or off: what to do with the output when the broker has been gone too long"
+    )
+    broker_loss_after: float = Field(
+        default=10.0, ge=0, le=86400, description="the seconds that the broker may be gone, 0 to 86400"
+    )
+    voltage_limit: float | None = Field(
+        default=None,
+        description="the volts (V) that `psu-agent save` found set; sent by `psu-agent restore` and by nothing else",
+    )
+    current_limit: float | None = Field(
+        default=None,
+        description="the amperes (A) that `psu-agent save` found set; sent by `psu-agent restore` and by nothing else",
+    )
+
+    def served(self) -> ChannelSettings:
+        """The same without the saved settings, which the agent does not use."""
+        return self.model_copy(update={"voltage_limit": None, "current_limit": None})
+
+
+class UnitSettings(Section, title="Unit"):
+    """One power supply."""
+
+    name: Annotated[Text, checked_by(names.check_unit_name)] = Field(
+        description="a unique name of letters, digits, `_` and `-`", examples=["psu1"]
+    )
+    model: Annotated[Text, AfterValidator(_model)] = Field(
+        description="the model (`psu-agent models` lists them), its series, or either behind the manufacturer's name",
+        examples=["Keysight Technologies,E36313A", "E36313A", "E36300"],
+    )
+    uri: Annotated[Text, AfterValidator(_uri)] = Field(
+        default="",  # of a unit of model `external` alone
+        description="the VISA resource name (`psu-agent scan` finds them)",
+        examples=["TCPIP::192.168.50.51::inst0::INSTR", "TCPIP::192.168.50.51::5025::SOCKET"],
+    )
+    pyvisa_args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="a mapping of arguments for pyvisa's open_resource()",
+        examples=[{"open_timeout": 5000, "timeout": 2000}],
+    )
+    visabackend: Text = Field(default="@py", description="pyvisa's backend: @py, or a library's path before an @")
+    poll_interval: Interval | None = Field(
+        default=None, description="the seconds between polls of this unit, 0 (as fast as it answers) to 86400"
+    )
+    commands: Commands | None = Field(
+        default=None, description="for model external, its programs: {ping: …, get_channels: …, set: …}"
+    )
+    serial: Annotated[Text, WithJsonSchema({"type": ["string", "integer"]})] | None = Field(
+        default=None,
+        description="the serial number: any other unit at this address is refused",
+        examples=["MY61004803"],
+    )
+    channels: dict[Annotated[int, BeforeValidator(channel_number)], ChannelSettings] = Field(
+        default_factory=dict,
+        description="a mapping of channel numbers, as on the front panel, to {name, voltage_max, current_max, …}",
+    )
+
+    @property
+    def candidates(self) -> tuple[catalogue.Model, ...]:
+        """The models that `model` may mean. The unit's ``*IDN?`` tells which one it is."""
+        return catalogue.candidates(self.model)
+
+    @property
+    def address(self) -> str:
+        """The unit's address for people: its VISA resource name, or the program that reads it."""
+        return self.uri if self.commands is None else f"external:{self.name}:{Path(self.commands.get_channels[0]).name}"
+
+    def served(self) -> UnitSettings:
+        """The same without what the agent does not use: equal for two entries that the agent serves alike."""
+        channels = {index: channel.served() for index, channel in self.channels.items()}
+        return self.model_copy(
+            update={"channels": {index: channel for index, channel in channels.items() if channel != _DEFAULT_CHANNEL}}
+        )
+
+    def channel(self, index: int) -> ChannelSettings:
+        """The configuration of a channel, the defaults if the file has none."""
+        return self.channels.get(index, _DEFAULT_CHANNEL)
+
+
+_DEFAULT_CHANNEL = ChannelSettings()

@@ -1,0 +1,99 @@
+"""The states that Home Assistant gets: fewer than are published for others, and with energy that does not fall."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from agent.homeassistant.interfaces import Publisher
+from agent.homeassistant.throttle import Scale, Throttle
+from agent.protocol.messages import ChannelState, UnitInfo
+from agent.protocol.topics import Topics
+
+#: Energy (Wh) and charge (Ah), by unit and channel.
+Meters = Mapping[str, Mapping[int, tuple[float, float]]]
+
+
+class Updates:
+    """Publishes the states of channels on their topics for Home Assistant, throttled. From any thread."""
+
+    def __init__(
+        self,
+        *,
+        topics: Topics,
+        publisher: Publisher,
+        units: Collection[str],
+        interval: float,
+        saved: Meters,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Publish nothing yet.
+
+        :param units: the names of the units that are served
+        :param interval: s between samples in which nothing but noise changed
+        :param saved: the meters that are on disk; not to be changed afterwards
+        """
+        self._topics = topics
+        self._publisher = publisher
+        self._interval = interval
+        self._clock = clock
+        # The threads of all units, the main thread (`serve`) and the store's (`saved`) meet here. A throttle itself is used by
+        # its unit's thread alone, without the lock.
+        self._lock = threading.Lock()
+        self._units = frozenset(units)
+        self._throttles: dict[str, dict[int, Throttle]] = {}
+        self._saved = saved
+
+    def follow(self, info: UnitInfo) -> None:
+        """Publish states of this unit's channels from now on, at the scale that their ratings give."""
+        with self._lock:
+            if info.psu not in self._units:  # the configuration has it no more, and it is still reporting
+                return
+            known = self._throttles.get(info.psu, {})
+            throttles: dict[int, Throttle] = {}
+            for channel in info.channels:
+                throttle, scale = known.get(channel.index), Scale.of(channel)
+                if throttle is None or throttle.scale != scale:
+                    throttle = Throttle(scale, self._interval)
+                throttles[channel.index] = throttle
+            self._throttles[info.psu] = throttles
+
+    def publish(self, states: Sequence[ChannelState]) -> None:
+        """Publish those states of one unit that say something new. In the thread of the unit."""
+        if not states:
+            return
+        unit = states[0].psu
+        with self._lock:
+            throttles, meters = self._throttles.get(unit, {}), self._saved.get(unit, {})
+        now = self._clock()
+        for state in states:
+            if (throttle := throttles.get(state.index)) is None:
+                continue
+            energy, charge = _certain(state, meters.get(state.index))
+            if throttle.passes(state, energy, charge, now):
+                told = throttle.scale.rounded(state, energy, charge)
+                self._publisher.keep(self._topics.homeassistant(unit, state.index), told.to_json())
+
+    def serve(self, units: Collection[str]) -> None:
+        """Publish states of these units from now on, and of no other."""
+        with self._lock:
+            self._units = frozenset(units)
+            self._throttles = {name: known for name, known in self._throttles.items() if name in units}
+
+    def saved(self, meters: Meters) -> None:
+        """Take these meters for those that are on disk. They are not to be changed afterwards."""
+        with self._lock:
+            self._saved = meters
+
+
+def _certain(state: ChannelState, saved: tuple[float, float] | None) -> tuple[float, float]:
+    """Energy (Wh) and charge (Ah) of a state as far as they are on disk.
+
+    A crash takes back what is not saved, and Home Assistant would take the fall for a new meter: it would count all of it
+    again.
+    """
+    if saved is None:
+        return 0.0, 0.0
+    energy, charge = saved
+    return min(energy, state.energy or 0.0), min(charge, state.charge or 0.0)

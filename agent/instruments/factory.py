@@ -1,0 +1,86 @@
+"""The driver of a configured unit, and the identity of an instrument at an address. Only this module knows every driver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent.instruments import catalogue
+from agent.instruments.driver import Driver, Identity
+from agent.instruments.external.driver import ConfiguredChannel, ExternalDriver, ProgramSettings
+from agent.instruments.scpi.driver import ScpiDriver
+from agent.instruments.scpi.knowledge import KNOWLEDGE, Knowledge
+from agent.instruments.scpi.messages import parse_identity
+from agent.instruments.visa.session import Session
+
+__all__ = ["ConfiguredUnit", "Knowledge", "identify_at", "make_driver"]
+
+
+class ConfiguredUnit(Protocol):
+    """The configuration of a unit, as far as a driver needs it."""
+
+    @property
+    def name(self) -> str:
+        """The unit's name, for the log."""
+
+    @property
+    def model(self) -> str:
+        """The configured model, as `catalogue.candidates` takes it."""
+
+    @property
+    def uri(self) -> str:
+        """The VISA resource name, where ``commands`` is None."""
+
+    @property
+    def visabackend(self) -> str:
+        """pyvisa's name of a library, such as ``@py``."""
+
+    @property
+    def pyvisa_args(self) -> Mapping[str, Any]:
+        """Further arguments of pyvisa's ``open_resource``."""
+
+    @property
+    def serial(self) -> str | None:
+        """The serial number that the unit must have, None for any."""
+
+    @property
+    def commands(self) -> ProgramSettings | None:
+        """The programs of a unit of model ``external``; None for a unit on VISA."""
+
+    @property
+    def channels(self) -> Mapping[int, ConfiguredChannel]:
+        """The configuration of the channels, by their numbers."""
+
+
+def make_driver(unit: ConfiguredUnit, folder: Path, knowledge: Knowledge = KNOWLEDGE) -> Driver:
+    """The driver of a configured unit, not connected yet.
+
+    :param folder: where the programs of an external unit run
+    :param knowledge: the questions that other units do not answer, shared by the units of one agent
+    :raises catalogue.UnknownModelError: no driver serves this model
+    """
+    if unit.commands is not None:
+        return ExternalDriver(unit.commands, name=unit.name, folder=folder, serial=unit.serial, channels=unit.channels)
+    return ScpiDriver(
+        Session(unit.uri, unit.visabackend, dict(unit.pyvisa_args)),
+        name=unit.name,
+        models=catalogue.candidates(unit.model),
+        serial=unit.serial,
+        knowledge=knowledge,
+    )
+
+
+def identify_at(uri: str, *, open_timeout: int, timeout: int) -> Identity:
+    """The identity of the instrument at a VISA resource name. It is asked for nothing else.
+
+    :param open_timeout: ms to open the link
+    :param timeout: ms for the answer
+    :raises DriverError: no answer, or one that is no identity
+    """
+    session = Session(uri, options={"open_timeout": open_timeout, "timeout": timeout})
+    try:
+        session.open()
+        return parse_identity(session.ask("*IDN?"))
+    finally:
+        session.close()

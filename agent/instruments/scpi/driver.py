@@ -1,0 +1,324 @@
+"""A supply that speaks SCPI, over any `TextLink`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Collection, Sequence
+
+from agent.instruments.catalogue import Coupling, Model, identify
+from agent.instruments.driver import (
+    Driver,
+    GiveWay,
+    Identity,
+    IdentityError,
+    Inspection,
+    LinkError,
+    MalformedAnswerError,
+    Profile,
+    Reading,
+    Write,
+    never,
+)
+from agent.instruments.scpi.knowledge import KNOWLEDGE, LONGEST_WAIT, Kind, Knowledge
+from agent.instruments.scpi.link import TextLink
+from agent.instruments.scpi.messages import combine, parse_error, parse_identity, setting_messages, take_apart
+from agent.instruments.scpi.polling import Batching, PollPlan, PollReader, poll_plan
+
+log = logging.getLogger(__name__)
+
+_Error = tuple[int, str]
+#: The name under which `Kind` remembers a poll that is combined with the questions around a setting.
+_COMBINED = "everything around a setting in one message"
+
+
+class ScpiDriver(Driver):
+    """One unit of a model in the catalogue.
+
+    :param name: the unit's name, for the log
+    :param models: the models that it may be; one or more
+    :param serial: the serial number that it must have, None for any
+    :param knowledge: the questions that other units of the kind do not answer
+    """
+
+    def __init__(
+        self,
+        link: TextLink,
+        *,
+        name: str,
+        models: Sequence[Model],
+        serial: str | None = None,
+        knowledge: Knowledge = KNOWLEDGE,
+    ) -> None:
+        self.address = link.uri
+        self._link = link
+        self._name = name
+        self._models = tuple(models)
+        self._serial = serial
+        self._knowledge = knowledge
+        self._model = self._models[0]
+        self._probed: Identity | None = None  # the unit that the last connection probed
+        self._reader = PollReader(poll_plan(self._model, Batching.COMPOUND))
+        self._couplings: tuple[Coupling, ...] = ()
+        self._combines = False  # it answers all that is asked around a setting in one message
+        self._is_asked = False  # a poll is under way
+        self._turn: threading.Event | None = None  # set while it waits for other units of the kind
+        self._is_hurried = False
+
+    @property
+    def expected(self) -> Profile:
+        """The first of the models that it may be, named if it is the only one."""
+        return Profile(self._models[0].name if len(self._models) == 1 else None, self._models[0].outputs)
+
+    def connect(self) -> Profile:
+        """Open the link, ask for the identity, empty the error queue, and find out which messages the unit takes."""
+        self.close()
+        try:
+            self._link.open()
+            identity = parse_identity(self._link.ask("*IDN?"))
+            self._model = self._expected_model(identity)
+            for number, text in self._errors():
+                log.warning("%s: the unit reports an earlier error: %d, %s", self._name, number, text)
+            self._probe(identity)
+        except BaseException:
+            self._link.close()
+            raise
+        count = len(self._reader.plan.messages)
+        effort = "one message" if count == 1 else f"{count} messages"
+        return Profile(self._model.name, self._model.outputs, identity, effort)
+
+    def poll(self, give_way: GiveWay) -> dict[int, Reading] | None:
+        """The reading of every output; or of the answer that `poll_ahead` has asked for."""
+        link = self._link
+        if self._is_asked:
+            self._is_asked = False
+            return self._read([link.hear()])
+        answers: list[str] = []
+        for message in self._reader.plan.messages:
+            if answers and give_way():
+                return None
+            answers.append(link.ask(message))
+        return self._read(answers)
+
+    def write(self, write: Write) -> None:
+        """Send a setting: in one message, or in one for every output where the unit takes no channel list."""
+        for message in setting_messages(self._model.series.commands[write.setting], write):
+            self._link.tell(message)
+
+    def close(self) -> None:
+        """Close the link. A poll that is under way is read first: the unit would report an interrupted answer as an error."""
+        if self._is_asked:
+            self._is_asked = False
+            with contextlib.suppress(LinkError):
+                self._link.hear()
+        self._link.close()
+
+    def inspect(self, channels: Collection[int], give_way: GiveWay = never) -> Inspection:
+        """The error queue, the couplings of these outputs and a poll: in one message where the unit takes that."""
+        couplings = [coupling for coupling in self._couplings if any(index in coupling.channels for index in channels)]
+        try:
+            errors, answers, readings = self._inspect([coupling.ask for coupling in couplings], give_way)
+        except MalformedAnswerError:
+            self._link.close()
+            raise
+        held = [
+            coupling.text
+            for coupling, answer in zip(couplings, answers, strict=False)  # none where it gave way
+            if answer.strip().strip('"').upper() not in coupling.expect
+        ]
+        return Inspection(readings or {}, _complaints(errors), held)
+
+    def complaints(self) -> list[str]:
+        """The unit's error queue, emptied."""
+        try:
+            return _complaints(self._errors())
+        except MalformedAnswerError:
+            self._link.close()
+            raise
+
+    def poll_ahead(self) -> bool:
+        """Send the message of the next poll, where a poll is one message."""
+        messages = self._reader.plan.messages
+        self._is_asked = len(messages) == 1 and self._link.ask_ahead(messages[0])
+        return self._is_asked
+
+    @property
+    def is_poll_under_way(self) -> bool:
+        """True while the unit works on an answer that no `poll` has read."""
+        return self._is_asked
+
+    def hurry(self, seconds: float) -> None:
+        """End a wait for other units of the kind; an answer is waited for as long as its timeout."""
+        del seconds
+        self._is_hurried = True
+        if (turn := self._turn) is not None:
+            turn.set()
+
+    # Connecting.
+
+    def _expected_model(self, identity: Identity) -> Model:
+        model = identify(identity)
+        if model is None or model not in self._models:
+            wanted = " or ".join(candidate.name for candidate in self._models)
+            raise IdentityError(
+                f"at {self.address} is a {identity.manufacturer} {identity.model}, not a {wanted}; it gets no commands",
+                identity,
+            )
+        if self._serial is not None and identity.serial != self._serial:
+            raise IdentityError(
+                f"at {self.address} is number {identity.serial}, not {self._serial}; it gets no commands", identity
+            )
+        return model
+
+    def _probe(self, identity: Identity) -> None:
+        """Find out in which messages the unit is polled, and which questions around a setting it answers."""
+        kind = self._knowledge.kind(identity)
+        unit = f"{identity.serial} at {self.address}"
+        self._turn = turn = threading.Event()
+        try:
+            if self._is_hurried:
+                turn.set()
+            # A unit that was probed before waits for no other: an off may wait for this connection.
+            with kind.probing(turn, 0.0 if identity == self._probed else LONGEST_WAIT):
+                if self._is_hurried:
+                    raise LinkError("the agent stops")
+                self._reader = PollReader(self._find_batching(identity, kind, unit))
+                self._couplings = self._find_couplings(identity, kind, unit)
+                self._combines = self._find_combined(identity, kind, unit)
+            self._probed = identity
+        finally:
+            self._turn = None
+
+    def _find_batching(self, identity: Identity, kind: Kind, unit: str) -> PollPlan:
+        """The plan of the fewest messages that this unit answers a poll in."""
+        for batching in Batching:
+            plan = poll_plan(self._model, batching)
+            question = f"a poll, {batching.name}"
+            if batching is not Batching.SINGLE and kind.refuses(question, unit):
+                continue
+            try:
+                PollReader(plan).read([self._link.ask(message) for message in plan.messages])
+            except (LinkError, MalformedAnswerError) as error:
+                self._open_again(identity)
+                refused = [number for number, _ in self._errors() if -500 < number <= -100]
+                if not refused or batching is Batching.SINGLE:
+                    raise
+                kind.has_refused(question, unit)
+                log.warning("%s: polls in smaller messages, as the unit refused larger ones: %s", self._name, error)
+                continue
+            kind.has_answered(question, unit)
+            return plan
+        raise AssertionError("unreachable")
+
+    def _find_couplings(self, identity: Identity, kind: Kind, unit: str) -> tuple[Coupling, ...]:
+        """The couplings that this unit can be asked about.
+
+        A check is given up only if the unit itself reports an error for its question. Errors of the link's own making, such
+        as -410 for an answer that was interrupted, count when they come twice.
+        """
+        found = []
+        for coupling in self._model.series.couplings:
+            if kind.refuses(coupling.ask, unit):
+                continue
+            try:
+                self._link.ask(coupling.ask)
+            except LinkError:
+                self._open_again(identity)
+                errors = self._errors()
+                if not errors:
+                    raise
+                if all(-500 < number <= -400 for number, _ in errors) and not kind.is_doubted(coupling.ask, unit):
+                    raise
+                kind.has_refused(coupling.ask, unit)
+                log.warning(
+                    "%s: the unit does not tell whether %s; make sure that they do not", self._name, coupling.text
+                )
+                continue
+            kind.has_answered(coupling.ask, unit)
+            found.append(coupling)
+        return tuple(found)
+
+    def _find_combined(self, identity: Identity, kind: Kind, unit: str) -> bool:
+        """True if this unit answers a poll together with all that is asked around a setting.
+
+        A unit that fails twice without an error of its own counts as one that does not: it would never be online.
+        """
+        if self._reader.plan.batching is not Batching.COMPOUND or kind.refuses(_COMBINED, unit):
+            return False
+        try:
+            self._ask_combined([coupling.ask for coupling in self._couplings])
+        except (LinkError, MalformedAnswerError):
+            self._open_again(identity)
+            if not self._errors() and not kind.is_doubted(_COMBINED, unit):
+                raise
+            kind.has_refused(_COMBINED, unit)
+            log.info("%s: a setting takes some messages more, as the unit does not answer them in one", self._name)
+            return False
+        kind.has_answered(_COMBINED, unit)
+        return True
+
+    def _open_again(self, identity: Identity) -> None:
+        """Open the link again after a question without a usable answer.
+
+        :raises IdentityError: another unit answers there now
+        """
+        self._link.open()
+        now = parse_identity(self._link.ask("*IDN?"))
+        if now != identity:
+            raise IdentityError(
+                f"at {self.address} is {now.model} {now.serial} now, and was {identity.model} {identity.serial} a moment ago; "
+                "it gets no commands",
+                now,
+            )
+
+    # Asking.
+
+    def _read(self, answers: list[str]) -> dict[int, Reading]:
+        try:
+            return self._reader.read(answers)
+        except MalformedAnswerError:
+            self._link.close()
+            raise
+
+    def _errors(self) -> list[_Error]:
+        """Empty the error queue; at most a few entries more than it holds, from a unit that reports one without end."""
+        series = self._model.series
+        found: list[_Error] = []
+        for _ in range(series.error_queue + 5):
+            error = parse_error(self._link.ask(series.error_query))
+            if error[0] == 0:
+                break
+            found.append(error)
+        return found
+
+    def _inspect(
+        self, questions: list[str], give_way: GiveWay
+    ) -> tuple[list[_Error], list[str], dict[int, Reading] | None]:
+        """The entries of the error queue, the answers to the questions, and a poll; None for it if it was dropped."""
+        if not self._combines:
+            errors = self._errors()
+            answers: list[str] = []
+            for question in questions:
+                if give_way():
+                    return errors, answers, None
+                answers.append(self._link.ask(question))
+            return errors, answers, None if give_way() else self.poll(give_way)
+        error, answers, readings = self._ask_combined(questions)
+        if error[0] == 0:
+            return [], answers, readings
+        errors = [error, *self._errors()]
+        if give_way():
+            return errors, [], None
+        # On a slow unit the readings that came with the first error are seconds old when the last error has been read.
+        error, answers, readings = self._ask_combined(questions)
+        return (errors if error[0] == 0 else [*errors, error]), answers, readings
+
+    def _ask_combined(self, questions: list[str]) -> tuple[_Error, list[str], dict[int, Reading]]:
+        message = combine(self._model.series.error_query, questions, self._reader.plan.messages[0])
+        error, answers, poll = take_apart(self._link.ask(message), len(questions))
+        return error, answers, self._reader.read([poll])
+
+
+def _complaints(errors: list[_Error]) -> list[str]:
+    return [f'{number},"{text}"' for number, text in errors]

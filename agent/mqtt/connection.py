@@ -1,0 +1,284 @@
+"""One connection to the broker, from CONNECT to its end: one paho client, driven by paho's external loop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from agent.mqtt.incoming import Incoming
+from agent.mqtt.item import Item
+from agent.mqtt.outbox import MOST_IN_FLIGHT
+from agent.mqtt.publishing import PublishingClient
+from agent.mqtt.settings import BrokerSettings
+from agent.mqtt.setup import prepare
+
+log = logging.getLogger(__name__)
+
+#: s for the TCP connection and TLS, and for the broker's CONNACK and SUBACK.
+CONNECT_TIMEOUT = 5.0
+#: bytes. A broker that knows MQTT 5 keeps larger messages to itself; the largest command has 16 KiB.
+LARGEST_PACKET = 16 * 1024 * 1024
+#: Filters in one SUBSCRIBE.
+_MOST_FILTERS = 100
+#: Reason code of DISCONNECT: another client has connected with the same client identifier (MQTT 5, 3.14.2.1).
+_TAKEN_OVER = 0x8E
+_UNSPECIFIED = 0x80
+
+
+class ConnectionLost(Exception):
+    """The connection is gone, or was never made; says why."""
+
+
+class Connection:
+    """One connection. All methods are for the thread that has the session's turn; none but `open` waits."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        *,
+        agent: str,
+        will: str,
+        handle: Callable[[Incoming], None],
+        acknowledged: Callable[[int, int], None],
+    ) -> None:
+        """Make the client without connecting it.
+
+        :param will: the topic on which the broker publishes ``offline``, retained, when the connection ends unexpectedly
+        :param handle: gets every message that comes in
+        :param acknowledged: gets the packet identifier and the reason code of every PUBACK
+        :raises tls.TlsError: a certificate can't be used
+        """
+        #: s, `time.monotonic`: when the broker was last heard, and when a message came in.
+        self.last_heard = self.last_message = time.monotonic()
+        #: How many messages the broker takes at a time (Receive Maximum, MQTT 5, 3.2.2.3.3).
+        self.window = MOST_IN_FLIGHT
+        #: True if messages that come in now have an unknown age.
+        self.stale = False
+        self._settings = settings
+        self._agent = agent
+        self._handle = handle
+        self._is_v5 = settings.protocol == "5"
+        self._connack: ReasonCode | None = None
+        self._subscribing: dict[int, Sequence[str]] = {}  # packet identifier → filters
+        self._lost: str | None = None
+        self._client = client = PublishingClient(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id or f"psu-agent-{agent}",
+            protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
+            clean_session=None if self._is_v5 else True,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT
+        client.will_set(will, b"offline", qos=1, retain=True)
+        prepare(client, settings)
+        # With this callback there paho queues what is published, and `loop_write` sends it all.
+        client.on_socket_register_write = lambda *_: None
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_acknowledged = acknowledged
+        client.on_message = self._on_message
+
+    def open(self) -> None:
+        """Make the TCP connection, with TLS, and send CONNECT. Takes up to `CONNECT_TIMEOUT` s.
+
+        :raises ConnectionLost: it can't be made
+        """
+        arguments: dict[str, Any] = {}
+        if self._is_v5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.MaximumPacketSize = LARGEST_PACKET
+            arguments = {"clean_start": True, "properties": properties}
+        settings = self._settings
+        try:
+            self._client.connect(settings.host, settings.port, keepalive=settings.keepalive, **arguments)
+        except ssl.SSLError as error:
+            raise ConnectionLost(
+                f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or error}"
+            ) from error
+        except OSError as error:
+            raise ConnectionLost(error.strerror or str(error)) from error
+
+    @property
+    def is_accepted(self) -> bool:
+        """True if CONNACK has come."""
+        return self._connack is not None
+
+    @property
+    def is_subscribed(self) -> bool:
+        """True if every SUBACK has come."""
+        return not self._subscribing
+
+    @property
+    def is_open(self) -> bool:
+        """True while there is a socket."""
+        return self._client.socket() is not None
+
+    @property
+    def socket_number(self) -> int | None:
+        """The socket's file descriptor; None where there is none."""
+        connection = self._client.socket()
+        return None if connection is None else connection.fileno()
+
+    # Sending.
+
+    def subscribe(self, filters: Sequence[str]) -> None:
+        """Send SUBSCRIBE, for up to 100 filters each, ahead of everything that is published after this call.
+
+        :raises ConnectionLost: the connection is broken
+        """
+        for start in range(0, len(filters), _MOST_FILTERS):
+            some = filters[start : start + _MOST_FILTERS]
+            if self._is_v5:
+                # As published: a live message that was sent with the retain flag keeps it, and is refused for it.
+                options = SubscribeOptions(qos=1, retainAsPublished=True)
+                _, mid = self._client.subscribe([(name, options) for name in some])
+            else:
+                _, mid = self._client.subscribe([(name, 1) for name in some])
+            if mid is not None:
+                self._subscribing[mid] = some
+        self.flush()  # paho keeps its own packets apart, and would send them after those of `publish`
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Send UNSUBSCRIBE, ahead of everything that is published after this call.
+
+        :raises ConnectionLost: the connection is broken
+        """
+        for start in range(0, len(filters), _MOST_FILTERS):
+            self._client.unsubscribe(list(filters[start : start + _MOST_FILTERS]))
+        self.flush()
+
+    def publish(self, item: Item) -> int:
+        """Queue a message for the next `flush`, and return its packet identifier."""
+        properties = None
+        if item.correlation is not None and self._is_v5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = item.correlation
+        return self._client.send(item.topic, item.payload, retain=item.retain, properties=properties)
+
+    @property
+    def wants_to_write(self) -> bool:
+        """True if something waits for `flush`, for instance because the socket did not take all of it."""
+        return self._client.want_write()
+
+    def flush(self) -> None:
+        """Send the queued messages, as far as the socket takes them.
+
+        :raises ConnectionLost: the connection is broken
+        """
+        try:
+            self._client.loop_write()
+        except OSError as error:
+            raise ConnectionLost(error.strerror or str(error)) from error
+
+    def disconnect(self) -> None:
+        """Send DISCONNECT: the broker does not publish the will.
+
+        :raises ConnectionLost: the connection is broken
+        """
+        self._client.disconnect()
+        self.flush()
+
+    def keep_alive(self) -> None:
+        """Send PINGREQ where it is due. To be called every second or so."""
+        self._client.loop_misc()
+
+    # Receiving.
+
+    def read(self) -> None:
+        """Read and handle the packets that have come."""
+        self.last_heard = time.monotonic()
+        client = self._client
+        client.loop_read()
+        # More may have come than one call takes; and TLS may have decrypted more than was asked for. No poll shows either.
+        while (connection := client.socket()) is not None and (client.has_received or _has_decrypted(connection)):
+            client.loop_read()
+
+    def check(self) -> None:
+        """Do nothing while the connection is there.
+
+        :raises ConnectionLost: it is gone, or the broker refused it
+        """
+        if self._connack is not None and self._connack.is_failure:
+            raise ConnectionLost(f"it refused the connection: {self._connack}")
+        if self._lost is not None or not self.is_open:
+            raise ConnectionLost(self._lost or "the connection broke")
+
+    def close(self) -> None:
+        """Close the socket without DISCONNECT, which makes the broker publish the will."""
+        self._client.on_disconnect = None
+        connection = self._client.socket()
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.close()
+
+    # Callbacks of paho.
+
+    def _on_connect(
+        self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._connack = reason
+        most = getattr(properties, "ReceiveMaximum", None) if properties is not None else None
+        if isinstance(most, int):
+            self.window = max(1, min(MOST_IN_FLIGHT, most))
+
+    def _on_disconnect(
+        self, client: Client, _: object, flags: DisconnectFlags, reason: ReasonCode, __: Properties | None
+    ) -> None:
+        if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
+            self._lost = (
+                f"another client took over the id of this one: is a second agent called {self._agent!r} running? "
+                "Give it another settings.agent"
+            )
+        elif self._lost is None:
+            # paho says no more of a connection that was closed without a reason.
+            self._lost = "the broker closed the connection" if reason.value == _UNSPECIFIED else str(reason)
+
+    def _on_subscribe(
+        self, client: Client, _: object, mid: int, reasons: list[ReasonCode], __: Properties | None
+    ) -> None:
+        filters = self._subscribing.pop(mid, ())
+        refused = [(name, reason) for name, reason in zip(filters, reasons, strict=False) if reason.is_failure]
+        if refused:
+            names = ", ".join(name for name, _ in refused[:5]) + (" …" if len(refused) > 5 else "")
+            log.error(
+                "broker: it refused %d subscriptions (%s): %s; commands on them do not arrive, so let this user read them",
+                len(refused),
+                refused[0][1],
+                names,
+            )
+
+    def _on_message(self, client: Client, _: object, message: MQTTMessage) -> None:
+        self.last_message = time.monotonic()
+        properties = message.properties
+        try:
+            self._handle(
+                Incoming(
+                    topic=message.topic,
+                    payload=bytes(message.payload),
+                    retain=bool(message.retain),
+                    dup=bool(message.dup),
+                    response_topic=getattr(properties, "ResponseTopic", None),
+                    correlation=getattr(properties, "CorrelationData", None),
+                    expiry=getattr(properties, "MessageExpiryInterval", None),
+                    stale=self.stale,
+                )
+            )
+        except UnicodeDecodeError:  # paho decodes the topic when it is asked for it
+            log.warning("broker: a message was ignored, as its topic is not UTF-8; its sender must encode it so")
+        except Exception:  # one message must not end the connection that all the others come by
+            log.exception("broker: a message could not be handled; it is ignored")
+
+
+def _has_decrypted(connection: Any) -> bool:
+    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0

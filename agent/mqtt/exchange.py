@@ -1,0 +1,251 @@
+"""The traffic on the present connection: messages are sent, acknowledged, and kept when the connection ends."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.mqtt.connection import Connection, ConnectionLost
+from agent.mqtt.inbox import Inbox
+from agent.mqtt.item import Item, Kind
+from agent.mqtt.outbox import Outbox
+from agent.mqtt.presence import Presence
+from agent.mqtt.spooling import Spooling
+from agent.mqtt.subscriptions import Subscriptions
+from agent.mqtt.turn import Turn
+from agent.store.backlog import Backlog
+from agent.timing import LONGEST_ABSENCE, system_clock
+
+log = logging.getLogger(__name__)
+
+#: s. A broker that acknowledges nothing for a keep-alive, and for this long at least, counts as gone.
+LEAST_PATIENCE = 5.0
+#: s. After a hold-up: for how long the messages that waited are read, and after which silence there are no more.
+_STALE_TIME, _STALE_PAUSE = 2.0, 0.1
+#: s that the broker has to acknowledge the last messages at the end.
+_GOODBYE = 0.5
+
+
+class Exchange:
+    """The inbox, the outbox, the backlog and the connection. For the thread that has the turn."""
+
+    def __init__(
+        self, inbox: Inbox, subscriptions: Subscriptions, backlog: Backlog, turn: Turn, presence: Presence
+    ) -> None:
+        """Begin without a connection."""
+        #: Messages that the broker has acknowledged.
+        self.published = 0
+        #: True once the session is to end: no more of the backlog is sent.
+        self.is_ending = False
+        self.outbox = Outbox()
+        self._inbox = inbox
+        self._subscriptions = subscriptions
+        self._spooling = Spooling(backlog, turn.wake)
+        self._turn = turn
+        self._presence = presence
+        self._connection: Connection | None = None
+        self._clock = system_clock()
+        self._last_refusal = ""
+
+    @property
+    def connection(self) -> Connection:
+        """The present connection.
+
+        :raises ConnectionLost: there is none
+        """
+        if self._connection is None:
+            raise ConnectionLost("the connection is closed")
+        return self._connection
+
+    # The life of a connection.
+
+    def begin(self, connection: Connection) -> None:
+        """Open a new connection and go on with it.
+
+        :raises ConnectionLost: it can't be made
+        """
+        self._keep_undelivered()
+        self._connection = connection
+        connection.open()
+        self._clock = system_clock()
+
+    def tell_present(self, connection: Connection) -> None:
+        """Queue everything that is retained, for a broker that has confirmed the subscriptions."""
+        self._last_refusal = ""
+        self.outbox.window = connection.window
+        # States that came while the connection was made are older than those that are published now: they are backlog, or
+        # a present state would go back in time.
+        older, present = self._inbox.begin_connection()
+        self._spooling.keep(older)
+        self.outbox.put_present(present)
+
+    def end(self) -> None:
+        """Close the connection without DISCONNECT, and keep the messages that it has not delivered."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self._keep_undelivered()
+
+    def _keep_undelivered(self) -> None:
+        self._spooling.settle()
+        # A message that is not acknowledged may have arrived or not, so it is kept and sent again.
+        undelivered = self.outbox.undelivered()
+        self.outbox = Outbox()
+        self._spooling.restart()
+        self._spooling.keep(undelivered)
+        self.keep_inbox()
+
+    def keep_inbox(self) -> None:
+        """Keep the messages in the inbox for a later connection. From any thread."""
+        self._spooling.keep(self._inbox.take_all())
+
+    def say_goodbye(self, topic: str) -> None:
+        """Publish ``offline`` on the topic of the agent's status, await the acknowledgements, send DISCONNECT.
+
+        :raises ConnectionLost: the connection is broken
+        """
+        connection = self.connection
+        self.outbox.put_present([Item(Kind.KEEP, topic, b"offline")])
+        self.outbox.window += 1
+        self.outbox.send(connection.publish, time.monotonic(), backlog=False)
+        deadline = time.monotonic() + _GOODBYE
+        while self.outbox.in_flight_count and time.monotonic() < deadline:
+            self.wait(0.1)
+        connection.disconnect()
+
+    # Sending and receiving.
+
+    def take_inbox(self) -> bool:
+        """Sort the messages that other threads put there.
+
+        :return: true if there were states and nothing else, as in the flow of many polls
+        """
+        inbox = self._inbox
+        only_states = bool(inbox.items) and not inbox.is_urgent
+        inbox.is_urgent = False
+        overflow = self.outbox.take(inbox.items)
+        if overflow:
+            self._spooling.keep(overflow)
+        return only_states
+
+    def send(self, now: float) -> None:
+        """Give the connection as many messages as the window has room for. `wait` puts them on the wire."""
+        self._spooling.feed(self.outbox, now)
+        self.outbox.send(self.connection.publish, now, backlog=not self.is_ending)
+
+    def send_here(self) -> bool:
+        """Send the messages that wait in the calling thread, if the session's thread sleeps.
+
+        The backlog, and subscriptions that go first, are left to the session's thread.
+
+        :return: true if all went
+        """
+        if self._spooling.has_kept or not self._turn.try_to_take():
+            return False
+        try:
+            connection = self._connection
+            if connection is None or not self._presence.connected or self.is_ending:
+                return False
+            self.take_inbox()
+            if self._subscriptions.has_changed:
+                return False
+            now = time.monotonic()
+            with contextlib.suppress(ConnectionLost):  # the session's thread meets the error again
+                self.outbox.send_responses(connection.publish, now)
+                connection.flush()
+                self.outbox.send(connection.publish, now, backlog=False)
+                connection.flush()
+            return not connection.wants_to_write
+        finally:
+            self._turn.give_back()
+
+    def wait(self, timeout: float) -> None:
+        """Flush the connection, sleep up to the timeout (s) until something happens, read the packets that came.
+
+        :raises ConnectionLost: the connection is gone
+        """
+        connection = self.connection
+        if connection.wants_to_write:
+            connection.flush()
+        readable = self._turn.sleep(timeout, self._has_work, connection.socket_number, connection.wants_to_write)
+        before, self._clock = self._clock, system_clock()
+        if self._clock - before > LONGEST_ABSENCE:
+            if not self._presence.connected:  # commands may have come since SUBSCRIBE
+                raise ConnectionLost("this process was held up while it connected")
+            self._refuse_what_waited(connection, self._clock - before)
+        if readable:
+            connection.read()
+        connection.check()
+        self._spooling.settle()
+
+    def patience(self, now: float, longest: float) -> float:
+        """How long (s) to `wait` at most."""
+        return 0 if self._inbox.items else self._spooling.patience(self.outbox, now, longest)
+
+    def _has_work(self) -> bool:
+        if not self._presence.connected:  # messages that came meanwhile wait for the subscriptions
+            return self.is_ending
+        return bool(self._inbox.items or self._subscriptions.has_changed or self._spooling.has_delivered)
+
+    @property
+    def is_idle(self) -> bool:
+        """True if all but the backlog has been sent and acknowledged."""
+        return not self._inbox.items and self.outbox.is_idle
+
+    def check_acknowledgements(self, now: float, keepalive: float) -> None:
+        """Do nothing while the broker acknowledges messages, or has none to acknowledge. TCP alone does not tell.
+
+        :raises ConnectionLost: it has acknowledged nothing for a whole keep-alive (s)
+        """
+        oldest, last_heard = self.outbox.oldest_sent, self.connection.last_heard
+        self._presence.watch(now, oldest, last_heard)
+        patience = max(LEAST_PATIENCE, keepalive)
+        if oldest is not None and now - oldest > patience and now - last_heard > patience:
+            raise ConnectionLost(f"it has acknowledged nothing for {patience:g} s")
+
+    def _refuse_what_waited(self, connection: Connection, seconds: float) -> None:
+        """Refuse all commands that waited in the socket while the process was held up, as their age is unknown."""
+        log.warning("broker: this process was held up for %.0f s; commands that came in meanwhile are refused", seconds)
+        connection.stale = True
+        connection.last_message = now = time.monotonic()
+        deadline = now + _STALE_TIME
+        # The broker sends more commands once it has the acknowledgements of the last ones, and this agent answers them.
+        while connection.is_open and time.monotonic() < deadline:
+            self.take_inbox()
+            self.send(time.monotonic())
+            connection.flush()
+            if self._turn.sleep(_STALE_PAUSE, _nothing, connection.socket_number):
+                connection.read()
+            if time.monotonic() - connection.last_message > _STALE_PAUSE and not self.outbox.has_responses:
+                break
+        raise ConnectionLost("a new connection is made, so that nothing old waits on it")
+
+    def on_acknowledged(self, mid: int, code: int) -> None:
+        """Take a PUBACK: its packet identifier and its reason code."""
+        item = self.outbox.acknowledged(mid)
+        if item is None:
+            return
+        if code >= 0x80:
+            self._refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
+            return
+        self.published += 1
+        if item.content == b"":
+            self._inbox.confirmed(item)
+        if item.row:
+            self._spooling.acknowledged(item)
+
+    def _refused(self, item: Item, reason: ReasonCode) -> None:
+        refusal = f"{item.topic.rsplit('/', 1)[-1]}: {reason}"
+        if refusal != self._last_refusal:
+            self._last_refusal = refusal
+            log.error("broker: it refused a message on %s: %s; let this user publish there", item.topic, reason)
+        if item.row:
+            self._spooling.refused(item, self.outbox, time.monotonic())
+
+
+def _nothing() -> bool:
+    return False

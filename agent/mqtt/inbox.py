@@ -1,0 +1,94 @@
+"""The messages that other threads want published, and the conversion of a unit's report to messages."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+from agent.mqtt.item import Item, Kind
+from agent.protocol.report import Report
+from agent.protocol.topics import Topics
+
+
+class Inbox:
+    """Messages in the order in which they came, for any thread, and the newest message of each retained topic.
+
+    A broker that comes back may have lost all that it retained, so the newest messages are told again. A removal (an empty
+    payload) is among them until a broker has confirmed it.
+    """
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        #: For `Outbox.take`, which empties it while other threads put more into it.
+        self.items: deque[Item] = deque()
+        #: True if something else than states has come, which is not to wait for more.
+        self.is_urgent = False
+        self._retained: dict[str, Item] = {}  # by topic
+        self._lock = threading.Lock()
+
+    def put(self, items: Sequence[Item]) -> None:
+        """Queue messages, all of them before any other thread's next."""
+        retained = self._retained
+        with self._lock:
+            for item in items:
+                if item.kind is Kind.STATE or item.kind is Kind.KEEP:
+                    retained[item.topic] = item
+            self.items.extend(items)
+
+    def take_all(self) -> list[Item]:
+        """Empty it."""
+        taken = []
+        with contextlib.suppress(IndexError):  # another thread may take from it, too
+            while True:
+                taken.append(self.items.popleft())
+        return taken
+
+    def is_pending(self, topic: str) -> bool:
+        """True if a broker that comes back is to be told of this topic; for a removal until one has confirmed it."""
+        return topic in self._retained
+
+    def confirmed(self, item: Item) -> None:
+        """Forget a removal that the broker has acknowledged: another agent may publish on the topic now."""
+        with self._lock:
+            if self._retained.get(item.topic) is item:
+                del self._retained[item.topic]
+
+    def begin_connection(self) -> tuple[list[Item], list[Item]]:
+        """Empty it.
+
+        :return: what was in it, and all that is retained in this moment; messages that are put in later are newer than both
+        """
+        with self._lock:
+            # A state becomes a message of its own: the sample that it was may be on its way to the backlog.
+            present = [
+                item if item.kind is Kind.KEEP else Item(Kind.KEEP, item.topic, item.content)
+                for item in self._retained.values()
+            ]
+            return self.take_all(), present
+
+
+def items_of(report: Report, topics: Topics) -> list[Item]:
+    """A report as messages, in its order: status and info, states, events, the response."""
+    items: list[Item] = []
+    info = report.info
+    if info is not None:
+        items.append(Item(Kind.KEEP, topics.status(info.psu), b"online" if info.online else b"offline"))
+        items.append(Item(Kind.KEEP, topics.info(info.psu), info.to_json()))
+    for state in report.states:
+        psu, index = state.psu, state.index
+        items.append(Item(Kind.STATE, topics.state(psu, index), state, None, topics.backlog(psu, index)))
+    for event in report.events:
+        items.append(Item(Kind.MESSAGE, topics.event(event.psu, event.index), event))  # noqa: PERF401
+    response = report.response
+    if response is not None:
+        unit, index_or_none = response.psu, response.index
+        behind: tuple[str, ...] = ()
+        if index_or_none is not None:
+            behind = (topics.state(unit, index_or_none),)
+        elif isinstance(response.result, list):
+            behind = tuple(topics.state(unit, state.index) for state in response.result)
+        topic = report.reply_to.topic or topics.response(unit, index_or_none)
+        items.append(Item(Kind.RESPONSE, topic, response, report.reply_to.correlation, behind=behind))
+    return items

@@ -1,0 +1,25 @@
+"""A message that the broker delivered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message on one of the topics that the agent subscribed to, as the broker delivered it.
+
+    Dispatch and Home Assistant's discovery take it without knowing paho, so it has a file of its own.
+    """
+
+    topic: str
+    payload: bytes
+    retain: bool
+    dup: bool
+    #: MQTT 5's Response Topic and Correlation Data, if the sender gave any.
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    #: s that are left of MQTT 5's message expiry.
+    expiry: int | None = None
+    #: It came in while the process or the host was stopped, so its age is unknown.
+    stale: bool = False

@@ -1,0 +1,323 @@
+"""The agent's session with its broker, in its own thread: it publishes, listens, and keeps messages for an absent broker.
+
+The thread drives paho's external loop. The session, not paho, decides how many messages are in flight, which go first and which
+are sent again. Each connection has a client of its own, so that paho sends nothing on it that it kept of an old one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+import tenacity
+
+from agent.mqtt.connection import CONNECT_TIMEOUT, Connection, ConnectionLost
+from agent.mqtt.exchange import Exchange
+from agent.mqtt.inbox import Inbox, items_of
+from agent.mqtt.incoming import Incoming
+from agent.mqtt.item import Item, Kind, Serializable
+from agent.mqtt.presence import Listener, Presence
+from agent.mqtt.settings import BrokerSettings
+from agent.mqtt.subscriptions import Subscriptions
+from agent.mqtt.turn import NAP, Turn
+from agent.protocol.report import Report
+from agent.protocol.topics import Topics
+from agent.store.backlog import Backlog
+from agent.timing import backoff
+
+log = logging.getLogger(__name__)
+
+#: s; reconnection backs off from the first to the second, each time by a random part more.
+FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.2, 10.0, 0.5
+#: s. A connection that did not last that long is not made again at once.
+SHORT_LIVED = 5.0
+_TICK = 1.0
+#: s between two looks at the acknowledgements at the end.
+_ENDING_TICK = 0.05
+#: States that may wait before units that are polled without a pause are slowed down.
+_CONGESTED = 300
+
+
+class _Stopped(Exception):
+    """The thread is to end."""
+
+
+class Session:
+    """The `Outlet` for units, and the way for all other messages of the agent. All methods but `stop` return at once."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        *,
+        agent: str,
+        topics: Topics,
+        backlog: Backlog,
+        subscriptions: Iterable[str],
+    ) -> None:
+        """Connect nothing yet. ``subscriptions`` are the topic filters to listen to."""
+        #: Connections after the first one.
+        self.reconnects = 0
+        self._settings = settings
+        self._agent = agent
+        self._topics = topics
+        self._status = topics.agent_status(agent)
+        self._handle: Callable[[Incoming], None] = _ignore
+        self._turn = Turn()
+        self._presence = Presence(time.monotonic())
+        self._inbox = Inbox()
+        self._subscriptions = Subscriptions(subscriptions)
+        self._exchange = Exchange(self._inbox, self._subscriptions, backlog, self._turn, self._presence)
+        self._connected_before = False
+        self._connected_at = 0.0
+        self._reported_at = 0.0  # of the newest report, for the threads of units
+        self._short_lived = 0  # connections in a row
+        self._last_problem = ""
+        self._stop_by: float | None = None
+        self._heartbeat = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
+
+    # For other threads.
+
+    @property
+    def published(self) -> int:
+        """The number of messages that the broker has acknowledged."""
+        return self._exchange.published
+
+    @property
+    def gone_since(self) -> float | None:
+        """The moment (`time.monotonic`) since when nothing was heard of the broker; None while it is there."""
+        return self._presence.gone_since
+
+    @property
+    def connected(self) -> bool:
+        """True while there is a connection, with its subscriptions."""
+        return self._presence.connected
+
+    def on_presence(self, listener: Listener) -> None:
+        """Have a listener called with every change of `gone_since`, in this session's thread. To be called before `start`.
+
+        The first call comes when the thread starts, with the moment since when there has been no broker. A listener must
+        return at once. If it raises, that is logged, and the session goes on.
+        """
+        self._presence.listen(listener)
+
+    def listen(self, filters: Iterable[str]) -> None:
+        """Subscribe to more topic filters. To be called before `start`."""
+        self._subscriptions.filters += filters
+
+    def start(self, handle: Callable[[Incoming], None]) -> None:
+        """Connect, and give every message that comes in to ``handle``, in this session's thread. It must return at once."""
+        self._handle = handle
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """Deliver what can be delivered within the timeout (s), keep the rest, disconnect.
+
+        :return: true if the thread has ended
+        """
+        self._stop_by = time.monotonic() + timeout * 0.7
+        self._exchange.is_ending = True
+        self._turn.wake()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        # A thread that never began, or hangs in connecting, has not taken everything.
+        self._exchange.keep_inbox()
+        return not self._thread.is_alive()
+
+    def resubscribe(self, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Listen to other topics from now on: before anything that is published after this call."""
+        self._subscriptions.change(add, remove)
+        self._inbox.is_urgent = True
+        self._turn.wake()
+
+    def alive(self, within: float) -> bool:
+        """True if the thread runs and did something within that time (s)."""
+        return self._thread.is_alive() and time.monotonic() - self._heartbeat < within
+
+    @property
+    def congested(self) -> bool:
+        """True while the broker takes states more slowly than they come."""
+        return self._presence.connected and len(self._inbox.items) + self._exchange.outbox.live_count > _CONGESTED
+
+    def report(self, report: Report) -> None:
+        """Publish a unit's report, or keep it for a broker that is away. All of it is queued together.
+
+        States alone may wait up to `NAP` s for more of them. A response is sent at once, in the calling thread if this
+        session's sleeps: to wake it would take longer.
+        """
+        items = items_of(report, self._topics)
+        self._inbox.put(items)
+        is_urgent = len(items) > len(report.states)
+        if is_urgent:
+            self._inbox.is_urgent = True
+        now = time.monotonic()
+        is_alone = now - self._reported_at >= NAP
+        self._reported_at = now
+        if (is_alone or report.response is not None) and self._exchange.send_here():
+            return
+        if is_urgent or not self._turn.is_napping:
+            self._turn.wake()
+
+    def keep(self, topic: str, payload: bytes) -> None:
+        """Publish retained, and again whenever the broker may have lost it. An empty payload removes it from the broker."""
+        self._put(Item(Kind.KEEP, topic, payload))
+
+    def is_pending(self, topic: str) -> bool:
+        """True if a broker that comes back is to be told of this topic; for a removal until one has confirmed it."""
+        return self._inbox.is_pending(topic)
+
+    def passing(self, topic: str, message: Serializable) -> None:
+        """Publish a message that is not retained, and is dropped without a broker."""
+        if self._presence.connected:
+            self._put(Item(Kind.PASSING, topic, message))
+
+    def _put(self, item: Item) -> None:
+        self._inbox.put((item,))
+        self._inbox.is_urgent = True
+        self._turn.wake()
+
+    # The thread.
+
+    def _run(self) -> None:
+        with self._turn.held():
+            self._presence.tell()
+            self._serve_for_ever()
+            self._end()
+
+    def _serve_for_ever(self) -> None:
+        ended: str | None = None
+        while True:
+            try:
+                if ended is not None:
+                    reason, ended = ended, None
+                    self._disconnected(reason)
+                self._connect_until_it_works()
+                self._serve()
+            except _Stopped:
+                break
+            except ConnectionLost as error:
+                ended = str(error)
+            except Exception:
+                log.exception("broker: unexpected; the connection is closed and opened again")
+                ended = "an unexpected error"
+                time.sleep(FIRST_RETRY)  # an error that comes at once again must not spin
+
+    def _connect_until_it_works(self) -> None:
+        if self._short_lived:
+            # Two agents of one name take the connection from each other. Without a pause they would do so all the time.
+            self._wait_disconnected(min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._short_lived, 10)))
+        tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((ConnectionLost, OSError, ValueError)),
+            wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
+            sleep=self._wait_disconnected,
+            after=self._tell_failure,
+        )(self._connect)
+
+    def _wait_disconnected(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._turn.sleep(min(left, _TICK), lambda: bool(self._inbox.items) or self._stop_by is not None)
+            self._exchange.keep_inbox()
+            if self._stop_by is not None:
+                raise _Stopped
+
+    def _tell_failure(self, state: tenacity.RetryCallState) -> None:
+        self._exchange.end()
+        error = state.outcome.exception() if state.outcome else None
+        problem = str(error) or type(error).__name__
+        if problem != self._last_problem:
+            self._last_problem = problem
+            log.warning("broker %s: %s; trying again for ever", self._address(), problem)
+
+    def _address(self) -> str:
+        return f"{self._settings.host}:{self._settings.port}"
+
+    def _connect(self) -> None:
+        if self._stop_by is not None:
+            raise _Stopped
+        self._heartbeat = time.monotonic()
+        connection = Connection(
+            self._settings,
+            agent=self._agent,
+            will=self._status,
+            handle=self._handle,
+            acknowledged=self._exchange.on_acknowledged,
+        )
+        self._exchange.begin(connection)
+        self._await(lambda: connection.is_accepted, "it did not answer")
+        self._subscriptions.take_over(None)
+        connection.subscribe(self._subscriptions.filters)
+        self._await(lambda: connection.is_subscribed, "it did not confirm the subscriptions")
+
+        self._last_problem = ""
+        if self._connected_before:
+            self.reconnects += 1
+        self._connected_before = True
+        log.info("broker %s: connected, MQTT %s", self._address(), self._settings.protocol)
+        # A client that sees "online" may send commands at once: so it is published after the subscriptions.
+        self._inbox.put((Item(Kind.KEEP, self._status, b"online"),))
+        self._exchange.tell_present(connection)
+        self._connected_at = time.monotonic()
+        self._presence.found()
+
+    def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
+        deadline = time.monotonic() + CONNECT_TIMEOUT
+        while not condition():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise ConnectionLost(f"{otherwise} within {CONNECT_TIMEOUT:g} s")
+            if self._stop_by is not None:
+                raise _Stopped
+            self._exchange.wait(min(left, _TICK))
+
+    def _serve(self) -> None:
+        exchange, inbox = self._exchange, self._inbox
+        connection = exchange.connection
+        tick = time.monotonic()
+        before = 0.0
+        while True:
+            if inbox.items and time.monotonic() - before < NAP:
+                self._turn.nap(lambda: inbox.is_urgent)
+            only_states = exchange.take_inbox()
+            now = time.monotonic()
+            if only_states:
+                before = now
+            self._subscriptions.take_over(connection)  # before the messages that were just taken
+            exchange.send(now)
+            exchange.wait(exchange.patience(now, _TICK if self._stop_by is None else _ENDING_TICK))
+            now = self._heartbeat = time.monotonic()
+            if now - tick >= _TICK:
+                tick = now
+                connection.keep_alive()
+                exchange.check_acknowledgements(now, self._settings.keepalive)
+            if self._stop_by is not None and (now >= self._stop_by or exchange.is_idle):
+                raise _Stopped
+
+    def _disconnected(self, reason: str) -> None:
+        if self._presence.connected:
+            now = time.monotonic()
+            self._short_lived = self._short_lived + 1 if now - self._connected_at < SHORT_LIVED else 0
+            # Not every broker says so when another client takes over.
+            again = (
+                f"; if that goes on, is a second agent called {self._agent!r} running?" if self._short_lived > 2 else ""
+            )
+            log.warning("broker %s: gone: %s%s", self._address(), reason, again)
+            self._presence.lost(now, self._exchange.connection.last_heard)
+        self._exchange.end()
+
+    def _end(self) -> None:
+        try:
+            if self._presence.connected and self._exchange.connection.is_open:
+                self._exchange.say_goodbye(self._status)
+        except (ConnectionLost, OSError, ValueError):
+            pass  # the broker publishes the will
+        except Exception:
+            log.exception("broker: unexpected; the connection is closed without a goodbye")
+        finally:
+            self._exchange.end()
+
+
+def _ignore(incoming: Incoming) -> None:
+    del incoming

@@ -1,0 +1,282 @@
+"""Parsing of commands: every payload from outside is parsed here, and checked as far as possible without a unit."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from agent.protocol.errors import Refusal
+from agent.protocol.quantities import BY_NAME, COMMANDED, COMMANDED_OF_UNIT, Quantity
+
+#: bytes. A command has a few hundred; a larger payload is refused unread.
+LARGEST_COMMAND = 16 * 1024
+LONGEST_ID = 128
+
+#: The target of a command: one channel, every channel of a unit, or every output of every agent.
+Scope = Literal["channel", "unit", "all"]
+
+_SWITCH_WORDS = {"ON": True, "OFF": False}
+#: The words for on and off in a bare value, which has no JSON type.
+_BARE_SWITCH_WORDS = {**_SWITCH_WORDS, "TRUE": True, "FALSE": False, "1": True, "0": False}
+#: A JSON number; also with a plus sign or a bare point, as people and shells write it.
+_NUMBER = re.compile(r"[+-]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][+-]?\d{1,4})?", re.ASCII)
+#: RFC 3339, 5.6. A time without an offset is ambiguous.
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_OF_UNIT = " and ".join(name for name in COMMANDED if name in COMMANDED_OF_UNIT)
+_EXAMPLE = '{"state": true, "voltage_limit": 3.3}'
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_ID and _is_unicode(value)
+
+
+def _checked_id(value: object) -> object:
+    if value is None or _is_id(value):
+        return value
+    raise ValueError(f"takes a string of 1 to {LONGEST_ID} characters")
+
+
+def _checked_time(value: object) -> object:
+    if value is None or (isinstance(value, str) and _RFC3339.fullmatch(value)):
+        return value
+    raise ValueError('takes an RFC 3339 time with its offset, such as "2026-11-23T09:15:02Z"')
+
+
+class Command(BaseModel):
+    """A command for a channel. V, A, V/s, s; a field that was not sent is None.
+
+    The fields but ``id`` and ``expires_at`` are checked against their rows in `agent.protocol.quantities`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state: bool | None = None
+    voltage_limit: float | None = None
+    current_limit: float | None = None
+    voltage_protection: float | None = None
+    current_protection: bool | None = None
+    clear_protection: Literal[True] | None = None
+    cycle: float | None = None
+    ramp: float | None = None
+    id: Annotated[str | None, BeforeValidator(_checked_id)] = None
+    expires_at: Annotated[AwareDatetime | None, BeforeValidator(_checked_time)] = None
+
+    @field_validator(*COMMANDED, mode="before")
+    @classmethod
+    def _check_value(cls, value: object, info: ValidationInfo) -> object:
+        assert info.field_name is not None
+        return None if value is None else _checked_value(BY_NAME[info.field_name], value)
+
+    @property
+    def fields(self) -> dict[str, float | bool]:
+        """The quantities that it sets, without ``id`` and ``expires_at``, in the order of the contract's table."""
+        values = {name: getattr(self, name) for name in COMMANDED}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def turns_off(self) -> bool:
+        """True if it asks for nothing but off: such a command is always accepted and goes first."""
+        return self.fields == {"state": False}
+
+
+def _checked_value(quantity: Quantity, value: object) -> float | bool:
+    """A value out of JSON as the quantity's kind has it.
+
+    :raises ValueError: it has another type or is out of bounds; the text says what the quantity takes
+    """
+    match quantity.kind:
+        case "action":
+            if value is True:
+                return True
+        case "switch":
+            if isinstance(value, bool):
+                return value
+            if isinstance(value, int) and value in (0, 1):
+                return value == 1
+            if isinstance(value, str) and (switch := _SWITCH_WORDS.get(value.strip().upper())) is not None:
+                return switch
+        case _:
+            number = _finite(value)
+            if number is not None and quantity.is_within(number):
+                return number
+            if number is not None:
+                raise ValueError(f"takes {_bounds(quantity)}")
+    raise ValueError(_TAKES[quantity.kind])
+
+
+_TAKES = {
+    "action": "takes true",
+    "switch": "takes true or false, 1 or 0, ON or OFF",
+    "number": "takes a number",
+}
+
+
+def _finite(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _bounds(quantity: Quantity) -> str:
+    """``0 to 3600 s``, ``a number above 0 V/s``."""
+    low, high, unit = quantity.minimum, quantity.maximum, quantity.unit
+    if low is not None and high is not None and not quantity.above_minimum:
+        return f"{low:g} to {high:g} {unit}"
+    parts = [] if low is None else [f"{'above' if quantity.above_minimum else 'of at least'} {low:g} {unit}"]
+    parts += [] if high is None else [f"up to {high:g} {unit}"]
+    return f"a number {' and '.join(parts)}"
+
+
+def parse_command(payload: bytes, scope: Scope = "channel") -> Command:
+    """Read a command from the payload of a ``…/set`` message and check all of it that needs no unit.
+
+    ``OFF`` alone stands for ``{"state": false}``: turning off is accepted in every clear form.
+
+    :raises Refusal: ``bad_payload`` with the reason; ``unsupported`` where the scope has no such field
+    """
+    text = _decode(payload)
+    if text.strip().upper() == "OFF":
+        return Command(state=False)
+    return _validated(_load_object(text), scope)
+
+
+def parse_field(field: str, payload: bytes, scope: Literal["channel", "unit"] = "channel") -> Command:
+    """Read a bare value from the payload of a ``…/set/{field}`` message.
+
+    :raises Refusal: ``bad_payload`` with the reason; ``unsupported`` where the scope has no such field
+    """
+    if field not in COMMANDED:
+        raise Refusal("bad_payload", f"there is no field {_shorten(field)}; fields: {', '.join(COMMANDED)}")
+    kind = BY_NAME[field].kind
+    text = _decode(payload).strip()
+    if kind == "number":
+        value: object = float(text) if _NUMBER.fullmatch(text) else text
+    else:
+        value = _BARE_SWITCH_WORDS.get(text.upper(), text)
+    if kind == "action" and value is not True:
+        raise Refusal("bad_payload", f"{field} takes true or ON, not {_shorten(text)}")
+    return _validated({field: value}, scope)
+
+
+def _decode(payload: bytes) -> str:
+    if len(payload) > LARGEST_COMMAND:
+        raise Refusal("bad_payload", f"{len(payload)} bytes are too many; a command has at most {LARGEST_COMMAND}")
+    try:
+        return payload.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refusal("bad_payload", f"byte {error.start} is not UTF-8; a command is UTF-8 text") from None
+
+
+def _load_object(text: str) -> dict[str, Any]:
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = {}
+        for name, value in pairs:
+            if name in result:
+                raise Refusal("bad_payload", f"{_shorten(name)} stands there more than once; name each field once")
+            result[name] = value
+        return result
+
+    def no_constant(name: str) -> NoReturn:
+        raise Refusal("bad_payload", f"{name} is not a number in JSON; send a finite one")
+
+    try:
+        data = json.loads(text, object_pairs_hook=without_repeats, parse_constant=no_constant)
+    except RecursionError:
+        raise Refusal("bad_payload", f"the JSON is nested too deeply; send a flat object such as {_EXAMPLE}") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Refusal("bad_payload", f"not JSON ({error.msg}, {where}); send an object such as {_EXAMPLE}") from None
+    except ValueError:  # int() refuses thousands of digits
+        raise Refusal("bad_payload", f"a number has too many digits; send an object such as {_EXAMPLE}") from None
+    if not isinstance(data, dict):
+        raise Refusal("bad_payload", f"{_shorten(text)} is not a JSON object; send one such as {_EXAMPLE}")
+    return data
+
+
+def _validated(data: dict[str, Any], scope: Scope) -> Command:
+    known_id = data["id"] if _is_id(data.get("id")) else None
+    # A null is most often a template that found no value.
+    empty = [name for name, value in data.items() if value is None and name != "id"]
+    if empty:
+        raise Refusal("bad_payload", f"{_shorten(empty[0])} is null; leave out what is not to change", known_id)
+    try:
+        command = Command.model_validate(data)
+    except ValidationError as error:
+        raise Refusal("bad_payload", "; ".join(_faults(error)), known_id) from None
+    _check_combination(command, scope, known_id)
+    return command
+
+
+def _check_combination(command: Command, scope: Scope, known_id: str | None) -> None:
+    fields = command.fields
+    if not fields:
+        raise Refusal("bad_payload", f"it asks for nothing; fields: {', '.join(COMMANDED)}", known_id)
+    if scope == "all" and fields != {"state": False}:
+        raise Refusal("bad_payload", 'all units together take {"state": false} or OFF and nothing else', known_id)
+    beyond = set(fields) - COMMANDED_OF_UNIT
+    if scope == "unit" and beyond:
+        raise Refusal(
+            "unsupported",
+            f"a whole unit takes {_OF_UNIT} only; send {', '.join(sorted(beyond))} to a channel",
+            known_id,
+        )
+    if command.clear_protection and command.state:
+        raise Refusal(
+            "bad_payload", "clear_protection leaves the output off; turn it on with a second command", known_id
+        )
+    if command.ramp is not None and command.voltage_limit is None:
+        raise Refusal("bad_payload", "ramp needs a voltage_limit to go to", known_id)
+    if command.ramp is not None and command.state is False:
+        raise Refusal("bad_payload", "ramp can't go together with turning off; send one of the two", known_id)
+    if command.cycle is not None:
+        for other in ("state", "ramp", "clear_protection"):
+            if getattr(command, other) is not None:
+                raise Refusal("bad_payload", f"cycle can't go together with {other}; send one of the two", known_id)
+
+
+def _faults(error: ValidationError) -> list[str]:
+    faults = []
+    for detail in error.errors(include_url=False, include_context=True)[:8]:
+        name = str(detail["loc"][0]) if detail["loc"] else "the command"
+        match detail["type"]:
+            case "extra_forbidden":
+                faults.append(
+                    f"there is no field {_shorten(name)}; fields: {', '.join((*COMMANDED, 'id', 'expires_at'))}"
+                )
+            case "value_error":
+                faults.append(f"{name} {detail['ctx']['error']}, not {_shorten(detail['input'])}")
+            case _:
+                faults.append(f"{name}: {detail['msg']}, not {_shorten(detail['input'])}")
+    return faults
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can name half a surrogate pair, which no UTF-8 can carry back."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _shorten(value: object, limit: int = 60) -> str:
+    """A value for a message to a person: as JSON in ASCII, so without control characters, and short."""
+    if isinstance(value, str):
+        text = json.dumps(value[: limit + 1])
+    elif isinstance(value, dict | list):
+        text = f"an {'object' if isinstance(value, dict) else 'array'}"
+    else:
+        text = json.dumps(value) if not isinstance(value, int) or abs(value) < 10**20 else "a huge number"
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,0 +1,151 @@
+"""The units that the agent serves: made from the configuration, started, replaced and ended together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.config import Config
+from agent.instruments.driver import Driver
+from agent.instruments.factory import Knowledge, make_driver
+from agent.protocol.report import Outlet
+from agent.unit.admission import Admission
+from agent.unit.meters import Meter
+from agent.unit.supply import STOPPED, Supply
+
+log = logging.getLogger(__name__)
+
+#: s. How long the units may take to end: with the broker's time under the 5 s that a stop may take.
+STOP_TIMEOUT = 2.0
+#: s. A worker may wait this long for a link to open; one that has done nothing for longer is dead to the watchdog.
+LONGEST_SILENCE = 180.0
+
+#: Energy (Wh) and charge (Ah) by unit and channel.
+Meters = Mapping[str, Mapping[int, tuple[float, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Names of units that an older and a newer configuration do not have in common, or have in different forms."""
+
+    removed: frozenset[str]
+    added: frozenset[str]
+    changed: frozenset[str]
+
+    @classmethod
+    def between(cls, older: Config, newer: Config) -> Difference:
+        """The difference of an older and a newer configuration."""
+        known = {unit.name: (unit.served(), older.poll_interval(unit)) for unit in older.units}
+        wanted = {unit.name: (unit.served(), newer.poll_interval(unit)) for unit in newer.units}
+        changed = {name for name in known.keys() & wanted.keys() if known[name] != wanted[name]}
+        return cls(frozenset(known.keys() - wanted.keys()), frozenset(wanted.keys() - known.keys()), frozenset(changed))
+
+    def __bool__(self) -> bool:
+        return bool(self.removed or self.added or self.changed)
+
+    def __str__(self) -> str:
+        parts = (("removed", self.removed), ("added", self.added), ("changed", self.changed))
+        return "; ".join(f"{what} {', '.join(sorted(names))}" for what, names in parts if names)
+
+
+class Units:
+    """The supplies of one agent, by name. `by_name` is replaced as a whole, so any thread may read it."""
+
+    def __init__(self, config: Config, outlets: Sequence[Outlet], meters: Meters) -> None:
+        self._outlets = tuple(outlets)
+        self._admission = Admission()
+        self._knowledge = Knowledge()
+        self._start_moment = time.monotonic()
+        # Guards that every unit in `by_name` has been told of it: the MQTT thread may tell while units are replaced.
+        self._lock = threading.Lock()
+        self._broker_gone_since: float | None = self._start_moment
+        self.by_name: Mapping[str, Supply] = {
+            unit.name: self._make(config, number, make_driver(unit, config.folder, self._knowledge), meters)
+            for number, unit in enumerate(config.units)
+        }
+
+    def _make(
+        self, config: Config, number: int, driver: Driver, meters: Meters, predecessor: Supply | None = None
+    ) -> Supply:
+        unit = config.units[number]
+        interval = config.poll_interval(unit)
+        return Supply(
+            name=unit.name,
+            agent=config.settings.agent,
+            driver=driver,
+            outlets=self._outlets,
+            poll_interval=interval,
+            channels=unit.channels,
+            meters={index: Meter(*values) for index, values in meters.get(unit.name, {}).items()},
+            # Spread over the interval, so that many units do not all want the processor in the same moment.
+            phase=self._start_moment + interval * number / len(config.units),
+            admission=self._admission,
+            predecessor=predecessor,
+        )
+
+    def __iter__(self) -> Iterator[Supply]:
+        return iter(self.by_name.values())
+
+    def start(self) -> None:
+        """Start the thread of every unit."""
+        for supply in self:
+            supply.start()
+
+    def broker_gone(self, since: float | None) -> None:
+        """Tell every unit since when (`time.monotonic`) there is no broker; None: there is one. Called by the MQTT thread."""
+        with self._lock:
+            self._broker_gone_since = since
+            for supply in self:
+                supply.broker_gone(since)
+
+    def drivers(self, difference: Difference, newer: Config) -> dict[str, Driver]:
+        """New drivers, not connected, for the units that a newer configuration adds or changes."""
+        fresh = difference.added | difference.changed
+        return {
+            unit.name: make_driver(unit, newer.folder, self._knowledge) for unit in newer.units if unit.name in fresh
+        }
+
+    def replace(self, newer: Config, drivers: Mapping[str, Driver], meters: Meters) -> Mapping[str, Supply]:
+        """Serve the units of a newer configuration: new supplies, not started, where there is a driver, the others as they are.
+
+        Supplies that are replaced or go must have been ended by `end`.
+        """
+        by_name = {
+            unit.name: self._make(newer, number, drivers[unit.name], meters, self.by_name.get(unit.name))
+            if unit.name in drivers
+            else self.by_name[unit.name]
+            for number, unit in enumerate(newer.units)
+        }
+        with self._lock:
+            self.by_name = by_name
+            for name in drivers:
+                by_name[name].broker_gone(self._broker_gone_since)
+        return by_name
+
+    def end(self, names: Iterable[str] | None = None, why: str = STOPPED) -> None:
+        """End units, all of them where none are named, within `STOP_TIMEOUT`. No output changes.
+
+        One that its instrument holds up is given up: its link ends with the process.
+        """
+        supplies = list(self) if names is None else [self.by_name[name] for name in sorted(names)]
+        for supply in supplies:
+            supply.stop(why)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        for supply in supplies:
+            if not supply.join(max(0.0, deadline - time.monotonic())):
+                log.warning("%s: still waiting for the unit; the link is given up", supply.name)
+                supply.abandon()
+
+    def alive(self) -> bool:
+        """True if the thread of every unit runs and did something within `LONGEST_SILENCE`."""
+        return all(supply.alive(LONGEST_SILENCE) for supply in self)
+
+    def meters(self) -> dict[str, dict[int, tuple[float, float]]]:
+        """Energy (Wh) and charge (Ah) of every channel now."""
+        return {
+            supply.name: {index: (meter.energy, meter.charge) for index, meter in supply.meters().items()}
+            for supply in self
+        }

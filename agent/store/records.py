@@ -1,0 +1,146 @@
+"""Small tables that memory holds whole and the store's thread writes: energy and charge, discovery records."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from agent.store.database import Database
+from agent.store.part import Part, Shared
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Table(Part, Generic[K, V]):
+    """The records of one table, by key. Of several changes of one record only the newest is written."""
+
+    def __init__(self, shared: Shared, known: dict[K, V]) -> None:
+        self._shared = shared
+        self._known = known
+        self._unsaved: dict[K, V | None] = {}  # None: to be deleted
+        self._saving: dict[K, V | None] = {}
+
+    @property
+    def is_dirty(self) -> bool:
+        """True if the file lacks changes."""
+        return bool(self._unsaved)
+
+    def _set(self, key: K, value: V | None) -> None:
+        """Change a record, or remove it. With the lock held."""
+        if self._known.get(key) == value:
+            return
+        if value is None:
+            del self._known[key]
+        else:
+            self._known[key] = value
+        self._unsaved[key] = value
+        self._shared.note()
+
+    def _take(self) -> dict[K, V | None]:
+        with self._shared.lock:
+            self._saving, self._unsaved = self._unsaved, {}
+        return self._saving
+
+    def finish(self, saved: bool) -> None:
+        """Forget the changes that were written, or keep them for the next time."""
+        with self._shared.lock:
+            if not saved:
+                self._unsaved = self._saving | self._unsaved
+            self._saving = {}
+
+    def restart(self) -> None:
+        """Write all that is in memory."""
+        with self._shared.lock:
+            self._unsaved = {**self._known}
+
+
+class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
+    """Every channel's energy (Wh) and charge (Ah) as saved last."""
+
+    def __init__(self, shared: Shared, database: Database) -> None:
+        """Load them."""
+        rows = database.select("SELECT unit, channel, energy, charge FROM meters")
+        super().__init__(shared, {(unit, channel): (energy, charge) for unit, channel, energy, charge in rows})
+        self._done: Callable[[], None] | None = None
+        self._done_next: Callable[[], None] | None = None
+
+    def all(self) -> dict[str, dict[int, tuple[float, float]]]:
+        """Energy and charge by unit and channel as given to `save` last, even if the file does not have them yet."""
+        meters: dict[str, dict[int, tuple[float, float]]] = {}
+        with self._shared.lock:
+            for (unit, channel), meter in self._known.items():
+                meters.setdefault(unit, {})[channel] = meter
+        return meters
+
+    def save(
+        self, meters: Mapping[str, Mapping[int, tuple[float, float]]], done: Callable[[], None] | None = None
+    ) -> None:
+        """Save them in the background; units and channels that are left out keep what they have.
+
+        :param done: called in the store's thread once these are in the file. A later call of `save` with a ``done`` replaces
+            one that has not been called yet.
+        """
+        with self._shared.lock:
+            for unit, channels in meters.items():
+                for channel, meter in channels.items():
+                    self._set((unit, channel), meter)
+            if done is not None:
+                self._done_next = done
+                self._shared.note()
+
+    @property
+    def is_dirty(self) -> bool:
+        """True if the file lacks changes, or a ``done`` is to be called."""
+        return bool(self._unsaved) or self._done_next is not None
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Write the changes."""
+        with self._shared.lock:
+            self._done, self._done_next = self._done_next, None
+            changes = self._take()
+        rows = [(*key, *meter) for key, meter in changes.items() if meter is not None]
+        db.executemany("INSERT OR REPLACE INTO meters (unit, channel, energy, charge) VALUES (?, ?, ?, ?)", rows)
+
+    def finish(self, saved: bool) -> None:
+        """Call the ``done`` of `save` if the file has them."""
+        super().finish(saved)
+        done, self._done = self._done, None
+        if saved:
+            if done is not None:
+                done()
+        else:
+            with self._shared.lock:
+                self._done_next = self._done_next or done
+
+
+class DiscoveryRecords(_Table[str, str]):
+    """Records of the messages that were published for Home Assistant's discovery and not cleared since, by topic."""
+
+    def __init__(self, shared: Shared, database: Database) -> None:
+        """Load them."""
+        super().__init__(shared, dict(database.select("SELECT topic, record FROM discovered")))
+
+    def all(self) -> dict[str, str]:
+        """A copy of all records."""
+        with self._shared.lock:
+            return dict(self._known)
+
+    def remember(self, topic: str, record: str) -> None:
+        """Keep a record in the place of an older one."""
+        with self._shared.lock:
+            self._set(topic, record)
+
+    def forget(self, topic: str) -> None:
+        """Remove a record, if there is one."""
+        with self._shared.lock:
+            self._set(topic, None)
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Write the changes."""
+        changes = self._take()
+        kept = [(topic, record) for topic, record in changes.items() if record is not None]
+        gone = [(topic,) for topic, record in changes.items() if record is None]
+        db.executemany("INSERT OR REPLACE INTO discovered (topic, record) VALUES (?, ?)", kept)
+        db.executemany("DELETE FROM discovered WHERE topic = ?", gone)

@@ -1,0 +1,175 @@
+"""The agent's state that outlives a lost broker and a restart, in one SQLite file that a thread of its own writes and reads.
+
+Memory has all that must be known at once. No other thread waits for the disk, except at the start and, up to a time limit, at
+the end. A disk that is full, fails or hangs stops nothing: memory keeps what it does not take, up to a limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from agent.store.backlog import Backlog
+from agent.store.database import Database, is_damage
+from agent.store.part import Part, Shared
+from agent.store.records import DiscoveryRecords, SavedMeters
+from agent.store.seen import SeenCommands
+
+log = logging.getLogger(__name__)
+
+#: s. How long changes gather before they are written in one transaction; `kill -9` loses no more than these.
+GATHER = 0.02
+#: s between two tries at a disk that fails.
+RETRY = 1.0
+
+
+class Store:
+    """The agent's state on disk: `backlog`, `seen`, `meters` and `discovered`, each for any thread."""
+
+    def __init__(self, path: Path, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Open the file, or make it, and load all that must be known at once.
+
+        :param capacity: the most samples that are kept
+        :param clock: in s, one that nobody sets; it tells how old a command's id is
+        :raises StoreError: the file can't be written, or another agent uses it
+        """
+        self.path = path
+        self._database = Database(path)
+        self._shared = Shared()
+        self.backlog = Backlog(self._shared, self._database, capacity)
+        self.seen = SeenCommands(self._shared, self._database, clock)
+        self.meters = SavedMeters(self._shared, self._database)
+        self.discovered = DiscoveryRecords(self._shared, self._database)
+        self._rows = (self.backlog.messages, self.backlog.samples)
+        self._parts: tuple[Part, ...] = (self.seen, *self._rows, self.meters, self.discovered)
+        self._closing = False
+        self._is_busy = False
+        self._retry_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread that writes."""
+        self._thread.start()
+
+    def close(self, timeout: float) -> bool:
+        """Write what is queued and close the file.
+
+        :return: true if all was written within the timeout (s)
+        """
+        with self._shared.lock:
+            self._closing = True
+            self._shared.urge()
+        if self._thread.ident is None:
+            self._thread.start()
+        self._thread.join(timeout)
+        if not self._thread.is_alive() and self.is_saved:
+            return True
+        log.error("%s: not everything could be written; what was in memory alone is lost", self.path)
+        return False
+
+    @property
+    def is_saved(self) -> bool:
+        """True if the file has all that is in memory."""
+        with self._shared.lock:
+            return not self._is_busy and not self._is_dirty()
+
+    # The store's thread.
+
+    def _run(self) -> None:
+        while True:
+            closing = self._closing
+            self._await_work()
+            saved = self._guarded(self._write)  # first, so that no more than the capacity is delivered
+            self._guarded(self._answer)
+            if closing and not (saved and self._is_dirty()):
+                break
+        self._database.close()
+        self._is_busy = False
+
+    def _guarded(self, duty: Callable[[], bool]) -> bool:
+        """The duty's result; False if it raised: the exception is logged and does not end the thread."""
+        try:
+            return duty()
+        except Exception:
+            log.exception("%s: unexpected; the store goes on", self.path)
+            self._retry_at = time.monotonic() + RETRY  # an error that comes at once again must not spin
+            return False
+
+    def _await_work(self) -> None:
+        shared = self._shared
+        with shared.lock:
+            self._is_busy = False
+            while not self._is_urgent() and not self._is_dirty():
+                shared.is_idle = True
+                shared.lock.wait()
+            shared.lock.wait_for(self._is_urgent, max(GATHER, self._retry_at - time.monotonic()))
+            self._is_busy = True
+
+    def _is_urgent(self) -> bool:
+        return self._closing or any(rows.has_requests for rows in self._rows)
+
+    def _is_dirty(self) -> bool:
+        return any(part.is_dirty for part in self._parts)
+
+    def _answer(self) -> bool:
+        for rows in self._rows:
+            try:
+                rows.answer(self._database)
+            except sqlite3.Error as error:
+                self._failed(error)
+        return True
+
+    def _write(self) -> bool:
+        """True if the changes have been written, or may be tried again at once."""
+        if not self._closing and time.monotonic() < self._retry_at:
+            return False
+        with self._shared.lock:
+            dirty = [part for part in self._parts if part.is_dirty]
+        if not dirty or self._written(dirty):
+            return True
+        # One part that can't be written must not keep the others from the disk.
+        if len(dirty) == 1:
+            return False
+        saved = [self._written([part]) for part in dirty]
+        return all(saved)
+
+    def _written(self, parts: Sequence[Part]) -> bool:
+        saved = False
+
+        def write(db: sqlite3.Connection) -> None:
+            for part in parts:
+                part.write(db)
+
+        try:
+            self._database.change(write)
+            saved = True
+            self._retry_at = 0.0
+        except sqlite3.Error as error:
+            problem = error
+        finally:
+            for part in parts:
+                self._guarded(partial(_finish, part, saved))
+        return saved or self._failed(problem)
+
+    def _failed(self, error: sqlite3.Error) -> bool:
+        """Begin a new file where this one is damaged, else complain and wait.
+
+        :return: true if it may be tried again at once
+        """
+        if is_damage(error) and self._database.begin_anew(error):
+            for part in self._parts:
+                part.restart()
+            return True
+        self._retry_at = time.monotonic() + RETRY
+        self._database.complain(error)
+        return False
+
+
+def _finish(part: Part, saved: bool) -> bool:
+    part.finish(saved)
+    return True

@@ -1,0 +1,196 @@
+"""A unit's driver together with all that goes with each exchange: heartbeat, counters, write gate, samples, reports."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from agent.instruments.driver import Driver, GiveWay, Inspection, Profile, Write, never
+from agent.protocol.messages import ChannelState, UnitInfo, utc_now
+from agent.timing import system_clock
+from agent.unit.changes import Changes
+from agent.unit.gate import Readings, WriteGate
+from agent.unit.inbox import Inbox, Stopped
+from agent.unit.job import Job
+from agent.unit.limits import ChannelSettings, channels_of
+from agent.unit.reporter import Reporter
+from agent.unit.samples import Samples
+from agent.unit.status import Status, unit_info
+
+log = logging.getLogger(__name__)
+
+
+class UnitAccess:
+    """Access to one unit for its worker: polls are counted, shown to the gate and published; writes pass the gate.
+
+    Only the unit's worker uses it, except that `Supply` reads ``status`` and ``heartbeat``, and calls `info` and `note_offline`.
+    """
+
+    __slots__ = (
+        "_agent",
+        "_poll_interval",
+        "_settings",
+        "changes",
+        "driver",
+        "gate",
+        "heartbeat",
+        "inbox",
+        "name",
+        "reporter",
+        "samples",
+        "status",
+    )
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        agent: str,
+        driver: Driver,
+        poll_interval: float,
+        settings: Mapping[int, ChannelSettings],
+        inbox: Inbox,
+        changes: Changes,
+        samples: Samples,
+        reporter: Reporter,
+    ) -> None:
+        """``settings``: of the channels, by their numbers. The other arguments are the unit's parts."""
+        self.name = name
+        self.driver = driver
+        self.inbox = inbox
+        self.changes = changes
+        self.samples = samples
+        self.reporter = reporter
+        self._agent = agent
+        self._poll_interval = poll_interval
+        self._settings = settings
+        #: The moment (`time.monotonic`) when the worker last did something; a later one while it sleeps until then.
+        self.heartbeat = time.monotonic()
+        self.status = Status(False, "not connected yet", driver.expected, {})
+        self._become(driver.expected)
+
+    # The unit as a whole.
+
+    def adopt(self, profile: Profile) -> None:
+        """Take over the identity and the outputs that the unit told."""
+        before, identity = self.status.profile.identity, profile.identity
+        if before is not None and identity is not None and before.serial != identity.serial:
+            # Another unit of the same model, where the configuration names no serial number.
+            self.samples.forget()
+        self._become(profile)
+
+    def _become(self, profile: Profile) -> None:
+        channels = channels_of(self.name, profile, self._settings)
+        self.gate = WriteGate(self.driver.write, channels)
+        self.samples.adopt(profile, channels.values())
+        self.status = replace(self.status, profile=profile, channels=channels)
+
+    def go_online(self, readings: Readings, offs: Iterable[Job]) -> None:
+        """Take jobs, ``offs`` first; publish the first readings, and then that the unit is online.
+
+        :raises Stopped: the worker was abandoned
+        """
+        if self.reporter.is_closed:
+            raise Stopped
+        self.status = replace(self.status, online=True, reason=None)
+        self.inbox.open(offs)
+        self.publish(readings)
+        self.reporter.send()
+        self.reporter.send(info=self.info())
+
+    def go_offline(self, reason: str) -> None:
+        """Publish that the unit can't be reached, if that is new, with states in which nothing is known of its channels."""
+        self.reporter.send()  # states and events from before the loss
+        info, states = self.note_offline(reason)
+        self.reporter.send(info=info, states=states)
+
+    def note_offline(self, reason: str) -> tuple[UnitInfo | None, list[ChannelState]]:
+        """Note that the unit can't be reached. The info and the states to be reported for it, as far as they are new."""
+        before = self.status
+        self.status = replace(before, online=False, reason=reason)
+        info: UnitInfo | None = None
+        if before.online or before.reason != reason:
+            log.warning("%s: offline: %s", self.name, reason)
+            info = self.info()
+        news = before.online or not self.samples.has_states
+        return info, self.samples.lost(utc_now()) if news else []
+
+    def info(self) -> UnitInfo:
+        """The message on the unit: its identity, its channels, and why it is offline if it is."""
+        return unit_info(
+            name=self.name,
+            agent=self._agent,
+            address=self.driver.address,
+            poll_interval=self._poll_interval,
+            status=self.status,
+        )
+
+    # Exchanges.
+
+    def poll(self, give_way: GiveWay = never) -> Readings | None:
+        """The readings of all channels; None if the poll was dropped for an off.
+
+        :raises DriverError: the link broke
+        """
+        self.heartbeat = time.monotonic()
+        readings = self.driver.poll(give_way)
+        if readings is not None:
+            self._polled(readings)
+        return readings
+
+    def inspect(self, channels: Collection[int], give_way: GiveWay = never) -> Inspection:
+        """A poll, the unit's complaints and the couplings of these channels; no readings if the poll was dropped for an off.
+
+        :raises DriverError: the link broke
+        """
+        self.heartbeat = time.monotonic()
+        inspection = self.driver.inspect(channels, give_way)
+        if inspection.readings:
+            self._polled(inspection.readings)
+        return inspection
+
+    def complaints(self) -> list[str]:
+        """The errors that the unit reported since it was last asked.
+
+        :raises DriverError: the link broke
+        """
+        self.heartbeat = time.monotonic()
+        return self.driver.complaints()
+
+    def write(self, write: Write, job: Job) -> None:
+        """Send a job's write, if the gate lets it pass.
+
+        :raises Refusal: it may not pass; nothing was sent
+        :raises DriverError: the link broke; it may or may not have been carried out
+        :raises Stopped: the worker was abandoned; nothing was sent
+        """
+        if self.reporter.is_closed:
+            raise Stopped
+        self.heartbeat = time.monotonic()
+        self.changes.wrote(write, job)  # before it is sent: it may be carried out even if the link breaks
+        self.gate.send(write)
+
+    def publish(self, readings: Readings) -> None:
+        """Have the readings' states and events go with the next report."""
+        self.reporter.add(*self.samples.take(readings, utc_now(), system_clock()))
+
+    def publish_at_once(self, readings: Readings) -> None:
+        """Report the readings' states and events, and what was added before them."""
+        states, events = self.samples.take(readings, utc_now(), system_clock())
+        self.reporter.send(states=states, events=events)
+
+    def finish_poll_ahead(self) -> None:
+        """Read and publish a poll that is under way, if there is one. To be called before any other exchange.
+
+        :raises DriverError: the link broke
+        """
+        if self.driver.is_poll_under_way:
+            readings = self.poll()
+            if readings is not None:
+                self.publish_at_once(readings)
+
+    def _polled(self, readings: Readings) -> None:
+        self.reporter.counters.polls += 1
+        self.gate.saw(readings)

@@ -1,0 +1,65 @@
+"""The one place where a write may pass on its way to a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from agent.instruments.driver import Reading, Write
+from agent.protocol.errors import Refusal
+from agent.protocol.quantities import LEVELS
+from agent.unit.limits import Channel
+
+Readings = Mapping[int, Reading]
+
+
+class WriteGate:
+    """Passes writes to the driver if the ranges and the limits allow them. Each is checked at the moment that it is sent.
+
+    An output is turned on only if its settings were read since the last write, and are within the limits, too. Only the
+    unit's worker calls it.
+    """
+
+    __slots__ = ("_channels", "_seen", "_write")
+
+    def __init__(self, write: Callable[[Write], None], channels: Mapping[int, Channel]) -> None:
+        """:param write: the driver's method"""
+        self._write = write
+        self._channels = channels
+        self._seen: Readings | None = None
+
+    def saw(self, readings: Readings) -> None:
+        """Note the settings of the unit, which hold until the next write."""
+        self._seen = readings
+
+    def check(self, writes: tuple[Write, ...]) -> None:
+        """Check writes that belong together before the first of them is sent.
+
+        :raises Refusal: one of them is not allowed, so none is to be sent
+        """
+        for write in writes:
+            self._admit(write)
+
+    def send(self, write: Write) -> None:
+        """Check a write, and pass it to the driver.
+
+        :raises Refusal: it is not allowed; nothing was sent
+        :raises DriverError: the link broke; it may or may not have been carried out
+        """
+        self._admit(write)
+        self._seen = None
+        self._write(write)
+
+    def _admit(self, write: Write) -> None:
+        for index in write.channels:
+            channel = self._channels[index]
+            setting = write.setting
+            if setting not in channel.output.settings:
+                raise Refusal("unsupported", f"{channel} has no {setting}")
+            if setting in LEVELS:
+                if channel.range(setting) is None:
+                    raise Refusal("unsupported", f"{channel} has no {setting} whose range is known")
+                channel.check(setting, float(write.value))
+            if setting == "state" and write.value:
+                if self._seen is None:
+                    raise Refusal("uncertain", f"not turned on: the settings of {channel} were not read before")
+                channel.check_settings(self._seen[index])

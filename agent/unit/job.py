@@ -1,0 +1,84 @@
+"""A command on its way to a unit, from the thread that took it to the worker that answers it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agent.protocol.commands import Command
+from agent.protocol.errors import ErrorCode
+from agent.protocol.messages import ChannelState, Response, ResponseError, utc_now
+from agent.protocol.report import ReplyTo
+from agent.timing import system_clock
+from agent.unit.limits import Channel
+
+#: The author of a change: a command, a person at the panel or another program, the agent itself.
+By = Literal["command", "panel", "agent"]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A checked command for some channels of one unit.
+
+    ``by``: the agent's own jobs get no response. ``expires``: a moment of `time.monotonic`, from MQTT's message expiry.
+    ``retried``: True for an off that a broken link interrupted; it gets no third try.
+    """
+
+    command: Command
+    channels: tuple[Channel, ...]
+    whole_unit: bool = False
+    reply_to: ReplyTo = field(default_factory=ReplyTo)
+    by: By = "command"
+    expires: float | None = None
+    retried: bool = False
+    received: float = field(default_factory=system_clock)
+    indices: frozenset[int] = field(init=False)
+    _answer: threading.Lock = field(init=False, default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.indices = frozenset(channel.index for channel in self.channels)
+
+    @property
+    def turns_off(self) -> bool:
+        """True if outputs are to be off, whatever else is asked for: it goes ahead of all other jobs then."""
+        return self.command.state is False
+
+    @property
+    def turns_on(self) -> bool:
+        """True if it leaves outputs on."""
+        return bool(self.command.state) or self.command.cycle is not None
+
+    def has_expired(self) -> bool:
+        """True if its ``expires_at`` or MQTT's message expiry is past."""
+        expires_at = self.command.expires_at
+        return (expires_at is not None and utc_now() > expires_at) or (
+            self.expires is not None and time.monotonic() > self.expires
+        )
+
+    def claim_answer(self) -> bool:
+        """True for the first caller, in whatever thread: every command gets exactly one response."""
+        return self._answer.acquire(blocking=False)
+
+    def done(self, unit: str, states: list[ChannelState]) -> Response:
+        """The response that it was carried out, with the states of its channels as they were read back."""
+        return Response(
+            id=self.command.id,
+            ok=True,
+            time=utc_now(),
+            psu=unit,
+            index=None if self.whole_unit else self.channels[0].index,
+            result=states if self.whole_unit else states[0],
+        )
+
+    def refused(self, unit: str, code: ErrorCode, message: str) -> Response:
+        """The response that it was not, or not wholly, carried out."""
+        return Response(
+            id=self.command.id,
+            ok=False,
+            time=utc_now(),
+            psu=unit,
+            index=None if self.whole_unit else self.channels[0].index,
+            error=ResponseError(code=code, message=message),
+        )

@@ -1,0 +1,187 @@
+"""A channel: the ranges of its output, and the narrower limits of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from agent.instruments.driver import Output, Profile, Range, Reading
+from agent.protocol.commands import Command
+from agent.protocol.errors import Refusal
+from agent.protocol.quantities import BY_NAME, COMMANDED, LEVELS
+
+#: V or A by which a value may be past an end: the rounding of binary fractions.
+_ROUNDING = 1e-9
+
+
+class ChannelSettings(Protocol):
+    """The configuration of one channel. V, A, s."""
+
+    @property
+    def name(self) -> str | None:
+        """The configured name; None for the output's own."""
+
+    @property
+    def voltage_max(self) -> float | None:
+        """The magnitude that ``voltage_limit`` may have at most (V)."""
+
+    @property
+    def current_max(self) -> float | None:
+        """The magnitude that ``current_limit`` may have at most (A)."""
+
+    @property
+    def on_broker_loss(self) -> Literal["keep", "off"]:
+        """``off``: the output is turned off when the broker has been gone for `broker_loss_after`."""
+
+    @property
+    def broker_loss_after(self) -> float:
+        """The time without a broker (s) after which the output is turned off."""
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultSettings:
+    """The `ChannelSettings` of a channel that the configuration does not mention."""
+
+    name: str | None = None
+    voltage_max: float | None = None
+    current_max: float | None = None
+    on_broker_loss: Literal["keep", "off"] = "keep"
+    broker_loss_after: float = 10.0
+
+
+DEFAULTS = DefaultSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One output of a unit with its name, its ranges and its limits (V, A)."""
+
+    unit: str
+    name: str
+    output: Output
+    settings: ChannelSettings = DEFAULTS
+
+    @property
+    def index(self) -> int:
+        """Its number, as on the front panel."""
+        return self.output.index
+
+    def __str__(self) -> str:
+        own = "" if self.name == self.output.name else f" ({self.name})"
+        return f"channel {self.index}{own} of {self.unit}"
+
+    def range(self, setting: str) -> Range | None:
+        """The values that the output takes for a setting; None where it has no such setting."""
+        return self.output.range(setting)
+
+    def limit(self, setting: str) -> float | None:
+        """The magnitude that the configuration limits a setting to; None where it does not."""
+        match setting:
+            case "voltage_limit":
+                return self.settings.voltage_max
+            case "current_limit":
+                return self.settings.current_max
+        return None
+
+    def allowed(self, setting: str) -> Range | None:
+        """The part of `range` that the configuration allows."""
+        interval, limit = self.range(setting), self.limit(setting)
+        if interval is None or limit is None:
+            return interval
+        return Range(max(interval.min, -limit), min(interval.max, limit))
+
+    def tolerance(self, setting: str) -> float:
+        """How far a setting that is read back may be from the one that was sent."""
+        return self.output.current_resolution if BY_NAME[setting].unit == "A" else self.output.voltage_resolution
+
+    def check(self, setting: str, value: float, doing: str = "") -> None:
+        """Refuse a value that the configuration or the output does not allow. ``doing`` stands in front of the message.
+
+        :raises Refusal: ``limit_exceeded`` or ``out_of_range``
+        """
+        unit = BY_NAME[setting].unit
+        limit = self.limit(setting)
+        if limit is not None and not abs(value) <= limit + _ROUNDING:
+            raise Refusal(
+                "limit_exceeded",
+                f"{doing}{setting} {plain(value)} {unit} is above the {plain(limit)} {unit} that {self} is limited to",
+            )
+        interval = self.range(setting)
+        if interval is not None and value not in Range(interval.min - _ROUNDING, interval.max + _ROUNDING):
+            raise Refusal(
+                "out_of_range",
+                f"{doing}{setting} {plain(value)} {unit} is outside the {plain(interval.min)} to "
+                f"{plain(interval.max)} {unit} of {self}",
+            )
+
+    def check_settings(self, reading: Reading) -> None:
+        """Refuse to turn an output on while the unit has settings for it that are above the limits of the configuration.
+
+        :raises Refusal: ``limit_exceeded``
+        """
+        # The unit's own rounding must not make a setting at the limit one above it.
+        for setting, value in (("voltage_limit", reading.voltage_limit), ("current_limit", reading.current_limit)):
+            limit = self.limit(setting)
+            if limit is None:
+                continue
+            if value is None:
+                raise Refusal(
+                    "limit_exceeded",
+                    f"not turned on: the unit does not tell the {setting} of {self}, so that nobody knows whether it keeps "
+                    f"the {plain(limit)} {BY_NAME[setting].unit} that it is limited to",
+                )
+            if not abs(value) <= limit + self.tolerance(setting):
+                self.check(setting, value, "not turned on: in the unit, ")
+
+
+def channels_of(unit: str, profile: Profile, settings: Mapping[int, ChannelSettings]) -> dict[int, Channel]:
+    """The channels of a unit by their numbers, named and limited as the configuration says."""
+    channels = {}
+    for output in profile.outputs:
+        own = settings.get(output.index, DEFAULTS)
+        channels[output.index] = Channel(unit, own.name or output.name, output, own)
+    return channels
+
+
+def supported(channel: Channel) -> list[str]:
+    """The fields of a command that this channel takes, in the order of the contract's table."""
+    fields: set[str] = {
+        setting for setting in channel.output.settings if setting not in LEVELS or channel.range(setting) is not None
+    }
+    if "state" in fields:
+        fields.add("cycle")
+    if "voltage_limit" in fields:
+        fields.add("ramp")
+    return [field for field in COMMANDED if field in fields]
+
+
+def check(command: Command, channels: Iterable[Channel]) -> None:
+    """Check all of a command that can be checked without asking the unit.
+
+    :raises Refusal: ``unsupported``, ``limit_exceeded`` or ``out_of_range``; nothing of it is to be carried out then
+    """
+    fields = command.fields
+    for channel in channels:
+        known = supported(channel)
+        for field, value in fields.items():
+            if field not in known:
+                raise Refusal("unsupported", f"{channel} has no {field}{_remedy(field, channel)}")
+            if field in LEVELS:
+                channel.check(field, float(value))
+
+
+def _remedy(field: str, channel: Channel) -> str:
+    """The end of a refusal: how the configuration can give the channel the field that it lacks."""
+    if not channel.output.settings:
+        return ", it can only be watched"
+    limits = {"voltage_limit": "voltage_max", "ramp": "voltage_max", "current_limit": "current_max"}
+    setting = "voltage_limit" if field == "ramp" else field
+    if field in limits and setting in channel.output.settings and channel.limit(setting) is None:
+        return f" whose range is known; give it a {limits[field]} in the configuration"
+    return ""
+
+
+def plain(value: float) -> str:
+    """A number for a message to a person: up to ten digits, without zeros at the end."""
+    return f"{value:.10g}"

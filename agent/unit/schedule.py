@@ -1,0 +1,45 @@
+"""The moments of a unit's polls: a grid that does not drift, and at once on request."""
+
+from __future__ import annotations
+
+
+class Schedule:
+    """The moments of one unit's polls. Its callers tell it the time (s, `time.monotonic`). Only `want` is for other threads."""
+
+    __slots__ = ("_phase", "_wanted", "due", "interval")
+
+    def __init__(self, interval: float, phase: float = 0.0) -> None:
+        """``interval`` between two polls (s), 0 for as fast as the unit answers; ``phase``: a moment of the grid."""
+        self.interval = interval
+        self._phase = phase
+        self._wanted = False
+        self.due = 0.0
+
+    def begin(self, now: float) -> None:
+        """Begin the grid: the unit is online, and was just polled. Units keep their places in the interval."""
+        self.due = now if self.interval <= 0 else now + self.interval - (now - self._phase) % self.interval
+
+    def want(self) -> None:
+        """Have a poll as soon as the worker is free, out of the grid."""
+        self._wanted = True
+
+    def is_due(self, now: float) -> bool:
+        """True if the unit is to be polled now."""
+        return self._wanted or now >= self.due
+
+    def take(self, now: float, rest: float = 0.0) -> bool:
+        """Note that a poll begins. True if it is late by an interval or more; the moments that were missed are left out.
+
+        :param rest: s before the next poll of a unit that is polled as fast as it answers
+        """
+        self._wanted = False
+        if now < self.due:
+            return False
+        if self.interval <= 0:
+            self.due = now + rest
+            return False
+        self.due += self.interval
+        if self.due > now:
+            return False
+        self.due += ((now - self.due) // self.interval + 1) * self.interval
+        return True

@@ -1,0 +1,287 @@
+"""The loop of a unit's thread: connect, do the most urgent thing, and begin anew when the link is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable
+
+from agent.instruments.driver import DriverError
+from agent.protocol.commands import Command
+from agent.protocol.errors import ErrorCode, Refusal
+from agent.timing import retry_delay, system_clock
+from agent.unit import connecting, plans
+from agent.unit.access import UnitAccess
+from agent.unit.brokerloss import BrokerLoss
+from agent.unit.connecting import Connector
+from agent.unit.execution import Execution
+from agent.unit.inbox import InboxClosed, Stopped
+from agent.unit.job import Job
+from agent.unit.schedule import Schedule
+
+log = logging.getLogger(__name__)
+
+#: s. A command that has waited longer is refused as expired.
+LONGEST_WAIT = 10.0
+#: s between two polls of a unit that is polled faster than the broker takes its states.
+CONGESTION_PAUSE = 0.002
+
+
+class Worker:
+    """The work of one unit's thread from its start to its end. Other threads read ``executions``, too."""
+
+    __slots__ = ("_connector", "_loss", "_mishaps", "_schedule", "_unit", "executions", "why_stopped")
+
+    def __init__(self, unit: UnitAccess, connector: Connector, schedule: Schedule, loss: BrokerLoss, why: str) -> None:
+        """:param why: the reason that senders of unfinished commands are told at the end"""
+        self._unit = unit
+        self._connector = connector
+        self._schedule = schedule
+        self._loss = loss
+        self._mishaps = 0  # unexpected errors in a row
+        self.executions: list[Execution] = []
+        self.why_stopped = why
+
+    def run(self) -> None:
+        """Serve the unit until its inbox is stopped."""
+        unit = self._unit
+        failure: str | None = None
+        unit.reporter.send(info=unit.info())
+        while True:
+            try:
+                if failure is not None:
+                    reason, failure = failure, None
+                    self._lost(reason)
+                    if self._mishaps and not unit.status.online:
+                        # A fault of our own must not repeat without a pause. A unit that is online has an off to carry out.
+                        first, last, jitter = connecting.FIRST_RETRY, connecting.LAST_RETRY, connecting.RETRY_JITTER
+                        unit.inbox.sleep(retry_delay(self._mishaps, first, last, jitter))
+                if not unit.status.online:
+                    self._connector.connect_until_it_works()
+                while True:
+                    self._serve_once()
+            except Stopped:
+                break
+            except DriverError as error:
+                failure = str(error)
+            except Exception:
+                log.exception("%s: unexpected; the link is closed and opened again", unit.name)
+                failure = "an unexpected error of the agent; see its log"
+                self._mishaps += 1
+        self._end()
+
+    def _serve_once(self) -> None:
+        """Do one thing, or wait for one: in this order an off, a step of a plan, another command, a poll."""
+        now = time.monotonic()
+        unit, inbox = self._unit, self._unit.inbox
+        unit.heartbeat = now
+        inbox.check_stop()
+        self._apply_broker_loss(now)
+        job = inbox.next_off()
+        if job is None:
+            execution = self._due_execution()
+            if execution is not None:
+                self._advance(execution)
+                return
+            job = inbox.next_waiting()
+        if job is not None:
+            self._begin(job)
+        elif self._schedule.is_due(now):
+            self._poll(now)
+        else:
+            unit.heartbeat = until = self._next_due()
+            inbox.wait(until)
+
+    def _due_execution(self) -> Execution | None:
+        if not self.executions:
+            return None
+        now = system_clock()
+        due = [execution for execution in self.executions if execution.due <= now]
+        # One that gave way goes on right after the off: the step of another would make the gate forget what the off saw.
+        return next((execution for execution in due if execution.gave_way), due[0] if due else None)
+
+    def _next_due(self) -> float:
+        due = min(self._schedule.due, self._loss.next_due())
+        if self.executions:
+            ahead = time.monotonic() - system_clock()
+            due = min(due, *(execution.due + ahead for execution in self.executions))
+        return due
+
+    def _poll(self, now: float) -> None:
+        unit, schedule = self._unit, self._schedule
+        unlimited = schedule.interval <= 0
+        # As fast as the unit answers, but not faster than the broker takes the states.
+        rest = CONGESTION_PAUSE if unlimited and unit.reporter.congested else 0.0
+        if schedule.take(now, rest):
+            unit.reporter.counters.late_polls += 1
+        readings = unit.poll(unit.inbox.has_off)
+        if readings is None:
+            schedule.want()  # right after the off that it gave way to
+            return
+        try:
+            if unlimited and not unit.inbox.has_off() and not unit.reporter.congested:
+                # The unit works on its next answer while this one is published; an off would have to wait for it.
+                unit.driver.poll_ahead()
+        finally:
+            unit.publish_at_once(readings)
+        self._mishaps = 0
+
+    # Commands.
+
+    def _begin(self, job: Job) -> None:
+        if job.has_expired() or (not job.turns_off and system_clock() - job.received > LONGEST_WAIT):
+            if job.retried:
+                self._refuse(
+                    job, "uncertain", "the link broke after it was sent, and it expired before the link was back"
+                )
+            else:
+                self._refuse(job, "expired", "it expired while it waited for the unit")
+            return
+        present = self._unit.status.channels
+        if missing := job.indices - present.keys():
+            self._refuse(job, "unknown_channel", f"{self._unit.name} has no channel {_listed(missing)} any more")
+            left = tuple(present[index] for index in sorted(job.indices - missing))
+            if job.turns_off and left:
+                self._begin(Job(Command(state=False), left, by="agent"))
+            return
+        for execution in [e for e in self.executions if not e.job.indices.isdisjoint(job.indices)]:
+            self._finish(execution)
+            self._refuse(
+                execution.job,
+                "superseded",
+                "the rest of it was replaced by a newer command"
+                if job.by == "command"
+                else "the output was turned off",
+            )
+        plan = (
+            plans.off(job.channels)
+            if job.command.turns_off
+            else plans.apply(job.command, job.channels, self._unit.samples.newest)
+        )
+        execution = Execution(job, plan)
+        self.executions.append(execution)
+        self._unit.changes.ramp_begins(job)
+        self._advance(execution)
+
+    def _advance(self, execution: Execution) -> None:
+        """Carry a plan on to its next pause, or to its end."""
+        unit, job = self._unit, execution.job
+        unit.finish_poll_ahead()
+        try:
+            is_done = execution.advance(unit)
+        except Refusal as refusal:
+            self._finish(execution)
+            self._refuse(job, refusal.code, refusal.message)
+            if execution.wrote and not execution.is_published and not unit.inbox.has_off():
+                # Publish the present settings of the unit. An off does that itself, and must not wait for this.
+                readings = unit.poll(unit.inbox.has_off)
+                if readings is not None:
+                    unit.publish_at_once(readings)
+            return
+        if is_done:
+            self._finish(execution)
+            unit.reporter.confirm(job, [unit.samples.state(channel.index) for channel in job.channels])
+        else:
+            unit.reporter.send()
+
+    def _finish(self, execution: Execution) -> None:
+        """End an execution. The next sample comes with the event for the voltage that its ramp has reached."""
+        self.executions.remove(execution)
+        self._unit.changes.ramp_ends(execution.job.indices)
+        execution.close()
+
+    def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
+        if job.by != "command" and code in ("uncertain", "offline"):
+            self._loss.failed(job.indices)  # to be tried again
+        self._unit.reporter.refuse(job, code, message)
+
+    # The loss of the broker, of the link, and the end.
+
+    def _apply_broker_loss(self, now: float) -> None:
+        """Queue an off for the outputs whose ``on_broker_loss`` is due, ahead of all other commands."""
+        due = self._loss.due(now)
+        if not due:
+            return
+        unit = self._unit
+        channels = tuple(unit.status.channels[index] for index in due if index in unit.status.channels)
+        if not channels:
+            return
+        log.warning(
+            "%s: no broker for %.0f s: turning off %s",
+            unit.name,
+            self._loss.gone_for(now),
+            ", ".join(map(str, channels)),
+        )
+        job = Job(Command(state=False), channels, by="agent")
+        with contextlib.suppress(InboxClosed):  # the worker is to end
+            for superseded in unit.inbox.put(job):
+                self._refuse(superseded, "superseded", "the output was turned off before it was begun")
+
+    def _lost(self, reason: str) -> None:
+        """Publish that the link failed, and answer the commands in progress and in the inbox.
+
+        Each off gets one more try, for which the link is opened again at once; if that fails, it is refused.
+        """
+        unit = self._unit
+        unit.driver.close()
+        unit.reporter.counters.errors += 1
+        unit.go_offline(reason)
+        retries: list[Job] = []
+        for execution in sorted(self.executions, key=lambda execution: not execution.wrote):
+            job = execution.job
+            self._finish(execution)
+            if job.turns_off and not job.retried:
+                job.retried = True
+                retries.append(job)
+            elif execution.wrote:
+                self._refuse(job, "uncertain", _UNCERTAIN.format(reason))
+            else:
+                self._refuse(job, "offline", self.offline_reason())
+        for job in unit.inbox.close():
+            if job.turns_off:
+                retries.append(job)
+            else:
+                self._refuse(job, "offline", self.offline_reason())
+        if not retries:
+            return
+        is_back = False
+        try:
+            self._connector.connect(retries)
+            is_back = True
+        except DriverError:
+            pass  # `connect` has reported it
+        finally:
+            for job in () if is_back else retries:
+                if job.retried:
+                    self._refuse(job, "uncertain", _UNCERTAIN.format(reason))
+                else:
+                    self._refuse(job, "offline", self.offline_reason())
+
+    def offline_reason(self) -> str:
+        """The reason why the unit takes no command, for the sender of one. From any thread."""
+        unit = self._unit
+        if unit.inbox.is_stopping:
+            return f"{unit.name} is not served any more: {self.why_stopped}"
+        reason = unit.status.reason
+        return f"{unit.name} is offline: {reason}" if reason else f"{unit.name} is offline"
+
+    def _end(self) -> None:
+        unit = self._unit
+        try:
+            waiting = unit.inbox.close()
+            for job in [*waiting, *(execution.job for execution in self.executions)]:
+                self._refuse(job, "superseded", f"{self.why_stopped} before it was finished; the output stays as it is")
+            with contextlib.suppress(DriverError):
+                if unit.driver.is_poll_under_way:
+                    unit.poll()  # the unit would report an interrupted answer as an error
+            unit.go_offline(self.why_stopped)
+        finally:
+            unit.driver.close()
+
+
+def _listed(indices: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(indices)))
+
+
+_UNCERTAIN = "the link broke after it was sent; it may or may not have happened: {}"

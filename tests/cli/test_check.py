@@ -1,0 +1,52 @@
+"""check --connect against a real broker and a simulated supply."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cli.lab import Lab
+from tests.commandline import invoke
+
+
+def test_check_connects(lab: Lab) -> None:
+    result = invoke("check", "--connect", str(lab.file))
+    assert result.exit_code == 1  # psu2 is not there
+    assert re.search(r"^ok +broker at mqtt://127.0.0.1:\d+: connected, MQTT 5", result.stdout, re.MULTILINE)
+    assert re.search(r"^ok +psu1 at TCPIP.*: Keysight Technologies E36313A, serial MY", result.stdout, re.MULTILINE)
+    assert re.search(r"^FAULT +psu2 at TCPIP.*: ", result.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "E36312A"}, "and the configuration says E36312A"),
+        ({"serial": "MY0"}, "and the configuration says serial MY0"),
+    ],
+)
+def test_check_finds_the_wrong_instrument(lab: Lab, changes: dict[str, str], message: str, tmp_path: Path) -> None:
+    data = yaml.safe_load(lab.file.read_text())
+    data["units"] = [data["units"][0] | {"channels": {}} | changes]
+    file = tmp_path / "psu-agent.yaml"
+    file.write_text(yaml.safe_dump(data))
+    result = invoke("check", "--connect", str(file))
+    assert result.exit_code == 1
+    assert message in result.stdout
+    data["units"][0] = {key: value for key, value in data["units"][0].items() if key != "serial"} | {"model": "E36300"}
+    file.write_text(yaml.safe_dump(data))
+    assert invoke("check", "--connect", str(file)).exit_code == 0
+
+
+def test_two_addresses_of_one_instrument(lab: Lab, tmp_path: Path) -> None:
+    data = yaml.safe_load(lab.file.read_text())
+    first = data["units"][0]
+    second = first | {"name": "other", "uri": first["uri"].replace("127.0.0.1", "localhost")}
+    data["units"] = [first, second]
+    file = tmp_path / "psu-agent.yaml"
+    file.write_text(yaml.safe_dump(data))
+    result = invoke("check", "--connect", str(file))
+    assert result.exit_code == 1
+    assert "two addresses, one serial number" in result.stdout

@@ -1,0 +1,90 @@
+"""Messages of the E36300 series, word for word, and answers of the form that the Programming Guide E36311-90008 gives them."""
+
+from __future__ import annotations
+
+from agent.instruments.catalogue import candidates
+from agent.instruments.scpi.driver import ScpiDriver
+from agent.instruments.scpi.knowledge import Knowledge
+from tests.instruments.transcript import Line, Transcript
+
+MODELS = ["E36311A", "E36312A", "E36313A"]
+NO_ERROR: Line = ("SYST:ERR?", '+0,"No error"')
+
+QUERIES = [
+    "MEAS:VOLT? (@1,2,3)",
+    "MEAS:CURR? (@1,2,3)",
+    "VOLT? (@1,2,3)",
+    "CURR? (@1,2,3)",
+    "OUTP? (@1,2,3)",
+    "VOLT:PROT? (@1,2,3)",
+    "VOLT:PROT:TRIP? (@1,2,3)",
+    "CURR:PROT:STAT? (@1,2,3)",
+    "CURR:PROT:TRIP? (@1,2,3)",
+    "STAT:QUES:INST:ISUM1:COND?",
+    "STAT:QUES:INST:ISUM2:COND?",
+    "STAT:QUES:INST:ISUM3:COND?",
+]
+POLL = (
+    "MEAS:VOLT? (@1,2,3);:MEAS:CURR? (@1,2,3);:VOLT? (@1,2,3);:CURR? (@1,2,3);:OUTP? (@1,2,3);"
+    ":VOLT:PROT? (@1,2,3);:VOLT:PROT:TRIP? (@1,2,3);:CURR:PROT:STAT? (@1,2,3);:CURR:PROT:TRIP? (@1,2,3);"
+    ":STAT:QUES:INST:ISUM1:COND?;:STAT:QUES:INST:ISUM2:COND?;:STAT:QUES:INST:ISUM3:COND?"
+)
+
+
+def answers(
+    *,
+    voltage: str = "+1.10000E-04,+0.00000E+00,-2.00000E-05",
+    current: str = "-1.00000E-04,+0.00000E+00,+3.00000E-05",
+    volt: str = "+0.00000E+00,+0.00000E+00,+0.00000E+00",
+    curr: str = "+1.00000E+00,+1.00000E+00,+1.00000E+00",
+    outp: str = "0,0,0",
+    prot: str = "+6.60000E+00,+2.75000E+01,+2.75000E+01",
+    ovp: str = "0,0,0",
+    ocp: str = "0,0,0",
+    ocp_tripped: str = "0,0,0",
+    conditions: tuple[str, str, str] = ("+0", "+0", "+0"),
+) -> list[str]:
+    """The answers to `QUERIES`."""
+    return [voltage, current, volt, curr, outp, prot, ovp, ocp, ocp_tripped, *conditions]
+
+
+def poll(**changed: str) -> Line:
+    return (POLL, ";".join(answers(**changed)))  # type: ignore[arg-type]
+
+
+OFF = poll()
+
+
+def idn(model: str = "E36313A", serial: str = "MY61004803") -> Line:
+    return ("*IDN?", f"Keysight Technologies,{model},{serial},1.0.4-1.0.0-1.00")
+
+
+#: Asked before a setting of outputs 2 or 3 is written, and once on connecting.
+UNCOUPLED: list[Line] = [("OUTP:TRAC:STAT?", "0"), ("OUTP:PAIR?", "OFF")]
+
+
+def joined(*lines: Line) -> Line:
+    """The one message that is asked around a setting, and its answer."""
+    return (";:".join(sent for sent, _ in lines), ";".join(str(answer) for _, answer in lines))
+
+
+def connecting(model: str = "E36313A", seen: Line = OFF) -> list[Line]:
+    """The messages of a driver until it is connected, and those of the first poll."""
+    return [idn(model), NO_ERROR, OFF, *UNCOUPLED, joined(NO_ERROR, *UNCOUPLED, OFF), seen]
+
+
+def make_driver(
+    link: Transcript, model: str = "E36313A", *, serial: str | None = None, knowledge: Knowledge | None = None
+) -> ScpiDriver:
+    """A driver over a transcript that knows of no other unit."""
+    return ScpiDriver(link, name="psu1", models=candidates(model), serial=serial, knowledge=knowledge or Knowledge())
+
+
+def connected(model: str = "E36313A", seen: Line = OFF) -> tuple[Transcript, ScpiDriver]:
+    """A driver that is connected and was polled once."""
+    link = Transcript(connecting(model, seen))
+    driver = make_driver(link, model)
+    driver.connect()
+    assert driver.poll(lambda: False)
+    link.check()
+    return link, driver

@@ -1,0 +1,90 @@
+"""Drivers of configured units, from the one place that makes them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import config
+from agent.instruments.catalogue import UnknownModelError
+from agent.instruments.driver import Identity, IdentityError, LinkError
+from agent.instruments.external.driver import ExternalDriver
+from agent.instruments.factory import Knowledge, identify_at, make_driver
+from agent.instruments.scpi.driver import ScpiDriver
+from agent.simulator import Quirks, Simulator
+from tests.instruments.external.programs import Programs
+
+
+def configured(**entry: Any) -> Any:
+    (unit,) = config.from_data({"units": [{"name": "psu1", **entry}]}).units
+    return unit
+
+
+def test_a_unit_of_the_catalogue(tmp_path: Path) -> None:
+    with Simulator("E36312A", "MY42") as simulator:
+        unit = configured(model="E36300", uri=simulator.resource, serial="MY42", pyvisa_args={"timeout": 2000})
+        driver = make_driver(unit, tmp_path, Knowledge())
+        assert isinstance(driver, ScpiDriver)
+        assert driver.address == unit.address
+        profile = driver.connect()
+        assert (profile.model, profile.effort) == ("E36312A", "one message")
+        readings = driver.poll(lambda: False)
+        assert readings is not None
+        assert readings.keys() == {1, 2, 3}
+        driver.close()
+
+
+def test_units_of_one_agent_share_what_they_find_out(tmp_path: Path) -> None:
+    """The third unit of a kind that refuses compound messages is not asked any more, which would cost it a timeout."""
+    knowledge = Knowledge()
+    quirks = Quirks(compound_messages=False)
+    simulators = [Simulator("E36313A", f"MY{number}", quirks=quirks).start() for number in range(3)]
+    for simulator in simulators:
+        unit = configured(model="E36313A", uri=simulator.resource, pyvisa_args={"timeout": 500})
+        driver = make_driver(unit, tmp_path, knowledge)
+        assert driver.connect().effort == "12 messages"
+        driver.close()
+        simulator.stop()
+    opened = [sum(message == "*IDN?" for message in simulator.instrument.log) for simulator in simulators]
+    assert opened == [2, 2, 1]
+
+
+def test_an_external_unit(tmp_path: Path) -> None:
+    programs = Programs(tmp_path)
+    driver = make_driver(configured(**programs.unit(name="psu1", channels={1: {"name": "LAMP"}})), tmp_path)
+    assert isinstance(driver, ExternalDriver)
+    assert driver.address == "external:psu1:supply"
+    assert [output.index for output in driver.connect().outputs] == [1, 2]
+
+
+def test_a_model_that_nobody_serves(tmp_path: Path) -> None:
+    unit = configured(model="E36313A", uri="TCPIP::h::INSTR").model_copy(update={"model": "E99"})
+    with pytest.raises(UnknownModelError):
+        make_driver(unit, tmp_path)
+
+
+def test_who_is_at_an_address() -> None:
+    with Simulator("E36312A", "MY42") as simulator:
+        who = identify_at(simulator.resource, open_timeout=2000, timeout=2000)
+        assert who == Identity("Keysight Technologies", "E36312A", "MY42", who.firmware)
+        assert set(simulator.instrument.log) == {"*IDN?"}
+    with pytest.raises(LinkError):
+        identify_at(simulator.resource, open_timeout=200, timeout=200)
+
+
+def test_something_that_is_no_instrument() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b"SSH-2.0-OpenSSH\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(IdentityError, match=r"is no answer to \*IDN\?"):
+            identify_at(f"TCPIP::127.0.0.1::{listener.getsockname()[1]}::SOCKET", open_timeout=2000, timeout=2000)

@@ -1,0 +1,160 @@
+"""Finding instruments: real mDNS and real sockets, on loopback."""
+
+from __future__ import annotations
+
+import gc
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from zeroconf import ServiceInfo, Zeroconf
+
+from agent import config
+from agent.instruments import scan
+from agent.instruments.catalogue import candidates
+from agent.instruments.driver import Identity
+from agent.instruments.scan import Candidate, Found
+from agent.simulator import Simulator
+from tests.commandline import invoke
+
+
+@pytest.fixture
+def zeroconf() -> Iterator[Zeroconf]:
+    service = Zeroconf(interfaces=["127.0.0.1"])
+    yield service
+    service.close()
+
+
+def announce(zeroconf: Zeroconf, kind: str, port: int, name: str = "psu", **properties: str) -> None:
+    info = ServiceInfo(
+        f"{kind}.local.",
+        f"{name}.{kind}.local.",
+        port,
+        addresses=[socket.inet_aton("127.0.0.1")],
+        server=f"{name}.local.",
+        properties=properties,
+    )
+    zeroconf.register_service(info)
+
+
+def test_an_announced_supply_is_found_and_its_entry_works(zeroconf: Zeroconf, tmp_path: Path) -> None:
+    with Simulator("E36312A", "MY42") as supply:
+        assert supply.socket_port is not None
+        announce(zeroconf, "_scpi-raw._tcp", supply.socket_port, Manufacturer="Keysight", Model="E36312A")
+        result = invoke("scan", "--interface", "127.0.0.1", "--timeout", "2")
+        assert result.exit_code == 0
+        assert f"# TCPIP::127.0.0.1::{supply.socket_port}::SOCKET: Keysight Technologies,E36312A,MY42," in result.stdout
+        read = config.parse(result.stdout.encode(), tmp_path / "psu-agent.yaml")
+        (unit,) = read.units
+        assert (unit.name, unit.serial, unit.uri) == ("psu1", "MY42", supply.resource)
+        assert [model.name for model in unit.candidates] == ["E36312A"]
+
+        found = json.loads(invoke("scan", "--interface", "127.0.0.1", "--timeout", "2", "--json").stdout)
+        assert found["found"][0]["idn"][2] == "MY42"
+        assert found["units"] == yaml.safe_load(result.stdout)["units"]
+
+
+def test_one_that_is_announced_and_does_not_answer_is_told(zeroconf: Zeroconf) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        announce(zeroconf, "_scpi-raw._tcp", port, Manufacturer="Siglent", Model="SPD\x1b3303", SerialNumber="1")
+        result = invoke("scan", "--interface", "127.0.0.1", "--timeout", "2")
+    assert result.exit_code == 0
+    (line,) = [line for line in result.stdout.splitlines() if str(port) in line]
+    assert "(announced as Siglent SPD�3303 1): " in line
+    assert "units:" not in result.stdout
+
+
+def test_nothing_found() -> None:
+    result = invoke("scan", "--interface", "127.0.0.1", "--timeout", "0.2")
+    assert result.exit_code == 0
+    assert yaml.safe_load(result.stdout) is None  # comments only
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # zeroconf's own, where it can't be opened
+def test_an_interface_that_is_none() -> None:
+    result = invoke("scan", "--interface", "192.0.2.7", "--timeout", "0.2")
+    gc.collect()  # here, where the warning is expected
+    assert result.exit_code == 0
+    assert "# the network was not searched by mDNS: " in result.stdout
+
+
+def test_one_host_is_one_instrument_with_several_names() -> None:
+    merged = scan._merged(
+        [
+            Candidate(["TCPIP::10.0.0.1::hislip0::INSTR", "TCPIP::10.0.0.1::inst0::INSTR"], "Keysight"),
+            Candidate(["TCPIP0::10.0.0.1::inst0::INSTR"]),
+            Candidate(["TCPIP::10.0.0.2::5025::SOCKET"]),
+            Candidate(["USB0::0x2a8d::0x1202::MY1::0::INSTR"]),
+            Candidate(["USB::10893::4610::my1::INSTR"]),
+            Candidate(["TCPIP::127.0.0.1::1::SOCKET"]),
+            Candidate(["TCPIP::127.0.0.1::2::SOCKET"]),
+            Candidate(["no name at all"]),
+        ]
+    )
+    assert [candidate.names for candidate in merged] == [
+        ["TCPIP::10.0.0.1::hislip0::INSTR", "TCPIP::10.0.0.1::inst0::INSTR"],
+        ["TCPIP::10.0.0.2::5025::SOCKET"],
+        ["USB0::0x2a8d::0x1202::MY1::0::INSTR"],
+        ["TCPIP::127.0.0.1::1::SOCKET"],
+        ["TCPIP::127.0.0.1::2::SOCKET"],
+    ]
+
+
+def test_the_names_of_one_instrument_are_tried_one_after_the_other() -> None:
+    """Some instruments allow two sessions in all; and the first name that answers is enough."""
+    with socket.create_server(("127.0.0.1", 0)) as dead, Simulator("E36313A", "MY1") as supply:
+        dead_name = f"TCPIP::127.0.0.1::{dead.getsockname()[1]}::SOCKET"
+        opened: list[float] = []
+
+        def refuse() -> None:
+            connection, _ = dead.accept()
+            with connection:
+                connection.recv(100)
+                opened.append(time.monotonic())
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        (found,) = scan._ask_all([Candidate([dead_name, supply.resource])], serial=False)
+        thread.join()
+    assert found.uri == supply.resource
+    assert found.identification is not None
+    assert found.identification.serial == "MY1"
+    assert len(opened) == 1
+
+
+def test_serial_ports_are_asked_only_if_wanted() -> None:
+    with Simulator("E36313A", "MY1", pty=True, socket_port=None) as supply:
+        (found,) = scan._ask_all([Candidate([supply.resource])], serial=False)
+        assert found.uri is None
+        assert "--serial asks it" in str(found.problem)
+        assert supply.instrument.log == type(supply.instrument.log)()
+        (found,) = scan._ask_all([Candidate([supply.resource])], serial=True)
+        assert found.model is not None
+        assert found.model.name == "E36313A"
+
+
+def test_entries() -> None:
+    (model,) = candidates("E36313A")
+
+    def found(serial: str, uri: str = "TCPIP::a::INSTR", known: bool = True) -> Found:
+        who = Identity("Keysight Technologies", "E36313A", serial, "1.0")
+        return Found(uri, [uri], who, model if known else None)
+
+    entries = scan.unit_entries(
+        [found("MY1"), found("MY1", "TCPIP::b::INSTR"), found("0"), found("MY$3"), found("MY4", known=False)],
+        taken=["psu2"],
+    )
+    assert [(entry["name"], entry.get("serial")) for entry in entries] == [
+        ("psu1", "MY1"),
+        ("psu3", None),
+        ("psu4", "MY$3"),
+    ]
+    assert yaml.safe_load(scan.as_yaml(entries[2:]))["units"][0]["serial"] == "MY$$3"

@@ -1,0 +1,280 @@
+"""The SCPI driver beside the shipped series: commands for one output each, and what units of one kind find out for each other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.instruments import catalogue
+from agent.instruments.catalogue import models_of
+from agent.instruments.catalogue.schema import Series
+from agent.instruments.driver import Identity, LinkError, Write
+from agent.instruments.scpi.driver import ScpiDriver
+from agent.instruments.scpi.knowledge import Kind, Knowledge
+from agent.instruments.scpi.messages import setting_messages
+from tests.instruments.e36300 import NO_ERROR, OFF, UNCOUPLED, connecting, idn, joined, make_driver
+from tests.instruments.test_catalogue import ONE_BY_ONE
+from tests.instruments.transcript import Line, Transcript
+from tests.lab import wait_until
+
+# A series whose commands take one output.
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> tuple[Transcript, ScpiDriver]:
+    (model,) = models_of(Series.model_validate(ONE_BY_ONE))
+    monkeypatch.setattr(catalogue, "all_models", lambda: (model,))
+    poll = [(f"{ask} CH{n}", answer) for ask, answer in _QUESTIONS for n in (1, 2, 3)]
+    one = ";:".join(ask for ask, _ in poll), ";".join(answer for _, answer in poll)
+    link = Transcript([("*IDN?", "Test,T100,1,1"), NO_ERROR, one, joined(NO_ERROR, one)])
+    driver = ScpiDriver(link, name="psu1", models=(model,), knowledge=Knowledge())
+    assert driver.connect().outputs == model.outputs
+    link.check()
+    return link, driver
+
+
+_QUESTIONS = [("MEAS:VOLT?", "1.0"), ("MEAS:CURR?", "0.1"), ("VOLT?", "1.0"), ("CURR?", "1.0"), ("OUTP?", "1")]
+
+
+def test_a_unit_wide_off_goes_to_every_output(one_by_one: tuple[Transcript, ScpiDriver]) -> None:
+    link, driver = one_by_one
+    link.expect([("OUTP CH1,0", None), ("OUTP CH2,0", None), ("OUTP CH3,0", None)])
+    driver.write(Write("state", (1, 2, 3), False))
+    link.check()
+    link.expect([("CH2:VOLT 3.3", None)])
+    driver.write(Write("voltage_limit", (2,), 3.3))
+    link.check()
+
+
+def test_a_complaint_about_one_output_keeps_the_off_from_none_of_the_others(
+    one_by_one: tuple[Transcript, ScpiDriver],
+) -> None:
+    link, driver = one_by_one
+    link.expect([("OUTP CH1,0", None), ("OUTP CH2,0", None), ("OUTP CH3,0", None)])
+    link.expect([("SYST:ERR?", '-222,"CH1 is locked"'), NO_ERROR])
+    driver.write(Write("state", (1, 2, 3), False))
+    assert driver.complaints() == ['-222,"CH1 is locked"']
+    link.check()
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=5, unique=True))
+def test_a_template_names_every_output_once(indices: list[int]) -> None:
+    write = Write("state", tuple(indices), False)
+    assert setting_messages("OUTP {value},{list}", write) == [f"OUTP 0,(@{','.join(map(str, indices))})"]
+    assert setting_messages("OUTP CH{channel},{value}", write) == [f"OUTP CH{index},0" for index in indices]
+    assert setting_messages("OUTP {value}", write) == ["OUTP 0"]
+
+
+# Questions that units of one kind do not answer.
+
+UNKNOWN: list[Line] = [("SYST:ERR?", '-113,"Undefined header"'), NO_ERROR]
+
+
+def hello(serial: str, asked: bool, pairs: bool = False) -> list[Line]:
+    """A connection to a unit that does not know OUTP:PAIR?, where it is asked for that."""
+    start = [idn(serial=serial), NO_ERROR, OFF, UNCOUPLED[0]]
+    if pairs:
+        return [*start, UNCOUPLED[1], joined(NO_ERROR, *UNCOUPLED, OFF)]
+    refusal = [("OUTP:PAIR?", None), idn(serial=serial), *UNKNOWN] if asked else []
+    return [*start, *refusal, joined(NO_ERROR, UNCOUPLED[0], OFF)]
+
+
+def test_two_refusals_hold_for_all_units_of_the_kind() -> None:
+    knowledge = Knowledge()
+    for serial, asked in [("A", True), ("B", True), ("C", False), ("D", False), ("A", False)]:
+        link = Transcript(hello(serial, asked))
+        make_driver(link, knowledge=knowledge).connect()
+        link.check()
+    other = Transcript([("*IDN?", "Keysight Technologies,E36313A,E,2.0"), *connecting()[1:-1]])
+    make_driver(other, knowledge=knowledge).connect()
+    other.check()
+
+
+def test_a_question_that_one_unit_of_the_kind_answered_is_asked_of_all() -> None:
+    knowledge = Knowledge()
+    for serial, pairs in [("A", False), ("B", True), ("C", False), ("D", True)]:
+        link = Transcript(hello(serial, True, pairs))
+        make_driver(link, knowledge=knowledge).connect()
+        link.check()
+
+
+def test_a_unit_that_was_exchanged_is_asked_anew() -> None:
+    link = Transcript(hello("A", True))
+    driver = make_driver(link)
+    driver.connect()
+    link.expect(hello("B", True, pairs=True))
+    driver.connect()
+    link.check()
+
+
+class Held(Transcript):
+    """A unit that answers a poll when it is told to."""
+
+    def __init__(self, lines: list[Line]) -> None:
+        super().__init__(lines)
+        self.reached, self.release = threading.Event(), threading.Event()
+
+    def ask(self, message: str) -> str:
+        if message.startswith("MEAS") and not self.release.is_set():
+            self.reached.set()
+            assert self.release.wait(20)
+        return super().ask(message)
+
+
+def connect_in_thread(driver: ScpiDriver) -> tuple[threading.Thread, list[object]]:
+    ended: list[object] = []
+
+    def run() -> None:
+        try:
+            ended.append(driver.connect())
+        except LinkError as error:
+            ended.append(str(error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, ended
+
+
+def two_that_probe(knowledge: Knowledge) -> tuple[list[Held], list[threading.Thread]]:
+    """Two units of the kind that don't get on."""
+    links = [Held([idn(serial=serial), *connecting()[1:-1]]) for serial in ("X", "Y")]
+    threads = [connect_in_thread(make_driver(link, knowledge=knowledge))[0] for link in links]
+    for link in links:
+        assert link.reached.wait(20)
+    return links, threads
+
+
+def test_others_of_the_kind_wait_while_two_find_out() -> None:
+    knowledge = Knowledge()
+    first, threads = two_that_probe(knowledge)
+    others = [Transcript([idn(serial=f"S{n}"), *connecting()[1:-1]]) for n in range(20)]
+    threads += [connect_in_thread(make_driver(link, knowledge=knowledge))[0] for link in others]
+    wait_until(lambda: all(len(link.sent) == 2 for link in others), "twenty units that wait")
+    for held in first:
+        held.release.set()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    for link in others:
+        link.check()
+
+
+def test_a_unit_that_waits_for_its_kind_ends_with_the_agent() -> None:
+    knowledge = Knowledge()
+    first, threads = two_that_probe(knowledge)
+    link = Transcript([idn(serial="B"), NO_ERROR])
+    driver = make_driver(link, knowledge=knowledge)
+    thread, ended = connect_in_thread(driver)
+    wait_until(lambda: len(link.sent) == 2, "the unit that waits")
+    driver.hurry(1.0)
+    thread.join(20)
+    assert ended == ["the agent stops"]
+    assert not link.is_open
+    for held, other in zip(first, threads, strict=True):
+        held.release.set()
+        other.join(20)
+
+
+def test_a_unit_that_was_connected_before_waits_for_nobody() -> None:
+    """An off may wait for this connection."""
+    knowledge = Knowledge()
+    link = Transcript(hello("A", True))
+    driver = make_driver(link, knowledge=knowledge)
+    driver.connect()
+    first, threads = two_that_probe(knowledge)
+    link.expect(hello("A", False))
+    driver.connect()
+    link.check()
+    for held, thread in zip(first, threads, strict=True):
+        held.release.set()
+        thread.join(20)
+
+
+# The kind by itself.
+
+
+def run_probe(kind: Kind, patience: float, body: Callable[[], None] = lambda: None) -> threading.Thread:
+    def run() -> None:
+        with kind.probing(threading.Event(), patience):
+            body()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_wait_is_bounded() -> None:
+    kind = Kind()
+    with kind.probing(threading.Event()), kind.probing(threading.Event()):
+        thread = run_probe(kind, 0.05)
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_a_probe_that_fails_lets_the_next_one_try() -> None:
+    kind = Kind()
+    begun, gates = [0], [threading.Event() for _ in range(4)]
+    lock = threading.Lock()
+
+    def body() -> None:
+        with lock:
+            number = begun[0]
+            begun[0] += 1
+        assert gates[number].wait(20)
+        if number < 3:
+            raise LinkError("lost")
+
+    threads = [threading.Thread(target=lambda: _failing(kind, body), daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number, gate in enumerate(gates):
+        wait_until(lambda: begun[0] >= min(number + 2, 4), "two probes")  # noqa: B023
+        assert begun[0] == min(number + 2, 4)
+        gate.set()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def _failing(kind: Kind, body: Callable[[], None]) -> None:
+    try:
+        with kind.probing(threading.Event(), 20.0):
+            body()
+    except LinkError:
+        pass
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["refuses", "answers"]), st.sampled_from("QR"), st.sampled_from("ABC")), max_size=12)
+)  # fmt: skip
+def test_a_unit_is_spared_only_what_it_or_two_others_refused_and_none_answered(
+    steps: list[tuple[str, str, str]],
+) -> None:
+    kind = Kind()
+    for what, question, unit in steps:
+        kind.has_refused(question, unit) if what == "refuses" else kind.has_answered(question, unit)
+    for question in "QR":
+        refused = {unit for what, asked, unit in steps if (what, asked) == ("refuses", question)}
+        answered = any((what, asked) == ("answers", question) for what, asked, _ in steps)
+        for unit in "ABCD":
+            assert kind.refuses(question, unit) == (unit in refused or (len(refused) >= 2 and not answered))
+
+
+def test_a_doubt_ends_with_an_answer() -> None:
+    kind = Kind()
+    assert not kind.is_doubted("Q", "A")
+    assert kind.is_doubted("Q", "A")
+    assert not kind.is_doubted("Q", "B")
+    kind.has_answered("Q", "A")
+    assert not kind.is_doubted("Q", "A")
+
+
+def test_kinds_are_told_apart_by_maker_model_and_firmware() -> None:
+    knowledge = Knowledge()
+    kind = knowledge.kind(Identity("K", "M", "1", "1.0"))
+    assert knowledge.kind(Identity("K", "M", "2", "1.0")) is kind
+    assert knowledge.kind(Identity("K", "M", "1", "1.1")) is not kind

@@ -1,0 +1,94 @@
+"""A report becomes messages, and a new connection begins with the newest of each topic."""
+
+from __future__ import annotations
+
+import threading
+
+from agent.mqtt.inbox import Inbox, items_of
+from agent.mqtt.item import Item, Kind
+from agent.protocol.report import ReplyTo, Report
+from agent.protocol.topics import Topics
+from tests.mqtt.reports import event, info, response, state
+
+TOPICS = Topics("psu")
+
+
+def test_a_report_becomes_messages_in_its_order() -> None:
+    report = Report(info=info(), states=[state(1), state(1, 2)], events=[event(2)], response=response("a", 2))
+    items = items_of(report, TOPICS)
+    assert [(item.kind, item.topic) for item in items] == [
+        (Kind.KEEP, "psu/psu1/status"),
+        (Kind.KEEP, "psu/psu1/info"),
+        (Kind.STATE, "psu/psu1/1/state"),
+        (Kind.STATE, "psu/psu1/2/state"),
+        (Kind.MESSAGE, "psu/psu1/2/event"),
+        (Kind.RESPONSE, "psu/psu1/2/response"),
+    ]
+    assert items[0].payload == b"online"
+    assert items_of(Report(info=info(online=False)), TOPICS)[0].payload == b"offline"
+    assert items[2].backlog_topic == "psu/psu1/1/backlog"
+    assert items[5].behind == ("psu/psu1/2/state",)
+
+
+def test_a_response_goes_where_its_sender_wants_it() -> None:
+    (item,) = items_of(Report(response=response("a"), reply_to=ReplyTo("clients/x", b"42")), TOPICS)
+    assert (item.topic, item.correlation) == ("clients/x", b"42")
+
+
+def test_a_response_for_a_unit_follows_the_states_of_all_its_channels() -> None:
+    whole = response("a", None, result=[state(1), state(1, 3)])
+    (item,) = items_of(Report(response=whole), TOPICS)
+    assert item.topic == "psu/psu1/response"
+    assert item.behind == ("psu/psu1/1/state", "psu/psu1/3/state")
+
+
+def test_a_new_connection_begins_with_the_newest_of_each_topic() -> None:
+    inbox = Inbox()
+    inbox.put(items_of(Report(info=info(), states=[state(1), state(2)], events=[event()]), TOPICS))
+    inbox.put([Item(Kind.PASSING, "metrics", b"")])
+    older, present = inbox.begin_connection()
+    assert [item.topic.rsplit("/", 1)[-1] for item in older] == ["status", "info", "state", "state", "event", "metrics"]
+    assert [item.topic for item in present] == ["psu/psu1/status", "psu/psu1/info", "psu/psu1/1/state"]
+    assert {item.kind for item in present} == {Kind.KEEP}
+    assert present[2].payload == older[3].payload
+    assert not inbox.items
+
+
+def test_a_removal_is_pending_until_a_broker_has_confirmed_it() -> None:
+    inbox = Inbox()
+    assert not inbox.is_pending("t")
+    inbox.put([Item(Kind.KEEP, "t", b"x")])
+    removal = Item(Kind.KEEP, "t", b"")
+    inbox.put([removal])
+    assert inbox.is_pending("t")
+    again = Item(Kind.KEEP, "t", b"y")
+    inbox.put([again])
+    inbox.confirmed(removal)  # something newer stands there
+    assert inbox.is_pending("t")
+    inbox.confirmed(again)
+    assert not inbox.is_pending("t")
+
+
+def test_nothing_goes_back_in_time_or_is_lost_while_connections_begin() -> None:
+    """Of each topic, what is told on a connection is what is present, and then what is put in later."""
+    inbox = Inbox()
+    topics = [f"t{number}" for number in range(3)]
+
+    def put(topic: str) -> None:
+        for number in range(1, 2001):
+            inbox.put([Item(Kind.KEEP, topic, b"%d" % number)])
+
+    threads = [threading.Thread(target=put, args=(topic,)) for topic in topics]
+    for thread in threads:
+        thread.start()
+    told: dict[str, int] = {}
+    last_round = False
+    while not last_round:
+        last_round = not any(thread.is_alive() for thread in threads)
+        _, present = inbox.begin_connection()
+        later = [inbox.items.popleft() for _ in range(len(inbox.items))]
+        for item in (*present, *later):
+            number = int(item.payload)
+            assert number >= told.get(item.topic, 0)
+            told[item.topic] = number
+    assert told == dict.fromkeys(topics, 2000)

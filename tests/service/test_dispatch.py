@@ -1,0 +1,119 @@
+"""Dispatch alone: any message gets the responses that it asks for, and raises nothing."""
+
+from __future__ import annotations
+
+from unittest.mock import MagicMock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.config import ChannelSettings
+from agent.mqtt.incoming import Incoming
+from agent.protocol.topics import Topics
+from agent.service.dispatch import Dispatcher
+from agent.unit.supply import Supply
+from tests.properties import examples
+from tests.unit.fakedriver import FakeDriver, Sheet
+
+_topics = st.lists(
+    st.sampled_from(["psu1", "psu2", "psu9", "all", "agents", "set", "get", "1", "3", "VDD", "state", "ramp", "id", ""])
+    | st.text(max_size=6),
+    min_size=1,
+    max_size=4,
+).map(lambda levels: "/".join(["psu", *levels]))
+_payloads = st.binary(max_size=60) | st.sampled_from(
+    [
+        b"OFF",
+        b"ON",
+        b"1",
+        b'{"state": true}',
+        b'{"id": "x", "state": false}',
+        b'{"ramp": 1, "voltage_limit": 2}',
+        b"{",
+        b"",
+    ]
+)
+
+
+@given(
+    st.builds(
+        Incoming,
+        topic=_topics,
+        payload=_payloads,
+        retain=st.booleans(),
+        dup=st.booleans(),
+        response_topic=st.none() | st.text(max_size=10) | st.sampled_from(["psu/all/set", "clients/me", "#"]),
+        correlation=st.none() | st.binary(max_size=4),
+        expiry=st.none() | st.integers(0, 100),
+        stale=st.booleans(),
+    )
+)
+@examples(300)
+def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(incoming: Incoming) -> None:
+    sheet = Sheet()
+    topics = Topics("psu")
+    channels = {1: ChannelSettings(name="VDD")}
+    supplies = {
+        name: Supply(name=name, agent="bench", driver=FakeDriver(), outlets=(sheet,), channels=channels)
+        for name in ("psu1", "psu2")
+    }
+    seen = MagicMock()
+    seen.is_duplicate.return_value = False
+    Dispatcher(topics, lambda: supplies, seen, sheet).handle(incoming)
+    request = topics.parse(incoming.topic)
+    if request is None or request.verb == "get" or (incoming.retain and not incoming.payload):
+        expected = []
+    elif request.unit is None:
+        expected = ["psu1", "psu2"]
+    else:
+        expected = [request.unit] if request.unit in supplies else []
+    assert [response.psu for response in sheet.responses] == expected
+    for response in sheet.responses:
+        assert response.error is not None  # no unit is there
+        response.to_json()
+
+
+def test_a_response_topic_that_is_not_taken_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    sheet = Sheet()
+    supply = Supply(
+        name="psu1", agent="bench", driver=FakeDriver(), outlets=(sheet,), channels={1: ChannelSettings(name="VDD")}
+    )
+    incoming = Incoming("psu/psu1/VDD/set", b'{"state": false}', False, False, response_topic="psu/all/set")
+    Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet).handle(incoming)
+    assert len(sheet.responses) == 1
+    assert [r.getMessage() for r in caplog.records if "no response goes to" in r.getMessage()] == [
+        "psu1: no response goes to the topic 'psu/all/set'; it went to psu/psu1/1/response"
+    ]
+
+
+def test_a_fault_at_one_unit_keeps_an_off_from_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    sheet = Sheet()
+    broken = MagicMock()
+    broken.name = "psu1"
+    broken.submit.side_effect = KeyError("a fault of our own")
+    well = Supply(name="psu2", agent="bench", driver=FakeDriver(), outlets=(sheet,))
+    seen = MagicMock()
+    seen.is_duplicate.return_value = False
+    Dispatcher(Topics("psu"), lambda: {"psu1": broken, "psu2": well}, seen, sheet).handle(
+        Incoming("psu/all/set", b"OFF", False, False)
+    )
+    assert [response.psu for response in sheet.responses] == ["psu2"]  # it is offline, and says so
+    assert "psu1: a command was not handled" in caplog.text
+    assert "a fault of our own" in caplog.text
+
+
+def test_a_refusal_for_an_unknown_channel_echoes_the_id() -> None:
+    sheet = Sheet()
+    supply = Supply(name="psu1", agent="bench", driver=FakeDriver(), outlets=(sheet,))
+    for payload, identity in (
+        (b'{"id": "42", "state": true}', "42"),
+        (b'{"id": "42", "stat": true}', "42"),
+        (b"{", None),
+    ):
+        Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet).handle(
+            Incoming("psu/psu1/9/set", payload, False, False)
+        )
+        response = sheet.responses[-1]
+        assert response.error is not None
+        assert (response.error.code, response.id) == ("unknown_channel", identity)

@@ -1,0 +1,181 @@
+"""Notifications for systemd, over a real socket of the kind that it gives a service."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.local.broker import LocalBroker
+from agent.service import systemd
+from agent.service import units as units_module
+from agent.simulator import Simulator
+from tests.lab import AgentProcess, Bench, Observer, settings, unit, wait_until
+
+
+class Manager:
+    """The service manager's end: keeps what it is told."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.setblocking(False)
+        self._told: list[str] = []
+
+    @property
+    def told(self) -> list[str]:
+        while True:
+            try:
+                self._told.append(self._socket.recv(4096).decode())
+            except BlockingIOError:
+                return self._told
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.close()
+
+
+def test_nothing_without_a_service_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    systemd.notify("READY=1")
+    assert systemd.watchdog_interval() is None
+
+
+def test_a_manager_that_is_gone_does_no_harm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    systemd.notify("READY=1")
+
+
+def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"psu-agent-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(f"\0{name}")
+        end.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+        systemd.notify("READY=1")
+        assert end.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "pid", "interval"),
+    [("30000000", None, 15.0), ("30000000", "me", 15.0), ("30000000", "1", None), ("", None, None), ("x", None, None)],
+)
+def test_half_of_what_the_manager_waits(
+    monkeypatch: pytest.MonkeyPatch, microseconds: str, pid: str | None, interval: float | None
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", microseconds)
+    if pid is None:
+        monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    else:
+        monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if pid == "me" else pid)
+    assert systemd.watchdog_interval() == interval
+
+
+def test_ready_watchdog_and_stopping(
+    monkeypatch: pytest.MonkeyPatch, manager: Manager, broker: LocalBroker, make_bench: Callable[..., Bench]
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    bench = make_bench(port=broker.port)
+    wait_until(lambda: manager.told.count("WATCHDOG=1") >= 3, "three signs of life")
+    assert manager.told[0] == "READY=1"
+    bench.stop()
+    assert manager.told[-1] == "STOPPING=1"
+    assert manager.told.count("READY=1") == manager.told.count("STOPPING=1") == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # that is what is tested
+@pytest.mark.parametrize("victim", ["supply-psu2", "broker"])
+def test_the_watchdog_starves_when_a_worker_is_dead(
+    monkeypatch: pytest.MonkeyPatch,
+    manager: Manager,
+    broker: LocalBroker,
+    make_bench: Callable[..., Bench],
+    victim: str,
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    bench = make_bench([Simulator(), Simulator()], port=broker.port)
+    wait_until(lambda: "WATCHDOG=1" in manager.told, "a sign of life")
+    worker = bench.daemon.supplies.by_name["psu2"] if victim != "broker" else bench.daemon.session
+    thread = worker._thread
+
+    def die(*_: object) -> None:
+        raise SystemExit  # ends a thread without a word
+
+    if victim != "broker":
+        monkeypatch.setattr(bench.daemon.supplies.by_name["psu2"]._driver, "poll", die)
+    else:
+        monkeypatch.setattr(bench.daemon.session._exchange, "send", die)
+    wait_until(lambda: not thread.is_alive(), "the end of the worker")
+    fed = len(manager.told)
+    # The main thread goes on: it is seen at what the others still do.
+    for _ in range(3):
+        if victim != "broker":
+            bench.observer.wait_state("psu1", after=bench.observer.mark())
+    wait_until(lambda: bench.daemon.session.gone_since is None or True, "a moment")
+    assert len(manager.told) <= fed + 1
+
+
+def test_the_watchdog_starves_when_a_worker_hangs(
+    monkeypatch: pytest.MonkeyPatch, manager: Manager, broker: LocalBroker, make_bench: Callable[..., Bench]
+) -> None:
+    """A worker that waits for its unit is alive for as long as any timeout lasts; one that waits longer hangs."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
+    monkeypatch.setenv("WATCHDOG_USEC", "100000")
+    monkeypatch.setattr(units_module, "LONGEST_SILENCE", 2.5)
+    units = [unit("psu1", simulator := Simulator().start(), pyvisa_args={"timeout": 60_000})]
+    bench = make_bench([simulator], units, port=broker.port)
+    wait_until(lambda: "WATCHDOG=1" in manager.told, "a sign of life")
+    simulator.freeze()
+    wait_until(lambda: not bench.daemon.supplies.by_name["psu1"].alive(2.5), "the silence")
+    fed = len(manager.told)
+    wait_until(lambda: not bench.daemon.supplies.by_name["psu1"].alive(3.0), "more silence")
+    assert len(manager.told) <= fed + 1
+    simulator.thaw()
+    wait_until(lambda: len(manager.told) > fed + 2, "more signs of life")
+
+
+def test_the_process_as_a_service(manager: Manager, broker: LocalBroker, tmp_path: Path) -> None:
+    port = broker.port
+    with Simulator() as simulator:
+        data = settings(port, [unit("psu1", simulator)], tmp_path / "state")
+        environment = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "200000"}
+        observer = Observer(port)
+        with AgentProcess(data, tmp_path, environment=environment) as agent:
+            wait_until(lambda: "WATCHDOG=1" in manager.told, "a sign of life")
+            observer.wait_state("psu1", online=True)
+            assert agent.stop() == 0
+        assert manager.told[0] == "READY=1"
+        assert manager.told[-1] == "STOPPING=1"
+        observer.wait_state("psu1", online=False)
+        observer.close()
+
+
+def test_the_watchdog_is_fed_at_its_interval_and_at_once_after_a_recovery(
+    monkeypatch: pytest.MonkeyPatch, manager: Manager
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
+    alive = [True]
+    watchdog = systemd.Watchdog(10.0, lambda: alive[0])
+    for now in (100.0, 100.25, 109.9, 110.0):
+        watchdog.feed(now)
+    assert manager.told == ["WATCHDOG=1"] * 2
+    alive[0] = False
+    watchdog.feed(120.0)
+    watchdog.feed(121.0)
+    assert len(manager.told) == 2
+    alive[0] = True
+    watchdog.feed(121.25)
+    assert len(manager.told) == 3

@@ -1,0 +1,242 @@
+"""Random commands: sensible, forbidden, malformed, retained, expired, repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+CHANNELS = (1, 2, 3)
+#: V and A that the configuration limits the channels of every unit to; an E36313A could do more.
+LIMITS: Mapping[int, tuple[float, float]] = {1: (5.0, 3.0), 2: (12.0, 1.0), 3: (9.0, 0.5)}
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One message on a ``set`` topic, and what is known of it beforehand.
+
+    ``refusals``: the codes, one of which it has to be refused with; empty if it may be carried out. ``group``: commands of one
+    group have the same id or Correlation Data, so at most one of them may be carried out on a unit.
+    """
+
+    number: int
+    kind: str
+    unit: str  # or `ALL`
+    channel: int | None  # None: the whole unit
+    payload: bytes
+    field: str | None = None  # of a bare value
+    topic_channel: str | None = None  # where it is not the channel's number
+    turns_on: bool = False
+    turns_off: bool = False
+    wanted: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what the state in the response has to have
+    refusals: frozenset[str] = frozenset()
+    retain: bool = False
+    expiry: int | None = None
+    own_topic: bool = False  # no Response Topic: the response goes to the unit's or the channel's own
+    group: int = 0
+
+    @property
+    def correlation(self) -> bytes:
+        return b"%d" % self.number
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        return CHANNELS if self.channel is None else (self.channel,)
+
+    @property
+    def topic(self) -> str:
+        levels = [self.unit]
+        if self.topic_channel is not None or self.channel is not None:
+            levels.append(self.topic_channel or str(self.channel))
+        levels.append("set")
+        if self.field is not None:
+            levels.append(self.field)
+        return "/".join(levels)
+
+
+class Commands:
+    """An endless supply of them, the same for the same seed. ``next`` gives one or two (a repetition) at a time."""
+
+    def __init__(self, units: list[str], seed: int) -> None:
+        self._random = random.Random(f"commands {seed}")
+        self._units = units
+        self._numbers: Iterator[int] = itertools.count(1)
+        self._makers: list[tuple[Callable[[], list[Command]], float]] = [
+            (self._settings, 20),
+            (self._on, 14),
+            (self._off, 10),
+            (self._cycle, 5),
+            (self._ramp, 5),
+            (self._bare, 8),
+            (self._unit, 4),
+            (self._clear, 2),
+            (self._all_off, 0.4),
+            (self._forbidden, 10),
+            (self._malformed, 8),
+            (self._retained, 3),
+            (self._expired, 4),
+            (self._repeated, 5),
+        ]
+
+    def next(self) -> list[Command]:
+        makers, weights = zip(*self._makers, strict=True)
+        make: Callable[[], list[Command]] = self._random.choices(makers, weights)[0]
+        commands = make()
+        own_topic = self._random.random() < 0.5
+        return [replace(command, own_topic=own_topic) for command in commands]
+
+    def _make(self, kind: str, data: object, **more: Any) -> Command:
+        payload = data if isinstance(data, bytes) else json.dumps(data).encode()
+        more.setdefault("unit", self._random.choice(self._units))
+        more.setdefault("channel", self._random.choice(CHANNELS))
+        number = next(self._numbers)
+        return Command(number=number, kind=kind, payload=payload, **{"group": number, **more})
+
+    def _voltage(self, channel: int) -> float:
+        return round(self._random.uniform(0, LIMITS[channel][0]), 3)
+
+    def _current(self, channel: int) -> float:
+        return round(self._random.uniform(0.05, LIMITS[channel][1]), 3)
+
+    def _settings(self) -> list[Command]:
+        channel = self._random.choice(CHANNELS)
+        wanted: dict[str, Any] = {}
+        if self._random.random() < 0.8:
+            wanted["voltage_limit"] = self._voltage(channel)
+        if self._random.random() < 0.5 or not wanted:
+            wanted["current_limit"] = self._current(channel)
+        if self._random.random() < 0.2:
+            wanted["voltage_protection"] = round(LIMITS[channel][0] + self._random.uniform(0.5, 1.0), 2)
+        if self._random.random() < 0.1:
+            wanted["current_protection"] = self._random.random() < 0.5
+        return [self._make("settings", self._with_id(wanted), channel=channel, wanted=wanted)]
+
+    def _with_id(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        return {"id": f"soak-{self._random.getrandbits(64):x}", **data} if self._random.random() < 0.3 else dict(data)
+
+    def _on(self) -> list[Command]:
+        channel = self._random.choice(CHANNELS)
+        wanted: dict[str, Any] = {"state": True}
+        if self._random.random() < 0.6:
+            wanted["voltage_limit"] = self._voltage(channel)
+        expiry = 30 if self._random.random() < 0.1 else None
+        return [self._make("on", self._with_id(wanted), channel=channel, turns_on=True, wanted=wanted, expiry=expiry)]
+
+    def _off(self) -> list[Command]:
+        off = self._make("off", {"state": False}, turns_off=True, wanted={"state": False})
+        if self._random.random() < 0.4:
+            # The hard case: on, and off before the first has been carried out. Off is what it has to be afterwards.
+            on = self._make("on", {"state": True}, unit=off.unit, channel=off.channel, turns_on=True)
+            return [replace(on, number=off.number, group=off.number), replace(off, number=on.number, group=on.number)]
+        return [off]
+
+    def _cycle(self) -> list[Command]:
+        return [
+            self._make("cycle", {"cycle": round(self._random.uniform(0, 2), 2)}, turns_on=True, wanted={"state": True})
+        ]
+
+    def _ramp(self) -> list[Command]:
+        channel = self._random.choice(CHANNELS)
+        wanted: dict[str, Any] = {"voltage_limit": self._voltage(channel)}
+        if self._random.random() < 0.4:
+            wanted["state"] = True
+        rate = round(LIMITS[channel][0] / self._random.uniform(1, 5), 2)
+        turns_on = "state" in wanted
+        return [self._make("ramp", {**wanted, "ramp": rate}, channel=channel, turns_on=turns_on, wanted=wanted)]
+
+    def _bare(self) -> list[Command]:
+        channel = self._random.choice(CHANNELS)
+        field, payload, wanted, on, off = self._random.choice(
+            [
+                ("voltage_limit", b"%.3f" % (v := self._voltage(channel)), {"voltage_limit": v}, False, False),
+                ("current_limit", b"%.3f" % (a := self._current(channel)), {"current_limit": a}, False, False),
+                ("state", b"ON", {"state": True}, True, False),
+                ("state", b"OFF", {"state": False}, False, True),
+                ("state", b"1", {"state": True}, True, False),
+            ]
+        )
+        return [self._make("bare", payload, channel=channel, field=field, wanted=wanted, turns_on=on, turns_off=off)]
+
+    def _unit(self) -> list[Command]:
+        on = self._random.random() < 0.4
+        return [self._make("unit", {"state": on}, channel=None, turns_on=on, turns_off=not on)]
+
+    def _clear(self) -> list[Command]:
+        # An output that is on stays on, one that has tripped stays off: the state to be found depends on the one before.
+        return [self._make("clear", {"clear_protection": True}, wanted={})]
+
+    def _all_off(self) -> list[Command]:
+        payload = self._random.choice([b"OFF", b'{"state": false}'])
+        return [self._make("all off", payload, unit=ALL, channel=None, turns_off=True)]
+
+    def _forbidden(self) -> list[Command]:
+        channel = self._random.choice(CHANNELS)
+        voltage, current = LIMITS[channel]
+        choices: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
+            ({"voltage_limit": voltage + 0.01}, "limit_exceeded", {}),
+            ({"current_limit": current + 0.01, "state": True}, "limit_exceeded", {}),
+            ({"state": True, "voltage_limit": 1e6}, "limit_exceeded", {}),
+            ({"ramp": 1.0, "voltage_limit": voltage * 2}, "limit_exceeded", {}),
+            ({"voltage_limit": -0.5}, "out_of_range", {}),
+            ({"voltage_protection": 1000}, "out_of_range", {}),
+            ({"state": True}, "unknown_channel", {"topic_channel": "7"}),
+            ({"voltage_limit": 1.0}, "unsupported", {"channel": None}),
+            ({"state": True}, "bad_payload", {"unit": ALL, "channel": None}),
+        ]
+        data, code, more = self._random.choice(choices)
+        return [self._make("forbidden", data, refusals=frozenset({code}), **{"channel": channel, **more})]
+
+    def _malformed(self) -> list[Command]:
+        payload = self._random.choice(
+            [
+                b"",
+                b"on please",
+                b"{",
+                b"null",
+                b"[true]",
+                b'{"state": true',
+                b'{"voltage_limit": NaN, "state": true}',
+                b'{"voltage_limit": 1e999, "state": true}',
+                b'{"voltage_limit": "5"}',
+                b'{"state": true, "state": false}',
+                b'{"state": "maybe"}',
+                b'{"stat": true}',
+                b'{"state": true, "id": 7}',
+                b'{"ramp": 1}',
+                b'{"cycle": -1}',
+                b'{"state": null}',
+                b"\xff\xfe{}",
+                b'{"state": true}\x00',
+                b"[" * 20_000,
+                b'{"a":' * 3000,
+                b'{"state": true, "id": "' + b"x" * 1_000_000 + b'"}',
+                self._random.randbytes(self._random.randrange(1, 200)),
+            ]
+        )
+        return [self._make("malformed", payload, refusals=frozenset({"bad_payload"}))]
+
+    def _retained(self) -> list[Command]:
+        return [self._make("retained", {"state": True}, retain=True, refusals=frozenset({"retained"}))]
+
+    def _expired(self) -> list[Command]:
+        past = datetime.now(UTC) - timedelta(seconds=self._random.uniform(1, 1e6))
+        data = {"state": True, "expires_at": past.isoformat()}
+        return [self._make("expired", data, refusals=frozenset({"expired"}))]
+
+    def _repeated(self) -> list[Command]:
+        channel = self._random.choice(CHANNELS)
+        data = {"state": True, "id": f"twice-{self._random.getrandbits(64):x}"}
+        first = self._make("repeated", data, channel=channel, turns_on=True, wanted={"state": True})
+        second = replace(first, number=next(self._numbers), kind="repetition")
+        if self._random.random() < 0.5:
+            # The same Correlation Data instead: the second is to be told from the first by nothing but the code.
+            data.pop("id")
+            first = replace(first, payload=json.dumps(data).encode())
+            second = replace(first, kind="repetition")
+        return [first, second]

@@ -1,0 +1,28 @@
+"""A store on a file of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.store import store as store_module
+from agent.store.store import Store
+from tests.store.disk import opened
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "RETRY", 0.05)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "bench.sqlite3"
+
+
+@pytest.fixture
+def store(file: Path) -> Iterator[Store]:
+    with opened(file) as store:
+        yield store

@@ -1,0 +1,67 @@
+"""Access of tests to the inside of the whole agent: its state, and shorter pauses than it has by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from agent.instruments.visa import vxi11
+from agent.mqtt import session
+from agent.service import daemon as service
+from agent.service.daemon import Daemon
+from agent.unit import connecting
+
+#: Sets an attribute of a module: `setattr`, or a monkeypatch's.
+Change = Callable[[object, str, object], None]
+
+
+def retry_soon(change: Change, *, first: float = 0.05, longest: float = 0.2, jitter: float = 0.02) -> None:
+    """Have units and the broker tried again after ``first`` s to ``longest`` s, also where a connection did not last."""
+    for module in (connecting, session):
+        change(module, "FIRST_RETRY", first)
+        change(module, "LAST_RETRY", longest)
+        change(module, "RETRY_JITTER", jitter)
+        change(module, "SHORT_LIVED", 0.0)
+
+
+def wait_little_for_instruments(change: Change) -> None:
+    """Shorten what is waited beyond a unit's timeout."""
+    change(vxi11, "GRACE", 0.1)
+
+
+def suspect_short_connections(change: Change) -> None:
+    """Take a connection to the broker that ends within 5 s for taken over, as the agent does by itself."""
+    change(session, "SHORT_LIVED", 5.0)
+
+
+def measure_often(change: Change) -> None:
+    """Have the metrics published four times a second."""
+    change(service, "METRICS_INTERVAL", 0.25)
+
+
+#: The same for an agent in a process of its own: code to run before it.
+MEASURE_OFTEN = "import agent.service.daemon; agent.service.daemon.METRICS_INTERVAL = 0.25; "
+
+
+def is_connected(daemon: Daemon) -> bool:
+    """The connection to the broker is there."""
+    return daemon.session.connected
+
+
+def broker_is_gone(daemon: Daemon) -> bool:
+    """The agent has noticed that the broker is gone."""
+    return daemon.session.gone_since is not None
+
+
+def are_online(daemon: Daemon) -> bool:
+    """Every unit is online."""
+    return all(supply.online for supply in daemon.supplies)
+
+
+def errors(daemon: Daemon) -> list[int]:
+    """How often each unit was lost."""
+    return [supply.counters.errors for supply in daemon.supplies]
+
+
+def commands(daemon: Daemon, unit: str) -> int:
+    """Commands that a unit has been given."""
+    return daemon.supplies.by_name[unit].counters.commands

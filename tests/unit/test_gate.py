@@ -1,0 +1,176 @@
+"""The gate: what reaches the driver is within the limits, in whatever order it is asked."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from agent.instruments.driver import Range, Reading, Write
+from agent.protocol.errors import Refusal
+from agent.protocol.quantities import LEVELS, Setting
+from agent.unit.gate import WriteGate
+from agent.unit.limits import Channel
+from tests.properties import examples
+from tests.unit.fakedriver import FakeDriver, output
+from tests.unit.test_plans import CHANNELS, LIMITS, OUTPUTS, reading
+
+ON = Write("state", (1,), True)
+
+
+def made() -> tuple[WriteGate, list[Write]]:
+    sent: list[Write] = []
+    return WriteGate(sent.append, CHANNELS), sent
+
+
+def test_a_gate_that_was_not_shown_the_unit_lets_no_on_through() -> None:
+    gate, sent = made()
+    with pytest.raises(Refusal, match="not read before") as refusal:
+        gate.send(ON)
+    assert refusal.value.code == "uncertain"
+    gate.saw({1: reading()})
+    gate.check((ON,))
+    gate.send(ON)
+    for write in (ON, Write("state", (1, 2), True)):
+        with pytest.raises(Refusal, match="not read before"):  # what it saw is old once something was written
+            gate.send(write)
+    gate.send(Write("state", (1,), False))
+    assert sent == [ON, Write("state", (1,), False)]
+
+
+def test_what_was_seen_is_old_even_if_the_link_breaks_in_the_write() -> None:
+    def broken(write: Write) -> None:
+        raise OSError
+
+    gate = WriteGate(broken, CHANNELS)
+    gate.saw({1: reading()})
+    with pytest.raises(OSError):
+        gate.send(ON)
+    with pytest.raises(Refusal, match="not read before"):
+        gate.check((ON,))
+
+
+@pytest.mark.parametrize(
+    ("write", "code"),
+    [
+        (Write("voltage_limit", (1,), 5.001), "limit_exceeded"),
+        (Write("voltage_limit", (1,), float("nan")), "limit_exceeded"),
+        (Write("voltage_limit", (1, 2), 5.001), "limit_exceeded"),
+        (Write("current_limit", (1,), 2.001), "limit_exceeded"),
+        (Write("voltage_limit", (3,), -12.001), "limit_exceeded"),
+        (Write("voltage_limit", (3,), 0.1), "out_of_range"),
+        (Write("current_limit", (2,), 1.04), "out_of_range"),
+        (Write("voltage_protection", (2,), 0.4), "out_of_range"),
+        (Write("voltage_protection", (2,), float("nan")), "out_of_range"),
+    ],
+)
+def test_the_gate_knows_limits_and_rating_by_itself(write: Write, code: str) -> None:
+    gate, sent = made()
+    with pytest.raises(Refusal) as refusal:
+        gate.check((Write("voltage_limit", (2,), 1.0), write))
+    assert refusal.value.code == code
+    with pytest.raises(Refusal) as refusal:
+        gate.send(write)
+    assert refusal.value.code == code
+    assert sent == []
+
+
+def test_a_setting_that_the_output_has_not_does_not_pass() -> None:
+    watched = Channel("psu1", "CH1", output(1, settings=frozenset(), voltage=None))
+    unknown = Channel("psu1", "CH2", output(2, voltage=None))
+    sent: list[Write] = []
+    gate = WriteGate(sent.append, {1: watched, 2: unknown})
+    for write in (Write("state", (1,), False), Write("voltage_limit", (2,), 1.0), Write("state", (2, 1), False)):
+        with pytest.raises(Refusal) as refusal:
+            gate.send(write)
+        assert refusal.value.code == "unsupported"
+    assert sent == []
+
+
+def test_the_units_own_rounding_at_the_limit_is_no_excess() -> None:
+    gate, _ = made()
+    gate.saw({1: reading(voltage_limit=5.0009, current_limit=2.0)})
+    gate.check((ON,))
+    gate.saw({1: reading(voltage_limit=5.002, current_limit=2.0)})
+    with pytest.raises(Refusal, match=r"5.002 V is above the 5 V"):
+        gate.check((ON,))
+
+
+def test_an_output_whose_settings_are_not_told_is_not_turned_on_under_a_limit() -> None:
+    gate, _ = made()
+    gate.saw({1: reading()._replace(voltage_limit=None)})
+    with pytest.raises(Refusal, match="does not tell the voltage_limit") as refusal:
+        gate.send(ON)
+    assert refusal.value.code == "limit_exceeded"
+
+
+def is_within(value: float, interval: Range | None) -> bool:
+    assert interval is not None
+    return interval.min - 1e-9 <= value <= interval.max + 1e-9
+
+
+class GateMachine(RuleBasedStateMachine):
+    """No sequence of writes, polls and changes at the panel gives an output a value beyond its limits, or an unseen on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.driver = FakeDriver(OUTPUTS.values())
+        self.gate = WriteGate(self.driver.write, CHANNELS)
+        self.seen: dict[int, Reading] | None = None
+
+    @rule()
+    def look(self) -> None:
+        self.seen = self.driver.poll(lambda: False)
+        assert self.seen is not None
+        self.gate.saw(self.seen)
+
+    @rule(index=st.sampled_from([1, 2, 3]), volts=st.floats(0, 26), amperes=st.floats(0, 6))
+    def panel(self, index: int, volts: float, amperes: float) -> None:
+        self.driver.readings[index] = self.driver.readings[index]._replace(
+            voltage_limit=-volts if index == 3 else volts, current_limit=amperes
+        )
+
+    @rule(
+        setting=st.sampled_from(LEVELS),
+        channels=st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3, unique=True),
+        value=st.floats(-30, 30) | st.floats(),
+    )
+    def set(self, setting: Setting, channels: list[int], value: float) -> None:
+        self._send(Write(setting, tuple(channels), value))
+
+    @rule(channels=st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3, unique=True), on=st.booleans())
+    def switch(self, channels: list[int], on: bool) -> None:
+        self._send(Write("state", tuple(channels), on))
+
+    def _send(self, write: Write) -> None:
+        count = len(self.driver.writes)
+        seen, self.seen = self.seen, None
+        try:
+            self.gate.send(write)
+        except Refusal:
+            assert len(self.driver.writes) == count
+            self.seen = seen
+            assert write.value is not False  # off always passes
+            return
+        if write.setting == "state" and write.value:
+            assert seen is not None
+            for index in write.channels:
+                volts, amperes = LIMITS[index]
+                assert abs(seen[index].voltage_limit or 0.0) <= volts + 0.002
+                assert amperes is None or (seen[index].current_limit or 0.0) <= amperes + 0.001
+
+    @invariant()
+    def nothing_beyond_the_limits_was_written(self) -> None:
+        for write in self.driver.writes[-1:]:
+            for index in write.channels:
+                volts, amperes = LIMITS[index]
+                if write.setting == "voltage_limit":
+                    assert abs(write.value) <= volts + 1e-9
+                    assert is_within(write.value, OUTPUTS[index].range("voltage_limit"))
+                if write.setting == "current_limit":
+                    assert amperes is None or write.value <= amperes + 1e-9
+                    assert is_within(write.value, OUTPUTS[index].range("current_limit"))
+
+
+TestGateMachine = GateMachine.TestCase
+TestGateMachine.settings = examples(100)  # type: ignore[assignment]
