@@ -76,7 +76,7 @@ class Daemon:
         if settings.homeassistant is not None:
             outlets.append(self._homeassistant)
         self._units = Units(config, outlets, self.store.meters.all())
-        self._metrics = metrics.Meter(settings.agent, self.session, self.store)
+        self._metrics = metrics.MetricsReader(settings.agent, self.session, self.store)
         self._dispatcher = Dispatcher(self._topics, lambda: self._units.by_name, self.store.seen, self.session)
         self._own_infos = OwnInfos(
             settings.agent, self._topics, self.session, lambda name: name in self._units.by_name, settings.mqtt.protocol

@@ -15,7 +15,7 @@ from agent.unit.status import Counters
 from agent.unit.supply import Supply
 
 
-class Meter:
+class MetricsReader:
     """Adds up the counts of units, the MQTT session and the store."""
 
     def __init__(self, agent: str, session: Session, store: Store) -> None:
