@@ -19,7 +19,7 @@ SLOTS, LEASE = 8, 0.1
 RESERVE = 16
 
 
-class Place:
+class QueuePlace:
     """One unit's place in an `Admission`'s queue."""
 
     __slots__ = ("_admission", "_is_first", "_wake", "is_admitted")
@@ -62,18 +62,18 @@ class Admission:
         self._slots = slots
         self._lease = lease
         self._lock = threading.Lock()
-        self._queue: deque[Place] = deque()
-        self._holders: dict[Place, float] = {}  # the moment until which each counts, the earliest first
+        self._queue: deque[QueuePlace] = deque()
+        self._holders: dict[QueuePlace, float] = {}  # the moment until which each counts, the earliest first
 
-    def enter(self, wake: Callable[[], None]) -> Place:
+    def enter(self, wake: Callable[[], None]) -> QueuePlace:
         """Queue up. ``wake`` is called from other units' threads, and must return at once."""
-        place = Place(self, wake)
+        place = QueuePlace(self, wake)
         with self._lock:
             self._queue.append(place)
         return place
 
-    def ask(self, place: Place, now: float) -> float | None:
-        """See `Place.wait_until`."""
+    def ask(self, place: QueuePlace, now: float) -> float | None:
+        """See `QueuePlace.wait_until`."""
         with self._lock:
             woken = self._admit(now)
             if place.is_admitted:
@@ -85,8 +85,8 @@ class Admission:
         _wake(woken, but=place)
         return again
 
-    def leave(self, place: Place, now: float) -> None:
-        """See `Place.leave`."""
+    def leave(self, place: QueuePlace, now: float) -> None:
+        """See `QueuePlace.leave`."""
         with self._lock:
             if place.is_admitted:
                 self._holders.pop(place, None)
@@ -95,7 +95,7 @@ class Admission:
             woken = self._admit(now)
         _wake(woken, but=place)
 
-    def _admit(self, now: float) -> list[Place]:
+    def _admit(self, now: float) -> list[QueuePlace]:
         """Admit as many as there are slots for. The places whose threads are to be woken for it."""
         woken = []
         while self._queue:
@@ -113,7 +113,7 @@ class Admission:
         return woken
 
 
-def _wake(places: list[Place], but: Place) -> None:
+def _wake(places: list[QueuePlace], but: QueuePlace) -> None:
     for place in places:
         if place is not but:
             place.wake()

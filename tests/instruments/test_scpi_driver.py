@@ -14,7 +14,7 @@ from agent.instruments.catalogue import models_of
 from agent.instruments.catalogue.schema import Series
 from agent.instruments.driver import Identity, LinkError, Write
 from agent.instruments.scpi.driver import ScpiDriver
-from agent.instruments.scpi.knowledge import Kind, Knowledge
+from agent.instruments.scpi.knowledge import Knowledge, UnitKind
 from agent.instruments.scpi.messages import setting_messages
 from tests.instruments.e36300 import NO_ERROR, OFF, UNCOUPLED, connecting, idn, joined, make_driver
 from tests.instruments.test_catalogue import ONE_BY_ONE
@@ -197,7 +197,7 @@ def test_a_unit_that_was_connected_before_waits_for_nobody() -> None:
 # The kind by itself.
 
 
-def run_probe(kind: Kind, patience: float, body: Callable[[], None] = lambda: None) -> threading.Thread:
+def run_probe(kind: UnitKind, patience: float, body: Callable[[], None] = lambda: None) -> threading.Thread:
     def run() -> None:
         with kind.probing(threading.Event(), patience):
             body()
@@ -208,7 +208,7 @@ def run_probe(kind: Kind, patience: float, body: Callable[[], None] = lambda: No
 
 
 def test_a_wait_is_bounded() -> None:
-    kind = Kind()
+    kind = UnitKind()
     with kind.probing(threading.Event()), kind.probing(threading.Event()):
         thread = run_probe(kind, 0.05)
         thread.join(20)
@@ -216,7 +216,7 @@ def test_a_wait_is_bounded() -> None:
 
 
 def test_a_probe_that_fails_lets_the_next_one_try() -> None:
-    kind = Kind()
+    kind = UnitKind()
     begun, gates = [0], [threading.Event() for _ in range(4)]
     lock = threading.Lock()
 
@@ -240,7 +240,7 @@ def test_a_probe_that_fails_lets_the_next_one_try() -> None:
         assert not thread.is_alive()
 
 
-def _failing(kind: Kind, body: Callable[[], None]) -> None:
+def _failing(kind: UnitKind, body: Callable[[], None]) -> None:
     try:
         with kind.probing(threading.Event(), 20.0):
             body()
@@ -254,7 +254,7 @@ def _failing(kind: Kind, body: Callable[[], None]) -> None:
 def test_a_unit_is_spared_only_what_it_or_two_others_refused_and_none_answered(
     steps: list[tuple[str, str, str]],
 ) -> None:
-    kind = Kind()
+    kind = UnitKind()
     for what, question, unit in steps:
         kind.has_refused(question, unit) if what == "refuses" else kind.has_answered(question, unit)
     for question in "QR":
@@ -265,7 +265,7 @@ def test_a_unit_is_spared_only_what_it_or_two_others_refused_and_none_answered(
 
 
 def test_a_doubt_ends_with_an_answer() -> None:
-    kind = Kind()
+    kind = UnitKind()
     assert not kind.is_doubted("Q", "A")
     assert kind.is_doubted("Q", "A")
     assert not kind.is_doubted("Q", "B")

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.unit.admission import Admission, Place
+from agent.unit.admission import Admission, QueuePlace
 from tests.properties import examples
 
 
@@ -16,7 +16,7 @@ class Waiter:
 
     def __init__(self, admission: Admission) -> None:
         self.woken = 0
-        self.place: Place = admission.enter(self._wake)
+        self.place: QueuePlace = admission.enter(self._wake)
 
     def _wake(self) -> None:
         self.woken += 1

@@ -21,7 +21,7 @@ from agent.instruments.driver import (
     Write,
     never,
 )
-from agent.instruments.scpi.knowledge import KNOWLEDGE, LONGEST_WAIT, Kind, Knowledge
+from agent.instruments.scpi.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge, UnitKind
 from agent.instruments.scpi.link import TextLink
 from agent.instruments.scpi.messages import combine, parse_error, parse_identity, setting_messages, take_apart
 from agent.instruments.scpi.polling import Batching, PollPlan, PollReader, poll_plan
@@ -29,7 +29,7 @@ from agent.instruments.scpi.polling import Batching, PollPlan, PollReader, poll_
 log = logging.getLogger(__name__)
 
 _Error = tuple[int, str]
-#: The name under which `Kind` remembers a poll that is combined with the questions around a setting.
+#: The name under which `UnitKind` remembers a poll that is combined with the questions around a setting.
 _COMBINED = "everything around a setting in one message"
 
 
@@ -190,7 +190,7 @@ class ScpiDriver(Driver):
         finally:
             self._turn = None
 
-    def _find_batching(self, identity: Identity, kind: Kind, unit: str) -> PollPlan:
+    def _find_batching(self, identity: Identity, kind: UnitKind, unit: str) -> PollPlan:
         """The plan of the fewest messages that this unit answers a poll in."""
         for batching in Batching:
             plan = poll_plan(self._model, batching)
@@ -211,7 +211,7 @@ class ScpiDriver(Driver):
             return plan
         raise AssertionError("unreachable")
 
-    def _find_couplings(self, identity: Identity, kind: Kind, unit: str) -> tuple[Coupling, ...]:
+    def _find_couplings(self, identity: Identity, kind: UnitKind, unit: str) -> tuple[Coupling, ...]:
         """The couplings that this unit can be asked about.
 
         A check is given up only if the unit itself reports an error for its question. Errors of the link's own making, such
@@ -239,7 +239,7 @@ class ScpiDriver(Driver):
             found.append(coupling)
         return tuple(found)
 
-    def _find_combined(self, identity: Identity, kind: Kind, unit: str) -> bool:
+    def _find_combined(self, identity: Identity, kind: UnitKind, unit: str) -> bool:
         """True if this unit answers a poll together with all that is asked around a setting.
 
         A unit that fails twice without an error of its own counts as one that does not: it would never be online.

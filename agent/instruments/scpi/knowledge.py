@@ -21,7 +21,7 @@ _ENOUGH = 2
 _AT_ONCE = 8
 
 
-class Kind:
+class UnitKind:
     """The units of one manufacturer, model and firmware. From any thread. ``unit``: any text that identifies one of them."""
 
     def __init__(self) -> None:
@@ -107,12 +107,12 @@ class Knowledge:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kinds: dict[tuple[str, str, str], Kind] = {}
+        self._kinds: dict[tuple[str, str, str], UnitKind] = {}
 
-    def kind(self, identity: Identity) -> Kind:
+    def kind(self, identity: Identity) -> UnitKind:
         """The kind of the unit with this identity, whatever its serial number."""
         with self._lock:
-            return self._kinds.setdefault((identity.manufacturer, identity.model, identity.firmware), Kind())
+            return self._kinds.setdefault((identity.manufacturer, identity.model, identity.firmware), UnitKind())
 
 
 #: The knowledge of this process.
