@@ -12,7 +12,7 @@ from agent.instruments.external.driver import ConfiguredChannel, ExternalDriver,
 from agent.instruments.scpi.driver import ScpiDriver
 from agent.instruments.scpi.knowledge import KNOWLEDGE, Knowledge
 from agent.instruments.scpi.messages import parse_identity
-from agent.instruments.visa.session import Session
+from agent.instruments.visa.session import VisaSession
 
 __all__ = ["ConfiguredUnit", "Knowledge", "identify_at", "make_driver"]
 
@@ -63,7 +63,7 @@ def make_driver(unit: ConfiguredUnit, folder: Path, knowledge: Knowledge = KNOWL
     if unit.commands is not None:
         return ExternalDriver(unit.commands, name=unit.name, folder=folder, serial=unit.serial, channels=unit.channels)
     return ScpiDriver(
-        Session(unit.uri, unit.visabackend, dict(unit.pyvisa_args)),
+        VisaSession(unit.uri, unit.visabackend, dict(unit.pyvisa_args)),
         name=unit.name,
         models=catalogue.candidates(unit.model),
         serial=unit.serial,
@@ -78,7 +78,7 @@ def identify_at(uri: str, *, open_timeout: int, timeout: int) -> Identity:
     :param timeout: ms for the answer
     :raises DriverError: no answer, or one that is no identity
     """
-    session = Session(uri, options={"open_timeout": open_timeout, "timeout": timeout})
+    session = VisaSession(uri, options={"open_timeout": open_timeout, "timeout": timeout})
     try:
         session.open()
         return parse_identity(session.ask("*IDN?"))

@@ -10,7 +10,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.mqtt.connection import Connection, ConnectionLost
-from agent.mqtt.inbox import Inbox
+from agent.mqtt.inbox import MessageQueue
 from agent.mqtt.item import Item, Kind
 from agent.mqtt.outbox import Outbox
 from agent.mqtt.presence import Presence
@@ -34,7 +34,7 @@ class Exchange:
     """The inbox, the outbox, the backlog and the connection. For the thread that has the turn."""
 
     def __init__(
-        self, inbox: Inbox, subscriptions: Subscriptions, backlog: Backlog, turn: Turn, presence: Presence
+        self, inbox: MessageQueue, subscriptions: Subscriptions, backlog: Backlog, turn: Turn, presence: Presence
     ) -> None:
         """Begin without a connection."""
         #: Messages that the broker has acknowledged.

@@ -12,7 +12,7 @@ from agent.protocol.report import Report
 from agent.protocol.topics import Topics
 
 
-class Inbox:
+class MessageQueue:
     """Messages in the order in which they came, for any thread, and the newest message of each retained topic.
 
     A broker that comes back may have lost all that it retained, so the newest messages are told again. A removal (an empty

@@ -15,7 +15,7 @@ import tenacity
 
 from agent.mqtt.connection import CONNECT_TIMEOUT, Connection, ConnectionLost
 from agent.mqtt.exchange import Exchange
-from agent.mqtt.inbox import Inbox, items_of
+from agent.mqtt.inbox import MessageQueue, items_of
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item, Kind, Serializable
 from agent.mqtt.presence import Listener, Presence
@@ -66,7 +66,7 @@ class Session:
         self._handle: Callable[[Incoming], None] = _ignore
         self._turn = Turn()
         self._presence = Presence(time.monotonic())
-        self._inbox = Inbox()
+        self._inbox = MessageQueue()
         self._subscriptions = Subscriptions(subscriptions)
         self._exchange = Exchange(self._inbox, self._subscriptions, backlog, self._turn, self._presence)
         self._connected_before = False

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from agent.instruments.visa.session import Session
+from agent.instruments.visa.session import VisaSession
 
 
 class Peer:
@@ -41,8 +41,8 @@ class Peer:
                     else:
                         connection.sendall(answer)
 
-    def session(self, **options: object) -> Session:
-        return Session(
+    def session(self, **options: object) -> VisaSession:
+        return VisaSession(
             f"TCPIP::127.0.0.1::{self.port}::SOCKET", options={"timeout": 200, "open_timeout": 500, **options}
         )
 

@@ -12,13 +12,13 @@ import pyvisa
 
 from agent.instruments.driver import LinkError
 from agent.instruments.visa.faults import reason_of
-from agent.instruments.visa.session import Session
+from agent.instruments.visa.session import VisaSession
 from agent.simulator import Simulator
 from tests.instruments.peer import Peer
 from tests.lab import wait_until
 
 
-def failing(session: Session, message: str = "X?") -> str:
+def failing(session: VisaSession, message: str = "X?") -> str:
     with pytest.raises(LinkError) as error:
         session.ask(message)
     assert not session.is_open  # nothing that comes on it later can be taken for an answer
@@ -85,7 +85,7 @@ def test_a_peer_that_takes_nothing_more(make_peer: Callable[..., Peer]) -> None:
 def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    session = Session(f"TCPIP::127.0.0.1::{port}::SOCKET", options={"open_timeout": 300})
+    session = VisaSession(f"TCPIP::127.0.0.1::{port}::SOCKET", options={"open_timeout": 300})
     with pytest.raises(LinkError, match=r"can't open .*: Connection refused"):
         session.open()
 
@@ -94,7 +94,7 @@ def test_nobody_there() -> None:
 def test_nobody_there_on_lan(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    session = Session(name.format(port), options={"open_timeout": 300})
+    session = VisaSession(name.format(port), options={"open_timeout": 300})
     with pytest.raises(LinkError, match="can't open"):
         session.open()
 
@@ -124,7 +124,7 @@ def black_hole() -> Iterator[int]:
     ],
 )
 def test_opening_ends_in_time(black_hole: int, name: str) -> None:
-    session = Session(name.format(black_hole), options={"open_timeout": 300})
+    session = VisaSession(name.format(black_hole), options={"open_timeout": 300})
     begun = time.monotonic()
     with pytest.raises(LinkError):
         session.open()
@@ -153,7 +153,7 @@ def test_the_second_connection_of_hislip_ends_in_time() -> None:
 
         done = threading.Event()
         threading.Thread(target=greet, daemon=True).start()
-        session = Session(f"TCPIP::127.0.0.1::hislip0,{port}::INSTR", options={"open_timeout": 300})
+        session = VisaSession(f"TCPIP::127.0.0.1::hislip0,{port}::INSTR", options={"open_timeout": 300})
         begun = time.monotonic()
         with pytest.raises(LinkError):
             session.open()
@@ -189,21 +189,21 @@ def test_what_no_instrument_says(name: str, reply: bytes) -> None:
                 pass
 
         threading.Thread(target=serve, daemon=True).start()
-        session = Session(name.format(listener.getsockname()[1]), options={"open_timeout": 1000, "timeout": 300})
+        session = VisaSession(name.format(listener.getsockname()[1]), options={"open_timeout": 1000, "timeout": 300})
         with pytest.raises(LinkError):
             session.open()
 
 
 def test_a_resource_that_is_no_instrument() -> None:
     with pytest.raises(LinkError, match="can't open"):
-        Session("nonsense").open()
+        VisaSession("nonsense").open()
 
 
 @pytest.mark.parametrize("transport", ["socket", "vxi11", "hislip", "serial"])
 def test_a_closed_session_is_forgotten(transport: str) -> None:
     with Simulator(socket_port=0, vxi11_port=0, hislip_port=0, pty=True) as simulator:
         library = pyvisa.ResourceManager("@py").visalib
-        session = Session(simulator.resources[transport], options={"timeout": 2000, "open_timeout": 2000})
+        session = VisaSession(simulator.resources[transport], options={"timeout": 2000, "open_timeout": 2000})
         session.open()
         assert "E36313A" in session.ask("*IDN?")
         session.close()

@@ -11,7 +11,7 @@ import pytest
 
 from agent.instruments.driver import LinkError
 from agent.instruments.visa import hislip
-from agent.instruments.visa.session import Session
+from agent.instruments.visa.session import VisaSession
 from agent.instruments.visa.sockets import SocketSession
 from agent.simulator import Simulator
 from tests.instruments.peer import Peer
@@ -49,7 +49,7 @@ def test_a_bug_in_the_driver_of_hislip_is_not_taken_for_the_unit(
     monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     with Simulator(socket_port=None, hislip_port=0) as simulator:
-        session = Session(simulator.resources["hislip"])
+        session = VisaSession(simulator.resources["hislip"])
         session.open()
         monkeypatch.setattr(hislip.Instrument, "send", broken(error))
         with pytest.raises(error, match="a bug"):
@@ -62,7 +62,7 @@ def test_a_bug_on_opening_is_not_taken_for_the_unit(
     make_peer: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch, error: type[Exception], name: str
 ) -> None:
     """HiSLIP's is hidden by pyvisa-py behind an error of opening."""
-    session = Session(name.format(make_peer().port))
+    session = VisaSession(name.format(make_peer().port))
     monkeypatch.setattr(socket, "create_connection", broken(error))
     with pytest.raises(error, match="a bug"):
         session.open()
@@ -105,7 +105,7 @@ def test_hislip_says_why_it_can_not_be_opened() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(LinkError, match=r"can't open .*: Connection refused"):
-        Session(f"TCPIP::127.0.0.1::hislip0,{port}::INSTR", options={"open_timeout": 300}).open()
+        VisaSession(f"TCPIP::127.0.0.1::hislip0,{port}::INSTR", options={"open_timeout": 300}).open()
 
 
 def test_a_hislip_answer_that_breaks_the_protocol() -> None:
@@ -131,7 +131,7 @@ def test_a_hislip_answer_that_breaks_the_protocol() -> None:
         server = threading.Thread(target=serve, daemon=True)
         server.start()
         name = f"TCPIP::127.0.0.1::hislip0,{listener.getsockname()[1]}::INSTR"
-        session = Session(name, options={"open_timeout": 2000, "timeout": 2000})
+        session = VisaSession(name, options={"open_timeout": 2000, "timeout": 2000})
         session.open()
         with pytest.raises(LinkError, match="breaks the HiSLIP protocol"):
             session.ask("*IDN?")

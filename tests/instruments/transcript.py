@@ -12,7 +12,7 @@ Line = tuple[str, str | None]
 
 
 class Transcript:
-    """Stands where `agent.instruments.visa.session.Session` would."""
+    """Stands where `agent.instruments.visa.session.VisaSession` would."""
 
     uri = "TCPIP::192.0.2.1::5025::SOCKET"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from agent.mqtt.inbox import Inbox, items_of
+from agent.mqtt.inbox import MessageQueue, items_of
 from agent.mqtt.item import Item, Kind
 from agent.protocol.report import ReplyTo, Report
 from agent.protocol.topics import Topics
@@ -43,7 +43,7 @@ def test_a_response_for_a_unit_follows_the_states_of_all_its_channels() -> None:
 
 
 def test_a_new_connection_begins_with_the_newest_of_each_topic() -> None:
-    inbox = Inbox()
+    inbox = MessageQueue()
     inbox.put(items_of(Report(info=info(), states=[state(1), state(2)], events=[event()]), TOPICS))
     inbox.put([Item(Kind.PASSING, "metrics", b"")])
     older, present = inbox.begin_connection()
@@ -55,7 +55,7 @@ def test_a_new_connection_begins_with_the_newest_of_each_topic() -> None:
 
 
 def test_a_removal_is_pending_until_a_broker_has_confirmed_it() -> None:
-    inbox = Inbox()
+    inbox = MessageQueue()
     assert not inbox.is_pending("t")
     inbox.put([Item(Kind.KEEP, "t", b"x")])
     removal = Item(Kind.KEEP, "t", b"")
@@ -71,7 +71,7 @@ def test_a_removal_is_pending_until_a_broker_has_confirmed_it() -> None:
 
 def test_nothing_goes_back_in_time_or_is_lost_while_connections_begin() -> None:
     """Of each topic, what is told on a connection is what is present, and then what is put in later."""
-    inbox = Inbox()
+    inbox = MessageQueue()
     topics = [f"t{number}" for number in range(3)]
 
     def put(topic: str) -> None:

@@ -26,7 +26,7 @@ _managers_lock = threading.Lock()
 _managers: dict[str, pyvisa.ResourceManager] = {}
 
 
-class Session:
+class VisaSession:
     """A link to one instrument.
 
     :param uri: its VISA resource name
