@@ -64,7 +64,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class LinkChange:
-    """The connection was lost, with the reason, or was established again (reason None)."""
+    """The connection was lost, with the reason, or was established again, with its subscriptions (reason None)."""
 
     reason: str | None
 
@@ -96,6 +96,7 @@ class Client:
         self._filters: dict[str, int] = {}
         self._lock = threading.Lock()
         self._established = False
+        self._resubscription: int | None = None  # the packet identifier of SUBSCRIBE after a reconnection
         self._client: PahoClient | None = None
 
     def __enter__(self) -> Self:
@@ -260,9 +261,12 @@ class Client:
         elif not code.is_failure:
             with self._lock:
                 filters = list(self._filters.items())
+            # The answer of a request that failed with the old connection must not be taken for that of the next one.
+            self._answers = queue.SimpleQueue()
             if filters:
-                client.subscribe(filters)
-            self.inbox.put(LinkChange(None))
+                _, self._resubscription = client.subscribe(filters)
+            else:
+                self.inbox.put(LinkChange(None))
         else:
             self.inbox.put(LinkChange(str(code).lower()))
 
@@ -276,6 +280,10 @@ class Client:
 
     def _on_subscribe(self, _: PahoClient, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
         worst = max(codes, key=lambda code: code.value)
+        if mid == self._resubscription:
+            self._resubscription = None
+            self.inbox.put(LinkChange(str(worst).lower() if worst.value >= 128 else None))
+            return
         self._answers.put(_Answer("suback", mid, worst.value, str(worst)))
 
     def _on_publish(self, _: PahoClient, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
