@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+import time
+from types import MappingProxyType
 
-from agent.unit.brokerloss import BrokerLoss
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from agent.unit.brokerloss import LAST_RETRY, BrokerLoss
 from agent.unit.limits import DefaultSettings
+from tests.properties import examples
 
 
 def policy() -> BrokerLoss:
@@ -58,16 +65,158 @@ def test_the_end_of_a_loss() -> None:
     assert (loss.due(1000.0), loss.next_due(), loss.gone_for(1000.0)) == ([], math.inf, 0.0)
 
 
-def test_one_that_could_not_be_turned_off_is_due_again() -> None:
+def test_one_that_a_broken_link_kept_on_is_due_again_at_once() -> None:
     loss = policy()
     loss.tell(100.0)
     assert loss.due(130.0) == [2, 3]
-    loss.failed({3})
+    loss.interrupted({3})
     assert loss.next_due() == 120.0
     assert loss.due(131.0) == [3]
+
+
+def test_one_that_did_not_go_off_is_due_again_after_pauses_that_grow() -> None:
+    loss = policy()
+    loss.tell(100.0)
+    now = 130.0
+    assert loss.due(now) == [2, 3]
+    for pause in (1.0, 2.0, 4.0, 8.0, 10.0, 10.0):
+        assert loss.failed({3}, now) == pause
+        assert loss.due(now + pause - 0.1) == []
+        now += pause
+        assert loss.due(now) == [3]
+    loss.failed({3}, now)
+    loss.tell(None)
+    loss.tell(now)
+    assert loss.next_due() == now + 10
+    assert loss.due(now + 10) == [2]
+    assert loss.failed({2}, now) == 1.0
+
+
+def test_one_that_a_command_turned_on_meanwhile_is_due_again_after_its_time() -> None:
+    loss = policy()
+    loss.tell(100.0)
+    assert loss.due(115.0) == [2]
+    loss.turned_on({1, 2, 3}, 116.0)
+    assert loss.next_due() == 120.0  # the time of 3, which was not off yet, is not put off
+    assert loss.due(125.9) == [3]
+    assert loss.due(126.0) == [2]
+    loss.tell(None)
+    loss.turned_on({2}, 130.0)
+    assert loss.next_due() == math.inf
+
+
+def test_a_reason_is_news_once_a_loss() -> None:
+    loss = policy()
+    loss.tell(100.0)
+    assert loss.due(130.0) == [2, 3]
+    assert [loss.is_news(reason) for reason in ("a", "b", "a")] == [True, True, False]
+    loss.tell(None)
+    loss.tell(200.0)
+    assert loss.due(210.0) == [2]
+    assert loss.is_news("a")
 
 
 def test_without_a_policy_nothing_is_due() -> None:
     loss = BrokerLoss({1: DefaultSettings()})
     loss.tell(0.0)
     assert (loss.due(1e9), loss.next_due()) == ([], math.inf)
+
+
+def test_it_is_due_by_the_clock_without_being_asked_for_the_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = policy()
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    assert not loss.is_due()
+    loss.tell(100.0)
+    assert not loss.is_due()
+    now[0] = 110.0
+    assert loss.is_due()
+    assert loss.is_due_for({2, 1})
+    assert not loss.is_due_for({1, 3})
+    loss.due(now[0])
+    assert not loss.is_due()
+
+
+class BrokerLossMachine(RuleBasedStateMachine):
+    """In a loss that lasts each channel is tried when its time is up, and again within `LAST_RETRY` until it went off."""
+
+    AFTER = MappingProxyType({2: 10.0, 3: 20.0})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = policy()
+        self.now = 1000.0
+        self.since: float | None = None
+        self.off: set[int] = set()  # went off in this loss
+        self.deadlines: dict[int, float] = {}
+
+    def begin(self) -> None:
+        assert self.since is not None
+        self.off.clear()
+        self.deadlines = {index: self.since + after for index, after in self.AFTER.items()}
+
+    @precondition(lambda self: self.since is None)
+    @rule(ago=st.floats(0, 30))
+    def lose(self, ago: float) -> None:
+        self.since = self.now - ago
+        self.loss.tell(self.since)
+        self.begin()
+
+    @rule()
+    def find(self) -> None:
+        self.since = None
+        self.loss.tell(None)
+        assert self.loss.due(self.now) == []
+
+    @precondition(lambda self: self.since is not None)
+    @rule(ago=st.floats(0, 30))
+    def flap(self, ago: float) -> None:
+        """The end of one loss that the worker does not see, and the next."""
+        self.loss.tell(None)
+        self.since = self.now - ago
+        self.loss.tell(self.since)
+        self.begin()
+
+    @rule(seconds=st.floats(0.01, 15))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(outcome=st.sampled_from(["off", "refused", "interrupted"]))
+    def work(self, outcome: str) -> None:
+        due = self.loss.due(self.now)
+        if self.since is None:
+            assert due == []
+            return
+        for index in (2, 3):
+            if self.now >= self.deadlines[index] and index not in self.off:
+                assert index in due
+        for index in due:
+            assert index not in self.off
+            assert self.now >= self.since + self.AFTER[index]
+        if outcome == "off":
+            self.off.update(due)
+        elif due and outcome == "refused":
+            pause = self.loss.failed(due, self.now)
+            assert 1 <= pause <= LAST_RETRY
+            assert not set(self.loss.due(self.now)) & set(due)
+            self.deadlines.update((index, self.now + LAST_RETRY) for index in due)
+        elif due:
+            self.loss.interrupted(due)
+
+    @rule(index=st.sampled_from([1, 2, 3]))
+    def turn_on(self, index: int) -> None:
+        self.loss.turned_on({index}, self.now)
+        if index in self.off:
+            self.off.discard(index)
+            self.deadlines[index] = self.now + self.AFTER[index]
+
+    @invariant()
+    def the_next_moment_is_never_too_late(self) -> None:
+        left = [self.deadlines[index] for index in (2, 3) if self.since is not None and index not in self.off]
+        assert self.loss.next_due() <= min(left, default=math.inf)
+        if not left:
+            assert self.loss.next_due() == math.inf
+
+
+TestBrokerLossMachine = BrokerLossMachine.TestCase
+TestBrokerLossMachine.settings = examples(100)  # type: ignore[assignment]
