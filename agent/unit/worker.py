@@ -203,6 +203,11 @@ class Worker:
             is_done = execution.advance(unit)
         except Refusal as refusal:
             self._finish(execution)
+            if job.rides_on_off and not self._is_known_off(job.indices, job.received):
+                # It may have given way before it was turned off.
+                job.keep_off(refusal)
+                unit.inbox.open([job])
+                return
             self._refuse(job, refusal.code, refusal.message)
             if execution.wrote and not execution.is_published and not unit.inbox.has_off():
                 # Publish the present settings of the unit. An off does that itself, and must not wait for this.

@@ -260,6 +260,38 @@ def test_what_rides_on_an_off_gives_way_to_an_off() -> None:
         assert [w.setting for w in unit.driver.writes] == ["state", "voltage_limit", "state", "current_limit"]
 
 
+def test_an_off_that_gave_way_and_was_held_up_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Unit() as unit:
+        unit.set_at_the_panel(1, state=True)
+        hold = held(unit)
+        unit.send(1, "both", state=False, voltage_limit=1)
+        unit.send(2, "off", state=False)
+        monkeypatch.setattr("agent.unit.execution.LONGEST_ABSENCE", 0.0)
+        hold.release()
+        assert unit.sheet.code("both") == "superseded"
+        assert "held up" in str(unit.sheet.response("both").error)
+        assert unit.sheet.response("both").result.state is False  # type: ignore[union-attr]
+        assert unit.sheet.code("off") == "ok"
+        assert sorted(w.channels for w in unit.driver.writes) == [(1,), (2,)]
+
+
+def test_an_off_that_was_not_taken_is_tried_again_without_what_rides_on_it() -> None:
+    driver = FakeDriver()
+    with Unit(driver) as unit:
+        unit.set_at_the_panel(1, state=True)
+        left = [1]
+
+        def stay_on(call: Any) -> None:
+            if call == "poll" and left[0] > 0 and driver.writes:
+                left[0] -= 1
+                unit.set_at_the_panel(1, state=True)
+
+        driver.script = stay_on
+        assert unit.ask(1, "both", state=False, current_protection=False) == "readback_mismatch"
+        assert unit.sheet.response("both").result.state is False  # type: ignore[union-attr]
+        assert not driver.readings[1].state
+
+
 def test_what_rode_on_an_off_for_too_long_is_dropped_and_the_off_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     with Unit() as unit:
         monkeypatch.setattr(worker, "LONGEST_WAIT", -1.0)
