@@ -114,7 +114,9 @@ class Job:
             psu=unit,
             index=None if self.whole_unit else self.channels[0].index,
             result=states if self.whole_unit else states[0],
-            error=None if fault is None else ResponseError(code=fault.code, message=fault.message),
+            error=None
+            if fault is None
+            else ResponseError(code=fault.code, message=f"it was turned off, but {fault.message}"),
         )
 
     def refused(self, unit: str, code: ErrorCode, message: str) -> Response:

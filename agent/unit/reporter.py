@@ -78,7 +78,7 @@ class Reporter:
         if fault is None:
             log.info("%s: done: %s (%s)%s", self._unit, job.command.fields, job.by, _and_more(job))
         else:
-            self._log_refusal(job, fault.code, f"only turned off: {fault.message}")
+            self._log_refusal(job, fault.code, f"it was turned off, but {fault.message}")
 
     def refuse(self, job: Job, code: ErrorCode, message: str, *, is_logged: bool = True) -> None:
         """Send the response that a job is not, or not wholly, carried out, nor what was merged with it, with what was added."""

@@ -51,7 +51,7 @@ def test_an_off_with_a_fault_is_done_and_its_response_says_both() -> None:
         assert not response.ok
         assert response.error is not None
         assert response.error.code == "bad_payload"
-        assert "colour" in response.error.message
+        assert response.error.message.startswith('it was turned off, but there is no field "colour"')
         assert response.result is not None
         assert response.result.state is False  # type: ignore[union-attr]
         assert unit.driver.writes == [OFF_1]
