@@ -103,7 +103,9 @@ class Command(BaseModel):
     def only_off(self, fault: Refusal) -> Self:
         """Nothing but the off of this command. ``fault``: why the rest is not carried out; an earlier fault stays."""
         off = self.model_copy(update={name: None for name in self.fields if name != "state"})
-        off._fault = self._fault or fault  # noqa: SLF001 - it is of this class
+        if off._fault is None:  # noqa: SLF001 - it is of this class
+            # Without its traceback, which would keep the payload in memory for as long as the command waits.
+            off._fault = Refusal(fault.code, fault.message, fault.command_id)  # noqa: SLF001
         return off
 
 
