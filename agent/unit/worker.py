@@ -164,7 +164,7 @@ class Worker:
         self._advance(execution)
 
     def _is_outdated(self, job: Job) -> bool:
-        """True if a job is not to be begun any more: it was refused. What was merged with it is kept, or refused for itself."""
+        """True if a job is not to be begun any more: it was refused. Jobs merged with it are kept, or refused for themselves."""
         if job.merged:
             merged = job.take_merged()
             for other in merged:

@@ -55,7 +55,7 @@ def test_an_object_in_which_nothing_is_wrong(payload: bytes) -> None:
     assert parse_command(payload) == Command(state=False)
 
 
-#: What else was wrong, and the id that could still be read.
+#: Each with a part of the message, and the id that could still be read.
 FAULTY: list[tuple[bytes, str, str | None]] = [
     (b'{"id": 42, "state": false}', "id takes a string", "42"),
     (b'{"id": "", "state": false}', "id takes a string", None),

@@ -42,7 +42,7 @@ def test_every_form_of_off(bench: Bench, observer: Observer, topic: str, payload
     assert not bench.simulator.instrument.channels[2].output
 
 
-#: What the refusal says.
+#: Each with its code and a part of the message.
 FAULTY: dict[str, tuple[bytes, str, str]] = {
     "number as id": (b'{"id": 42, "state": false}', "bad_payload", "id takes a string"),
     "unknown key": (b'{"state": false, "colour": 1}', "bad_payload", "colour"),

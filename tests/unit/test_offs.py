@@ -216,7 +216,7 @@ def test_a_unit_that_hangs_is_given_up_and_merged_offs_are_answered() -> None:
     assert len(unit.sheet.responses) == 2
 
 
-# What rides on an off.
+# Settings that ride on an off.
 
 
 def test_the_offs_of_all_channels_go_before_what_rides_on_one() -> None:
