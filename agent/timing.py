@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 
 import tenacity
 from tenacity.wait import wait_base
@@ -15,6 +16,14 @@ LONGEST_ABSENCE = 5.0
 def system_clock() -> float:
     """A monotonic clock (s) that also counts the time the host was suspended (CLOCK_BOOTTIME)."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def boot_id() -> str:
+    """The present boot of this host, as moments of `system_clock` belong to one; empty where the system does not tell it."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def backoff(first: float, longest: float, jitter: float) -> wait_base:

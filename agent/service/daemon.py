@@ -27,7 +27,7 @@ from agent.service.reload import ReloadError, read_again
 from agent.service.retained import OwnInfos
 from agent.service.units import Difference, Units
 from agent.store.store import Store
-from agent.timing import system_clock
+from agent.timing import boot_id, system_clock
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ class Daemon:
         self._stop = threading.Event()
         self._reload_wanted = False
         self._topics = Topics(settings.mqtt.base_topic)
-        self.store = Store(_state_file(settings.state_dir, settings.agent), config.backlog_capacity(), system_clock)
+        file = _state_file(settings.state_dir, settings.agent)
+        self.store = Store(file, config.backlog_capacity(), system_clock, boot_id())
         self.session = Session(
             settings.mqtt,
             agent=settings.agent,
@@ -218,8 +219,8 @@ class Daemon:
         for name in difference.removed:
             self._metrics.retire(before[name].counters)
             self._own_infos.retire(name, [channel.index for channel in before[name].channels])
-        to_all = self._topics.set("all")
-        dropped = [name for name in self._topics.subscriptions(sorted(difference.removed)) if name != to_all]
+        to_all = self._topics.subscriptions([])
+        dropped = [name for name in self._topics.subscriptions(sorted(difference.removed)) if name not in to_all]
         self.session.resubscribe(add=self._topics.subscriptions(sorted(difference.added)), remove=dropped)
         self.store.backlog.capacity = newer.backlog_capacity()
         self._homeassistant.serve({unit.name: unit.address for unit in newer.units})

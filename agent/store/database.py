@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL, correlation BLOB);
 CREATE TABLE IF NOT EXISTS meters (
     unit TEXT NOT NULL, channel INTEGER NOT NULL, energy REAL NOT NULL, charge REAL NOT NULL, PRIMARY KEY (unit, channel));
-CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (
+    key BLOB PRIMARY KEY, time REAL NOT NULL, boot TEXT NOT NULL DEFAULT '', moment REAL NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS seen_time ON seen (time);
 CREATE TABLE IF NOT EXISTS discovered (topic TEXT PRIMARY KEY, record TEXT NOT NULL);
 """
@@ -29,7 +30,7 @@ CREATE TABLE IF NOT EXISTS discovered (topic TEXT PRIMARY KEY, record TEXT NOT N
 _CHECKS = (
     "SELECT count(*) FROM samples",
     "SELECT count(*) FROM messages",
-    "SELECT key, time FROM seen ORDER BY key",
+    "SELECT key, time, boot, moment FROM seen ORDER BY key",
     "SELECT unit, channel, energy, charge FROM meters",
     "SELECT topic, record FROM discovered",
 )
@@ -88,6 +89,9 @@ class Database:
             db.execute("PRAGMA synchronous=NORMAL")
             db.execute("PRAGMA auto_vacuum=INCREMENTAL")
             db.executescript(_SCHEMA)
+            if len(db.execute("PRAGMA table_info(seen)").fetchall()) == 2:  # a file of version 0.1
+                for column in ("boot TEXT NOT NULL DEFAULT ''", "moment REAL NOT NULL DEFAULT 0"):
+                    db.execute(f"ALTER TABLE seen ADD COLUMN {column}")
             db.execute("BEGIN EXCLUSIVE")
             db.execute("COMMIT")
             for query in _CHECKS:  # so that damage shows now, not later

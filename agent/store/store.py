@@ -31,18 +31,19 @@ RETRY = 1.0
 class Store:
     """The agent's state on disk: `backlog`, `seen`, `meters` and `discovered`, each for any thread."""
 
-    def __init__(self, path: Path, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path, capacity: int, clock: Callable[[], float] = time.monotonic, boot: str = "") -> None:
         """Open the file, or make it, and load all that must be known at once.
 
         :param capacity: the most samples that are kept
         :param clock: in s, one that nobody sets; it tells how old a command's id is
+        :param boot: the present boot of the host, until whose end the clock goes on; empty if nobody knows
         :raises StoreError: the file can't be written, or another agent uses it
         """
         self.path = path
         self._database = Database(path)
         self._shared = Shared()
         self.backlog = Backlog(self._shared, self._database, capacity)
-        self.seen = SeenCommands(self._shared, self._database, clock)
+        self.seen = SeenCommands(self._shared, self._database, clock, boot)
         self.meters = SavedMeters(self._shared, self._database)
         self.discovered = DiscoveryRecords(self._shared, self._database)
         self._rows = (self.backlog.messages, self.backlog.samples)

@@ -157,11 +157,10 @@ class Execution:
             unit.publish(inspection.readings)
         self._judge(unit, sent, inspection.complaints)
         for coupling in inspection.couplings:
-            done = "; it was turned off" if self.wrote else ""
             raise Refusal(
                 "unsupported",
                 f"{coupling} on {unit.name}, so a setting of one is a setting of both; "
-                f"turn that off at the unit, then send the command again{done}",
+                "turn that off at the unit, then send the command again",
             )
         return inspection.readings or None
 

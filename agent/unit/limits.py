@@ -171,6 +171,28 @@ def check(command: Command, channels: Iterable[Channel]) -> None:
                 channel.check(field, float(value))
 
 
+def admit_off(command: Command, channels: Iterable[Channel]) -> tuple[Command, tuple[Channel, ...]]:
+    """As much of an off as can be done: all of it, or its off alone; and those of the channels that can be turned off.
+
+    :raises Refusal: ``unsupported``; none of them can
+    """
+    fault: Refusal | None = None
+    able: list[Channel] = []
+    for channel in channels:
+        try:
+            check(Command(state=False), (channel,))
+            able.append(channel)
+        except Refusal as refusal:
+            fault = fault or refusal
+    if fault is not None and not able:
+        raise fault
+    try:
+        check(command, able)
+    except Refusal as refusal:
+        fault = fault or refusal
+    return command if fault is None else command.only_off(fault), tuple(able)
+
+
 def _remedy(field: str, channel: Channel) -> str:
     """The end of a refusal: how the configuration can give the channel the field that it lacks."""
     if not channel.output.settings:

@@ -19,6 +19,8 @@ from agent.unit.limits import Channel, plain
 
 #: s between two steps of a ramp, where the unit's resolution does not ask for more.
 RAMP_INTERVAL = 0.1
+#: s. A ramp that would take longer gets nowhere, and its sender would never get a response.
+LONGEST_RAMP = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Pl
     if command.state is False:
         yield (Write("state", indices, False),)
     before = yield LOOK
+    _refuse_endless(command, channels, before)
     turning_on = bool(command.state) or command.cycle is not None
     if turning_on:
         _refuse_tripped(channels, before)
@@ -91,6 +94,22 @@ def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Pl
     for channel in channels:
         wanted = True if command.cycle is not None else False if channel.index in cleared else command.state
         _verify(channel, after[channel.index], command.model_copy(update={"state": wanted}))
+
+
+def _refuse_endless(command: Command, channels: tuple[Channel, ...], before: Readings) -> None:
+    if command.ramp is None or command.voltage_limit is None:
+        return
+    for channel in channels:
+        start = before[channel.index].voltage_limit or 0.0
+        volts = channel.range("voltage_limit")
+        if command.state and not before[channel.index].state and volts is not None:
+            start = min((volts.min, volts.max), key=abs)  # a soft start
+        if abs(command.voltage_limit - start) / command.ramp > LONGEST_RAMP:
+            raise Refusal(
+                "out_of_range",
+                f"ramp {plain(command.ramp)} V/s would take more than {LONGEST_RAMP / 3600:g} hours from {plain(start)} V to "
+                f"{plain(command.voltage_limit)} V; give a higher rate",
+            )
 
 
 def _refuse_tripped(channels: tuple[Channel, ...], before: Readings) -> None:

@@ -17,7 +17,7 @@ from agent.unit.changes import Changes
 from agent.unit.connecting import Connector
 from agent.unit.inbox import Inbox, InboxClosed
 from agent.unit.job import Job
-from agent.unit.limits import Channel, ChannelSettings, check
+from agent.unit.limits import Channel, ChannelSettings, admit_off, check
 from agent.unit.meters import Meter
 from agent.unit.reporter import Reporter
 from agent.unit.samples import Samples
@@ -76,10 +76,10 @@ class Supply:
         settings = channels or {}
         changes = Changes(agent, name)
         self._driver = driver
-        self._inbox = Inbox(name)
+        self._loss = BrokerLoss(settings)
+        self._inbox = Inbox(name, self._loss)
         self._reporter = Reporter(name, outlets, self.counters)
         self._schedule = Schedule(poll_interval, phase)
-        self._loss = BrokerLoss(settings)
         self._samples: Samples = Samples(
             agent=agent,
             unit=name,
@@ -167,7 +167,8 @@ class Supply:
     def submit(self, job: Job) -> None:
         """Check a command and give it to the worker. An off goes ahead of all commands that wait.
 
-        Commands that wait to turn one of the same outputs on are older than the off, and are refused.
+        Commands that wait to turn one of the same outputs on are older than the off, and are refused. Of an off with something
+        else that is not allowed the off remains.
 
         :raises Refusal: it is not carried out, and nothing of it was
         """
@@ -175,7 +176,11 @@ class Supply:
             raise Refusal(
                 "expired", f"it has expired: expires_at was {job.command.expires_at}, or MQTT's expiry ran out"
             )
-        check(job.command, job.channels)
+        if job.command.state is False:
+            job.command, channels = admit_off(job.command, job.channels)
+            job.narrow(channels)
+        else:
+            check(job.command, job.channels)
         try:
             superseded = self._inbox.put(job)
         except InboxClosed:

@@ -16,8 +16,9 @@ from agent.unit.access import UnitAccess
 from agent.unit.brokerloss import BrokerLoss
 from agent.unit.connecting import Connector
 from agent.unit.execution import Execution
-from agent.unit.inbox import InboxClosed, Stopped
+from agent.unit.inbox import Stopped
 from agent.unit.job import Job
+from agent.unit.limits import Channel
 from agent.unit.schedule import Schedule
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ class Worker:
         unit, inbox = self._unit, self._unit.inbox
         unit.heartbeat = now
         inbox.check_stop()
-        self._apply_broker_loss(now)
+        if self._apply_broker_loss(now):
+            return
         job = inbox.next_off()
         if job is None:
             execution = self._due_execution()
@@ -130,21 +132,18 @@ class Worker:
     # Commands.
 
     def _begin(self, job: Job) -> None:
-        if job.has_expired() or (not job.turns_off and system_clock() - job.received > LONGEST_WAIT):
-            if job.retried:
-                self._refuse(
-                    job, "uncertain", "the link broke after it was sent, and it expired before the link was back"
-                )
-            else:
-                self._refuse(job, "expired", "it expired while it waited for the unit")
+        if self._is_outdated(job):
             return
         present = self._unit.status.channels
         if missing := job.indices - present.keys():
+            self._unit.inbox.open(job.take_merged())  # to wait again, ahead of all others
             self._refuse(job, "unknown_channel", f"{self._unit.name} has no channel {_listed(missing)} any more")
             left = tuple(present[index] for index in sorted(job.indices - missing))
             if job.turns_off and left:
                 self._begin(Job(Command(state=False), left, by="agent"))
             return
+        if job.turns_on:
+            self._loss.turned_on(job.indices, time.monotonic())
         for execution in [e for e in self.executions if not e.job.indices.isdisjoint(job.indices)]:
             self._finish(execution)
             self._refuse(
@@ -164,6 +163,38 @@ class Worker:
         self._unit.changes.ramp_begins(job)
         self._advance(execution)
 
+    def _is_outdated(self, job: Job) -> bool:
+        """True if a job is not to be begun any more: it was refused. Jobs merged with it are kept, or refused for themselves."""
+        if job.merged:
+            merged = job.take_merged()
+            for other in merged:
+                if other.has_expired():
+                    self._refuse(other, "expired", "it expired while it waited for the unit")
+                else:
+                    job.merged.append(other)
+        if job.has_expired():
+            self._unit.inbox.open(job.take_merged())
+            if job.retried:
+                self._refuse(
+                    job, "uncertain", "the link broke after it was sent, and it expired before the link was back"
+                )
+            else:
+                self._refuse(job, "expired", "it expired while it waited for the unit")
+            return True
+        if job.turns_off or system_clock() - job.received <= LONGEST_WAIT:
+            return False
+        why = f"it waited for the unit for more than {LONGEST_WAIT:g} s"
+        if job.rides_on_off and not self._is_known_off(job.indices, job.received):
+            job.keep_off(Refusal("expired", why))
+            return False
+        self._refuse(job, "expired", why)
+        return True
+
+    def _is_known_off(self, indices: Iterable[int], since: float) -> bool:
+        """True if all these channels were off when they were read after that moment (`agent.timing.system_clock`)."""
+        newest = map(self._unit.samples.newest, indices)
+        return all(found is not None and found[1] > since and not found[0].state for found in newest)
+
     def _advance(self, execution: Execution) -> None:
         """Carry a plan on to its next pause, or to its end."""
         unit, job = self._unit, execution.job
@@ -172,6 +203,11 @@ class Worker:
             is_done = execution.advance(unit)
         except Refusal as refusal:
             self._finish(execution)
+            if job.rides_on_off and not self._is_known_off(job.indices, job.received):
+                # It may have given way before it was turned off.
+                job.keep_off(refusal)
+                unit.inbox.open([job])
+                return
             self._refuse(job, refusal.code, refusal.message)
             if execution.wrote and not execution.is_published and not unit.inbox.has_off():
                 # Publish the present settings of the unit. An off does that itself, and must not wait for this.
@@ -181,7 +217,7 @@ class Worker:
             return
         if is_done:
             self._finish(execution)
-            unit.reporter.confirm(job, [unit.samples.state(channel.index) for channel in job.channels])
+            self._confirm(job, job.channels)
         else:
             unit.reporter.send()
 
@@ -192,31 +228,57 @@ class Worker:
         execution.close()
 
     def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
-        if job.by != "command" and code in ("uncertain", "offline"):
-            self._loss.failed(job.indices)  # to be tried again
-        self._unit.reporter.refuse(job, code, message)
+        """Tell the sender of a job that it is not, or not wholly, carried out. If the output is off all the same, tell that."""
+        off: list[Job] = []
+        was_read_back = code in ("readback_mismatch", "instrument_error")
+        for other in job.take_merged():
+            is_off = was_read_back and self._is_known_off(other.indices, other.received)
+            (off if is_off else job.merged).append(other)
+        if job.by != "command":
+            self._not_turned_off(job, code, message)
+        elif job.rides_on_off and self._is_known_off(job.indices, job.received):
+            job.keep_off(Refusal(code, message))
+            self._confirm(job, job.channels)
+        else:
+            self._unit.reporter.refuse(job, code, message)
+        if off:
+            off[0].merged = off[1:]
+            self._confirm(off[0], job.channels)
+
+    def _confirm(self, job: Job, channels: tuple[Channel, ...]) -> None:
+        self._unit.reporter.confirm(job, [self._unit.samples.state(channel.index) for channel in channels])
 
     # The loss of the broker, of the link, and the end.
 
-    def _apply_broker_loss(self, now: float) -> None:
-        """Queue an off for the outputs whose ``on_broker_loss`` is due, ahead of all other commands."""
+    def _apply_broker_loss(self, now: float) -> bool:
+        """Turn off the outputs whose ``on_broker_loss`` is due, ahead of everything that waits. True if there were any.
+
+        The commands that wait for them are refused.
+        """
         due = self._loss.due(now)
         if not due:
-            return
+            return False
         unit = self._unit
         channels = tuple(unit.status.channels[index] for index in due if index in unit.status.channels)
         if not channels:
-            return
-        log.warning(
-            "%s: no broker for %.0f s: turning off %s",
-            unit.name,
-            self._loss.gone_for(now),
-            ", ".join(map(str, channels)),
-        )
+            return False
+        doing = f"turning off {', '.join(map(str, channels))}"
+        if self._loss.is_news(doing):
+            log.warning("%s: no broker for %.0f s: %s", unit.name, self._loss.gone_for(now), doing)
         job = Job(Command(state=False), channels, by="agent")
-        with contextlib.suppress(InboxClosed):  # the worker is to end
-            for superseded in unit.inbox.put(job):
-                self._refuse(superseded, "superseded", "the output was turned off before it was begun")
+        self._begin(job)
+        for superseded in unit.inbox.supersede(job.indices):
+            self._refuse(superseded, "superseded", "the broker was gone for too long, and the output was turned off")
+        return True
+
+    def _not_turned_off(self, job: Job, code: ErrorCode, message: str) -> None:
+        """Have outputs tried again that the agent itself was to turn off."""
+        self._unit.reporter.refuse(job, code, message, is_logged=self._loss.is_news(message))
+        if code in ("uncertain", "offline"):
+            self._loss.interrupted(job.indices)
+        elif code != "superseded":
+            left = [index for index in job.indices if not self._is_known_off((index,), job.received)]
+            self._loss.failed(left, time.monotonic())
 
     def _lost(self, reason: str) -> None:
         """Publish that the link failed, and answer the commands in progress and in the inbox.
@@ -231,15 +293,15 @@ class Worker:
         for execution in sorted(self.executions, key=lambda execution: not execution.wrote):
             job = execution.job
             self._finish(execution)
-            if job.turns_off and not job.retried:
-                job.retried = True
-                retries.append(job)
-            elif execution.wrote:
-                self._refuse(job, "uncertain", _UNCERTAIN.format(reason))
-            else:
-                self._refuse(job, "offline", self.offline_reason())
+            code: ErrorCode = "uncertain" if execution.wrote else "offline"
+            why = _UNCERTAIN.format(reason) if execution.wrote else self.offline_reason()
+            if job.retried or not job.keep_off(Refusal(code, why)):
+                self._refuse(job, code, why)
+                continue
+            job.retried = True
+            retries.append(job)
         for job in unit.inbox.close():
-            if job.turns_off:
+            if job.keep_off(Refusal("offline", self.offline_reason())):
                 retries.append(job)
             else:
                 self._refuse(job, "offline", self.offline_reason())

@@ -243,7 +243,7 @@ def test_removals_are_pending_until_the_broker_has_confirmed_them(alone: Alone) 
 
 def test_other_topics_are_listened_to_from_now_on(alone: Alone) -> None:
     alone.start()
-    alone.session.resubscribe(add=TOPICS.subscriptions(["psu2"]), remove=["psu/psu1/set", "psu/all/set"])
+    alone.session.resubscribe(add=TOPICS.subscriptions(["psu2"]), remove=["psu/psu1/set/#", "psu/all/set/#"])
     alone.session.report(Report(response=response("after the change")))
     alone.observer.wait("psu/psu1/1/response")
     for topic in ("psu/psu1/set", "psu/all/set", "psu/psu2/1/set"):

@@ -124,7 +124,7 @@ def test_a_command_may_come_in_many_dresses() -> None:
     )
 
 
-@pytest.mark.parametrize("payload", [b"ON", b"on", b"true", b"1", b"0", b"false", b'"OFF"'])
+@pytest.mark.parametrize("payload", [b"ON", b"on", b"true", b"1", b'"ON"'])
 def test_only_off_goes_without_an_object(payload: bytes) -> None:
     with pytest.raises(Refusal, match=r"object"):
         parse_command(payload)

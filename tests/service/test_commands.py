@@ -83,12 +83,7 @@ def test_a_whole_unit(bench: Bench, observer: Observer) -> None:
 def test_all_turns_every_unit_off_and_takes_nothing_else(bench: Bench, observer: Observer) -> None:
     for name in ("psu1", "psu2"):
         assert observer.ask(f"psu/{name}/set", {"state": True})["ok"]
-    for refused in (
-        {"state": True},
-        {"voltage_limit": 0},
-        {"state": False, "voltage_limit": 0},
-        {"state": False, "x": 1},
-    ):
+    for refused in ({"state": True}, {"voltage_limit": 0}, {"x": 1}, {"state": None}):
         after = observer.mark()
         observer.send("psu/all/set", refused)
         for name in ("psu1", "psu2"):

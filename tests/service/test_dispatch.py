@@ -62,7 +62,7 @@ def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(inco
     seen.is_duplicate.return_value = False
     Dispatcher(topics, lambda: supplies, seen, sheet).handle(incoming)
     request = topics.parse(incoming.topic)
-    if request is None or request.verb == "get" or (incoming.retain and not incoming.payload):
+    if request is None or request.verb == "get":
         expected = []
     elif request.unit is None:
         expected = ["psu1", "psu2"]
@@ -72,6 +72,19 @@ def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(inco
     for response in sheet.responses:
         assert response.error is not None  # no unit is there
         response.to_json()
+
+
+def test_copies_for_several_filters_get_one_response() -> None:
+    sheet = Sheet()
+    supply = Supply(name="psu1", agent="bench", driver=FakeDriver(), outlets=(sheet,))
+    dispatcher = Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet)
+    for payload, count in ((b"ON", 2), (b"OFF", 2), (b"OFF", 1), (b"ON", 1)):
+        for _ in range(count):
+            dispatcher.handle(Incoming("psu/psu1/set/set", payload, False, False))
+    assert len(sheet.responses) == 4
+    for _ in range(3):
+        dispatcher.handle(Incoming("psu/psu1/set/state", b"x", False, False))
+    assert len(sheet.responses) == 7
 
 
 def test_a_response_topic_that_is_not_taken_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab import Bench, Observer
+from tests.lab import Bench, Observer, needs, wait_until
 from tests.service.commanding import writes
 
 # Refused before anything is sent.
@@ -30,14 +30,15 @@ from tests.service.commanding import writes
         ("psu1/2/set", {"voltage_protection": 0.4}, "out_of_range", "0.5 to 27.5 V"),
         ("psu1/2/set", {"voltage_protection": 28}, "out_of_range", "0.5 to 27.5 V"),
         ("psu1/2/set", {"voltage_limit": 1e300}, "out_of_range", "25.75"),
-        ("psu1/2/set", {"state": False, "voltage_limit": 99}, "out_of_range", "99 V"),
         ("psu1/set", {"cycle": 1}, "unsupported", "cycle"),
         ("psu1/2/set/colour", "1", "bad_payload", "colour"),
         ("psu1/2/set", {"ramp": 1}, "bad_payload", "voltage_limit"),
         ("psu1/2/set", {"ramp": 0, "voltage_limit": 1}, "bad_payload", "above 0"),
         ("psu1/2/set", {"cycle": -1}, "bad_payload", "3600"),
         ("psu1/2/set", {"cycle": 1, "state": True}, "bad_payload", "cycle"),
-        ("psu1/2/set", {"ramp": 1, "voltage_limit": 1, "state": False}, "bad_payload", "ramp"),
+        ("psu1/2/set", {"ramp": 1e-9, "voltage_limit": 1}, "out_of_range", "more than 24 hours from 0 V to 1 V"),
+        ("psu1/2/set", {"ramp": 5e-324, "voltage_limit": 1, "state": True}, "out_of_range", "24 hours"),
+        ("psu1/2/set", {"ramp": 1e-5, "voltage_limit": 1, "current_limit": 0.5}, "out_of_range", "24 hours"),
         ("psu1/2/set", {"clear_protection": True, "state": True}, "bad_payload", "second command"),
         ("psu1/2/set", {"clear_protection": False}, "bad_payload", "true"),
         ("psu1/2/set", {"expires_at": "tomorrow", "state": True}, "bad_payload", "RFC 3339"),
@@ -150,18 +151,7 @@ def test_a_bare_value_of_any_shape(bench: Bench, observer: Observer, field: str,
 
 @pytest.mark.parametrize(
     "topic",
-    [
-        "psu/psu1/set/set",
-        "psu/psu1/set/get",
-        "psu/psu9/1/set",
-        "psu/agents/set",
-        "psu/all/1/set",
-        "psu/all/set/state",
-        "psu/psu1//set",
-        "psu/psu1/1/set/",
-        "psu/psu1/1/set/state/x",
-        "PSU/psu1/1/set",
-    ],
+    ["psu/psu9/1/set", "psu/agents/set", "psu/groups/x/set", "psu//1/set", "psu/psu1/1/2/3/set", "PSU/psu1/1/set"],
 )
 def test_a_topic_that_is_none_of_ours_does_nothing(bench: Bench, observer: Observer, topic: str) -> None:
     for simulator in bench.simulators:
@@ -170,3 +160,83 @@ def test_a_topic_that_is_none_of_ours_does_nothing(bench: Bench, observer: Obser
     assert observer.ask("psu/psu1/2/set/current_protection", "OFF")["ok"]
     assert writes(bench) in (["CURR:PROT:STAT 0,(@2)"], [])
     assert not any(channel.output for s in bench.simulators for channel in s.instrument.channels.values())
+
+
+#: Where the response goes that has no Response Topic; None: as for a whole unit.
+ODD_TOPICS: dict[str, tuple[str, str | None]] = {
+    "psu1//set": ("unknown_channel", None),
+    "psu1//set/state": ("unknown_channel", None),
+    "psu1//set/": ("unknown_channel", None),
+    "psu1/" + "x" * 257 + "/set": ("unknown_channel", None),
+    "psu1/" + "x" * 20_000 + "/set/state": ("unknown_channel", None),
+    "psu1/" + "é" * 256 + "/set": ("unknown_channel", "é" * 256),
+    "psu1/9/set": ("unknown_channel", "9"),
+    "psu1/get/set": ("unknown_channel", "get"),
+    "psu1/1/2/set": ("unknown_channel", None),
+    "psu1/1/2/set/state": ("unknown_channel", None),
+    "psu1/set/set": ("bad_payload", None),
+    "psu1/set/get": ("bad_payload", None),
+    "psu1/2/set/set": ("bad_payload", "2"),
+    "psu1/2/set/get": ("bad_payload", "2"),
+    "psu1/2/set/" + "x" * 300: ("bad_payload", "2"),
+    "psu1/set/": ("bad_payload", None),
+    "psu1/set/state/": ("bad_payload", None),
+    "psu1/2/set/": ("bad_payload", "2"),
+    "psu1/2/set//": ("bad_payload", "2"),
+    "psu1/2/set/state/": ("bad_payload", "2"),
+    "psu1/2/set/voltage_limit/": ("bad_payload", "2"),
+    "psu1/2/set/state/x": ("bad_payload", "2"),
+    "psu1/2/set//state": ("bad_payload", "2"),
+}
+
+
+@pytest.mark.parametrize("topic", ODD_TOPICS, ids=lambda topic: topic[:30])
+def test_a_command_on_an_odd_topic_gets_one_response(bench: Bench, observer: Observer, topic: str) -> None:
+    bench.simulator.instrument.clear_log()
+    code, level = ODD_TOPICS[topic]
+    for payload in ("ON", '{"state": true}', "1"):
+        assert observer.code(f"psu/{topic}", payload) == code
+    own = "psu/psu1/response" if level is None else f"psu/psu1/{level}/response"
+    reached = observer.count(own)
+    observer.send(f"psu/{topic}", "ON")
+    wait_until(lambda: observer.count(own) == reached + 1, "the response on the unit's own topic")
+    assert writes(bench) == []
+    assert observer.ask("psu/psu1/2/set/voltage_limit", "1")["ok"]
+    assert observer.count(own) <= reached + 2  # the last command has one of its own, on the observer's topic
+
+
+@pytest.mark.parametrize(
+    "topic", ["all/set/state", "all/set/", "all/1/set", "all//set", "all/set/set", "all/set/state/x"]
+)
+def test_a_command_to_all_on_an_odd_topic_gets_a_response_from_each_unit(
+    bench: Bench, observer: Observer, topic: str
+) -> None:
+    after = observer.mark()
+    observer.send(f"psu/{topic}", "ON")
+    for name in ("psu1", "psu2"):
+        assert observer.wait(f"psu/{name}/response", after=after)["error"]["code"] == "bad_payload"
+    assert not any(channel.output for s in bench.simulators for channel in s.instrument.channels.values())
+
+
+@pytest.mark.parametrize("topic", ["psu1/2/set", "psu1/2/set/state", "psu1/set"])
+def test_an_empty_payload_gets_a_response(bench: Bench, observer: Observer, topic: str) -> None:
+    assert observer.code(f"psu/{topic}", b"") == "bad_payload"
+
+
+def test_an_empty_retained_payload_gets_one_response(bench: Bench, observer: Observer) -> None:
+    needs("mosquitto")  # iotcore hides the flag
+    response = observer.ask("psu/psu1/2/set", b"", retain=True)
+    assert response["error"]["code"] == "retained"
+    assert "removes a retained message" in response["error"]["message"]
+    after = observer.mark()
+    observer.send("psu/psu1/2/set/state", b"", retain=True)
+    assert observer.wait("psu/psu1/2/response", after=after)["error"]["code"] == "retained"
+    assert observer.ask("psu/psu1/2/set/voltage_limit", "1")["ok"]
+    assert len([m for m in observer.received[after:] if m.topic == "psu/psu1/2/response"]) == 1
+
+
+@pytest.mark.parametrize("topic", ["psu1/get/", "psu1/2/get/", "psu1/2/get/foo", "psu1//get", "psu1/1/get/set"])
+def test_a_request_to_poll_on_an_odd_topic_polls(bench: Bench, observer: Observer, topic: str) -> None:
+    seen = observer.mark()
+    observer.send(f"psu/{topic}", b"")
+    observer.wait_state("psu1", 2, after=seen)

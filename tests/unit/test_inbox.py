@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
-from agent.unit.inbox import MOST_WAITING, Inbox, InboxClosed, Stopped
+from agent.unit.brokerloss import BrokerLoss
+from agent.unit.inbox import MOST_MERGED, MOST_WAITING, Inbox, InboxClosed, Stopped
 from agent.unit.job import Job
-from agent.unit.limits import Channel
+from agent.unit.limits import Channel, DefaultSettings
 from tests.lab import PATIENCE
 from tests.properties import examples
 from tests.unit.fakedriver import OUTPUTS
@@ -27,7 +28,7 @@ def job(*indices: int, **fields: float | bool) -> Job:
 
 
 def inbox() -> Inbox:
-    made = Inbox("psu1")
+    made = Inbox("psu1", BrokerLoss({}))
     made.open()
     return made
 
@@ -47,10 +48,98 @@ def test_off_goes_ahead_and_supersedes_what_would_turn_on() -> None:
     assert [box.next_waiting(), box.next_waiting(), box.next_waiting()] == [setting, other, None]
 
 
-def test_an_off_with_a_setting_is_an_off() -> None:
+def test_an_off_with_a_setting_goes_first_and_the_setting_keeps_its_place() -> None:
     box = inbox()
-    box.put(job(1, state=False, voltage_limit=1))
+    before, both, after = job(1, voltage_limit=2), job(1, state=False, voltage_limit=1), job(1, voltage_limit=3)
+    for waiting in (before, both, after):
+        box.put(waiting)
     assert box.has_off()
+    off = box.next_off()
+    assert off is not None
+    assert off.turns_off
+    assert off.indices == {1}
+    assert not off.claim_answer()  # the whole is answered
+    assert [box.next_waiting(), box.next_waiting(), box.next_waiting()] == [before, both, after]
+
+
+def test_an_off_with_a_setting_is_one_job_if_nothing_stands_between() -> None:
+    box = inbox()
+    both, after = job(1, state=False, voltage_limit=1), job(1, voltage_limit=3)
+    box.put(both)
+    box.put(after)
+    assert box.next_off() is both
+    assert [box.next_off(), box.next_waiting(), box.next_waiting()] == [None, after, None]
+
+
+def test_offs_of_the_same_outputs_are_one() -> None:
+    box = inbox()
+    first, again, unit, last, other = (job(*indices, state=False) for indices in ((1,), (1,), (1, 2), (2,), (3,)))
+    for off in (first, again, other, unit, last):
+        box.put(off)
+    assert box.next_off() is unit
+    assert unit.merged == [first, again, last]
+    assert box.next_off() is other
+    assert box.next_off() is None
+
+
+def test_the_whole_unit_covers_what_comes_before_and_after_it() -> None:
+    box = inbox()
+    offs = [job(*indices, state=False) for indices in ((3,), (1,), (1, 2, 3), (2,), (1, 2, 3), (1, 3))]
+    for off in offs:
+        box.put(off)
+    assert box.next_off() is offs[2]
+    assert offs[2].merged == [offs[0], offs[1], offs[3], offs[4], offs[5]]
+    assert not box.has_off()
+
+
+def test_offs_that_wait_are_bounded_and_told_so() -> None:
+    box = inbox()
+    for _ in range(MOST_MERGED + 1):
+        box.put(job(1, state=False))
+    with pytest.raises(Refusal, match="offs of the same outputs of psu1 wait already; they are carried out") as refusal:
+        box.put(job(1, state=False))
+    assert refusal.value.code == "busy"
+    box.put(job(2, state=False))
+    assert len(box.close()) == 2
+
+
+def test_offs_with_settings_are_bounded_as_settings_are() -> None:
+    """Beyond the bound the off remains."""
+    box = inbox()
+    for _ in range(MOST_WAITING):
+        box.put(job(1, state=False, voltage_limit=1))
+    crowded = job(1, state=False, voltage_limit=1)
+    box.put(crowded)
+    assert crowded.turns_off
+    assert crowded.command.fault is not None
+    assert crowded.command.fault.code == "busy"
+    off, *waiting = box.close()
+    assert off.merged[-1] is crowded
+    assert len(waiting) == MOST_WAITING
+
+
+def test_what_waits_for_some_channels_is_superseded_but_no_off() -> None:
+    box = inbox()
+    jobs = [job(1, voltage_limit=1), job(2, voltage_limit=1), job(1, state=True), job(1, 2, clear_protection=True)]
+    off = job(1, state=False)
+    for waiting in (off, *jobs):
+        box.put(waiting)
+    assert box.supersede({1}) == [jobs[0], jobs[2], jobs[3]]
+    assert box.close() == [off, jobs[1]]
+
+
+def test_a_policy_that_is_due_counts_as_an_off() -> None:
+    loss = BrokerLoss({2: DefaultSettings(on_broker_loss="off", broker_loss_after=0)})
+    box = Inbox("psu1", loss)
+    box.open()
+    assert not box.has_off()
+    loss.tell(0.0)
+    assert box.has_off()
+    assert box.off_waits_for({1, 2})
+    assert not box.off_waits_for({1, 3})
+    loss.due(time.monotonic())
+    assert not box.has_off()
+    assert not box.off_waits_for({2})
 
 
 def test_a_flood_is_told() -> None:
@@ -64,7 +153,7 @@ def test_a_flood_is_told() -> None:
 
 
 def test_a_closed_inbox_takes_nothing_and_gives_back_what_waits() -> None:
-    box = Inbox("psu1")
+    box = Inbox("psu1", BrokerLoss({}))
     with pytest.raises(InboxClosed):
         box.put(job(1, state=False))
     retried = job(1, state=False)
@@ -121,7 +210,7 @@ def test_a_sleeper_is_woken(news: str) -> None:
 
 
 def test_sleeping_offline_lasts_its_time_whatever_comes() -> None:
-    box = Inbox("psu1")
+    box = Inbox("psu1", BrokerLoss({}))
     box.wake()
     begun = time.monotonic()
     box.sleep(0.02)
@@ -129,14 +218,28 @@ def test_sleeping_offline_lasts_its_time_whatever_comes() -> None:
 
 
 class InboxMachine(RuleBasedStateMachine):
-    """Every job that was taken is handed out, superseded or given back exactly once, offs first."""
+    """Every job that was taken is handed out, merged, superseded or given back exactly once, offs first.
+
+    No two waiting offs cover each other, and the offs together are for the same outputs as those that were put.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.box = Inbox("psu1")
-        self.is_open = False
-        self.offs: list[Job] = []
+        self.box = inbox()
+        self.is_open = True
+        self.offs: list[Job] = []  # plain ones
+        self.parts: list[set[int]] = []  # the outputs of the offs of others
         self.others: list[Job] = []
+
+    def check(self, off: Job) -> None:
+        """Account for an off that was handed out, and for what was merged with it."""
+        for each in (off, *off.merged):
+            assert each.indices <= off.indices
+            if each in self.offs:
+                self.offs.remove(each)
+            else:
+                assert not each.claim_answer()
+                self.parts.remove(set(each.indices))
 
     @rule()
     def open(self) -> None:
@@ -145,8 +248,14 @@ class InboxMachine(RuleBasedStateMachine):
 
     @rule()
     def close(self) -> None:
-        assert self.box.close() == self.offs + self.others
-        self.offs, self.others, self.is_open = [], [], False
+        left = self.box.close()
+        offs = [off for off in left if off.turns_off]
+        assert left == offs + self.others
+        for off in offs:
+            self.check(off)
+        assert not self.offs
+        assert not self.parts
+        self.others, self.is_open = [], False
 
     @rule(
         indices=st.sets(st.sampled_from([1, 2, 3]), min_size=1),
@@ -167,31 +276,40 @@ class InboxMachine(RuleBasedStateMachine):
                 self.box.put(made)
             return
         superseded = self.box.put(made)
-        if made.turns_off:
+        if made.command.state is False:
             assert superseded == [j for j in self.others if j.turns_on and j.indices & made.indices]
             self.others = [j for j in self.others if j not in superseded]
-            self.offs.append(made)
         else:
             assert superseded == []
+        if made.turns_off:
+            self.offs.append(made)
+        else:
             self.others.append(made)
+            if made.rides_on_off:
+                self.parts.append(set(made.indices))
 
     @precondition(lambda self: self.is_open)
     @rule()
     def take(self) -> None:
         taken = self.box.next_off()
-        if self.offs:
-            assert taken is self.offs.pop(0)
-            return
-        assert taken is None
-        taken = self.box.next_waiting()
-        assert taken is (self.others.pop(0) if self.others else None)
+        if taken is None:
+            assert not self.offs
+            assert not self.parts
+            taken = self.box.next_waiting()
+            assert taken is (self.others.pop(0) if self.others else None)
+        elif taken.rides_on_off:
+            assert taken is self.others.pop(0)
+            self.parts.remove(set(taken.indices))
+        else:
+            self.check(taken)
 
     @invariant()
     def knows_whom_an_off_waits_for(self) -> None:
-        assert self.box.has_off() == bool(self.offs)
+        waiting = [*(off.indices for off in self.offs), *self.parts]
+        assert self.box.has_off() == bool(waiting)
         for index in (1, 2, 3):
-            assert self.box.off_waits_for({index}) == any(index in off.indices for off in self.offs)
+            assert self.box.off_waits_for({index}) == any(index in indices for indices in waiting)
 
 
 TestInboxMachine = InboxMachine.TestCase
-TestInboxMachine.settings = examples(60)  # type: ignore[assignment]
+TestInboxMachine.settings = examples(100)  # type: ignore[assignment]
