@@ -10,7 +10,7 @@ import pytest
 
 from agent.config import Mqtt
 from agent.local.broker import LocalBroker
-from agent.mqtt import exchange as exchange_module
+from agent.mqtt import connection as connection_module
 from agent.mqtt import session as session_module
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session
@@ -317,7 +317,7 @@ def test_what_waited_while_a_connecting_process_was_held_up_is_not_carried_out(
 ) -> None:
     """Between SUBSCRIBE and the moment at which the session takes its SUBACK."""
     offset = [0.0]
-    monkeypatch.setattr(exchange_module, "system_clock", lambda: system_clock() + offset[0])
+    monkeypatch.setattr(connection_module, "system_clock", lambda: system_clock() + offset[0])
     alone.start()
     alone.lost()
     held: list[bytes] = []
@@ -339,11 +339,16 @@ def test_what_waited_while_a_connecting_process_was_held_up_is_not_carried_out(
     alone.observer.send("psu/psu1/1/set", b"old")
     wait_until(lambda: b"old" in b"".join(held), "the command")
     alone.way.down = release
+    after = alone.observer.mark()
     alone.observer.send("psu/psu1/1/set", b"old, too")
-    wait_until(lambda: alone.session.connected, "the next connection")
-    alone.observer.send("psu/psu1/1/set", b"fresh")
+    alone.observer.wait_agent(after=after)
+    alone.observer.send("psu/psu1/1/set", b"fresh")  # the agent has said that it is online
     wait_until(lambda: alone.heard and alone.heard[-1].payload == b"fresh", "the fresh one")
-    assert [incoming.payload for incoming in alone.heard if not incoming.stale] == [b"fresh"]
+    assert [(incoming.payload, incoming.stale) for incoming in alone.heard] == [
+        (b"old", True),
+        (b"old, too", True),
+        (b"fresh", False),
+    ]
 
 
 def test_a_session_that_never_began_keeps_what_it_was_told(alone: Alone) -> None:
