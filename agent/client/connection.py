@@ -26,6 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.client.address import PASSWORD_VARIABLE, Address
+from agent.mqtt import faults
 from agent.mqtt.setup import prepare
 from agent.mqtt.tls import TlsError
 from agent.protocol.topics import Topics
@@ -77,6 +78,7 @@ class _Answer:
     mid: int = 0
     code: int = 0
     text: str = ""
+    codes: tuple[int, ...] = ()
 
 
 class Client:
@@ -161,11 +163,21 @@ class Client:
     def _raise_refused(self, answer: _Answer) -> NoReturn:
         address = self.address
         if answer.kind == "lost":
-            hint = "does it speak MQTT there?" if address.tls is None else "does it want a client's certificate?"
+            hint = (
+                "does it speak MQTT there, without TLS?"
+                if address.tls is None
+                else "does it want a client's certificate?"
+            )
             raise _ProtocolRefusedError(f"{address} closed the connection before it answered; {hint}")
         if answer.text == "Unsupported protocol version":
             raise _ProtocolRefusedError(f"{address} does not speak MQTT {self.protocol}; set settings.mqtt.protocol")
-        raise BrokerError(f"{address} refused the connection: {answer.text.lower()}{_password_hint(answer.text)}")
+        why = answer.text.lower()
+        why = (
+            f"{why}{hint}"
+            if (hint := _password_hint(why))
+            else faults.refusal(answer.code, why, address, self.protocol)
+        )
+        raise BrokerError(f"{address} refused the connection: {why}")
 
     def _await(self, kind: str, mid: int | None = None) -> _Answer:
         deadline = time.monotonic() + CONNECT_TIMEOUT
@@ -188,8 +200,9 @@ class Client:
         answer = self._await("suback", mid)
         if answer.kind == "lost":
             raise BrokerError(f"{self.address} closed the connection: {answer.text}")
-        if answer.code >= 128:
-            raise BrokerError(f"{self.address} does not let this user read {', '.join(wanted)}: {answer.text.lower()}")
+        refused = [topic for topic, code in zip(wanted, answer.codes, strict=False) if code >= 128]
+        if refused:
+            raise BrokerError(f"{self.address} does not let this user read {', '.join(refused)}: {answer.text.lower()}")
         with self._lock:
             self._filters.update(dict.fromkeys(wanted, qos))
 
@@ -276,7 +289,8 @@ class Client:
 
     def _on_subscribe(self, _: PahoClient, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
         worst = max(codes, key=lambda code: code.value)
-        self._answers.put(_Answer("suback", mid, worst.value, str(worst)))
+        values = tuple(code.value for code in codes)
+        self._answers.put(_Answer("suback", mid, worst.value, str(worst), values))
 
     def _on_publish(self, _: PahoClient, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
         self._answers.put(_Answer("puback", mid, code.value, str(code)))
@@ -312,6 +326,6 @@ def _why_unreachable(address: Address, error: OSError | ValueError) -> str:
 
 
 def _password_hint(text: str) -> str:
-    if text in ("Bad user name or password", "Not authorized"):
+    if text in ("bad user name or password", "not authorized"):
         return f"; give the user in --broker and the password in ${PASSWORD_VARIABLE}, or both in the configuration"
     return ""

@@ -208,8 +208,10 @@ class PublishingClient(Client):
         except MalformedPacket as error:
             # paho would close the connection, and a stranger could have it closed again and again where the broker is lax.
             self.on_malformed(str(error))
+        if not is_numbered:
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
         packet = self._in_packet["packet"]
         end = 2 + int.from_bytes(packet[:2], "big")
-        if is_numbered and len(packet) >= end + 2:
-            return self._send_puback(int.from_bytes(packet[end : end + 2], "big"))
-        return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        if len(packet) < end + 2:
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        return self._send_puback(int.from_bytes(packet[end : end + 2], "big"))

@@ -255,7 +255,7 @@ class Session:
             complain=self._complain_once,
         )
         self._exchange.begin(connection)
-        self._await(lambda: connection.is_accepted, "it did not answer")
+        self._await(lambda: connection.is_accepted, "it did not answer; is settings.mqtt.port a broker's?")
         self._subscriptions.take_over(None)
         connection.subscribe(self._subscriptions.filters)
         connection.keep_alive()
@@ -282,7 +282,7 @@ class Session:
 
     def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
         if not self._wait_for(condition, CONNECT_TIMEOUT):
-            raise ConnectionLost(f"{otherwise} within {CONNECT_TIMEOUT:g} s")
+            raise ConnectionLost(f"within {CONNECT_TIMEOUT:g} s {otherwise}")
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
         deadline = time.monotonic() + seconds

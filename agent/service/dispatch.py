@@ -108,7 +108,10 @@ class Dispatcher:
 
     def _check_age(self, incoming: Incoming, command: Command) -> None:
         if incoming.stale:
-            raise Refusal("expired", "it came in while the agent was held up, nobody knows when; send it again")
+            raise Refusal(
+                "expired",
+                "the agent or its link to the broker was held up, so nobody knows how old it is; send it again",
+            )
         if command.expires_at is not None and utc_now() > command.expires_at:
             raise Refusal("expired", f"its expires_at, {command.expires_at.isoformat()}, is past by the agent's clock")
 

@@ -11,6 +11,7 @@ import pytest
 
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
+from agent.timing import LONGEST_ABSENCE
 from tests.faults.proxy import Proxy
 from tests.faults.samples import MakeBench
 from tests.lab import AgentProcess, Observer, settings, unit, wait_until
@@ -135,7 +136,7 @@ def test_what_came_in_while_the_process_was_stopped_is_refused_and_told(
             stopped = time.monotonic()
             for number in range(50):
                 observer.send("psu/psu1/1/set", {"id": f"asleep {number}", "state": True})
-            wait_until(lambda: time.monotonic() > stopped + 5.6, "the time that makes it too old")
+            wait_until(lambda: time.monotonic() > stopped + LONGEST_ABSENCE + 0.3, "the time that makes it too old")
             simulator.instrument.clear_log()
             after = observer.mark()
             agent.signal(signal.SIGCONT)

@@ -67,9 +67,10 @@ def test_an_answer_that_nobody_asked_for_proves_nothing() -> None:
 
 @examples(200)
 class LinkMachine(RuleBasedStateMachine):
-    """A broker with a window, a client, and a link whose two directions stall at any time. Acknowledgements may be late.
+    """No message is taken for young that is older than allowed, also if the broker held it back.
 
-    It checks that no message is taken for young that is older, also if the broker held it back. The broker puts out what it may in order, answers PINGREQ in order, and holds back what does not fit in its window.
+    A broker with a window, a client, and a link whose two directions stall at any time. Acknowledgements may be late. The broker
+    answers PINGREQ in order, and holds back what does not fit in its window.
     """
 
     def __init__(self) -> None:
