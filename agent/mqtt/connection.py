@@ -358,8 +358,8 @@ class Connection:
         if not self._has_refused:
             self._has_refused = True
             log.warning(
-                "broker: the link to it, or this process, was held up for %.1f s; until it answers in time, nothing but off is "
-                "carried out",
+                "broker: what comes in may be %.1f s old, as the link, the broker or this process was held up; until an answer "
+                "comes in time, nothing but off is carried out",
                 now - self._freshness.proven,
             )
         return True

@@ -4,9 +4,10 @@ TCP keeps the order. So a message that comes after the answer to a PINGREQ left 
 bounded, whatever was held up in between, the link, the host or this process. Nothing else tells: a link that stalls delivers
 a command many seconds late, on the same connection, with the same bytes.
 
-A broker holds messages back until those before are acknowledged (Mosquitto after 20), so what leaves it may be old, too.
-Therefore an answer counts only if it is *clean*: fewer messages were on their way than the broker sends at a time, so it held
-none back. What is acknowledged after the PINGREQ releases nothing before its answer.
+A broker holds messages back until those before are acknowledged (Mosquitto after 20), so what leaves it after a stall may be
+old, too. Therefore an answer then counts only if it is *clean*: fewer messages were on their way than the broker sends at a time,
+so it held none back. What is acknowledged after the PINGREQ releases nothing before its answer. On a link that works, a flood
+that comes faster than it is handled waits in the broker unnoticed; MQTT 5's message expiry counts that time.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from agent.timing import LONGEST_ABSENCE
 
 #: s between two PINGREQs. Much less than `LONGEST_ABSENCE`, so that a busy host is not taken for a stalled link; 4 bytes each.
 INTERVAL = 0.5
-#: Messages that every usual broker sends at a time. Where one is set to fewer, a flood that it holds back is not noticed, but
-#: after a stall no such guess is made.
+#: s. An answer within it tells of a link that works, also in a flood, in which a broker's answers take their time.
+PROMPT = 1.0
+#: Messages that usual brokers send at a time, or more. After a stall no such guess is made.
 USUAL_WINDOW = 10
 #: Clean answers in a row that end a doubt. Not every broker sends answers and messages in their order: rumqttd sends the
 #: messages that an acknowledgement released behind the answer that came with it.
@@ -70,12 +72,11 @@ class Freshness:
             return
         self._waits = False
         self._check(now)
-        if self._on_the_way < (self._most if self.in_doubt else max(self._most, USUAL_WINDOW)):
+        is_clean = self._on_the_way < (self._most if self.in_doubt else max(self._most, USUAL_WINDOW))
+        self._clean = self._clean + 1 if is_clean else 0
+        if is_clean or (not self.in_doubt and now - self._last_asked <= PROMPT):
             self.proven = self._last_asked
-            self._clean += 1
-            self.in_doubt = self.in_doubt and self._clean < ENOUGH
-        else:
-            self._clean = 0
+        self.in_doubt = self.in_doubt and self._clean < ENOUGH
         self._most = max(self._most, self._on_the_way)
 
     def _check(self, now: float) -> None:

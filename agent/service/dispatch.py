@@ -107,7 +107,7 @@ class Dispatcher:
         return parse_command(payload, _scope(request))
 
     def _check_age(self, incoming: Incoming, command: Command) -> None:
-        if incoming.stale:
+        if incoming.stale and not command.turns_off:
             raise Refusal(
                 "expired",
                 "the agent or its link to the broker was held up, so nobody knows how old it is; send it again",
