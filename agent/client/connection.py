@@ -43,6 +43,9 @@ LONGEST_READING = 10.0
 # MQTT 5, 2.4: reason codes of a PUBACK.
 _NO_MATCHING_SUBSCRIBERS = 16
 _NOT_AUTHORIZED = 135
+_RETAIN_NOT_SUPPORTED = 154
+#: Filters in one SUBSCRIBE.
+_MOST_FILTERS = 8
 
 
 class BrokerError(Exception):
@@ -195,6 +198,10 @@ class Client:
         :raises BrokerError: the broker does not confirm it, or refuses it
         """
         wanted = list(filters)
+        for start in range(0, len(wanted), _MOST_FILTERS):
+            self._subscribe(wanted[start : start + _MOST_FILTERS], qos)
+
+    def _subscribe(self, wanted: list[str], qos: int) -> None:
         client = self._connected()
         _, mid = client.subscribe([(topic, qos) for topic in wanted])
         answer = self._await("suback", mid)
@@ -267,8 +274,10 @@ class Client:
 
     # Called by paho, in its thread.
 
-    def _on_connect(self, client: PahoClient, _: Any, flags: ConnectFlags, code: ReasonCode, __: Any) -> None:
-        if not self._established:
+    def _on_connect(self, client: PahoClient, _: Any, flags: ConnectFlags, code: ReasonCode, properties: Any) -> None:
+        if not self._established and getattr(properties, "RetainAvailable", 1) == 0:
+            self._answers.put(_Answer("connack", code=_RETAIN_NOT_SUPPORTED, text="it keeps no retained messages"))
+        elif not self._established:
             self._answers.put(_Answer("connack", code=code.value, text=str(code)))
         elif not code.is_failure:
             with self._lock:

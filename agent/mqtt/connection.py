@@ -37,8 +37,8 @@ CONNECT_TIMEOUT = 5.0
 LARGEST_PACKET = 16 * 1024 * 1024
 #: Packets that are handled before anything else is done: in a flood of commands some 5 ms.
 MOST_PACKETS = 50
-#: Filters in one SUBSCRIBE.
-_MOST_FILTERS = 100
+#: Filters in one SUBSCRIBE. AWS IoT Core takes 8 and closes the connection otherwise (MQTTnet #1427).
+_MOST_FILTERS = 8
 #: Reason code of DISCONNECT: another client has connected with the same client identifier (MQTT 5, 3.14.2.1).
 _TAKEN_OVER = 0x8E
 _UNSPECIFIED = 0x80
@@ -156,7 +156,7 @@ class Connection:
     # Sending.
 
     def subscribe(self, filters: Sequence[str]) -> None:
-        """Send SUBSCRIBE, for up to 100 filters each, ahead of everything that is published after this call.
+        """Send SUBSCRIBE, for some filters each, ahead of everything that is published after this call.
 
         :raises ConnectionLost: the connection is broken
         """
@@ -274,7 +274,7 @@ class Connection:
         if self._client.strange_answer:
             raise ConnectionLost(faults.strange_answer(self._client.strange_answer, self._settings))
         if self._client.connack_code is None:
-            raise ConnectionLost(faults.closed_early(self._settings))
+            raise ConnectionLost(faults.closed_early(self._settings, self._settings.protocol))
         if self._connack is None:  # paho says no more of the only code that it does not pass on
             settings = self._settings
             why = faults.refusal(0x84, "Unsupported protocol version", settings, settings.protocol)

@@ -79,14 +79,15 @@ def strange_answer(data: bytes, settings: LoginSettings) -> str:
     return f"port {settings.port} does not speak MQTT; check settings.mqtt.host and .port"
 
 
-def closed_early(settings: LoginSettings) -> str:
+def closed_early(settings: LoginSettings, protocol: str) -> str:
     """Why a broker closed the connection without an answer to CONNECT, as far as can be told, and what to do."""
+    version = "an old broker needs settings.mqtt.protocol 3.1.1; " if protocol == "5" else ""
     if settings.tls is None:
         return (
             f"it closed the connection without an answer; if port {settings.port} is for TLS, as {TLS_PORT} is by custom, "
-            "set settings.mqtt.tls; otherwise look into the broker's log"
+            f"set settings.mqtt.tls; {version}otherwise look into the broker's log"
         )
     return (
         "it closed the connection without an answer; if it wants a certificate of this client, give settings.mqtt.tls.cert "
-        "and .key; otherwise look into the broker's log"
+        f"and .key; {version}otherwise look into the broker's log"
     )

@@ -235,3 +235,14 @@ def test_messages_that_no_broker_should_pass_on_cost_nothing_else() -> None:
 def test_any_bytes_are_a_sentence_or_nothing(data: bytes, is_accepted: bool) -> None:
     with answering((CONNACK_5 % 0 if is_accepted else b"") + data) as port:
         assert fault(make(port=port))
+
+
+def test_the_command_line_names_refused_topics_and_missing_retention() -> None:
+    with answering(b"\x20\x05\x00\x00\x02\x25\x00") as port:
+        assert "keeps no retained messages; the states of this agent" in client_fault(port=port)
+    connack = CONNACK_5 % 0
+    with answering(connack, suback(1, b"\x01\x87\x01", "5"), closes=False) as port:
+        address = Address.from_settings(Mqtt.model_validate({"host": "127.0.0.1", "port": port, "protocol": "5"}))
+        with Client(address) as client, pytest.raises(BrokerError, match="read psu/b/set: not authorized") as error:
+            client.subscribe(["psu/a/set", "psu/b/set", "psu/c/set"])
+        assert "psu/a/set" not in str(error.value)
