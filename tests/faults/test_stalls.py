@@ -107,7 +107,7 @@ LIMIT = {1: {"on_broker_loss": "off", "broker_loss_after": 3}}
 
 
 def test_a_connection_that_never_lasts_is_a_loss(
-    make_bench: MakeBench, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
+    make_bench: MakeBench, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     inside.suspect_short_connections(monkeypatch.setattr)
 
@@ -136,6 +136,8 @@ def test_a_connection_that_never_lasts_is_a_loss(
         assert time.monotonic() - began > 2.5
         assert bench.daemon.session.reconnects >= 2
         assert simulator.instrument.channels[2].output
+    told = [r.getMessage() for r in caplog.records if r.levelname == "WARNING" and "gone:" in r.getMessage()]
+    assert 1 <= len(told) == len(set(told))
 
 
 def test_a_short_outage_does_not_become_a_loss_after_it_has_ended(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -157,6 +158,35 @@ def test_a_handler_that_raises_loses_neither_the_connection_nor_the_next_message
     assert alone.session.reconnects == 0
     assert "of the handler's" in caplog.text
     assert "Traceback" in caplog.text
+
+
+def test_a_flood_leaves_time_for_everything_else(alone: Alone) -> None:
+    """400 commands that take 15 ms each: what is sent meanwhile goes out, and the work is taken for no absence."""
+    number = 400
+    seen_after: list[int] = []
+
+    def handle(incoming: Incoming) -> None:
+        alone.heard.append(incoming)
+        if len(alone.heard) == 1:
+            alone.session.report(Report(response=response("first")))
+        if not seen_after and alone.observer.count("psu/psu1/1/response"):
+            seen_after.append(len(alone.heard))
+        time.sleep(0.015)
+
+    alone.start(handle)
+    for _ in range(number):
+        alone.observer.post("psu/psu1/1/set", b"x")
+    wait_until(lambda: len(alone.heard) == number, "all of them")
+    assert seen_after
+    assert seen_after[0] < number // 2
+    assert alone.session.reconnects == 0
+    assert alone.presence[-1] is None
+    after = alone.observer.mark()
+    alone.session.report(Report(states=[state(2)]))
+    alone.observer.wait_state("psu1", after=after)
+    alone.observer.send("psu/psu1/1/set", b"y")
+    wait_until(lambda: len(alone.heard) > number, "another one")
+    assert not alone.heard[-1].stale
 
 
 def test_a_listener_that_raises_does_not_end_the_session(alone: Alone) -> None:

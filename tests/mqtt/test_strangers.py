@@ -18,7 +18,7 @@ from agent.config import Mqtt
 from agent.local.broker import LocalBroker
 from agent.local.ports import free_port, is_free
 from agent.mqtt import faults
-from agent.mqtt.connection import Connection, ConnectionLost
+from agent.mqtt.connection import MOST_PACKETS, Connection, ConnectionLost
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.subscriptions import Subscriptions
 from tests import certificates
@@ -228,6 +228,23 @@ def test_messages_that_no_broker_should_pass_on_cost_nothing_else() -> None:
     assert "topic is not UTF-8" in complaints[0]
     assert all("no valid MQTT" in complaint for complaint in complaints[1:])
     assert len(complaints) == 3
+
+
+def test_a_flood_is_read_in_slices() -> None:
+    heard: list[Incoming] = []
+    with answering(CONNACK_5 % 0 + publish(b"psu/psu1/set", b"1") * 500, closes=False) as port:
+        connection = make(None, heard, port=port)
+        connection.open()
+        connection.flush()
+        wait_until(lambda: connection.has_unread, "the flood")
+        slices = 0
+        while len(heard) < 500:
+            before = len(heard)
+            connection.read()
+            assert len(heard) - before <= MOST_PACKETS
+            slices += 1
+        assert slices >= 10
+        connection.close()
 
 
 @examples(60)
