@@ -40,7 +40,7 @@ _ENDING_TICK = 0.05
 #: s that a new connection may be in doubt before it is used. On a link that is slower than the age that a command may have
 #: the doubt never ends.
 _LONGEST_DOUBT = 1.0
-#: Different complaints that are logged, each once.
+#: Different complaints that are logged, each once until a connection has lasted.
 _MOST_COMPLAINTS = 100
 #: States that may wait before units that are polled without a pause are slowed down.
 _CONGESTED = 300
@@ -79,9 +79,7 @@ class Session:
         self._connected_at = 0.0
         self._reported_at = 0.0  # of the newest report, for the threads of units
         self._short_lived = 0  # connections in a row
-        self._last_problem = ""
-        self._last_loss = ""
-        self._complaints: set[str] = set()
+        self._told: set[str] = set()  # complaints, since a connection that lasted
         self._stop_by: float | None = None
         self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
@@ -235,8 +233,7 @@ class Session:
         self._exchange.end()
         error = state.outcome.exception() if state.outcome else None
         problem = str(error) or type(error).__name__
-        if problem != self._last_problem:
-            self._last_problem = problem
+        if self._is_news(problem):
             log.warning("broker %s: %s; trying again for ever", self._address(), problem)
 
     def _address(self) -> str:
@@ -263,7 +260,6 @@ class Session:
         # A client that sees "online" may send commands at once: so it is published after the subscriptions, and after a doubt.
         self._wait_for(lambda: not connection.is_in_doubt, _LONGEST_DOUBT)
 
-        self._last_problem = ""
         if self._connected_before:
             self.reconnects += 1
         self._connected_before = True
@@ -275,10 +271,15 @@ class Session:
         self._presence.found(self._connected_at, SHORT_LIVED)
 
     def _complain_once(self, text: str) -> None:
-        # A stranger can cause some of these as often as he likes.
-        if text not in self._complaints and len(self._complaints) < _MOST_COMPLAINTS:
-            self._complaints.add(text)
+        if self._is_news(text):
             log.error("broker: %s", text)
+
+    def _is_news(self, complaint: str) -> bool:
+        # Strangers can cause some of these as often as they like, and a broker that has one fault has it at each connection.
+        if complaint in self._told or len(self._told) >= _MOST_COMPLAINTS:
+            return False
+        self._told.add(complaint)
+        return True
 
     def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
         if not self._wait_for(condition, CONNECT_TIMEOUT):
@@ -326,12 +327,10 @@ class Session:
             again = (
                 f"; if that goes on, is a second agent called {self._agent!r} running?" if self._short_lived > 2 else ""
             )
-            # A connection that never lasts is told once.
-            is_known = self._short_lived > 0 and reason + again == self._last_loss
-            self._last_loss = reason + again if self._short_lived else ""
-            log.log(
-                logging.DEBUG if is_known else logging.WARNING, "broker %s: gone: %s%s", self._address(), reason, again
-            )
+            if not self._short_lived:
+                self._told.clear()
+            if self._is_news(f"gone: {reason}{again}"):
+                log.warning("broker %s: gone: %s%s", self._address(), reason, again)
             self._presence.lost(now, self._exchange.connection.last_heard)
         self._exchange.end()
 
