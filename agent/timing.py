@@ -9,13 +9,14 @@ from pathlib import Path
 import tenacity
 from tenacity.wait import wait_base
 
-#: s. After a longer hold-up of the agent a command that waited may be out of date, and so may the rest of one in progress.
-LONGEST_ABSENCE = 5.0
+#: s. A command that may be older when it comes in is not carried out, nor is the rest of one after a longer hold-up.
+LONGEST_ABSENCE = 2.0
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def system_clock() -> float:
     """A monotonic clock (s) that also counts the time the host was suspended (CLOCK_BOOTTIME)."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_CLOCK)
 
 
 def boot_id() -> str:

@@ -21,5 +21,5 @@ class Incoming:
     correlation: bytes | None = None
     #: s that are left of MQTT 5's message expiry.
     expiry: int | None = None
-    #: It came in while the process or the host was stopped, so its age is unknown.
+    #: It may be older than `agent.timing.LONGEST_ABSENCE`: the link, the process or the host was held up.
     stale: bool = False

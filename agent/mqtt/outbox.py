@@ -182,9 +182,9 @@ class Outbox:
         return len(self._in_flight)
 
     @property
-    def has_responses(self) -> bool:
-        """True if a response waits, or has not been acknowledged."""
-        return bool(self._responses) or any(item.kind is Kind.RESPONSE for item in self._in_flight.values())
+    def response_count(self) -> int:
+        """How many responses wait to be sent."""
+        return len(self._responses)
 
     @property
     def is_idle(self) -> bool:

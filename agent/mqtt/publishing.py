@@ -3,29 +3,34 @@
 paho asks the system for each byte of a packet's header, sends each packet by itself, keeps several objects for each message
 and makes several more for a PUBACK without a reason code: some 100 µs a message, most of an agent's time. This client
 encodes a message once, sends several of them together, and reads acknowledgements from the bytes. Connecting, TLS,
-subscriptions, keep-alive and incoming messages are left to paho. It replaces or uses paho's inner methods `_sock_recv`,
-`_sock_send`, `_in_packet`, `_mid_generate` and `_handle_pubackcomp`, which have been unchanged since paho 1.3;
-tests/mqtt/test_publishing.py fails if they change.
+subscriptions and incoming messages are left to paho. It replaces or uses paho's inner methods `_sock_recv`, `_sock_send`,
+`_in_packet`, `_mid_generate`, `_handle_pubackcomp`, `_handle_publish`, `_handle_pingresp`, `_handle_connack`, `_send_pingreq`,
+`_send_puback` and `_loop_rc_handle`, which have been unchanged since paho 1.3; tests/mqtt/test_publishing.py fails if they
+change.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.properties import Properties
 
 _CHUNK = 65536
 _PUBLISH_QOS1 = 0x32
 _PUBACK = 0x40
+_CONNACK = 0x20
 _DISCONNECT = 0xE0
 _RETAIN = 0x01
+_QOS = 0x06
 
 
-def _ignore(mid: int, reason: int) -> None:
-    del mid, reason
+def _ignore(*_: object) -> None:
+    pass
 
 
 class PublishingClient(Client):
@@ -35,6 +40,17 @@ class PublishingClient(Client):
         super().__init__(*arguments, **keywords)
         #: Called with the packet identifier of a message from `send` and the broker's reason code, below 0x80 for success.
         self.on_acknowledged: Callable[[int, int], None] = _ignore
+        #: Called with each PINGRESP.
+        self.on_ping_answered: Callable[[], None] = _ignore
+        #: Called with the reason, for a message that is no valid MQTT; it is acknowledged and ignored.
+        self.on_malformed: Callable[[str], None] = _ignore
+        #: Messages with QoS 1 that have come and were not acknowledged yet.
+        self.unacknowledged = 0
+        #: What answered CONNECT, where it is no CONNACK: its first bytes.
+        self.strange_answer = b""
+        #: The return code in CONNACK; above 0 for a refusal.
+        self.connack_code: int | None = None
+        self._held: deque[int] | None = None
         self._is_v5 = keywords.get("protocol") == MQTTProtocolVersion.MQTTv5
         self._received = b""
         self._position = 0
@@ -67,7 +83,27 @@ class PublishingClient(Client):
         out += payload
         return mid
 
+    def ping(self) -> None:
+        """Queue a PINGREQ for the next `loop_write`, behind the acknowledgements that were queued before."""
+        self._send_pingreq()
+
+    def hold_acknowledgements(self, hold: bool) -> None:
+        """Keep back the acknowledgements of incoming messages from now on, so that the broker sends no more; or send them."""
+        if hold:
+            self._held = self._held or deque()
+        elif self._held is not None:
+            held, self._held = self._held, None
+            for mid in held:
+                self._send_puback(mid)
+
     # Writing.
+
+    def _send_puback(self, mid: int) -> MQTTErrorCode:
+        if self._held is not None:
+            self._held.append(mid)
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        self.unacknowledged -= 1
+        return super()._send_puback(mid)
 
     def _sock_send(self, buf: bytes | bytearray) -> int:
         self._to_send += buf
@@ -122,6 +158,9 @@ class PublishingClient(Client):
             except OSError:
                 return super().loop_read(max_packets)  # it meets the error again and ends the connection
             self._ended = not self._received
+            if self.connack_code is None and self._received and self._received[0] != _CONNACK:
+                self.strange_answer, self._received = self._received[:64], b""
+                return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL)
         self._take_acknowledgements()
         if self.has_received or self._ended or self.socket() is None:
             return super().loop_read(max_packets)
@@ -149,3 +188,30 @@ class PublishingClient(Client):
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         self.on_acknowledged(int.from_bytes(packet[:2], "big"), packet[2] if len(packet) > 2 else 0)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _handle_pingresp(self) -> MQTTErrorCode:
+        result = super()._handle_pingresp()
+        self.on_ping_answered()
+        return result
+
+    def _handle_connack(self) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        self.connack_code = packet[1] if len(packet) > 1 else -1
+        return super()._handle_connack()
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        is_numbered = bool(self._in_packet["command"] & _QOS)
+        if is_numbered:
+            self.unacknowledged += 1
+        try:
+            return super()._handle_publish()
+        except MalformedPacket as error:
+            # paho would close the connection, and a stranger could have it closed again and again where the broker is lax.
+            self.on_malformed(str(error))
+        if not is_numbered:
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        packet = self._in_packet["packet"]
+        end = 2 + int.from_bytes(packet[:2], "big")
+        if len(packet) < end + 2:
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        return self._send_puback(int.from_bytes(packet[end : end + 2], "big"))

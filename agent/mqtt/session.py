@@ -15,6 +15,7 @@ import tenacity
 
 from agent.mqtt.connection import CONNECT_TIMEOUT, Connection, ConnectionLost
 from agent.mqtt.exchange import Exchange
+from agent.mqtt.freshness import INTERVAL
 from agent.mqtt.inbox import MessageQueue, items_of
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item, Kind, Serializable
@@ -31,11 +32,16 @@ log = logging.getLogger(__name__)
 
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.2, 10.0, 0.5
-#: s. A connection that did not last that long is not made again at once.
+#: s. A connection that did not last that long is not made again at once, and does not end the broker's loss.
 SHORT_LIVED = 5.0
-_TICK = 1.0
+_TICK = INTERVAL
 #: s between two looks at the acknowledgements at the end.
 _ENDING_TICK = 0.05
+#: s that a new connection may be in doubt before it is used. On a link that is slower than the age that a command may have
+#: the doubt never ends.
+_LONGEST_DOUBT = 1.0
+#: Different complaints that are logged, each once until a connection has lasted.
+_MOST_COMPLAINTS = 100
 #: States that may wait before units that are polled without a pause are slowed down.
 _CONGESTED = 300
 
@@ -73,7 +79,7 @@ class Session:
         self._connected_at = 0.0
         self._reported_at = 0.0  # of the newest report, for the threads of units
         self._short_lived = 0  # connections in a row
-        self._last_problem = ""
+        self._told: set[str] = set()  # complaints, since a connection that lasted
         self._stop_by: float | None = None
         self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
@@ -227,8 +233,7 @@ class Session:
         self._exchange.end()
         error = state.outcome.exception() if state.outcome else None
         problem = str(error) or type(error).__name__
-        if problem != self._last_problem:
-            self._last_problem = problem
+        if self._is_news(problem):
             log.warning("broker %s: %s; trying again for ever", self._address(), problem)
 
     def _address(self) -> str:
@@ -244,33 +249,52 @@ class Session:
             will=self._status,
             handle=self._handle,
             acknowledged=self._exchange.on_acknowledged,
+            complain=self._complain_once,
         )
         self._exchange.begin(connection)
-        self._await(lambda: connection.is_accepted, "it did not answer")
+        self._await(lambda: connection.is_accepted, "it did not answer; is settings.mqtt.port a broker's?")
         self._subscriptions.take_over(None)
         connection.subscribe(self._subscriptions.filters)
+        connection.keep_alive()
         self._await(lambda: connection.is_subscribed, "it did not confirm the subscriptions")
+        # A client that sees "online" may send commands at once: so it is published after the subscriptions, and after a doubt.
+        self._wait_for(lambda: not connection.is_in_doubt, _LONGEST_DOUBT)
 
-        self._last_problem = ""
         if self._connected_before:
             self.reconnects += 1
         self._connected_before = True
-        log.info("broker %s: connected, MQTT %s", self._address(), self._settings.protocol)
-        # A client that sees "online" may send commands at once: so it is published after the subscriptions.
+        level = logging.INFO if self._short_lived < 3 else logging.DEBUG
+        log.log(level, "broker %s: connected, MQTT %s", self._address(), self._settings.protocol)
         self._inbox.put((Item(Kind.KEEP, self._status, b"online"),))
         self._exchange.tell_present(connection)
         self._connected_at = time.monotonic()
-        self._presence.found()
+        self._presence.found(self._connected_at, SHORT_LIVED)
+
+    def _complain_once(self, text: str) -> None:
+        if self._is_news(text):
+            log.error("broker: %s", text)
+
+    def _is_news(self, complaint: str) -> bool:
+        # Strangers can cause some of these as often as they like, and a broker that has one fault has it at each connection.
+        if complaint in self._told or len(self._told) >= _MOST_COMPLAINTS:
+            return False
+        self._told.add(complaint)
+        return True
 
     def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
-        deadline = time.monotonic() + CONNECT_TIMEOUT
+        if not self._wait_for(condition, CONNECT_TIMEOUT):
+            raise ConnectionLost(f"within {CONNECT_TIMEOUT:g} s {otherwise}")
+
+    def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
         while not condition():
             left = deadline - time.monotonic()
             if left <= 0:
-                raise ConnectionLost(f"{otherwise} within {CONNECT_TIMEOUT:g} s")
+                return False
             if self._stop_by is not None:
                 raise _Stopped
             self._exchange.wait(min(left, _TICK))
+        return True
 
     def _serve(self) -> None:
         exchange, inbox = self._exchange, self._inbox
@@ -286,12 +310,12 @@ class Session:
                 before = now
             self._subscriptions.take_over(connection)  # before the messages that were just taken
             exchange.send(now)
-            exchange.wait(exchange.patience(now, _TICK if self._stop_by is None else _ENDING_TICK))
+            longest = max(0.0, tick + _TICK - now) if self._stop_by is None else _ENDING_TICK
+            exchange.wait(exchange.patience(now, longest))
             now = self._heartbeat = time.monotonic()
             if now - tick >= _TICK:
                 tick = now
-                connection.keep_alive()
-                exchange.check_acknowledgements(now, self._settings.keepalive)
+                exchange.check_link(now, self._settings.keepalive)
             if self._stop_by is not None and (now >= self._stop_by or exchange.is_idle):
                 raise _Stopped
 
@@ -303,7 +327,10 @@ class Session:
             again = (
                 f"; if that goes on, is a second agent called {self._agent!r} running?" if self._short_lived > 2 else ""
             )
-            log.warning("broker %s: gone: %s%s", self._address(), reason, again)
+            if not self._short_lived:
+                self._told.clear()
+            if self._is_news(f"gone: {reason}{again}"):
+                log.warning("broker %s: gone: %s%s", self._address(), reason, again)
             self._presence.lost(now, self._exchange.connection.last_heard)
         self._exchange.end()
 

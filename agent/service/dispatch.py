@@ -131,9 +131,8 @@ class Dispatcher:
         if command.expires_at is not None and utc_now() > command.expires_at:
             raise Refusal("expired", f"its expires_at, {command.expires_at.isoformat()}, is past by the agent's clock")
         if incoming.stale:
-            command = _refused(
-                command, Refusal("expired", "it came in while the agent was held up, nobody knows when; send it again")
-            )
+            why = "the agent or its link to the broker was held up, so nobody knows how old it is; send it again"
+            command = _refused(command, Refusal("expired", why))
         repetition = self._repetition(incoming, command, unit, index)
         return command if repetition is None else _refused(command, repetition)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from agent.config import Mqtt
 from agent.local.broker import LocalBroker
-from agent.mqtt import exchange as exchange_module
+from agent.mqtt import connection as connection_module
 from agent.mqtt import session as session_module
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session
@@ -157,6 +158,35 @@ def test_a_handler_that_raises_loses_neither_the_connection_nor_the_next_message
     assert alone.session.reconnects == 0
     assert "of the handler's" in caplog.text
     assert "Traceback" in caplog.text
+
+
+def test_a_flood_leaves_time_for_everything_else(alone: Alone) -> None:
+    """400 commands that take 15 ms each: what is sent meanwhile goes out, and the work is taken for no absence."""
+    number = 400
+    seen_after: list[int] = []
+
+    def handle(incoming: Incoming) -> None:
+        alone.heard.append(incoming)
+        if len(alone.heard) == 1:
+            alone.session.report(Report(response=response("first")))
+        if not seen_after and alone.observer.count("psu/psu1/1/response"):
+            seen_after.append(len(alone.heard))
+        time.sleep(0.015)
+
+    alone.start(handle)
+    for _ in range(number):
+        alone.observer.post("psu/psu1/1/set", b"x")
+    wait_until(lambda: len(alone.heard) == number, "all of them")
+    assert seen_after
+    assert seen_after[0] < number // 2
+    assert alone.session.reconnects == 0
+    assert alone.presence[-1] is None
+    after = alone.observer.mark()
+    alone.session.report(Report(states=[state(2)]))
+    alone.observer.wait_state("psu1", after=after)
+    alone.observer.send("psu/psu1/1/set", b"y")
+    wait_until(lambda: len(alone.heard) > number, "another one")
+    assert not alone.heard[-1].stale
 
 
 def test_a_listener_that_raises_does_not_end_the_session(alone: Alone) -> None:
@@ -317,7 +347,7 @@ def test_what_waited_while_a_connecting_process_was_held_up_is_not_carried_out(
 ) -> None:
     """Between SUBSCRIBE and the moment at which the session takes its SUBACK."""
     offset = [0.0]
-    monkeypatch.setattr(exchange_module, "system_clock", lambda: system_clock() + offset[0])
+    monkeypatch.setattr(connection_module, "system_clock", lambda: system_clock() + offset[0])
     alone.start()
     alone.lost()
     held: list[bytes] = []
@@ -339,11 +369,16 @@ def test_what_waited_while_a_connecting_process_was_held_up_is_not_carried_out(
     alone.observer.send("psu/psu1/1/set", b"old")
     wait_until(lambda: b"old" in b"".join(held), "the command")
     alone.way.down = release
+    after = alone.observer.mark()
     alone.observer.send("psu/psu1/1/set", b"old, too")
-    wait_until(lambda: alone.session.connected, "the next connection")
-    alone.observer.send("psu/psu1/1/set", b"fresh")
+    alone.observer.wait_agent(after=after)
+    alone.observer.send("psu/psu1/1/set", b"fresh")  # the agent has said that it is online
     wait_until(lambda: alone.heard and alone.heard[-1].payload == b"fresh", "the fresh one")
-    assert [incoming.payload for incoming in alone.heard if not incoming.stale] == [b"fresh"]
+    assert [(incoming.payload, incoming.stale) for incoming in alone.heard] == [
+        (b"old", True),
+        (b"old, too", True),
+        (b"fresh", False),
+    ]
 
 
 def test_a_session_that_never_began_keeps_what_it_was_told(alone: Alone) -> None:

@@ -131,6 +131,10 @@ class Observer:
         content = json.dumps(payload) if isinstance(payload, dict) else payload
         self._client.publish(topic, content, qos=qos, retain=retain, properties=properties).wait_for_publish(PATIENCE)
 
+    def post(self, topic: str, payload: bytes) -> None:
+        """Send with QoS 1, and do not wait until the broker has it."""
+        self._client.publish(topic, payload, qos=1)
+
     def ask(self, topic: str, payload: bytes | str | dict[str, Any], **arguments: Any) -> Any:
         """Send a command and wait for its response, by Response Topic and Correlation Data."""
         correlation = f"{self.name}-{next(self._correlations)}".encode()
