@@ -65,7 +65,8 @@ def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
         yield f"topic read {base}/{unit}/info"  # what it once said of a unit that it serves no more
         yield from (f"topic read {topic}" for topic in requests(base, unit))
     yield f"topic read {base}/all/set"
-    yield f"topic read {base}/agents/{user['name']}/metrics"  # for its container's health check
+    # For its container's health check; the others show it another agent of its name.
+    yield from (f"topic read {base}/agents/{user['name']}/{leaf}" for leaf in ("metrics", "status", "info"))
     yield "topic write reply/#"
     yield f"topic readwrite {prefix}/device/+/config"
     yield f"topic read {prefix}/status"

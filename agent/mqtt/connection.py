@@ -34,6 +34,9 @@ _MOST_FILTERS = 100
 #: Reason code of DISCONNECT: another client has connected with the same client identifier (MQTT 5, 3.14.2.1).
 _TAKEN_OVER = 0x8E
 _UNSPECIFIED = 0x80
+#: Those by which the broker says that it could not take a message: malformed, against the protocol, its topic, its size, its
+#: payload, its retain flag.
+_BAD_MESSAGE = (0x81, 0x82, 0x90, 0x95, 0x99, 0x9A)
 
 
 class ConnectionLost(Exception):
@@ -48,12 +51,14 @@ class Connection:
         settings: BrokerSettings,
         *,
         agent: str,
+        client_id: str = "",
         will: str,
         handle: Callable[[Incoming], None],
         acknowledged: Callable[[int, int], None],
     ) -> None:
         """Make the client without connecting it.
 
+        :param client_id: where the settings have none; empty: one that nobody else has
         :param will: the topic on which the broker publishes ``offline``, retained, when the connection ends unexpectedly
         :param handle: gets every message that comes in
         :param acknowledged: gets the packet identifier and the reason code of every PUBACK
@@ -65,6 +70,8 @@ class Connection:
         self.window = MOST_IN_FLIGHT
         #: True if messages that come in now have an unknown age.
         self.stale = False
+        #: True if the broker has closed it; and if it said that it did so for a message that it could not take.
+        self.was_closed = self.was_refused_message = False
         self._settings = settings
         self._agent = agent
         self._handle = handle
@@ -74,9 +81,10 @@ class Connection:
         self._lost: str | None = None
         self._client = client = PublishingClient(
             CallbackAPIVersion.VERSION2,
-            client_id=settings.client_id or f"psu-agent-{agent}",
+            client_id=settings.client_id or client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
             clean_session=None if self._is_v5 else True,
+            manual_ack=True,
         )
         client.connect_timeout = CONNECT_TIMEOUT
         client.will_set(will, b"offline", qos=1, retain=True)
@@ -108,6 +116,11 @@ class Connection:
             ) from error
         except OSError as error:
             raise ConnectionLost(error.strerror or str(error)) from error
+
+    @property
+    def largest_packet(self) -> int:
+        """bytes. The largest packet that the broker takes, as far as it has told."""
+        return self._client.largest_packet
 
     @property
     def is_accepted(self) -> bool:
@@ -158,8 +171,12 @@ class Connection:
             self._client.unsubscribe(list(filters[start : start + _MOST_FILTERS]))
         self.flush()
 
+    def acknowledge(self, mid: int) -> None:
+        """Queue the acknowledgement (PUBACK) of a message that came in."""
+        self._client.ack(mid, 1)
+
     def publish(self, item: Item) -> int:
-        """Queue a message for the next `flush`, and return its packet identifier."""
+        """Queue a message for the next `flush`, and return its packet identifier; 0 if it is too large for the broker."""
         properties = None
         if item.correlation is not None and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -179,6 +196,7 @@ class Connection:
         try:
             self._client.loop_write()
         except OSError as error:
+            self.was_closed = True
             raise ConnectionLost(error.strerror or str(error)) from error
 
     def disconnect(self) -> None:
@@ -231,10 +249,15 @@ class Connection:
         most = getattr(properties, "ReceiveMaximum", None) if properties is not None else None
         if isinstance(most, int):
             self.window = max(1, min(MOST_IN_FLIGHT, most))
+        largest = getattr(properties, "MaximumPacketSize", None) if properties is not None else None
+        if isinstance(largest, int):
+            self._client.largest_packet = largest
 
     def _on_disconnect(
         self, client: Client, _: object, flags: DisconnectFlags, reason: ReasonCode, __: Properties | None
     ) -> None:
+        self.was_closed = True
+        self.was_refused_message = flags.is_disconnect_packet_from_server and reason.value in _BAD_MESSAGE
         if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
             self._lost = (
                 f"another client took over the id of this one: is a second agent called {self._agent!r} running? "
@@ -272,9 +295,12 @@ class Connection:
                     correlation=getattr(properties, "CorrelationData", None),
                     expiry=getattr(properties, "MessageExpiryInterval", None),
                     stale=self.stale,
+                    mid=message.mid if message.qos else 0,
                 )
             )
         except UnicodeDecodeError:  # paho decodes the topic when it is asked for it
+            if message.qos:
+                self.acknowledge(message.mid)
             log.warning("broker: a message was ignored, as its topic is not UTF-8; its sender must encode it so")
         except Exception:  # one message must not end the connection that all the others come by
             log.exception("broker: a message could not be handled; it is ignored")

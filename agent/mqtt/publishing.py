@@ -22,6 +22,9 @@ _PUBLISH_QOS1 = 0x32
 _PUBACK = 0x40
 _DISCONNECT = 0xE0
 _RETAIN = 0x01
+#: bytes. The first byte and the length, which takes up to four; and the largest packet that they can tell of.
+_LONGEST_HEADER = 5
+_LARGEST_POSSIBLE = 268_435_460
 
 
 def _ignore(mid: int, reason: int) -> None:
@@ -40,20 +43,24 @@ class PublishingClient(Client):
         self._position = 0
         self._ended = False
         self._to_send = bytearray()
+        #: bytes. The largest packet that the broker takes, as far as it has told (MQTT 5, 3.2.2.3.6).
+        self.largest_packet = _LARGEST_POSSIBLE
 
     def send(self, topic: str, payload: bytes, *, retain: bool, properties: Properties | None = None) -> int:
-        """Queue a message with QoS 1 for the next `loop_write`, and return its packet identifier.
+        """Queue a message with QoS 1 for the next `loop_write`, and return its packet identifier; 0 if it is too large.
 
         Unlike `publish`, this keeps nothing: the caller sends again what was not acknowledged when it ended.
         MQTT 5, 3.3 and MQTT 3.1.1, 3.3.
         """
-        mid = self._mid_generate()
         name = topic.encode()
         length = 2 + len(name) + 2 + len(payload)
         packed = b""
         if self._is_v5:
             packed = b"\0" if properties is None else properties.pack()  # type: ignore[no-untyped-call]
             length += len(packed)
+        if length + _LONGEST_HEADER > self.largest_packet:
+            return 0
+        mid = self._mid_generate()
         out = self._to_send
         out.append(_PUBLISH_QOS1 | _RETAIN if retain else _PUBLISH_QOS1)
         while length > 0x7F:

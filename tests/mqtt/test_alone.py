@@ -50,6 +50,7 @@ class Alone:
             agent="bench",
             topics=TOPICS,
             backlog=self.store.backlog,
+            commands=self.store.commands,
             subscriptions=TOPICS.subscriptions(["psu1"]),
         )
         self.session.on_presence(self.presence.append)
@@ -299,6 +300,7 @@ def test_a_broker_that_never_answers_does_not_hold_up_the_end(tmp_path: Path, br
             agent="other",
             topics=TOPICS,
             backlog=alone.store.backlog,
+            commands=alone.store.commands,
             subscriptions=[],
         )
         session.start(alone.heard.append)
