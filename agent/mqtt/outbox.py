@@ -156,8 +156,8 @@ class Outbox:
     def _is_held_back(self, item: Item, now: float) -> bool:
         if self._suspects.is_given_up(item):
             self._reject(item)
-        elif self._suspects.wait(item, now - self._begun) is not None:
-            self._aside.append(item)
+        elif self._suspects.wait(item, now - self._begun) is not None or (self._aside and is_candidate(item)):
+            self._aside.append(item)  # also what is not suspected, or a suspect would never be alone under load
         else:
             return False
         return True

@@ -1,4 +1,4 @@
-"""Another running agent of the same name is told of, and this agent's status corrected where the end of an older one changed it."""
+"""Another running agent of this name is told of, and this agent's status corrected where the end of an older one changed it."""
 
 from __future__ import annotations
 

@@ -40,14 +40,22 @@ class _Delivery:
 class Receipts:
     """The commands that are not safe, and the responses that wait for the disk. `answer` is for any thread."""
 
-    def __init__(self, commands: OpenCommands, put: Callable[[Sequence[Item]], None], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        commands: OpenCommands,
+        put: Callable[[Sequence[Item]], None],
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """
         :param put: takes the messages that can be sent, in any thread
         :param wake: ends the sleep of the session's thread
+        :param clock: that of `tick`
         """
         self._commands = commands
         self._put = put
         self._wake = wake
+        self._clock = clock
         self._acknowledge: Callable[[int], None] = _ignore
         self._deliveries: deque[_Delivery] = deque()  # MQTT 5, 4.6: acknowledged in the order in which they came
         self._kept: dict[int, tuple[float, Item]] = {}  # number → until when its response waits for the disk
@@ -103,7 +111,7 @@ class Receipts:
     def _keep_response(self, item: Item) -> None:
         """Have a response sent once it is kept. With the lock held."""
         number = item.number
-        self._kept[number] = (time.monotonic() + PATIENCE, item)
+        self._kept[number] = (self._clock() + PATIENCE, item)
         self._commands.answer(number, item.payload, lambda: self._response_is_kept(number))
 
     def _response_is_kept(self, number: int) -> None:
@@ -131,7 +139,7 @@ class Receipts:
     def take(self, incoming: Incoming) -> None:
         """Acknowledge a message that has been handled, now or when its commands are safe."""
         if incoming.mid:
-            self._deliveries.append(_Delivery(incoming, time.monotonic()))
+            self._deliveries.append(_Delivery(incoming, self._clock()))
             if not incoming.tickets:
                 self._acknowledge_safe()
 

@@ -117,7 +117,7 @@ class Refusals:
     def _tell(self, item: Item, why: str, consequence: str) -> None:
         """Log it, once a connection for each kind of topic."""
         # Strangers choose the topics of responses: one line for all of them.
-        kind = "response" if "instead" in consequence else item.topic.rpartition("/")[2]
+        kind = "response elsewhere" if "instead" in consequence else item.topic.rpartition("/")[2]
         if f"{kind}: {why}" not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(f"{kind}: {why}")
             log.error("broker: it refused a message on %s: %s; %s", ascii(item.topic)[1:120], why, consequence)
