@@ -34,9 +34,9 @@ _MOST_FILTERS = 100
 #: Reason code of DISCONNECT: another client has connected with the same client identifier (MQTT 5, 3.14.2.1).
 _TAKEN_OVER = 0x8E
 _UNSPECIFIED = 0x80
-#: Those by which the broker says that it could not take a message: malformed, against the protocol, its topic, its size, its
-#: payload, its retain flag.
-_BAD_MESSAGE = (0x81, 0x82, 0x90, 0x95, 0x99, 0x9A)
+#: Those by which the broker says that it could not take a message: malformed, against the protocol, not allowed (some brokers
+#: close the connection for that), its topic, its size, its payload, its retain flag, its QoS.
+_BAD_MESSAGE = (0x81, 0x82, 0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B)
 
 
 class ConnectionLost(Exception):

@@ -63,14 +63,17 @@ class Refusals:
         """
         rejected, outbox.rejected = outbox.rejected, []
         for item in rejected:
+            correlation = None
             if self._suspects.is_given_up(item):
                 why = "it closes the connection each time, maybe for the topic or the size"
+                if item.correlation is not None and len(item.correlation) < SUSPICIOUS_SIZE:
+                    correlation = item.correlation
             else:
                 why = f"it takes no packet of more than {largest_packet} bytes"
             if item.kind is Kind.STATE and item.row:
                 self._keep_for_later(item, why, outbox)
             else:
-                self._divert(item, why, None, outbox)
+                self._divert(item, why, correlation, outbox)
 
     def _keep_for_later(self, item: Item, why: str, outbox: Outbox) -> None:
         self.count += 1
