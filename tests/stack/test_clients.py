@@ -40,7 +40,8 @@ class Lab:
             (secrets / "mosquitto" / name).chmod(0o600)
         self.broker = Broker(folder / "broker", secrets)
         login = {"username": "bench3", "password": (secrets / "users" / "bench3").read_text(), **mqtt}
-        data = settings(self.broker.port, [unit("psu1", simulator)], folder / "state", agent="bench3", mqtt=login)
+        self.state = folder / "state"
+        data = settings(self.broker.port, [unit("psu1", simulator)], self.state, agent="bench3", mqtt=login)
         self.agent = AgentProcess(data, folder / "agent")
 
     def client_id(self) -> str:
@@ -113,6 +114,7 @@ def test_the_next_run_ends_what_a_killed_one_left_half_open(lab: Lab) -> None:
     with Client(lab.broker, "reader") as reader:
         reader.subscribe("psu/#")
         wait_until(lambda: "psu/psu1/1/state" in reader.topics(), "the unit")
+        wait_until(lambda: any(b"client id" in file.read_bytes() for file in lab.state.iterdir()), "it is on the disk")
         client_id = lab.client_id()
         lab.agent.kill()
         lab.agent.start()
