@@ -198,7 +198,7 @@ def client_id(path: Path, name: str, is_new: bool) -> str:
     An installation that is there already goes on under the bare name: under another one the broker would queue for both.
     """
     if not path.exists():
-        write(path, f"{name}-{secrets.token_hex(8)}" if is_new else name)
+        write(path, f"{name}-{secrets.token_hex(16)}" if is_new else name)
     return keep_or_make(path)
 
 

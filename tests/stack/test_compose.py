@@ -167,7 +167,7 @@ def test_sessions_that_the_broker_keeps_have_names_that_nobody_can_guess(tmp_pat
     (old / "telegraf" / "mqtt_password").write_text("x")
     (old / "mosquitto" / "conf.d").mkdir(parents=True)
     (old / "mosquitto" / "conf.d" / "bridge.conf").write_text("remote_clientid site1-bridge\n")
-    for secrets, random in ((fresh, r"-[0-9a-f]{16}"), (old, "")):
+    for secrets, random in ((fresh, r"-[0-9a-f]{32}"), (old, "")):
         names = []
         for _ in range(2):
             generate_secrets(secrets, tmp_path / "users.toml")
