@@ -41,7 +41,10 @@ class Suspects:
         """
         given_up = None
         enough = MOST_ENDS_WITH_REASON if with_reason else MOST_ENDS
-        for position, item in enumerate(item for item in in_flight if is_candidate(item)):
+        suspicious = [item for item in in_flight if is_candidate(item) or _is_sample(item)]
+        if suspicious and _is_sample(suspicious[0]):
+            self._suspect_topic(suspicious[0].topic, enough)
+        for position, item in enumerate(item for item in suspicious if is_candidate(item)):
             key = _key(item)
             ends = self._ends.get(key, 0) + 1
             if not position and ends >= enough:
@@ -53,8 +56,14 @@ class Suspects:
         self.exist = bool(self._ends or self._bad_topics)
         return given_up
 
+    def _suspect_topic(self, topic: str, enough: int) -> None:
+        """Samples of the backlog are too many to be sent one by one. A topic is given up if not one on it was ever taken."""
+        ends = self._ends[hash(topic)] = self._ends.get(hash(topic), 0) + 1
+        if ends >= enough:
+            self.avoid(topic)
+
     def avoid(self, topic: str) -> None:
-        """Send no response to this topic any more."""
+        """Send no response, and nothing that was kept, to this topic any more."""
         if len(self._bad_topics) >= _MOST:
             del self._bad_topics[next(iter(self._bad_topics))]
         self._bad_topics[topic] = None
@@ -62,9 +71,9 @@ class Suspects:
 
     def is_given_up(self, item: Item) -> bool:
         """True if a message is not to be sent."""
-        if not is_candidate(item):
-            return False
-        return item.topic in self._bad_topics or self._ends.get(_key(item), 0) >= MOST_ENDS
+        if is_candidate(item):
+            return item.topic in self._bad_topics or self._ends.get(_key(item), 0) >= MOST_ENDS
+        return _is_sample(item) and item.topic in self._bad_topics
 
     def wait(self, item: Item, age: float) -> float | None:
         """How long (s) a message waits on a connection of this age (s), to be sent alone then; None where it is not suspected."""
@@ -75,8 +84,8 @@ class Suspects:
 
     def acquit(self, item: Item) -> None:
         """Take note that the broker took a message."""
-        if self._ends and is_candidate(item):
-            self._ends.pop(_key(item), None)
+        if self._ends and (is_candidate(item) or _is_sample(item)):
+            self._ends.pop(hash(item.topic) if _is_sample(item) else _key(item), None)
             self.exist = bool(self._ends or self._bad_topics)
 
 
@@ -85,6 +94,10 @@ def is_candidate(item: Item) -> bool:
     if item.kind is Kind.KEEP:
         return len(item.payload) >= SUSPICIOUS_SIZE
     return item.kind in (Kind.RESPONSE, Kind.MESSAGE)
+
+
+def _is_sample(item: Item) -> bool:
+    return item.kind is Kind.STATE and bool(item.row)
 
 
 def _key(item: Item) -> int:

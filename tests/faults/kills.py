@@ -160,11 +160,12 @@ def run(rounds: int, folder: Path, seed: int = 0) -> Figures:
         agent = AgentProcess(settings(tap.port, units, folder / "state", poll_interval=0.03), folder)
         stack.callback(agent.kill)
 
-        def start() -> None:
+        def start(*, waits: bool = True) -> None:
             after = observer.mark()
             runs.append((time.time(), 0.0))
             agent.start()
-            observer.wait_agent(after=after)
+            if waits:
+                observer.wait_agent(after=after)
 
         start()
         with _Commander(broker.port, seed) as commander:
@@ -175,8 +176,9 @@ def run(rounds: int, folder: Path, seed: int = 0) -> Figures:
                 runs[-1] = (runs[-1][0], time.time())
                 agent.kill()
                 figures.rounds += 1
-                start()
+                start(waits=chance.random() > 0.2)  # some are killed before they are connected, or in that moment
         figures.sent = commander.sent
+        observer.wait("psu/agents/bench/metrics", after=observer.mark())
         _settle(observer, books)
         runs[-1] = (runs[-1][0], time.time())
         assert agent.stop() == 0

@@ -132,6 +132,24 @@ def test_what_an_earlier_run_kept_can_not_hold_up_the_connection(
     assert bench.daemon.session.reconnects == 0
 
 
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_samples_that_an_earlier_run_kept_under_another_base_topic(
+    make_bench: MakeBench, make_broker: Callable[..., LocalBroker], tmp_path: Path, protocol: str
+) -> None:
+    store = Store(tmp_path / "state" / "bench.sqlite3", 1000)
+    for number in range(300):
+        store.backlog.add_samples([(f"{DEEP}/backlog", b"{}"), ("psu/psu1/9/backlog", b'{"number": %d}' % number)])
+    assert store.close(PATIENCE)
+    bench = make_bench(port=make_broker(kind="mosquitto").port, mqtt={"protocol": protocol}, backlog={"samples": 1000})
+    observer = bench.observer
+    metrics = observer.wait("psu/agents/bench/metrics", lambda m: m["backlog"] == 0 and m["undeliverable"] >= 300)
+    assert metrics["broker_reconnects"] <= 3
+    numbers = [m.json["number"] for m in observer.on("psu/psu1/9/backlog")]
+    assert sorted(set(numbers)) == list(range(300))
+    send(observer, "one more")
+    assert answered(observer, "one more").json["ok"]
+
+
 def _closed_by(mark: bytes) -> Callable[[bytes], Iterator[bytes]]:
     """A broker that says nothing: it ends the connection of whoever publishes this."""
 

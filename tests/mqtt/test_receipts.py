@@ -6,15 +6,23 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item, Kind
+from agent.mqtt.outbox import Outbox
 from agent.mqtt.responses.receipts import HOLD, PATIENCE, Receipts
+from agent.mqtt.responses.refusals import Refusals
+from agent.mqtt.spooling import Spooling
+from agent.mqtt.suspects import Suspects
 from agent.protocol.report import Ticket
+from agent.protocol.topics import Topics
 from agent.store.commands import OpenCommands
 from agent.store.database import Database
 from agent.store.part import Shared
@@ -175,6 +183,24 @@ def test_one_message_with_many_commands_waits_for_all_of_them(desk: Desk) -> Non
     desk.pass_(0)
     assert desk.acknowledged == [mid]
     assert list(desk.kept()) == ["1.2"]
+
+
+def test_a_response_that_was_refused_and_goes_elsewhere_is_kept_as_what_it_has_become(desk: Desk) -> None:
+    mid = desk.take()
+    item = desk.answer(desk.tickets[mid][0])
+    outbox, sent = Outbox(), list[Item]()
+    refusals = Refusals(Suspects(), cast(Spooling, None), desk.receipts, Topics("psu"))
+    refusals.refused(item, ReasonCode(PacketTypes.PUBACK, identifier=0x87), outbox)
+    desk.pass_(LATER)
+    desk.write()
+    outbox.send(lambda one: sent.append(one) or 1, desk.now)  # type: ignore[func-returns-value]
+    assert [one.topic for one in sent] == ["psu/psu1/1/response"]
+    (kept,) = desk.receipts.undelivered()
+    assert (kept.topic, kept.payload, kept.number) == (sent[0].topic, sent[0].payload, sent[0].number)
+    assert outbox.undelivered() == []  # it would be sent twice
+    desk.receipts.delivered(sent[0])
+    desk.write()
+    assert desk.kept() == {}
 
 
 def test_a_start_answers_what_an_earlier_run_left(desk: Desk) -> None:

@@ -118,3 +118,20 @@ def test_the_memory_of_it_has_an_end() -> None:
     for number in range(20_000):
         suspects.avoid(f"{number}")
     assert len(suspects._ends) == len(suspects._bad_topics) == 5_000
+
+
+def test_a_topic_of_the_backlog_is_given_up_if_nothing_on_it_was_ever_taken() -> None:
+    suspects = Suspects()
+
+    def sample(topic: str, row: int) -> Item:
+        return Item(Kind.STATE, topic, b"{}", row=row)
+
+    bad, good = [sample("bad", number) for number in (1, 2)], sample("good", 3)
+    for _ in range(MOST_ENDS):
+        assert not suspects.is_given_up(bad[1])
+        suspects.connection_ended([good], with_reason=False)
+        suspects.acquit(good)  # the next one is
+        suspects.connection_ended([bad[0], good], with_reason=False)
+    assert suspects.is_given_up(bad[1])
+    assert not suspects.is_given_up(good)
+    assert not suspects.is_given_up(Item(Kind.STATE, "bad", b"{}"))  # a present state

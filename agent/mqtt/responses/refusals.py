@@ -70,7 +70,7 @@ class Refusals:
                     correlation = item.correlation
             else:
                 why = f"it takes no packet of more than {largest_packet} bytes"
-            if item.kind is Kind.STATE and item.row:
+            if item.kind is Kind.STATE and item.row and not self._suspects.is_given_up(item):
                 self._keep_for_later(item, why, outbox)
             else:
                 self._divert(item, why, correlation, outbox)
@@ -93,18 +93,9 @@ class Refusals:
                 self._spooling.acknowledged(item)
             return
         self._tell(item, why, f"it went to {topic} instead")
-        outbox.put_first(
-            Item(
-                Kind.RESPONSE,
-                topic,
-                item.payload,
-                correlation,
-                row=item.row,
-                number=item.number,
-                ticket=item.ticket,
-                is_diverted=True,
-            )
-        )
+        # The same item, which the store may be about to keep.
+        item.kind, item.topic, item.correlation, item.is_diverted = Kind.RESPONSE, topic, correlation, True
+        outbox.put_first(item)
 
     def _own_topic(self, item: Item) -> str | None:
         """The topic of this agent's for a response that goes elsewhere; None for every other message."""
@@ -123,4 +114,4 @@ class Refusals:
         kind = "response elsewhere" if "instead" in consequence else item.topic.rpartition("/")[2]
         if f"{kind}: {why}" not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(f"{kind}: {why}")
-            log.error("broker: it refused a message on %s: %s; %s", ascii(item.topic)[1:120], why, consequence)
+            log.error("broker: it refused a message on %s: %s; %s", ascii(item.topic)[:120], why, consequence)
