@@ -92,7 +92,7 @@ class Mqtt(Section):
     protocol: ProtocolVersion = Field(default="5", description="the MQTT version, 5 or 3.1.1")
     client_id: Annotated[Text, Field(max_length=128)] | None = Field(
         default=None,
-        description="the MQTT client identifier, up to 128 characters; left out: made from the agent's name",
+        description="the MQTT client identifier, up to 128 characters; left out: one that nobody can guess",
     )
     keepalive: int = Field(
         default=15,

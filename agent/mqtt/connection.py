@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
-import ssl
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -41,7 +39,9 @@ MOST_PACKETS = 50
 _MOST_FILTERS = 8
 #: Reason code of DISCONNECT: another client has connected with the same client identifier (MQTT 5, 3.14.2.1).
 _TAKEN_OVER = 0x8E
-_UNSPECIFIED = 0x80
+#: Those by which the broker says that it could not take a message: malformed, against the protocol, not allowed (some brokers
+#: close the connection for that), its topic, its size, its payload, its retain flag, its QoS.
+_BAD_MESSAGE = (0x81, 0x82, 0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B)
 
 
 class ConnectionLost(Exception):
@@ -56,6 +56,7 @@ class Connection:
         settings: BrokerSettings,
         *,
         agent: str,
+        client_id: str,
         will: str,
         handle: Callable[[Incoming], None],
         acknowledged: Callable[[int, int], None],
@@ -63,6 +64,7 @@ class Connection:
     ) -> None:
         """Make the client without connecting it.
 
+        :param client_id: where the settings have none
         :param will: the topic on which the broker publishes ``offline``, retained, when the connection ends unexpectedly
         :param handle: gets every message that comes in
         :param acknowledged: gets the packet identifier and the reason code of every PUBACK
@@ -77,6 +79,8 @@ class Connection:
         self.asked_at: float | None = None
         #: How many messages the broker takes at a time (Receive Maximum, MQTT 5, 3.2.2.3.3).
         self.window = MOST_IN_FLIGHT
+        #: True if the broker has closed it; and if it said that it did so for a message that it could not take.
+        self.was_closed = self.was_refused_message = False
         self._settings = settings
         self._agent = agent
         self._will = will
@@ -92,11 +96,12 @@ class Connection:
         self._refusal: str | None = None
         self._client = client = PublishingClient(
             CallbackAPIVersion.VERSION2,
-            client_id=settings.client_id or f"psu-agent-{agent}",
+            client_id=settings.client_id or client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
             clean_session=None if self._is_v5 else True,
             # The session tries again; paho would fall back to MQTT 3.1 by itself.
             reconnect_on_failure=False,
+            manual_ack=True,
         )
         client.connect_timeout = CONNECT_TIMEOUT
         client.will_set(will, b"offline", qos=1, retain=True)
@@ -126,6 +131,11 @@ class Connection:
             self._client.connect(settings.host, settings.port, keepalive=settings.keepalive, **arguments)
         except (OSError, ValueError) as error:
             raise ConnectionLost(faults.unreachable(error, settings)) from error
+
+    @property
+    def largest_packet(self) -> int:
+        """bytes. The largest packet that the broker takes, as far as it has told."""
+        return self._client.largest_packet
 
     @property
     def is_accepted(self) -> bool:
@@ -184,8 +194,12 @@ class Connection:
             self._client.unsubscribe(list(filters[start : start + _MOST_FILTERS]))
         self.flush()
 
+    def acknowledge(self, mid: int) -> None:
+        """Queue the acknowledgement (PUBACK) of a message that came in."""
+        self._client.ack(mid, 1)
+
     def publish(self, item: Item) -> int:
-        """Queue a message for the next `flush`, and return its packet identifier."""
+        """Queue a message for the next `flush`, and return its packet identifier; 0 if it is too large for the broker."""
         properties = None
         if item.correlation is not None and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -205,6 +219,7 @@ class Connection:
         try:
             self._client.loop_write()
         except OSError as error:
+            self.was_closed = True
             raise ConnectionLost(error.strerror or str(error)) from error
 
     def disconnect(self) -> None:
@@ -241,9 +256,7 @@ class Connection:
         try:
             for _ in range(MOST_PACKETS):
                 client.loop_read()
-                # More may have come than one call takes; and TLS may have decrypted more than was asked for.
-                connection = client.socket()
-                if connection is None or not (client.has_received or _has_decrypted(connection)):
+                if not client.has_more:
                     return False
         except (ArithmeticError, LookupError, ValueError, struct.error, MQTTException) as error:
             raise ConnectionLost(f"it sent something that is not MQTT ({error})") from error
@@ -255,12 +268,7 @@ class Connection:
     @property
     def has_unread(self) -> bool:
         """True if more of the broker's packets are there to be read."""
-        connection = self._client.socket()
-        if connection is None:
-            return False
-        poll = select.poll()
-        poll.register(connection, select.POLLIN)
-        return self._client.has_received or _has_decrypted(connection) or bool(poll.poll(0))
+        return self._client.has_unread
 
     def check(self) -> None:
         """Do nothing while the connection is there.
@@ -306,23 +314,18 @@ class Connection:
         most = getattr(properties, "ReceiveMaximum", None) if properties is not None else None
         if isinstance(most, int):
             self.window = max(1, min(MOST_IN_FLIGHT, most))
+        largest = getattr(properties, "MaximumPacketSize", None) if properties is not None else None
+        if isinstance(largest, int):
+            self._client.largest_packet = largest
 
     def _on_disconnect(
         self, client: Client, _: object, flags: DisconnectFlags, reason: ReasonCode, __: Properties | None
     ) -> None:
-        if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
-            self._lost = (
-                f"another client took over the id of this one: is a second agent called {self._agent!r} running? "
-                "Give it another settings.agent"
-            )
-        elif self._lost is None:
-            # paho says no more of a connection that was closed without a reason.
-            settings = self._settings
-            self._lost = (
-                "the broker closed the connection"
-                if reason.value == _UNSPECIFIED
-                else faults.refusal(reason.value, str(reason), settings, settings.protocol)
-            )
+        self.was_closed = True
+        self.was_refused_message = flags.is_disconnect_packet_from_server and reason.value in _BAD_MESSAGE
+        taken_over = flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER
+        if taken_over or self._lost is None:
+            self._lost = faults.disconnected(reason, self._settings, by_agent=self._agent if taken_over else None)
 
     def _on_subscribe(
         self, client: Client, _: object, mid: int, reasons: list[ReasonCode], __: Properties | None
@@ -369,6 +372,8 @@ class Connection:
         try:
             topic = message.topic
         except UnicodeDecodeError:  # paho decodes the topic when it is asked for it
+            if message.qos:
+                self.acknowledge(message.mid)
             self._complain("a message was ignored, as its topic is not UTF-8; its sender must encode it so")
             return
         properties = message.properties
@@ -383,11 +388,8 @@ class Connection:
                     correlation=getattr(properties, "CorrelationData", None),
                     expiry=getattr(properties, "MessageExpiryInterval", None),
                     stale=stale,
+                    mid=message.mid if message.qos else 0,
                 )
             )
         except Exception:  # one message must not end the connection that all the others come by
             log.exception("broker: a message could not be handled; it is ignored")
-
-
-def _has_decrypted(connection: Any) -> bool:
-    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
@@ -14,10 +15,15 @@ from agent.mqtt.inbox import MessageQueue
 from agent.mqtt.item import Item, Kind
 from agent.mqtt.outbox import Outbox
 from agent.mqtt.presence import SILENCE, Presence
+from agent.mqtt.responses.receipts import Receipts
+from agent.mqtt.responses.refusals import Refusals
 from agent.mqtt.spooling import Spooling
 from agent.mqtt.subscriptions import Subscriptions
+from agent.mqtt.suspects import Suspects
 from agent.mqtt.turn import Turn
+from agent.protocol.topics import Topics
 from agent.store.backlog import Backlog
+from agent.store.commands import OpenCommands
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +40,21 @@ class Exchange:
     """The inbox, the outbox, the backlog and the connection. For the thread that has the turn."""
 
     def __init__(
-        self, inbox: MessageQueue, subscriptions: Subscriptions, backlog: Backlog, turn: Turn, presence: Presence
+        self,
+        inbox: MessageQueue,
+        subscriptions: Subscriptions,
+        backlog: Backlog,
+        commands: OpenCommands,
+        turn: Turn,
+        presence: Presence,
+        topics: Topics,
     ) -> None:
         """Begin without a connection."""
         #: True once the session is to end: no more of the backlog is sent.
         self.is_ending = False
-        self.outbox = Outbox()
+        self._suspects = Suspects()
+        self.outbox = Outbox(self._suspects)
+        self.receipts = Receipts(commands, self._put_kept, turn.wake)
         self._inbox = inbox
         self._subscriptions = subscriptions
         self._spooling = Spooling(backlog, turn.wake)
@@ -48,16 +63,21 @@ class Exchange:
         self._connection: Connection | None = None
         self._has_more = False  # packets that have been read from the socket and not handled
         self._acknowledged = 0
-        self._refusals = 0
+        self._refused = 0
         self._progress = (0, 0)  # what had been answered at the last look
         self._answered_at = time.monotonic()
         self._is_holding = False
-        self._last_refusal = ""
+        self._refusals = Refusals(self._suspects, self._spooling, self.receipts, topics)
+
+    @property
+    def undeliverable(self) -> int:
+        """The number of messages that the broker did not take where they were to go."""
+        return self._refusals.count
 
     @property
     def published(self) -> int:
         """Messages that the broker has acknowledged and taken."""
-        return self._acknowledged - self._refusals
+        return self._acknowledged - self._refused
 
     @property
     def connection(self) -> Connection:
@@ -77,6 +97,7 @@ class Exchange:
         :raises ConnectionLost: it can't be made
         """
         self._keep_undelivered()
+        self.receipts.begin(connection.acknowledge)
         self._connection = connection
         self._has_more = self._is_holding = False
         connection.open()
@@ -84,18 +105,22 @@ class Exchange:
 
     def tell_present(self, connection: Connection) -> None:
         """Queue everything that is retained, for a broker that has confirmed the subscriptions."""
-        self._last_refusal = ""
+        self._refusals.begin()
         self.outbox.window = connection.window
         # States that came while the connection was made are older than those that are published now: they are backlog, or
         # a present state would go back in time.
         older, present = self._inbox.begin_connection()
         self._spooling.keep(older)
+        self.receipts.spooled(older)
+        self.outbox.put_messages(self.receipts.undelivered())
         self.outbox.put_present(present)
 
     def end(self) -> None:
         """Close the connection without DISCONNECT, and keep the messages that it has not delivered."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            if connection.was_closed:
+                self._refusals.connection_ended(self.outbox.in_flight, with_reason=connection.was_refused_message)
             connection.close()
         self._keep_undelivered()
 
@@ -103,7 +128,7 @@ class Exchange:
         self._spooling.settle()
         # A message that is not acknowledged may have arrived or not, so it is kept and sent again.
         undelivered = self.outbox.undelivered()
-        self.outbox = Outbox()
+        self.outbox = Outbox(self._suspects, time.monotonic())
         self._spooling.restart()
         self._spooling.keep(undelivered)
         self.keep_inbox()
@@ -111,6 +136,12 @@ class Exchange:
     def keep_inbox(self) -> None:
         """Keep the messages in the inbox for a later connection. From any thread."""
         self._spooling.keep(self._inbox.take_all())
+
+    def _put_kept(self, items: Sequence[Item]) -> None:
+        """Take responses that the disk has. From any thread."""
+        self._inbox.put(items)
+        self._inbox.is_urgent = True
+        self._turn.wake()
 
     def say_goodbye(self, topic: str) -> None:
         """Publish ``offline`` on the topic of the agent's status, await the acknowledgements, send DISCONNECT.
@@ -143,12 +174,16 @@ class Exchange:
 
     def send(self, now: float) -> None:
         """Give the connection as many messages as the window has room for. `wait` puts them on the wire."""
+        self.receipts.tick(now)
         self._spooling.feed(self.outbox, now)
         self.outbox.send(self.connection.publish, now, backlog=not self.is_ending)
         waiting = self.outbox.response_count
         if waiting > MOST_RESPONSES or (self._is_holding and waiting < MOST_RESPONSES // 2):
             self._is_holding = waiting > MOST_RESPONSES
             self.connection.hold_acknowledgements(self._is_holding)
+        while self.outbox.rejected:
+            self._refusals.take_rejected(self.outbox, self.connection.largest_packet)
+            self.outbox.send(self.connection.publish, now, backlog=False)
 
     def send_here(self) -> bool:
         """Send the messages that wait in the calling thread, if the session's thread sleeps.
@@ -172,7 +207,7 @@ class Exchange:
                 connection.flush()
                 self.outbox.send(connection.publish, now, backlog=False)
                 connection.flush()
-            return not connection.wants_to_write
+            return not connection.wants_to_write and not self.outbox.rejected
         finally:
             self._turn.give_back()
 
@@ -194,7 +229,9 @@ class Exchange:
 
     def patience(self, now: float, longest: float) -> float:
         """How long (s) to `wait` at most."""
-        return 0 if self._inbox.items else self._spooling.patience(self.outbox, now, longest)
+        if self._inbox.items:
+            return 0
+        return self._spooling.patience(self.outbox, now, self.receipts.patience(longest))
 
     def _has_work(self) -> bool:
         if not self._presence.connected:  # messages that came meanwhile wait for the subscriptions
@@ -204,7 +241,7 @@ class Exchange:
     @property
     def is_idle(self) -> bool:
         """True if all but the backlog has been sent and acknowledged."""
-        return not self._inbox.items and self.outbox.is_idle
+        return not self._inbox.items and self.outbox.is_idle and self.receipts.is_idle
 
     def check_link(self, now: float, keepalive: float) -> None:
         """Ask the broker for a sign of life where it is time to, and see since when it has given none. TCP alone does not tell.
@@ -235,18 +272,12 @@ class Exchange:
             return
         self._acknowledged += 1
         if code >= 0x80:
-            self._refusals += 1
-            self._refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
+            self._refused += 1
+            self._refusals.refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code), self.outbox)
             return
+        if item.ticket is not None or item.number:
+            self.receipts.delivered(item)
         if item.content == b"":
             self._inbox.confirmed(item)
         if item.row:
             self._spooling.acknowledged(item)
-
-    def _refused(self, item: Item, reason: ReasonCode) -> None:
-        refusal = f"{item.topic.rsplit('/', 1)[-1]}: {reason}"
-        if refusal != self._last_refusal:
-            self._last_refusal = refusal
-            log.error("broker: it refused a message on %s: %s; let this user publish there", item.topic, reason)
-        if item.row:
-            self._spooling.refused(item, self.outbox, time.monotonic())

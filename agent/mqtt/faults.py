@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 
-from agent.mqtt.settings import LoginSettings
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.mqtt.settings import BrokerSettings, LoginSettings
 
 PLAIN_PORT, TLS_PORT = 1883, 8883
+_UNSPECIFIED = 0x80
 
 # What to do, by the reason code of CONNACK or DISCONNECT (MQTT 5, 2.4). paho converts the return codes of MQTT 3.1.1.
 _REMEDIES = {
@@ -91,3 +94,18 @@ def closed_early(settings: LoginSettings, protocol: str) -> str:
         "it closed the connection without an answer; if it wants a certificate of this client, give settings.mqtt.tls.cert "
         f"and .key; {version}otherwise look into the broker's log"
     )
+
+
+def disconnected(reason: ReasonCode, settings: BrokerSettings, *, by_agent: str | None) -> str:
+    """Why the broker ended the connection.
+
+    :param by_agent: the name of this agent, where a client with the same client identifier took over
+    """
+    if by_agent is not None:
+        return (
+            f"another client took over the id of this one: is a second agent called {by_agent!r} running? "
+            "Give it another settings.agent"
+        )
+    if reason.value == _UNSPECIFIED:  # paho says no more of a connection that was closed without a reason
+        return "the broker closed the connection"
+    return refusal(reason.value, str(reason), settings, settings.protocol)

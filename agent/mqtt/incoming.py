@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from agent.protocol.report import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +25,7 @@ class Incoming:
     expiry: int | None = None
     #: It may be older than `agent.timing.LONGEST_ABSENCE`: the link, the process or the host was held up.
     stale: bool = False
+    #: Its packet identifier; 0 with QoS 0, which is not acknowledged.
+    mid: int = field(default=0, compare=False)
+    #: The commands that were made of it, which dispatch puts here. It is acknowledged when all of them are safe.
+    tickets: list[Ticket] = field(default_factory=list, compare=False)

@@ -11,6 +11,8 @@ change.
 
 from __future__ import annotations
 
+import select
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +29,9 @@ _CONNACK = 0x20
 _DISCONNECT = 0xE0
 _RETAIN = 0x01
 _QOS = 0x06
+#: bytes. The first byte and the length, which takes up to four; and the largest packet that they can tell of.
+_LONGEST_HEADER = 5
+_LARGEST_POSSIBLE = 268_435_460
 
 
 def _ignore(*_: object) -> None:
@@ -56,20 +61,24 @@ class PublishingClient(Client):
         self._position = 0
         self._ended = False
         self._to_send = bytearray()
+        #: bytes. The largest packet that the broker takes, as far as it has told (MQTT 5, 3.2.2.3.6).
+        self.largest_packet = _LARGEST_POSSIBLE
 
     def send(self, topic: str, payload: bytes, *, retain: bool, properties: Properties | None = None) -> int:
-        """Queue a message with QoS 1 for the next `loop_write`, and return its packet identifier.
+        """Queue a message with QoS 1 for the next `loop_write`, and return its packet identifier; 0 if it is too large.
 
         Unlike `publish`, this keeps nothing: the caller sends again what was not acknowledged when it ended.
         MQTT 5, 3.3 and MQTT 3.1.1, 3.3.
         """
-        mid = self._mid_generate()
         name = topic.encode()
         length = 2 + len(name) + 2 + len(payload)
         packed = b""
         if self._is_v5:
             packed = b"\0" if properties is None else properties.pack()  # type: ignore[no-untyped-call]
             length += len(packed)
+        if length + _LONGEST_HEADER > self.largest_packet:
+            return 0
+        mid = self._mid_generate()
         out = self._to_send
         out.append(_PUBLISH_QOS1 | _RETAIN if retain else _PUBLISH_QOS1)
         while length > 0x7F:
@@ -138,6 +147,24 @@ class PublishingClient(Client):
     def has_received(self) -> bool:
         """True if bytes have been read from the socket and not been handled yet."""
         return self._position < len(self._received)
+
+    @property
+    def has_more(self) -> bool:
+        """True if `loop_read` has more to handle that no poll of the socket shows, as after TLS."""
+        connection = self.socket()
+        if connection is None:
+            return False
+        return self.has_received or (isinstance(connection, ssl.SSLSocket) and connection.pending() > 0)
+
+    @property
+    def has_unread(self) -> bool:
+        """True if `loop_read` has more to handle, in the socket or read from it."""
+        connection = self.socket()
+        if connection is None:
+            return False
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        return self.has_more or bool(poll.poll(0))
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if not self.has_received:

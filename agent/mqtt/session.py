@@ -26,6 +26,7 @@ from agent.mqtt.turn import NAP, Turn
 from agent.protocol.report import Report
 from agent.protocol.topics import Topics
 from agent.store.backlog import Backlog
+from agent.store.commands import OpenCommands
 from agent.timing import backoff
 
 log = logging.getLogger(__name__)
@@ -58,15 +59,23 @@ class Session:
         settings: BrokerSettings,
         *,
         agent: str,
+        client_id: str = "",
         topics: Topics,
         backlog: Backlog,
+        commands: OpenCommands,
         subscriptions: Iterable[str],
     ) -> None:
-        """Connect nothing yet. ``subscriptions`` are the topic filters to listen to."""
+        """Connect nothing yet.
+
+        :param client_id: where the settings have none. The same one over restarts makes the broker end what is left of an older
+            connection; who knows it can do so, too. Empty: another one each time
+        :param subscriptions: the topic filters to listen to
+        """
         #: Connections after the first one.
         self.reconnects = 0
         self._settings = settings
         self._agent = agent
+        self._client_id = client_id
         self._topics = topics
         self._status = topics.agent_status(agent)
         self._handle: Callable[[Incoming], None] = _ignore
@@ -74,7 +83,9 @@ class Session:
         self._presence = Presence(time.monotonic())
         self._inbox = MessageQueue()
         self._subscriptions = Subscriptions(subscriptions)
-        self._exchange = Exchange(self._inbox, self._subscriptions, backlog, self._turn, self._presence)
+        self._exchange = Exchange(
+            self._inbox, self._subscriptions, backlog, commands, self._turn, self._presence, topics
+        )
         self._connected_before = False
         self._connected_at = 0.0
         self._reported_at = 0.0  # of the newest report, for the threads of units
@@ -92,6 +103,11 @@ class Session:
         return self._exchange.published
 
     @property
+    def undeliverable(self) -> int:
+        """The number of messages that the broker did not take where they were to go."""
+        return self._exchange.undeliverable
+
+    @property
     def gone_since(self) -> float | None:
         """The moment (`time.monotonic`) since when nothing was heard of the broker; None while it is there."""
         return self._presence.gone_since
@@ -100,6 +116,11 @@ class Session:
     def connected(self) -> bool:
         """True while there is a connection, with its subscriptions."""
         return self._presence.connected
+
+    @property
+    def is_ending(self) -> bool:
+        """True once `stop` was called."""
+        return self._exchange.is_ending
 
     def on_presence(self, listener: Listener) -> None:
         """Have a listener called with every change of `gone_since`, in this session's thread. To be called before `start`.
@@ -114,8 +135,14 @@ class Session:
         self._subscriptions.filters += filters
 
     def start(self, handle: Callable[[Incoming], None]) -> None:
-        """Connect, and give every message that comes in to ``handle``, in this session's thread. It must return at once."""
+        """Connect, and give every message that comes in to ``handle``, in this session's thread. It must return at once.
+
+        Commands that an earlier run took and did not answer are answered first.
+        """
         self._handle = handle
+        left = self._exchange.receipts.recover()
+        if left:
+            log.warning("the agent ended before %d commands were answered; their senders are told `uncertain`", left)
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
@@ -153,7 +180,9 @@ class Session:
         States alone may wait up to `NAP` s for more of them. A response is sent at once, in the calling thread if this
         session's sleeps: to wake it would take longer.
         """
-        items = items_of(report, self._topics)
+        items = self._exchange.receipts.answer(items_of(report, self._topics))
+        if not items:
+            return
         self._inbox.put(items)
         is_urgent = len(items) > len(report.states)
         if is_urgent:
@@ -246,8 +275,9 @@ class Session:
         connection = Connection(
             self._settings,
             agent=self._agent,
+            client_id=self._client_id,
             will=self._status,
-            handle=self._handle,
+            handle=self._take,
             acknowledged=self._exchange.on_acknowledged,
             complain=self._complain_once,
         )
@@ -280,6 +310,12 @@ class Session:
             return False
         self._told.add(complaint)
         return True
+
+    def _take(self, incoming: Incoming) -> None:
+        try:
+            self._handle(incoming)
+        finally:
+            self._exchange.receipts.take(incoming)
 
     def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
         if not self._wait_for(condition, CONNECT_TIMEOUT):

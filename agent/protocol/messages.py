@@ -158,7 +158,7 @@ class UnitInfo(_Message):
 
 
 class AgentInfo(_Message):
-    """The agent: its version, its host and the units that it serves."""
+    """The agent: its version, its host and the units that it serves. ``instance`` is another one with each start."""
 
     time: Time
     agent: str
@@ -167,6 +167,7 @@ class AgentInfo(_Message):
     start_time: Time
     units: list[str]
     base_topic: str
+    instance: str | None = None
 
 
 class Metrics(_Message):
@@ -185,6 +186,7 @@ class Metrics(_Message):
     commands: int
     refusals: int
     published: int
+    undeliverable: int
     backlog: int
     dropped_samples: int
     broker_reconnects: int

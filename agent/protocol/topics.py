@@ -20,6 +20,8 @@ _TAKEN = (_UNIT_KINDS.keys() | _CHANNEL_KINDS.keys() | _AGENT_KINDS.keys() | {"s
 LONGEST_LEVEL = 256
 #: bytes
 _LONGEST_RESPONSE_TOPIC = 1024
+#: Mosquitto ends the connection of a client that publishes to a topic of more than 200 levels; other brokers allow fewer.
+_MOST_RESPONSE_LEVELS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,7 @@ class Topics:
         if (
             not topic
             or len(topic.encode()) > _LONGEST_RESPONSE_TOPIC
+            or topic.count("/") >= _MOST_RESPONSE_LEVELS
             or topic.startswith("$")
             or not topic.isprintable()
         ):

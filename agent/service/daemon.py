@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -18,13 +19,14 @@ from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session
 from agent.protocol.messages import AgentInfo, utc_now
 from agent.protocol.report import Outlet
-from agent.protocol.topics import Topics, UnitTopic
+from agent.protocol.topics import AgentTopic, Topics, UnitTopic
 from agent.service import metrics, systemd
 from agent.service.descriptors import raise_limit
 from agent.service.dispatch import Dispatcher
 from agent.service.duties import Duty, in_order
 from agent.service.reload import ReloadError, read_again
 from agent.service.retained import OwnInfos
+from agent.service.twins import Twins
 from agent.service.units import Difference, Units
 from agent.store.store import Store
 from agent.timing import boot_id, system_clock
@@ -51,6 +53,7 @@ class Daemon:
         settings = config.settings
         self._config = config
         self._started = utc_now()
+        self._instance = secrets.token_hex(8)
         self._stop = threading.Event()
         self._reload_wanted = False
         self._topics = Topics(settings.mqtt.base_topic)
@@ -59,8 +62,10 @@ class Daemon:
         self.session = Session(
             settings.mqtt,
             agent=settings.agent,
+            client_id=f"psu-agent-{settings.agent}-{self.store.identity.secret('client id')}",
             topics=self._topics,
             backlog=self.store.backlog,
+            commands=self.store.commands,
             subscriptions=self._topics.subscriptions([unit.name for unit in config.units]),
         )
         self._homeassistant = HomeAssistantOutlet(
@@ -82,8 +87,10 @@ class Daemon:
         self._own_infos = OwnInfos(
             settings.agent, self._topics, self.session, lambda name: name in self._units.by_name, settings.mqtt.protocol
         )
-        self.session.listen([*self._homeassistant.subscriptions, self._topics.every_info])
+        self._twins = Twins(settings.agent, self._instance, self._topics, self.session, self._publish_info)
+        self.session.listen([*self._homeassistant.subscriptions, self._topics.every_info, *self._twins.subscriptions])
         self.session.on_presence(self._units.broker_gone)
+        self.session.on_presence(self._twins.broker_gone)
 
     @property
     def supplies(self) -> Units:
@@ -180,6 +187,8 @@ class Daemon:
         published = self._topics.parse_published(incoming.topic)
         if isinstance(published, UnitTopic) and published.kind == "info":
             self._own_infos.handle(published.unit, incoming)
+        elif isinstance(published, AgentTopic):
+            self._twins.handle(published, incoming)
         elif not self._homeassistant.handle(incoming):
             self._dispatcher.handle(incoming)
 
@@ -257,6 +266,7 @@ class Daemon:
             start_time=self._started,
             units=[unit.name for unit in self._config.units],
             base_topic=self._topics.base,
+            instance=self._instance,
         )
 
 

@@ -11,7 +11,7 @@ from agent.mqtt.incoming import Incoming
 from agent.protocol.commands import Command, Scope, parse_command, parse_field
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import Response, ResponseError, utc_now
-from agent.protocol.report import Outlet, ReplyTo, Report
+from agent.protocol.report import Outlet, ReplyTo, Report, Ticket
 from agent.protocol.topics import LONGEST_LEVEL, Request, Topics
 from agent.store.seen import SeenCommands
 from agent.unit.job import Job
@@ -85,7 +85,7 @@ class Dispatcher:
                 index = channels[0].index
             except Refusal as refusal:
                 unknown = refusal
-        reply_to = self._reply_to(incoming, supply.name, index if unknown is None else _level(request))
+        reply_to = self._reply_to(incoming, supply.name, index if unknown is None else _level(request), index)
         command_id: str | None = None
         try:
             if unknown is not None:
@@ -98,6 +98,8 @@ class Dispatcher:
                 raise Refusal("retained", why, _id_of(incoming, request))
             command = _parse(incoming, request)
             command_id = command.id
+            if reply_to.ticket is not None:
+                reply_to.ticket.command_id = command_id
             command = self._not_outdated(incoming, command, supply.name, index)
             supply.submit(
                 Job(
@@ -158,16 +160,18 @@ class Dispatcher:
                 )
         return found
 
-    def _reply_to(self, incoming: Incoming, unit: str, channel: int | str | None) -> ReplyTo:
+    def _reply_to(self, incoming: Incoming, unit: str, channel: int | str | None, index: int | None) -> ReplyTo:
         """MQTT 5's Response Topic where the sender gave one that a response may go to, else the unit's or the channel's own."""
-        own = self._topics.response(unit, channel)
+        topic = self._topics.response(unit, channel)
         wanted = incoming.response_topic
-        if wanted is None:
-            return ReplyTo(own, incoming.correlation)
-        if not self._topics.takes_responses(wanted):
-            log.warning("%s: no response goes to the topic %s; it went to %s", unit, ascii(wanted)[:120], own)
-            return ReplyTo(own, incoming.correlation)
-        return ReplyTo(wanted, incoming.correlation)
+        if wanted is not None:
+            if self._topics.takes_responses(wanted):
+                topic = wanted
+            else:
+                log.warning("%s: no response goes to the topic %s; it went to %s", unit, ascii(wanted)[:120], topic)
+        ticket = Ticket(unit, index, topic, incoming.correlation)
+        incoming.tickets.append(ticket)
+        return ReplyTo(topic, incoming.correlation, ticket)
 
 
 def _refused(command: Command, refusal: Refusal) -> Command:

@@ -52,6 +52,7 @@ class MetricsReader:
             commands=total.commands,
             refusals=total.refusals,
             published=self._session.published,
+            undeliverable=self._session.undeliverable,
             backlog=self._store.backlog.sample_count,
             dropped_samples=self._store.backlog.dropped,
             broker_reconnects=self._session.reconnects,

@@ -25,6 +25,10 @@ CREATE TABLE IF NOT EXISTS seen (
     key BLOB PRIMARY KEY, time REAL NOT NULL, boot TEXT NOT NULL DEFAULT '', moment REAL NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS seen_time ON seen (time);
 CREATE TABLE IF NOT EXISTS discovered (topic TEXT PRIMARY KEY, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS commands (
+    number INTEGER PRIMARY KEY, topic TEXT NOT NULL, correlation BLOB, unit TEXT NOT NULL, channel INTEGER, id TEXT,
+    payload BLOB);
+CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 #: Together they read every page that is needed later.
 _CHECKS = (
@@ -33,6 +37,8 @@ _CHECKS = (
     "SELECT key, time, boot, moment FROM seen ORDER BY key",
     "SELECT unit, channel, energy, charge FROM meters",
     "SELECT topic, record FROM discovered",
+    "SELECT number, payload FROM commands",
+    "SELECT name, value FROM identity",
 )
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 

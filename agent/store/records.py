@@ -1,7 +1,8 @@
-"""Small tables that memory holds whole and the store's thread writes: energy and charge, discovery records."""
+"""Small tables that memory holds whole and the store's thread writes: energy and charge, discovery records, identity."""
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
@@ -144,3 +145,22 @@ class DiscoveryRecords(_Table[str, str]):
         gone = [(topic,) for topic, record in changes.items() if record is None]
         db.executemany("INSERT OR REPLACE INTO discovered (topic, record) VALUES (?, ?)", kept)
         db.executemany("DELETE FROM discovered WHERE topic = ?", gone)
+
+
+class Identity(_Table[str, str]):
+    """What this agent calls itself, and tells nobody who need not know."""
+
+    def __init__(self, shared: Shared, database: Database) -> None:
+        """Load it."""
+        super().__init__(shared, dict(database.select("SELECT name, value FROM identity")))
+
+    def secret(self, name: str) -> str:
+        """Sixteen hexadecimal digits that nobody can guess: the same after a restart, if the disk has kept them."""
+        with self._shared.lock:
+            if name not in self._known:
+                self._set(name, secrets.token_hex(8))
+            return self._known[name]
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Write the changes."""
+        db.executemany("INSERT OR REPLACE INTO identity (name, value) VALUES (?, ?)", list(self._take().items()))

@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from agent.store.backlog import Backlog
+from agent.store.commands import OpenCommands
 from agent.store.database import Database, is_damage
 from agent.store.part import Part, Shared
-from agent.store.records import DiscoveryRecords, SavedMeters
+from agent.store.records import DiscoveryRecords, Identity, SavedMeters
 from agent.store.seen import SeenCommands
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ RETRY = 1.0
 
 
 class Store:
-    """The agent's state on disk: `backlog`, `seen`, `meters` and `discovered`, each for any thread."""
+    """The agent's state on disk: `backlog`, `commands`, `seen`, `meters`, `discovered` and `identity`, each for any thread."""
 
     def __init__(self, path: Path, capacity: int, clock: Callable[[], float] = time.monotonic, boot: str = "") -> None:
         """Open the file, or make it, and load all that must be known at once.
@@ -46,8 +47,17 @@ class Store:
         self.seen = SeenCommands(self._shared, self._database, clock, boot)
         self.meters = SavedMeters(self._shared, self._database)
         self.discovered = DiscoveryRecords(self._shared, self._database)
+        self.commands = OpenCommands(self._shared, self._database)
+        self.identity = Identity(self._shared, self._database)
         self._rows = (self.backlog.messages, self.backlog.samples)
-        self._parts: tuple[Part, ...] = (self.seen, *self._rows, self.meters, self.discovered)
+        self._parts: tuple[Part, ...] = (
+            self.commands,
+            self.seen,
+            *self._rows,
+            self.meters,
+            self.discovered,
+            self.identity,
+        )
         self._closing = False
         self._is_busy = False
         self._retry_at = 0.0
@@ -112,7 +122,11 @@ class Store:
             self._is_busy = True
 
     def _is_urgent(self) -> bool:
-        return self._closing or any(rows.has_requests for rows in self._rows)
+        if self._closing or any(rows.has_requests for rows in self._rows):
+            return True
+        return (
+            self.commands.is_urgent and time.monotonic() >= self._retry_at
+        )  # a disk that fails is not asked in a loop
 
     def _is_dirty(self) -> bool:
         return any(part.is_dirty for part in self._parts)

@@ -141,6 +141,7 @@ on a negative output its magnitude
         (mqtt(base_topic="a/+"), "holds a wildcard"),
         (mqtt(base_topic="$SYS/x"), "begins with `$`"),
         (mqtt(base_topic="a//b"), "has an empty level"),
+        (mqtt(base_topic="a/" * 100 + "b"), "has more than 100 levels"),
         (mqtt(base_topic='"a\\0b"'), "holds control characters"),
         (mqtt(protocol="4"), "'4' is not one of the choices; give the MQTT version, 5 or 3.1.1"),
         (mqtt(keepalive="1"), "'1' is out of range"),

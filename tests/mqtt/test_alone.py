@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +16,13 @@ from agent.mqtt import session as session_module
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session
 from agent.protocol.report import ReplyTo, Report
-from agent.protocol.topics import Topics
 from agent.store.store import Store
 from agent.timing import system_clock
 from tests.faults import proxy as ways
-from tests.faults.proxy import Proxy
-from tests.lab import PATIENCE, Observer, wait_until
+from tests.lab import PATIENCE, wait_until
+from tests.mqtt.alone import TOPICS, Alone
 from tests.mqtt.reports import event, info, response, state
 from tests.store.disk import Disk
-
-TOPICS = Topics("psu")
 
 
 @pytest.fixture(autouse=True)
@@ -34,46 +31,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "LAST_RETRY", 0.1)
     monkeypatch.setattr(session_module, "RETRY_JITTER", 0.02)
     monkeypatch.setattr(session_module, "SHORT_LIVED", 0.0)
-
-
-class Alone:
-    """A session, its store, its way to the broker, and an observer that has a way of its own."""
-
-    def __init__(self, broker: LocalBroker, folder: Path) -> None:
-        self.store = Store(folder / "bench.sqlite3", 1000)
-        self.store.start()
-        self.way = Proxy(broker.port)
-        self.observer = Observer(broker.port)
-        self.heard: list[Incoming] = []
-        self.presence: list[float | None] = []
-        self.session = Session(
-            Mqtt(host="127.0.0.1", port=self.way.port, keepalive=60),
-            agent="bench",
-            topics=TOPICS,
-            backlog=self.store.backlog,
-            subscriptions=TOPICS.subscriptions(["psu1"]),
-        )
-        self.session.on_presence(self.presence.append)
-
-    def start(self, handle: Callable[[Incoming], None] | None = None) -> None:
-        self.session.start(handle or self.heard.append)
-        self.observer.wait_agent()
-
-    def reconnected(self) -> None:
-        """Wait for the next connection."""
-        count = self.session.reconnects
-        self.way.start()
-        wait_until(lambda: self.session.reconnects > count and self.session.connected, "the next connection")
-
-    def lost(self) -> None:
-        self.way.stop()
-        wait_until(lambda: not self.session.connected, "the loss")
-
-    def close(self) -> None:
-        assert self.session.stop(PATIENCE)
-        self.store.close(PATIENCE)
-        self.observer.close()
-        self.way.close()
 
 
 @pytest.fixture
@@ -329,6 +286,7 @@ def test_a_broker_that_never_answers_does_not_hold_up_the_end(tmp_path: Path, br
             agent="other",
             topics=TOPICS,
             backlog=alone.store.backlog,
+            commands=alone.store.commands,
             subscriptions=[],
         )
         session.start(alone.heard.append)

@@ -62,6 +62,7 @@ def make(complaints: list[str] | None = None, heard: list[Incoming] | None = Non
     return Connection(
         Mqtt.model_validate({"host": "127.0.0.1", **settings}),
         agent="bench",
+        client_id="psu-agent-bench-1",
         will="psu/agents/bench/status",
         handle=(heard if heard is not None else []).append,
         acknowledged=lambda *_: None,

@@ -196,7 +196,8 @@ class Soak:
                 [
                     (topic, bytes(payload), correlation)
                     for topic, payload, correlation in database.execute(
-                        "SELECT topic, payload, correlation FROM messages"
+                        "SELECT topic, payload, correlation FROM messages UNION ALL "
+                        "SELECT topic, payload, correlation FROM commands WHERE payload IS NOT NULL"
                     )
                 ],
             )

@@ -39,6 +39,7 @@ RESPONSES = {"psu/psu1/1/response", "psu/psu1/response"}
 STATUS = {"psu/psu1/status", "psu/agents/bench3/status"}
 INFO = {"psu/psu1/info", "psu/agents/bench3/info"}
 METRICS = {"psu/agents/bench3/metrics"}
+STATUS_AND_INFO_OF_AGENT = {"psu/agents/bench3/status", "psu/agents/bench3/info"}
 PUBLISHED = TELEMETRY | RESPONSES | STATUS | INFO | METRICS
 REQUESTS = {"psu/psu1/set", "psu/psu1/set/state", "psu/psu1/1/set", "psu/psu1/1/set/voltage_limit", "psu/psu1/get",
             "psu/psu1/1/get"}  # fmt: skip
@@ -85,7 +86,7 @@ MAY_PUBLISH = {
 }
 ANY_PUBLISHED = PUBLISHED | OTHERS
 MAY_READ = {
-    "bench3": REQUESTS | ALL | BIRTH | DISCOVERY | METRICS | {"psu/psu1/info"},
+    "bench3": REQUESTS | ALL | BIRTH | DISCOVERY | METRICS | STATUS_AND_INFO_OF_AGENT | {"psu/psu1/info"},
     "bench4": ALL | BIRTH | DISCOVERY,
     "telegraf": {
         topic for topic in ANY_PUBLISHED if topic.endswith(("/state", "/backlog", "/event", "/status", "/metrics"))
@@ -305,7 +306,7 @@ def test_secrets_stay_as_they_are_when_made_again(tmp_path: Path) -> None:
     secrets = generate_secrets(tmp_path / "secrets")
     kept = {path: path.read_bytes() for folder in ("users", "agent", "telegraf", "influxdb", "grafana")
             for path in (secrets / folder).iterdir()}  # fmt: skip
-    assert len({*kept.values()}) == len(kept) == 8
+    assert len({*kept.values()}) == len(kept) == 9
     assert all(len(value) >= 32 for value in kept.values())
     generate_secrets(secrets)
     assert {path: path.read_bytes() for path in kept} == kept
