@@ -23,7 +23,12 @@ from tests.lab import wait_until
 def make(settings: BrokerSettings, heard: list[Incoming] | None = None) -> Connection:
     handle = heard.append if heard is not None else (lambda _: None)
     return Connection(
-        settings, agent="bench", will="psu/agents/bench/status", handle=handle, acknowledged=lambda *_: None
+        settings,
+        agent="bench",
+        client_id="psu-agent-bench-1",
+        will="psu/agents/bench/status",
+        handle=handle,
+        acknowledged=lambda *_: None,
     )
 
 
