@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -20,6 +22,14 @@ _FRAME_LINES = 6
 def clean(text: str) -> str:
     """A text from outside, such as a name, without control characters that would act on the terminal."""
     return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def json_text(message: ChannelState | Response) -> str:
+    """A message as JSON, all in ASCII where stdout can't take every character: a `?` in its place would be another value."""
+    text = message.to_json().decode()
+    if text.isascii() or (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
+        return text
+    return json.dumps(json.loads(text))
 
 
 def console() -> Console:
