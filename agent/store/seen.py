@@ -21,11 +21,8 @@ class SeenCommands(Part):
     The wall clock counts only across a restart, where there is nothing better.
     """
 
-    def __init__(self, shared: Shared, database: Database, clock: Callable[[], float]) -> None:
-        """Load the keys that an earlier run has seen.
-
-        :param clock: in s, one that nobody sets
-        """
+    def __init__(self, shared: Shared, clock: Callable[[], float]) -> None:
+        """:param clock: in s, one that nobody sets"""
         self._shared = shared
         self._clock = clock
         self._seen: dict[bytes, float] = {}  # key → moment of the clock, oldest first
@@ -33,14 +30,23 @@ class SeenCommands(Part):
         self._saving: dict[bytes, float] = {}
         self._forgotten: set[bytes] = set()  # to be deleted from the file
         self._deleting: set[bytes] = set()
-        wall, now = time.time(), clock()
-        for key, seen in sorted(database.select("SELECT key, time FROM seen"), key=lambda row: float(row[1])):
-            # A time in the future was saved before the wall clock was set back: it counts as seen just now.
-            age = max(0.0, wall - seen)
-            if age < DUPLICATE_WINDOW:
-                self._seen[key] = now - age
-            else:
-                self._forgotten.add(key)
+
+    def load(self, database: Database) -> None:
+        """Take over the keys that an earlier run has seen."""
+        rows = sorted(database.select("SELECT key, time FROM seen"), key=lambda row: float(row[1]))
+        wall, now = time.time(), self._clock()
+        earlier: dict[bytes, float] = {}
+        with self._shared.lock:
+            for key, seen in rows:
+                # A time in the future was saved before the wall clock was set back: it counts as seen just now.
+                age = max(0.0, wall - seen)
+                if age < DUPLICATE_WINDOW:
+                    earlier[key] = now - age
+                elif key not in self._seen:
+                    self._forgotten.add(key)
+            for key in self._seen:  # seen since: they are the newest
+                earlier.pop(key, None)
+            self._seen = earlier | self._seen
 
     def is_duplicate(self, key: bytes) -> bool:
         """True if this key was seen within the last 10 minutes; it is seen from now on. From any thread."""
