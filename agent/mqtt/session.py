@@ -7,6 +7,7 @@ are sent again. Each connection has a client of its own, so that paho sends noth
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -224,6 +225,7 @@ class Session:
                 raise _Stopped
 
     def _tell_failure(self, state: tenacity.RetryCallState) -> None:
+        self._heartbeat = time.monotonic()
         self._exchange.end()
         error = state.outcome.exception() if state.outcome else None
         problem = str(error) or type(error).__name__
@@ -245,7 +247,9 @@ class Session:
             handle=self._handle,
             acknowledged=self._exchange.on_acknowledged,
         )
+        self._heartbeat = math.inf  # looking up the broker's name may take minutes, and is not this thread's work
         self._exchange.begin(connection)
+        self._heartbeat = time.monotonic()
         self._await(lambda: connection.is_accepted, "it did not answer")
         self._subscriptions.take_over(None)
         connection.subscribe(self._subscriptions.filters)
