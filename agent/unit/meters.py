@@ -49,4 +49,4 @@ class Meter:
 
     def copy(self) -> Meter:
         """A meter with the same totals, which starts anew."""
-        return Meter(self._energy, self._charge)
+        return Meter(self._energy + self._earlier[0], self._charge + self._earlier[1])
