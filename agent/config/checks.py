@@ -17,6 +17,7 @@ from agent.config.faults import FaultList
 from agent.config.passwords import PasswordFileError, read_password
 from agent.config.pyvisaargs import check_pyvisa_args
 from agent.config.scalars import as_text, plain
+from agent.config.settings import has_home, homeless_state_dir
 from agent.config.source import KeyPath
 from agent.config.values import channel_number
 from agent.instruments import catalogue, resource
@@ -31,6 +32,12 @@ def check_settings(settings: dict[str, Any], faults: FaultList, folder: Path) ->
     """Note the faults of `settings:`. Returns the password that `password_file` holds, if any."""
     if "uvicorn" in settings:
         faults.warn(("settings", "uvicorn"), "not used: this agent serves no HTTP; take it out")
+    if "state_dir" not in settings and not has_home():
+        faults.warn(
+            ("settings",),
+            f"state_dir is missing, and this user has no home directory: the backlog and energy are kept in "
+            f"{homeless_state_dir()}; give a directory that outlives the container",
+        )
     mqtt = settings.get("mqtt")
     if not isinstance(mqtt, dict):
         return None

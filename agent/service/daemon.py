@@ -281,7 +281,7 @@ class Daemon:
             time=utc_now(),
             agent=self._config.settings.agent,
             version=__version__,
-            host=socket.gethostname(),
+            host=socket.gethostname().encode("utf-8", "replace").decode(),  # it may be any bytes
             start_time=self._started,
             units=[unit.name for unit in self._config.units],
             base_topic=self._topics.base,
