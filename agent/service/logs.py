@@ -17,7 +17,7 @@ from agent.service.floods import Floods
 from agent.service.logwriter import LineWriter
 
 #: s that the end of the process waits for lines that nobody reads: what a stop may take in all is 5 s.
-FLUSH_TIMEOUT = 0.3
+FLUSH_TIMEOUT = 0.2
 #: File descriptor of the standard error.
 STDERR = 2
 

@@ -77,7 +77,7 @@ class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
         with self._shared.lock:
             found = {(unit, channel): (energy, charge) for unit, channel, energy, charge in rows}
             if self._has_begun:
-                self._late = found
+                self._late = dict(found)
             counted, self._known = self._known, found
             for (unit, channel), meter in counted.items():
                 self._set((unit, channel), self._with_late((unit, channel), meter))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +100,18 @@ def test_a_stderr_that_nobody_reads(lab: Lab, room: int | None) -> None:
     lab.goes_on()
     lab.end()
     os.close(reader)
+
+
+def test_a_terminal_whose_output_is_stopped(lab: Lab) -> None:
+    """By Ctrl-S, which somebody pressed by mistake."""
+    screen, terminal = pty.openpty()
+    lab.start(terminal)
+    termios.tcflow(terminal, termios.TCOOFF)
+    lab.refuse(1000)
+    lab.goes_on()
+    lab.end()
+    os.close(terminal)
+    os.close(screen)
 
 
 def test_a_flood_of_refusals_is_a_few_lines(lab: Lab) -> None:
