@@ -164,3 +164,21 @@ def test_a_reader_that_goes_is_no_error_and_ends_no_other_way(lab: Lab) -> None:
         result = run(lab, command, stdout=gone)
         assert (result.returncode, result.stderr) == (0, b"")
     os.close(gone)
+
+
+def test_a_folder_that_was_removed_is_no_error_inside(tmp_path: Path) -> None:
+    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+    for arguments in (
+        ["models"],
+        ["check", "psu-agent.yaml"],
+        ["get", "--broker", "mqtts://127.0.0.1:1", "--ca", "ca.crt"],
+    ):
+        result = subprocess.run(
+            ["/bin/sh", "-c", script, "sh", *COMMAND, *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            timeout=60,
+        )
+        assert result.returncode == (0 if arguments == ["models"] else 2)
+        assert b"error inside" not in result.stderr

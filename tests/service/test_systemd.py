@@ -148,9 +148,10 @@ def test_a_unit_that_hangs_under_a_long_timeout_does_not_starve_the_watchdog(
     simulator.thaw()
 
 
-def test_the_watchdog_starves_when_a_worker_hangs_in_the_agents_own_code(
+def test_the_watchdog_starves_when_a_worker_hangs(
     monkeypatch: pytest.MonkeyPatch, manager: Manager, broker: LocalBroker, make_bench: Callable[..., Bench]
 ) -> None:
+    """In the agent's own code, not in waiting for its unit."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
     monkeypatch.setenv("WATCHDOG_USEC", "100000")
     monkeypatch.setattr(units_module, "LONGEST_SILENCE", 0.5)
