@@ -7,7 +7,7 @@ import errno
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,19 @@ class Database:
                 f"{path}: another agent of this name uses it; settings.state_dir must be a writable directory of its own"
             ) from None
         self.is_open = True
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Database]:
+        """The file for `select` alone, where it can't be opened for writing. Without the changes since a crash, if there was one.
+
+        :raises sqlite3.Error: it can't be read, or there is none
+        """
+        uri = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"  # without a lock or a journal, for which there is no room
+        self.connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        try:
+            yield self
+        finally:
+            self.connection.close()
 
     def _open(self) -> sqlite3.Connection:
         try:

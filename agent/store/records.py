@@ -69,18 +69,25 @@ class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
         self._done: Callable[[], None] | None = None
         self._done_next: Callable[[], None] | None = None
         self._has_begun = False
+        self._base: dict[tuple[str, int], tuple[float, float]] = {}  # what the file had when it was read last
         self._late: dict[tuple[str, int], tuple[float, float]] = {}
 
     def load(self, database: Database) -> None:
-        """Take them over; after `begin` they are added to those that were counted since."""
+        """Take them over; after `begin`, what the file has more than when it was read last is added to what was counted since."""
         rows = database.select("SELECT unit, channel, energy, charge FROM meters")
         with self._shared.lock:
             found = {(unit, channel): (energy, charge) for unit, channel, energy, charge in rows}
-            if self._has_begun:
-                self._late = dict(found)
-            counted, self._known = self._known, found
-            for (unit, channel), meter in counted.items():
-                self._set((unit, channel), self._with_late((unit, channel), meter))
+            counted, self._known = self._known, dict(found)
+            if not self._has_begun:
+                counted = {}
+            for key, meter in found.items():
+                more = _sum(meter, self._base.get(key, _NONE), -1)
+                if self._has_begun and more != _NONE:
+                    self._late[key] = _sum(self._late.get(key, _NONE), more)
+                    counted[key] = _sum(counted.get(key, self._base.get(key, _NONE)), more)
+            self._base = found
+            for key, meter in counted.items():
+                self._set(key, meter)
 
     def begin(self) -> Meters:
         """All of them, for units that count on from there. Those that the file tells later are for `take_late`."""
@@ -97,8 +104,7 @@ class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
         return _by_unit(late)
 
     def _with_late(self, key: tuple[str, int], meter: tuple[float, float]) -> tuple[float, float]:
-        energy, charge = self._late.get(key, (0.0, 0.0))
-        return meter[0] + energy, meter[1] + charge
+        return _sum(meter, self._late.get(key, _NONE))
 
     def all(self) -> dict[str, dict[int, tuple[float, float]]]:
         """Energy and charge by unit and channel as given to `save` last, even if the file does not have them yet."""
@@ -182,3 +188,10 @@ def _by_unit(meters: Mapping[tuple[str, int], tuple[float, float]]) -> dict[str,
     for (unit, channel), meter in meters.items():
         found.setdefault(unit, {})[channel] = meter
     return found
+
+
+_NONE = (0.0, 0.0)
+
+
+def _sum(meter: tuple[float, float], other: tuple[float, float], sign: int = 1) -> tuple[float, float]:
+    return meter[0] + sign * other[0], meter[1] + sign * other[1]

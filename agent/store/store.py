@@ -6,6 +6,7 @@ end. A disk that is full, fails or hangs stops nothing, not the start either: me
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -63,6 +64,7 @@ class Store:
         self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._wrong: StoreError | None = None
+        self._is_looked_into = False
         self._opening = threading.Thread(target=self._open, name="store-opening", daemon=True)
         self._opening.start()
         self._opening.join(OPENING_TIMEOUT)
@@ -134,12 +136,26 @@ class Store:
                 database.complain(error)
         except (OSError, sqlite3.Error) as error:
             database.complain(error)
+            self._look_into_it()
         else:
             if database.strangers and self._advice is not None:
                 names = ", ".join(other.name for other in database.strangers[:5])
                 log.warning("%s is new, and beside it lies the state of others: %s; %s", self.path, names, self._advice)
         self._retry_at = 0.0 if database.is_open else time.monotonic() + RETRY_OPENING
         return database.is_open
+
+    def _look_into_it(self) -> None:
+        """Take over, once, what can be read of a file that can't be opened: its disk may be read-only or full."""
+        if self._is_looked_into:
+            return
+        self._is_looked_into = True
+        with contextlib.suppress(OSError, sqlite3.Error), self._database.reading() as database:
+            for part in (
+                self.seen,
+                self.discovered,
+                self.meters,
+            ):  # not the backlog, which could not be removed from it
+                part.load(database)
 
     def _guarded(self, duty: Callable[[], bool]) -> bool:
         """The duty's result; False if it raised: the exception is logged and does not end the thread."""

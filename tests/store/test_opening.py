@@ -70,8 +70,10 @@ def test_a_file_that_is_opened_late(
 ) -> None:
     earlier(file, place)
     place.problem = problem
+    hidden = file.rename(file.with_name("hidden"))  # it can't even be read
     with opened(file) as store:
         assert store.meters.begin() == {}
+        hidden.rename(file)
         fill(store, range(3, 6))
         assert payloads(store) == [b"3", b"4", b"5"]
         store.backlog.add_messages([("t", b"newer", None)])
@@ -103,6 +105,59 @@ def test_a_file_that_is_opened_late(
         assert store.meters.begin() == {"psu1": {1: (10.75, 1.5)}, "gone": {1: (5.0, 0.5)}}
         assert store.meters.take_late() == {}
         assert store.seen.is_duplicate(b"new")
+
+
+def test_a_file_that_can_only_be_read_is_known_from_the_start(file: Path, place: Place) -> None:
+    earlier(file, place)
+    with opened(file) as store:
+        assert store.meters.begin() == {"psu1": {1: (10.0, 1.0)}, "gone": {1: (5.0, 0.5)}}
+        assert store.seen.is_duplicate(b"earlier")
+        assert store.discovered.all() == {"a": "1", "b": "1"}
+        store.meters.save({"psu1": {1: (10.5, 1.25)}})
+        place.problem = None
+        saved(store)
+        assert payloads(store) == [b"0", b"1", b"2"]
+        assert store.meters.take_late() == {}  # nothing is added twice
+        assert store.meters.all() == {"psu1": {1: (10.5, 1.25)}, "gone": {1: (5.0, 0.5)}}
+        assert store.seen.is_duplicate(b"earlier")
+    with opened(file) as store:
+        assert store.meters.all() == {"psu1": {1: (10.5, 1.25)}, "gone": {1: (5.0, 0.5)}}
+
+
+def test_a_file_that_can_be_read_late_and_opened_later_still_adds_nothing_twice(file: Path, place: Place) -> None:
+    earlier(file, place)
+    hidden = file.rename(file.with_name("hidden"))
+    store = Store(file, 10)
+    assert store.meters.begin() == {}
+    store.meters.save({"psu1": {1: (0.5, 0.5)}})
+    hidden.rename(file)
+    with store._database.reading() as database:
+        store.meters.load(database)
+    store.meters.save({"psu1": {1: (0.75, 0.5)}})
+    place.problem = None
+    store.start()
+    saved(store)
+    assert store.meters.all() == {"psu1": {1: (10.75, 1.5)}, "gone": {1: (5.0, 0.5)}}
+    assert store.meters.take_late() == {"psu1": {1: (10.0, 1.0)}, "gone": {1: (5.0, 0.5)}}
+    store.meters.save({"psu1": {1: (11.0, 1.5)}})
+    assert store.close(PATIENCE)
+    with opened(file) as store:
+        assert store.meters.all() == {"psu1": {1: (11.0, 1.5)}, "gone": {1: (5.0, 0.5)}}
+
+
+def test_a_file_that_could_be_read_in_part_is_made_up_for(file: Path, place: Place) -> None:
+    """After a crash the newest changes are in a journal, which can't be read without writing."""
+    earlier(file, place)
+    with opened(file) as store:
+        assert store.meters.begin()["psu1"] == {1: (10.0, 1.0)}
+        with sqlite3.connect(file) as newer:
+            newer.execute("UPDATE meters SET energy = 12, charge = 2 WHERE unit = 'psu1'")
+        newer.close()
+        store.meters.save({"psu1": {1: (10.5, 1.25)}})
+        place.problem = None
+        saved(store)
+        assert store.meters.take_late() == {"psu1": {1: (2.0, 1.0)}}
+        assert store.meters.all()["psu1"] == {1: (12.5, 2.25)}
 
 
 def test_files_that_are_opened_late_again_and_again_keep_their_order(file: Path, place: Place) -> None:
