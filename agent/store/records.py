@@ -93,7 +93,7 @@ class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
         """All of them, for units that count on from there. Those that the file tells later are for `take_late`."""
         with self._shared.lock:
             self._has_begun = True
-        return self.all()
+            return _by_unit(self._known)  # under the same lock, or a file that is opened now would be counted twice
 
     def take_late(self) -> Meters:
         """What the file had, where it was opened after `begin`: to be added to what was counted since. Each is given once."""
