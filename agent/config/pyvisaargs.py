@@ -12,6 +12,9 @@ from agent.config.faults import FaultList
 from agent.config.scalars import plain
 from agent.config.source import KeyPath
 
+#: ms. A longer timeout gets a warning.
+_LONG_TIMEOUT = 30_000
+
 
 def _is_number(value: object, least: float, whole: bool = False) -> bool:
     kinds: tuple[type, ...] = (int,) if whole else (int, float)
@@ -42,8 +45,16 @@ def check_pyvisa_args(path: KeyPath, args: object, faults: FaultList) -> None:
     """Note the faults of a unit's `pyvisa_args`. An argument that is not known here passes: pyvisa has many."""
     for name, value in args.items() if isinstance(args, dict) else ():
         here = (*path, name)
-        if isinstance(name, str) and faults.is_sound(here) and (message := _fault(here, name, value, faults)):
+        if not isinstance(name, str) or not faults.is_sound(here):
+            continue
+        if message := _fault(here, name, value, faults):
             faults.add(here, message)
+        elif name in ("timeout", "open_timeout") and plain(value) > _LONG_TIMEOUT:
+            faults.warn(
+                here,
+                f"commands to this unit, off included, wait for up to {plain(value) / 1000:g} s while it does not answer; "
+                f"give up to {_LONG_TIMEOUT} ms",
+            )
 
 
 def _fault(path: KeyPath, name: str, value: Any, faults: FaultList) -> str | None:

@@ -112,6 +112,7 @@ class Exchange:
         older, present = self._inbox.begin_connection()
         self._spooling.keep(older)
         self.receipts.spooled(older)
+        self.receipts.recover()
         self.outbox.put_messages(self.receipts.undelivered())
         self.outbox.put_present(present)
 

@@ -7,6 +7,7 @@ are sent again. Each connection has a client of its own, so that paho sends noth
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -140,9 +141,7 @@ class Session:
         Commands that an earlier run took and did not answer are answered first.
         """
         self._handle = handle
-        left = self._exchange.receipts.recover()
-        if left:
-            log.warning("the agent ended before %d commands were answered; their senders are told `uncertain`", left)
+        self._exchange.receipts.recover()
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
@@ -259,6 +258,7 @@ class Session:
                 raise _Stopped
 
     def _tell_failure(self, state: tenacity.RetryCallState) -> None:
+        self._heartbeat = time.monotonic()
         self._exchange.end()
         error = state.outcome.exception() if state.outcome else None
         problem = str(error) or type(error).__name__
@@ -281,7 +281,9 @@ class Session:
             acknowledged=self._exchange.on_acknowledged,
             complain=self._complain_once,
         )
+        self._heartbeat = math.inf  # looking up the broker's name may take minutes, and is not this thread's work
         self._exchange.begin(connection)
+        self._heartbeat = time.monotonic()
         self._await(lambda: connection.is_accepted, "it did not answer; is settings.mqtt.port a broker's?")
         self._subscriptions.take_over(None)
         connection.subscribe(self._subscriptions.filters)

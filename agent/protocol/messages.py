@@ -189,6 +189,8 @@ class Metrics(_Message):
     undeliverable: int
     backlog: int
     dropped_samples: int
+    dropped_messages: int
+    dropped_log_lines: int
     broker_reconnects: int
     memory: int
     poll_rate: float

@@ -143,6 +143,12 @@ class Units:
         """True if the thread of every unit runs and did something within `LONGEST_SILENCE`."""
         return all(supply.alive(LONGEST_SILENCE) for supply in self)
 
+    def credit(self, meters: Meters) -> None:
+        """Add what an earlier run counted, where the disk told it late. Once."""
+        for name, totals in meters.items():
+            if (supply := self.by_name.get(name)) is not None:
+                supply.credit(totals)
+
     def meters(self) -> dict[str, dict[int, tuple[float, float]]]:
         """Energy (Wh) and charge (Ah) of every channel now."""
         return {

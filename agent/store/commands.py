@@ -41,18 +41,34 @@ class OpenCommands(Part):
     A `Saved` is called in the store's thread once the file has the change; while the disk fails or hangs it is not called.
     """
 
-    def __init__(self, shared: Shared, database: Database) -> None:
-        """Load those that an earlier run left."""
+    def __init__(self, shared: Shared) -> None:
+        """Begin without any."""
         self._shared = shared
-        rows = database.select(f"SELECT {_COLUMNS} FROM commands ORDER BY number")  # noqa: S608
-        self._open = {row[0]: OpenCommand(*row) for row in rows}
-        self._last = max(self._open, default=0)
-        self._in_file = set(self._open)
+        self._open: dict[int, OpenCommand] = {}
+        self._last = 0
+        self._left: list[OpenCommand] = []  # of an earlier run, without a response, and not taken yet
+        self._in_file: set[int] = set()
         self._changed: set[int] = set()  # numbers of those that the file lacks, has otherwise, or is to forget
         self._saving: set[int] = set()
         self._written: set[int] = set()  # of those that are being saved: the ones that the file has afterwards
         self._waiting: list[Saved] = []
         self._waiting_next: list[Saved] = []
+
+    def load(self, database: Database) -> None:
+        """Take over those that an earlier run left. One whose number was given again meanwhile gets another."""
+        rows = database.select(f"SELECT {_COLUMNS} FROM commands ORDER BY number")  # noqa: S608
+        with self._shared.lock:
+            earlier = [OpenCommand(*row) for row in rows]
+            self._in_file |= {command.number for command in earlier}
+            self._last = max([self._last, *self._in_file])
+            for command in earlier:
+                if command.number in self._open:
+                    self._changed.add(command.number)  # the one of this run takes its place in the file
+                    self._last += 1
+                    command.number = self._last
+                    self._changed.add(command.number)
+            self._left += [command for command in earlier if command.payload is None]
+            self._open = {command.number: command for command in earlier} | self._open
 
     def __len__(self) -> int:
         return len(self._open)
@@ -83,9 +99,13 @@ class OpenCommands(Part):
                 self._changed.add(number)
                 self._shared.note()
 
-    def unanswered(self) -> list[OpenCommand]:
-        """The commands without a response, oldest first."""
-        return [command for command in self._all() if command.payload is None]
+    def take_unanswered(self) -> list[OpenCommand]:
+        """The commands that an earlier run left without a response, oldest first; each is given once."""
+        if not self._left:
+            return []
+        with self._shared.lock:
+            left, self._left = self._left, []
+        return left
 
     def answered(self) -> list[OpenCommand]:
         """The commands with a response, oldest first."""

@@ -21,9 +21,8 @@ class SeenCommands(Part):
     The wall clock counts only after the host was started anew, where there is nothing better.
     """
 
-    def __init__(self, shared: Shared, database: Database, clock: Callable[[], float], boot: str) -> None:
-        """Load the keys that an earlier run has seen.
-
+    def __init__(self, shared: Shared, clock: Callable[[], float], boot: str) -> None:
+        """
         :param clock: in s, one that nobody sets, and that goes on until the host is started anew
         :param boot: the present boot of the host, to which moments of the clock belong; empty if nobody knows
         """
@@ -35,17 +34,26 @@ class SeenCommands(Part):
         self._saving: dict[bytes, tuple[float, float]] = {}
         self._forgotten: set[bytes] = set()  # to be deleted from the file
         self._deleting: set[bytes] = set()
-        wall, now = time.time(), clock()
+
+    def load(self, database: Database) -> None:
+        """Take over the keys that an earlier run has seen."""
+        rows = database.select("SELECT key, time, boot, moment FROM seen")
+        wall, now = time.time(), self._clock()
         ages: list[tuple[float, bytes]] = []
-        for key, seen, seen_boot, moment in database.select("SELECT key, time, boot, moment FROM seen"):
-            age = now - moment if boot and seen_boot == boot else wall - seen
+        for key, seen, seen_boot, moment in rows:
+            age = now - moment if self._boot and seen_boot == self._boot else wall - seen
             # A time in the future was saved before the wall clock was set back: it counts as seen just now.
             ages.append((max(0.0, age), key))
-        for age, key in sorted(ages, reverse=True):
-            if age < DUPLICATE_WINDOW:
-                self._seen[key] = now - age
-            else:
-                self._forgotten.add(key)
+        earlier: dict[bytes, float] = {}
+        with self._shared.lock:
+            for age, key in sorted(ages, reverse=True):
+                if age < DUPLICATE_WINDOW:
+                    earlier[key] = now - age
+                elif key not in self._seen:
+                    self._forgotten.add(key)
+            for key in self._seen:  # seen since: they are the newest
+                earlier.pop(key, None)
+            self._seen = earlier | self._seen
 
     def is_duplicate(self, key: bytes) -> bool:
         """True if this key was seen within the last 10 minutes; it is seen from now on. From any thread."""

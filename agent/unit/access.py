@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -20,6 +21,9 @@ from agent.unit.samples import Samples
 from agent.unit.status import Status, unit_info
 
 log = logging.getLogger(__name__)
+
+#: A heartbeat that is not too old at any time.
+WAITING = math.inf
 
 
 class UnitAccess:
@@ -66,7 +70,8 @@ class UnitAccess:
         self._agent = agent
         self._poll_interval = poll_interval
         self._settings = settings
-        #: The moment (`time.monotonic`) when the worker last did something; a later one while it sleeps until then.
+        #: The moment (`time.monotonic`) when the worker last did something; a later one while it sleeps until then, and `WAITING`
+        #: while it is the driver's turn: a unit that hangs is no reason to start the agent anew.
         self.heartbeat = time.monotonic()
         self.status = Status(False, "not connected yet", driver.expected, {})
         self._become(driver.expected)
@@ -134,8 +139,9 @@ class UnitAccess:
 
         :raises DriverError: the link broke
         """
-        self.heartbeat = time.monotonic()
+        self.heartbeat = WAITING
         readings = self.driver.poll(give_way)
+        self.heartbeat = time.monotonic()
         if readings is not None:
             self._polled(readings)
         return readings
@@ -145,8 +151,9 @@ class UnitAccess:
 
         :raises DriverError: the link broke
         """
-        self.heartbeat = time.monotonic()
+        self.heartbeat = WAITING
         inspection = self.driver.inspect(channels, give_way)
+        self.heartbeat = time.monotonic()
         if inspection.readings:
             self._polled(inspection.readings)
         return inspection
@@ -156,8 +163,10 @@ class UnitAccess:
 
         :raises DriverError: the link broke
         """
+        self.heartbeat = WAITING
+        complaints = self.driver.complaints()
         self.heartbeat = time.monotonic()
-        return self.driver.complaints()
+        return complaints
 
     def write(self, write: Write, job: Job) -> None:
         """Send a job's write, if the gate lets it pass.
@@ -168,9 +177,10 @@ class UnitAccess:
         """
         if self.reporter.is_closed:
             raise Stopped
-        self.heartbeat = time.monotonic()
         self.changes.wrote(write, job)  # before it is sent: it may be carried out even if the link breaks
+        self.heartbeat = WAITING
         self.gate.send(write)
+        self.heartbeat = time.monotonic()
 
     def publish(self, readings: Readings) -> None:
         """Have the readings' states and events go with the next report."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from agent.instruments.driver import DriverError
 from agent.timing import retry_delay
-from agent.unit.access import UnitAccess
+from agent.unit.access import WAITING, UnitAccess
 from agent.unit.admission import Admission, check_room
 from agent.unit.job import Job
 from agent.unit.schedule import Schedule
@@ -65,11 +65,14 @@ class Connector:
             counters.reconnects += 1
         try:
             check_room()
+            unit.heartbeat = WAITING
             profile = unit.driver.connect()
+            unit.heartbeat = time.monotonic()
             unit.adopt(profile)
             readings = unit.poll()
         except DriverError as error:
             unit.driver.close()
+            unit.heartbeat = time.monotonic()
             counters.errors += 1
             unit.go_offline(str(error))
             raise

@@ -201,6 +201,11 @@ class Samples:
         """From any thread: copies of the channels' meters, those included that the unit has not shown yet."""
         return {index: meter.copy() for index, meter in list(self._meters.items())}
 
+    def credit(self, totals: Mapping[int, tuple[float, float]]) -> None:
+        """From any thread, once: add energy (Wh) and charge (Ah) of an earlier run, by channel, which became known late."""
+        for index, (energy, charge) in totals.items():
+            self._meters.setdefault(index, Meter()).credit(energy, charge)
+
     def _time_after_the_last(self, now: datetime) -> datetime:
         """Now, or a millisecond after the last sample if that is later: some databases identify a sample by its time.
 

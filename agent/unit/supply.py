@@ -210,6 +210,10 @@ class Supply:
         """A copy of the channels' energy and charge."""
         return self._samples.meters()
 
+    def credit(self, totals: Mapping[int, tuple[float, float]]) -> None:
+        """Add energy (Wh) and charge (Ah) of an earlier run, by channel, which became known late. Once."""
+        self._samples.credit(totals)
+
     def info(self) -> UnitInfo:
         """The message on the unit: its identity, its channels, and why it is offline if it is."""
         return self._access.info()

@@ -287,6 +287,7 @@ class Worker:
         """
         unit = self._unit
         unit.driver.close()
+        unit.heartbeat = time.monotonic()
         unit.reporter.counters.errors += 1
         unit.go_offline(reason)
         retries: list[Job] = []

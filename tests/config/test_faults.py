@@ -206,7 +206,10 @@ def test_password_files(folder: Path) -> None:
     for content, message in (
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"\xff\xfe", "is no text"),
+        (b"\xff\xfe", "is empty"),
+        (b"\xef\xbb\xbf\r\n", "is empty"),
+        (b"\xff\xfe\x00", "is no text"),
+        (b"\x80", "is no text"),
         (b"x" * 70000, "MQTT"),
     ):
         secret.write_bytes(content)

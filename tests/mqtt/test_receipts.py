@@ -32,6 +32,12 @@ from tests.properties import examples
 LATER = HOLD * 1.1
 
 
+def loaded(database: Database) -> OpenCommands:
+    commands = OpenCommands(Shared())
+    commands.load(database)
+    return commands
+
+
 class Desk:
     """Receipts on a real file, which is written when the test says so."""
 
@@ -41,7 +47,8 @@ class Desk:
         self.acknowledged: list[int] = []
         self.tickets: dict[int, list[Ticket]] = {}
         self.database = Database(folder / "bench.sqlite3")
-        self.commands = OpenCommands(Shared(), self.database)
+        self.database.open()
+        self.commands = loaded(self.database)
         self.receipts = Receipts(self.commands, self._put, lambda: None, lambda: self.now)
         self.receipts.begin(self.acknowledged.append)
 
@@ -207,7 +214,7 @@ def test_a_start_answers_what_an_earlier_run_left(desk: Desk) -> None:
     mid = desk.take()
     desk.pass_(LATER)
     desk.write()
-    again = OpenCommands(Shared(), desk.database)
+    again = loaded(desk.database)
     desk.commands, desk.receipts = again, Receipts(again, desk._put, lambda: None, lambda: desk.now)
     assert desk.receipts.recover() == 1
     assert desk.sent == []
@@ -216,7 +223,7 @@ def test_a_start_answers_what_an_earlier_run_left(desk: Desk) -> None:
     assert (item.topic, item.correlation) == ("response", b"1.0")
     assert b'"uncertain"' in item.payload
     assert desk.kept() == {f"{mid}.0": item.payload}
-    assert OpenCommands(Shared(), desk.database).unanswered() == []
+    assert loaded(desk.database).take_unanswered() == []
 
 
 @examples(150)

@@ -9,6 +9,7 @@ import pytest
 
 from agent.store import commands as commands_module
 from agent.store.commands import OpenCommand, OpenCommands
+from agent.store.database import Database
 from agent.store.store import Store
 from tests.lab import PATIENCE, wait_until
 from tests.store.disk import Disk, opened, saved
@@ -39,7 +40,7 @@ def test_what_was_taken_is_known_after_a_restart_until_its_response_is_delivered
         store.commands.close(numbers["c"])
     with opened(file) as store:
         commands = store.commands
-        assert ids(commands.unanswered()) == ["a", "d"]
+        assert ids(commands.take_unanswered()) == ["a", "d"]
         (answered,) = commands.answered()
         assert answered == OpenCommand(numbers["b"], "psu/psu1/1/response", b"b", "psu1", 1, "b", b"done")
         newest = opened_command(commands, "e")
@@ -78,7 +79,7 @@ def test_a_disk_that_fails_says_nothing_until_it_works(file: Path, failing: str)
         wait_until(lambda: told == ["kept", "answered"], "the disk")
     with opened(file) as store:
         assert [one.payload for one in store.commands.answered()] == [b"done"]
-        assert store.commands.unanswered() == []
+        assert store.commands.take_unanswered() == []
 
 
 def test_one_that_comes_and_goes_while_the_disk_hangs_never_reaches_it(file: Path) -> None:
@@ -115,7 +116,20 @@ def test_a_new_file_in_the_place_of_a_damaged_one_gets_them(file: Path) -> None:
         opened_command(store.commands, "b")
         saved(store)
     with opened(file) as store:
-        assert ids(store.commands.unanswered()) == ["a", "b"]
+        assert ids(store.commands.take_unanswered()) == ["a", "b"]
+
+
+def test_a_file_that_is_opened_late_keeps_both_runs_apart(file: Path, tmp_path: Path) -> None:
+    with opened(file) as store:
+        number = opened_command(store.commands, "a")
+        saved(store)
+    with Database(file).reading() as reading, opened(tmp_path / "memory.sqlite3") as memory:
+        assert opened_command(memory.commands, "b") == number
+        memory.commands.load(reading)
+        (left,) = memory.commands.take_unanswered()
+        assert (left.command_id, memory.commands.take_unanswered()) == ("a", [])
+        assert left.number != number
+        assert len(memory.commands) == 2
 
 
 def test_a_secret_is_the_same_after_a_restart_and_another_one_elsewhere(file: Path, tmp_path: Path) -> None:

@@ -21,6 +21,10 @@ _CHUNK = 65536
 #: Variables of the service manager for the agent, not for its children.
 _NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
+# vfork, which Python prefers, halts this whole process until a program has been read from its disk: for ever if that hangs.
+# The way to do without it is in the manual of `subprocess`.
+vars(subprocess)["_USE_VFORK"] = False
+
 
 class ProgramError(Exception):
     """A program could not be started, or was killed because it took too long or printed too much; one sentence says which."""

@@ -7,6 +7,7 @@ into the file first and to the broker then, or the next start would give another
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -17,6 +18,8 @@ from agent.mqtt.item import Item, Kind
 from agent.protocol.messages import Response, ResponseError, utc_now
 from agent.protocol.report import Stage, Ticket
 from agent.store.commands import OpenCommand, OpenCommands
+
+log = logging.getLogger(__name__)
 
 #: s until a command without a response is kept in the file. A broker sends only so many commands before the first of them is
 #: acknowledged (Mosquitto 20 by itself), so this and the disk's time are what an off may wait behind them.
@@ -89,8 +92,15 @@ class Receipts:
         return items[:-1]
 
     def recover(self) -> int:
-        """Answer the commands that an earlier run left without a response, and return how many there were."""
-        left = self._commands.unanswered()
+        """The number of commands that an earlier run left without a response, which are answered now; it may be called again.
+
+        The file may be opened late, where the disk did not answer at the start.
+        """
+        left = self._commands.take_unanswered()
+        if left:
+            log.warning(
+                "the agent ended before %d commands were answered; their senders are told `uncertain`", len(left)
+            )
         for command in left:
             response = Response(
                 id=command.command_id,
