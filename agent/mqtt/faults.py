@@ -12,7 +12,7 @@ from agent.mqtt.settings import BrokerSettings, LoginSettings
 PLAIN_PORT, TLS_PORT = 1883, 8883
 _UNSPECIFIED = 0x80
 
-# What to do, by the reason code of CONNACK or DISCONNECT (MQTT 5, 2.4). paho converts the return codes of MQTT 3.1.1.
+# Remedies by the reason code of CONNACK or DISCONNECT (MQTT 5, 2.4). paho converts the return codes of MQTT 3.1.1.
 _REMEDIES = {
     0x84: "set settings.mqtt.protocol to {other}",
     0x85: "give another settings.mqtt.client_id",
@@ -74,7 +74,7 @@ def _no_tls(settings: LoginSettings) -> str:
 
 
 def strange_answer(data: bytes, settings: LoginSettings) -> str:
-    """What answered CONNECT, where it was no CONNACK, and what to do."""
+    """The kind of program that answered CONNECT with something else than CONNACK, and what to do."""
     if settings.tls is None and data[:1] == b"\x15":  # an alert (RFC 8446, 5.1)
         return f"port {settings.port} speaks TLS; set settings.mqtt.tls, or give the port for MQTT without TLS"
     if data.startswith((b"HTTP/", b"<")):

@@ -4,10 +4,10 @@ TCP keeps the order. So a message that comes after the answer to a PINGREQ left 
 bounded, whatever was held up in between, the link, the host or this process. Nothing else tells: a link that stalls delivers
 a command many seconds late, on the same connection, with the same bytes.
 
-A broker holds messages back until those before are acknowledged (Mosquitto after 20), so what leaves it after a stall may be
-old, too. Therefore an answer then counts only if it is *clean*: fewer messages were on their way than the broker sends at a time,
-so it held none back. What is acknowledged after the PINGREQ releases nothing before its answer. On a link that works, a flood
-that comes faster than it is handled waits in the broker unnoticed; MQTT 5's message expiry counts that time.
+A broker holds messages back until those before are acknowledged (Mosquitto after 20), so messages that leave it after a stall
+may be old, too. Therefore an answer then counts only if it is *clean*: fewer messages were on their way than the broker sends at
+a time, so it held none back. Acknowledgements that follow the PINGREQ release nothing before its answer. On a link that works,
+a flood that comes faster than it is handled waits in the broker unnoticed; MQTT 5's message expiry counts that time.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class PublishingClient(Client):
         self.on_malformed: Callable[[str], None] = _ignore
         #: Messages with QoS 1 that have come and were not acknowledged yet.
         self.unacknowledged = 0
-        #: What answered CONNECT, where it is no CONNACK: its first bytes.
+        #: The first bytes of an answer to CONNECT that is no CONNACK.
         self.strange_answer = b""
         #: The return code in CONNACK; above 0 for a refusal.
         self.connack_code: int | None = None
