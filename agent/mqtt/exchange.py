@@ -17,9 +17,9 @@ from agent.mqtt.outbox import Outbox
 from agent.mqtt.presence import SILENCE, Presence
 from agent.mqtt.responses.receipts import Receipts
 from agent.mqtt.responses.refusals import Refusals
+from agent.mqtt.responses.suspects import Suspects
 from agent.mqtt.spooling import Spooling
 from agent.mqtt.subscriptions import Subscriptions
-from agent.mqtt.suspects import Suspects
 from agent.mqtt.turn import Turn
 from agent.protocol.topics import Topics
 from agent.store.backlog import Backlog
@@ -67,7 +67,14 @@ class Exchange:
         self._progress = (0, 0)  # what had been answered at the last look
         self._answered_at = time.monotonic()
         self._is_holding = False
-        self._refusals = Refusals(self._suspects, self._spooling, self.receipts, topics)
+        self._refusals = Refusals(
+            self._suspects,
+            self.receipts,
+            topics,
+            instead=self._send_instead,
+            later=self._try_later,
+            forget=self._spooling.acknowledged,
+        )
 
     @property
     def undeliverable(self) -> int:
@@ -138,6 +145,12 @@ class Exchange:
         """Keep the messages in the inbox for a later connection. From any thread."""
         self._spooling.keep(self._inbox.take_all())
 
+    def _send_instead(self, item: Item) -> None:
+        self.outbox.put_first(item)
+
+    def _try_later(self, item: Item) -> None:
+        self._spooling.refused(item, self.outbox, time.monotonic())
+
     def _put_kept(self, items: Sequence[Item]) -> None:
         """Take responses that the disk has. From any thread."""
         self._inbox.put(items)
@@ -182,8 +195,8 @@ class Exchange:
         if waiting > MOST_RESPONSES or (self._is_holding and waiting < MOST_RESPONSES // 2):
             self._is_holding = waiting > MOST_RESPONSES
             self.connection.hold_acknowledgements(self._is_holding)
-        while self.outbox.rejected:
-            self._refusals.take_rejected(self.outbox, self.connection.largest_packet)
+        while self.outbox.has_rejected:
+            self._refusals.take_rejected(self.outbox.take_rejected(), self.connection.largest_packet)
             self.outbox.send(self.connection.publish, now, backlog=False)
 
     def send_here(self) -> bool:
@@ -208,7 +221,7 @@ class Exchange:
                 connection.flush()
                 self.outbox.send(connection.publish, now, backlog=False)
                 connection.flush()
-            return not connection.wants_to_write and not self.outbox.rejected
+            return not connection.wants_to_write and not self.outbox.has_rejected
         finally:
             self._turn.give_back()
 
@@ -274,7 +287,7 @@ class Exchange:
         self._acknowledged += 1
         if code >= 0x80:
             self._refused += 1
-            self._refusals.refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code), self.outbox)
+            self._refusals.refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
             return
         if item.ticket is not None or item.number:
             self.receipts.delivered(item)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from agent.mqtt.item import Item, Kind
-from agent.mqtt.suspects import Suspects, is_candidate
+from agent.mqtt.responses.suspects import Suspects, is_candidate
 
 #: Messages that may be sent and not acknowledged, where the broker does not ask for fewer.
 MOST_IN_FLIGHT = 1000
@@ -38,8 +38,7 @@ class Outbox:
         self.window = MOST_IN_FLIGHT
         #: Samples of the backlog among the messages in flight.
         self.backlog_in_flight = 0
-        #: Messages that can't be sent to this broker. They are the caller's to take away.
-        self.rejected: list[Item] = []
+        self._rejected: list[Item] = []
         self._suspects = suspects or Suspects()
         self._begun = begun
         self._aside: deque[Item] = deque()  # suspects, which are sent one by one
@@ -149,7 +148,7 @@ class Outbox:
             self._reject(item)
 
     def _reject(self, item: Item) -> None:
-        self.rejected.append(item)
+        self._rejected.append(item)
         if item.row and item.kind is Kind.STATE:
             self.backlog_in_flight -= 1
 
@@ -195,6 +194,16 @@ class Outbox:
         """Send no samples of the backlog until then, and forget those that wait here; the backlog still has them."""
         self._backlog.clear()
         self._paused_until = until
+
+    @property
+    def has_rejected(self) -> bool:
+        """True if there are messages that can't be sent to this broker."""
+        return bool(self._rejected)
+
+    def take_rejected(self) -> list[Item]:
+        """Take away the messages that can't be sent to this broker."""
+        rejected, self._rejected = self._rejected, []
+        return rejected
 
     # State.
 
@@ -258,14 +267,14 @@ class Outbox:
         """
         items = [
             *self._in_flight.values(),
-            *self.rejected,
+            *self._rejected,
             *self._aside,
             *self._responses,
             *self._messages,
             *self._live,
         ]
         self._in_flight.clear()
-        self.rejected.clear()
+        self._rejected.clear()
         for queue in (self._aside, self._responses, self._messages, self._live, self._backlog):
             queue.clear()
         self.backlog_in_flight = 0

@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import pytest
 from hypothesis import strategies as st
@@ -19,8 +18,7 @@ from agent.mqtt.item import Item, Kind
 from agent.mqtt.outbox import Outbox
 from agent.mqtt.responses.receipts import HOLD, PATIENCE, Receipts
 from agent.mqtt.responses.refusals import Refusals
-from agent.mqtt.spooling import Spooling
-from agent.mqtt.suspects import Suspects
+from agent.mqtt.responses.suspects import Suspects
 from agent.protocol.report import Ticket
 from agent.protocol.topics import Topics
 from agent.store.commands import OpenCommands
@@ -78,6 +76,9 @@ class Desk:
         if self.commands.is_dirty:
             self.database.change(self.commands.write) if works else self.commands.write(_Nowhere())  # type: ignore[arg-type]
             self.commands.finish(works)
+
+    def later(self, item: Item) -> None:
+        raise AssertionError(item)
 
     def kept(self) -> dict[str, bytes | None]:
         """What the next start would find: the id of each command, and its response."""
@@ -196,8 +197,10 @@ def test_a_response_that_was_refused_and_goes_elsewhere_is_kept_as_what_it_has_b
     mid = desk.take()
     item = desk.answer(desk.tickets[mid][0])
     outbox, sent = Outbox(), list[Item]()
-    refusals = Refusals(Suspects(), cast(Spooling, None), desk.receipts, Topics("psu"))
-    refusals.refused(item, ReasonCode(PacketTypes.PUBACK, identifier=0x87), outbox)
+    refusals = Refusals(
+        Suspects(), desk.receipts, Topics("psu"), instead=outbox.put_first, later=desk.later, forget=desk.later
+    )
+    refusals.refused(item, ReasonCode(PacketTypes.PUBACK, identifier=0x87))
     desk.pass_(LATER)
     desk.write()
     outbox.send(lambda one: sent.append(one) or 1, desk.now)  # type: ignore[func-returns-value]

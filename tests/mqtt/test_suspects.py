@@ -8,7 +8,7 @@ import pytest
 
 from agent.mqtt.item import Item, Kind
 from agent.mqtt.outbox import Outbox
-from agent.mqtt.suspects import CAUTION, MOST_ENDS, SUSPICIOUS_SIZE, Suspects
+from agent.mqtt.responses.suspects import CAUTION, MOST_ENDS, SUSPICIOUS_SIZE, Suspects
 
 
 def message(name: str) -> Item:
@@ -53,8 +53,7 @@ class Broker:
                     return outbox.undelivered()
                 assert outbox.acknowledged(done) is sent[done - 1]
                 self.taken.append(name)
-        self.given_up += [item.payload.decode() for item in outbox.rejected]
-        outbox.rejected.clear()
+        self.given_up += [item.payload.decode() for item in outbox.take_rejected()]
         assert outbox.undelivered() == []
         return []
 

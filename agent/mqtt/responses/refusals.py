@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
 from agent.mqtt.item import Item, Kind
-from agent.mqtt.outbox import Outbox
 from agent.mqtt.responses.receipts import Receipts
-from agent.mqtt.spooling import Spooling
-from agent.mqtt.suspects import SUSPICIOUS_SIZE, Suspects
+from agent.mqtt.responses.suspects import SUSPICIOUS_SIZE, Suspects
 from agent.protocol.messages import Response
 from agent.protocol.topics import Topics
 
@@ -28,12 +25,26 @@ _MOST_TOLD = 20
 class Refusals:
     """What becomes of messages that the broker refuses, or may not be given. For the thread that has the session's turn."""
 
-    def __init__(self, suspects: Suspects, spooling: Spooling, receipts: Receipts, topics: Topics) -> None:
-        """Begin without a connection."""
+    def __init__(
+        self,
+        suspects: Suspects,
+        receipts: Receipts,
+        topics: Topics,
+        *,
+        instead: Callable[[Item], None],
+        later: Callable[[Item], None],
+        forget: Callable[[Item], None],
+    ) -> None:
+        """Begin without a connection.
+
+        :param instead: sends a response that has another topic now
+        :param later: keeps a sample of the backlog, which is tried again later
+        :param forget: removes a message from the backlog
+        """
         #: Messages that the broker did not take where they were to go.
         self.count = 0
         self._suspects = suspects
-        self._spooling = spooling
+        self._instead, self._later, self._forget = instead, later, forget
         self._receipts = receipts
         self._topics = topics
         self._told: set[str] = set()  # of the present connection
@@ -48,20 +59,19 @@ class Refusals:
         if given_up is not None and len(given_up.payload) < SUSPICIOUS_SIZE and self._own_topic(given_up):
             self._suspects.avoid(given_up.topic)
 
-    def refused(self, item: Item, reason: ReasonCode, outbox: Outbox) -> None:
+    def refused(self, item: Item, reason: ReasonCode) -> None:
         """Take a message whose acknowledgement says that it was refused."""
         why = f"{reason}; let this user publish there" if reason.value == _NOT_AUTHORIZED else str(reason)
         if item.kind is Kind.STATE and item.row:
-            self._keep_for_later(item, why, outbox)
+            self._keep_for_later(item, why)
         else:
-            self._divert(item, why, None if reason.value == _TOO_LARGE else item.correlation, outbox)
+            self._divert(item, why, None if reason.value == _TOO_LARGE else item.correlation)
 
-    def take_rejected(self, outbox: Outbox, largest_packet: int) -> None:
-        """Take the messages that can't be sent.
+    def take_rejected(self, rejected: Iterable[Item], largest_packet: int) -> None:
+        """Take messages that can't be sent.
 
         :param largest_packet: bytes, what the broker takes
         """
-        rejected, outbox.rejected = outbox.rejected, []
         for item in rejected:
             correlation = None
             if self._suspects.is_given_up(item):
@@ -71,16 +81,16 @@ class Refusals:
             else:
                 why = f"it takes no packet of more than {largest_packet} bytes"
             if item.kind is Kind.STATE and item.row and not self._suspects.is_given_up(item):
-                self._keep_for_later(item, why, outbox)
+                self._keep_for_later(item, why)
             else:
-                self._divert(item, why, correlation, outbox)
+                self._divert(item, why, correlation)
 
-    def _keep_for_later(self, item: Item, why: str, outbox: Outbox) -> None:
+    def _keep_for_later(self, item: Item, why: str) -> None:
         self.count += 1
         self._tell(item, why, "it is kept, and tried again later")
-        self._spooling.refused(item, outbox, time.monotonic())
+        self._later(item)
 
-    def _divert(self, item: Item, why: str, correlation: bytes | None, outbox: Outbox) -> None:
+    def _divert(self, item: Item, why: str, correlation: bytes | None) -> None:
         """Send a response to this agent's own topic instead, once. Drop it if that was of no use, and every other message."""
         self.count += 1
         topic = None if item.is_diverted else self._own_topic(item)
@@ -90,12 +100,12 @@ class Refusals:
             self._tell(item, why, "it is dropped")
             self._receipts.delivered(item)
             if item.row:
-                self._spooling.acknowledged(item)
+                self._forget(item)
             return
         self._tell(item, why, f"it went to {topic} instead")
         # The same item, which the store may be about to keep.
         item.kind, item.topic, item.correlation, item.is_diverted = Kind.RESPONSE, topic, correlation, True
-        outbox.put_first(item)
+        self._instead(item)
 
     def _own_topic(self, item: Item) -> str | None:
         """The topic of this agent's for a response that goes elsewhere; None for every other message."""
