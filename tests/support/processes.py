@@ -67,6 +67,11 @@ class Process:
         return self._process
 
     @property
+    def runs(self) -> bool:
+        """It was started, and neither stopped nor killed; it may have ended by itself."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Its number; it must have been started."""
         return self.process.pid
