@@ -47,7 +47,8 @@ class AgentFaults:
         self._drain = self._stack.enter_context(Drain(folder, self._log))
         self.agent: AgentProcess | None = None
         self._paused = False
-        #: Called when it was killed and is to start anew.
+        #: Called shortly before it is killed, to give it something to do; and when it has been started anew.
+        self.before_kill: Callable[[], None] = lambda: None
         self.on_restart: Callable[[], None] = lambda: None
 
     def start(self, data: dict[str, Any]) -> AgentProcess:
@@ -76,6 +77,12 @@ class AgentFaults:
         self._stack.close()
 
     def _kill(self) -> float:
+        self.before_kill()
+        soon, away = self._random.choice([0.02, 0.1, 0.5, 2.0]), self._random.choice([0.0, 1.0, 4.0])
+        self._later(soon, lambda: self._kill_now(away))
+        return soon + away
+
+    def _kill_now(self, away: float) -> None:
         self._count["agent killed"] += 1
         assert self.agent is not None
         unwritten_since = self._frozen_since
@@ -85,9 +92,7 @@ class AgentFaults:
         self.agent.kill()
         self._ledger.agent_killed(unwritten_since)
         self._frozen_since = None
-        away = self._random.choice([0.0, 1.0, 4.0])
         self._later(away, self._start)
-        return away
 
     def _start(self) -> None:
         assert self.agent is not None

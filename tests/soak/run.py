@@ -42,8 +42,9 @@ FLOOD, SLOW = 400, 0.03
 LONGEST_REST = 60.0
 #: s; the contract's.
 LONGEST_STOP = 5.0
-#: bytes that the agent's memory may grow by from the second quarter of the time to the last.
-MOST_GROWTH = 6e6
+#: bytes that the agent's memory may grow by from the second quarter of the time to the last. It remembers each id, and each
+#: command of a flood, for 10 minutes.
+MOST_GROWTH = 12e6
 
 
 class Soak:
@@ -83,6 +84,7 @@ class Soak:
             self._broker, self._tap, self.ledger, self._randoms["broker fault"], self._in, self.faults
         )
         self._agent_faults = AgentFaults(folder, self.ledger, self._randoms["agent fault"], self._in, self.faults)
+        self._agent_faults.before_kill = self._load
         self._agent_faults.on_restart = self._memory.clear
         self._publisher = Publisher(self._broker.port, BASE, self.ledger, keepalive=KEEPALIVE)
         # Two supplies: how many floods there are must not change the other commands.
@@ -180,12 +182,24 @@ class Soak:
     def _flood(self) -> None:
         self._again("flood", FLOOD_INTERVAL, self._flood)
         self.faults["flood of commands"] += 1
-        for command in self._floods.flood(FLOOD):
+        self._send_flood(FLOOD)
+
+    def _send_flood(self, count: int) -> None:
+        for command in self._floods.flood(count):
             self._publisher.send(command)
 
     def _ramps(self) -> None:
-        """Ramps and cycles on all channels of a unit, which is slow meanwhile."""
         self._again("ramps", RAMPS_INTERVAL, self._ramps)
+        self._send_ramps()
+
+    def _load(self) -> None:
+        """Commands that are under way when the agent is killed."""
+        for _ in range(3):
+            self._send_ramps()
+        self._send_flood(FLOOD // 8)
+
+    def _send_ramps(self) -> None:
+        """Ramps and cycles on all channels of a unit, which is slow meanwhile."""
         self.faults["ramps at once"] += 1
         commands = self._floods.ramps()
         unit = next(one for one in self.units if one.name == commands[0].unit)

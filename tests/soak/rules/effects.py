@@ -71,8 +71,8 @@ class Effects:
         waiting = []
         for off in self._offs:
             delivery, unit = off.delivery, off.delivery.unit
-            if self._books.channel(unit, off.index).asked_off >= delivery.time or delivery.code in _OF_THE_UNIT:
-                continue
+            if self._books.channel(unit, off.index).asked_off >= delivery.time or delivery.code is not None:
+                continue  # it is done, or its response has been judged
             if now - delivery.time > LATEST_OFF and self._books.well_for(unit, now) > LATEST_OFF:
                 self._books.violated(8, unit, f"channel {off.index} was not turned off by {shown(delivery)}")
                 continue
