@@ -205,6 +205,10 @@ class Commands:
             replace(off, number=on.number, kind="repeated off"),
         ]
 
+    def removal(self, command: Command) -> Command:
+        """Removes a retained command from the broker again. It is a command with the retain flag, and empty."""
+        return replace(command, number=next(self._numbers), kind="removal", payload=b"")
+
     def flood(self, count: int) -> list[Command]:
         """Many for one unit at once, an off among them."""
         unit = self._random.choice(self._units)

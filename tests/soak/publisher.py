@@ -66,10 +66,6 @@ class Publisher:
     def get(self, unit: str) -> None:
         self._settle(self._numbers, self._client.publish(f"{self._base}/{unit}/get", b"", qos=1).mid, 0)
 
-    def remove(self, topic: str) -> None:
-        """Take a retained command from the broker again, which is no command."""
-        self._settle(self._numbers, self._client.publish(f"{self._base}/{topic}", b"", qos=1, retain=True).mid, 0)
-
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()

@@ -87,8 +87,9 @@ class Soak:
         self._agent_faults.before_kill = self._load
         self._agent_faults.on_restart = self._memory.clear
         self._publisher = Publisher(self._broker.port, BASE, self.ledger, keepalive=KEEPALIVE)
-        # Two supplies: how many floods there are must not change the other commands.
+        # Three supplies: how many floods there are must not change the other commands.
         self._commands, self._floods = Commands(names, seed), Commands(names, seed, "floods", first=1_000_000)
+        self._removals = Commands(names, seed, "removals", first=2_000_000)
         channels: dict[int, dict[str, Any]] = {
             index: {"voltage_max": voltage, "current_max": current} for index, (voltage, current) in LIMITS.items()
         }
@@ -159,7 +160,7 @@ class Soak:
             self._publisher.send(command)
             if command.retain:
                 seconds = self._randoms["retained"].uniform(0.2, 5)
-                self._in(seconds, functools.partial(self._publisher.remove, command.topic))
+                self._in(seconds, functools.partial(self._publisher.send, self._removals.removal(command)))
 
     def _get(self) -> None:
         self._publisher.get(self._again("get", GET_INTERVAL, self._get).choice(self.units).name)

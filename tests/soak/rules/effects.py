@@ -44,7 +44,8 @@ class Effects:
     def delivered(self, delivery: Delivery) -> None:
         """The broker hands a command to the agent."""
         self._recent[delivery.unit].append(delivery)
-        self._books.note(delivery.unit, f"< {shown(delivery)}")
+        if delivery.command.kind != "flood":  # which would leave no room for anything else
+            self._books.note(delivery.unit, f"< {shown(delivery)}")
 
     def taken(self, delivery: Delivery) -> None:
         """The agent has acknowledged a command."""

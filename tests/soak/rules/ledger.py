@@ -207,8 +207,8 @@ class Ledger:
 
     def delivered(self, connection: int, packet: Publish) -> None:
         """The broker hands a message to the agent."""
-        if "set" not in self._books.levels(packet.topic) or (packet.retain and not packet.payload):
-            return  # an empty retained payload removes a retained command
+        if "set" not in self._books.levels(packet.topic):
+            return
         with self._lock:
             self._responses.delivered(connection, packet)
 

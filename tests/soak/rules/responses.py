@@ -169,7 +169,8 @@ class Responses:
         delivery.code = code
         self._unconfirmed[key] = delivery
         command = delivery.command
-        self._books.note(unit, f"command {command.number} is answered {code}")
+        if command.kind != "flood":
+            self._books.note(unit, f"command {command.number} is answered {code}")
         self.outcomes[code] += 1
         self._check_topic(command, unit, packet)
         if command.kind not in ("cycle", "ramp") and code != "expired":
