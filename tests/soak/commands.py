@@ -73,8 +73,8 @@ _OBJECTS_FOR_OFF = (
     b'{"state": false}\n', b'\xef\xbb\xbf{"state": false}', b'{"state": false}\x00', b'{"state": "off"}', b'{"state": 0}',
     b'{"state": "OFF"}', b' {"state":false} ', b'{"state": " off "}', b'{"state": "false"}', b'{"state": "0"}',
 )  # fmt: skip
-#: How a setting beside an off may be refused.
-_WRONG = frozenset({"bad_payload", "limit_exceeded", "out_of_range", "unsupported"})
+#: How a setting beside an off may be refused: for itself, for its age, or as too much else waits.
+_WRONG = frozenset({"bad_payload", "busy", "expired", "limit_exceeded", "out_of_range", "superseded", "unsupported"})
 
 
 class Commands:
