@@ -129,6 +129,7 @@ class Books:
     def __init__(self, base: str, names: list[str], complain: Callable[[str], None]) -> None:
         self.prefix = f"{base}/"
         self.complain = complain
+        self._complained: dict[str, float] = {}
         self.lock = threading.RLock()
         self.units = {name: UnitBook({index: ChannelBook() for index in CHANNELS}) for name in names}
         self.counts: collections.Counter[str] = collections.Counter()
@@ -178,9 +179,13 @@ class Books:
     def violated(self, rule: int, unit: str, what: str) -> None:
         """Count a violation and complain of it, with what happened to the unit before."""
         self.counts["violations"] += 1
+        now = time.monotonic()
         history = self.units[unit].history if unit in self.units else ()
         before = "".join(f"\n      {line}" for line in history)
-        self.complain(f"rule {rule}: {unit}: {what}\n    it is {time.monotonic() % 1000:.3f}; before it:{before}")
+        if now - self._complained.get(unit, 0.0) < 1.0:
+            before = " as above"
+        self._complained[unit] = now
+        self.complain(f"rule {rule}: {unit}: {what}\n    it is {now % 1000:.3f}; before it:{before}")
 
 
 def identity(packet: Publish) -> Identity:
