@@ -2,7 +2,9 @@
 
 Prints one JSON line with the resource names; then answers each line of its input with one JSON line: ``counts`` (messages
 received, by unit), ``log`` (the messages of the first unit), ``clear``, ``unplug`` (every connection is reset and new ones are
-refused), ``plug`` (as before). It ends with its input.
+refused), ``plug`` (as before), ``hang N`` (the unit of that number takes messages and answers no more), ``writes`` (with
+``--stamped``: unit, moment of ``time.monotonic`` and text of each message without an answer that came in since the last time).
+It ends with its input.
 """
 
 from __future__ import annotations
@@ -14,15 +16,32 @@ import resource
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Protocol
 
 from agent.simulator import E36300, Quirks, Reactor, Simulator
+from agent.simulator import simulator as simulators
+from agent.simulator.exchange import Answered, Exchange
 from agent.simulator.loads import Wander
 
 #: Below the ports that the system gives to clients: a client that asked for a port which refuses could be given that very
 #: port as its own, and TCP would connect it with itself.
 _PORTS = range(10_000, 30_000)
+
+
+#: Serial number of the unit, moment and text of each message that came in without a question in it.
+_writes: list[tuple[str, float, str]] = []
+
+
+class StampedExchange(Exchange):
+    """Notes when a message came in, which on a unit that takes its time is earlier than when it is carried out."""
+
+    def submit(self, owner: object, data: bytes, answered: Answered) -> None:
+        if b"?" not in data:
+            assert isinstance(self.instrument, E36300)
+            _writes.append((self.instrument.serial, time.monotonic(), data.decode()))
+        super().submit(owner, data, answered)
 
 
 class Units(Protocol):
@@ -35,6 +54,8 @@ class Units(Protocol):
     def clear(self) -> None: ...
     def unplug(self) -> None: ...
     def plug(self) -> None: ...
+    def hang(self, number: int) -> None: ...
+    def writes(self) -> list[tuple[int, float, str]]: ...
 
 
 class SimulatedUnits:
@@ -110,6 +131,15 @@ class SimulatedUnits:
         for simulator in self._simulators:
             simulator.start()
 
+    def hang(self, number: int) -> None:
+        self._simulators[number].freeze()
+
+    def writes(self) -> list[tuple[int, float, str]]:
+        serials = [simulator.instrument.serial for simulator in self._simulators]
+        found = [(serials.index(serial), moment, text) for serial, moment, text in _writes]
+        del _writes[: len(found)]
+        return found
+
 
 class CannedUnit:
     """One E36313A that repeats the first answer of a simulated one to each message: the least that a peer can do."""
@@ -138,6 +168,12 @@ class CannedUnit:
         raise NotImplementedError
 
     def plug(self) -> None:
+        raise NotImplementedError
+
+    def hang(self, number: int) -> None:
+        raise NotImplementedError
+
+    def writes(self) -> list[tuple[int, float, str]]:
         raise NotImplementedError
 
     def _accept(self) -> None:
@@ -179,7 +215,10 @@ def main() -> None:
     parser.add_argument("--refusing", type=int, default=0, metavar="N", help="more units, that refuse connections")
     parser.add_argument("--silent", type=int, default=0, metavar="N", help="more units, that answer nothing")
     parser.add_argument("--missing", action="append", default=[], metavar="HEADER", help="what the firmware lacks")
+    parser.add_argument("--stamped", action="store_true", help="note when messages come in")
     arguments = parser.parse_args()
+    if arguments.stamped:
+        setattr(simulators, "Exchange", StampedExchange)  # noqa: B010  # the type checker knows no such change
     _allow_many_files()
     units: Units
     if arguments.canned:
@@ -194,12 +233,14 @@ def main() -> None:
         )
     print(json.dumps(units.resources), flush=True)
     for line in sys.stdin:
-        match line.strip():
-            case "counts":
+        match line.split():
+            case ["counts"]:
                 answer: object = units.counts()
-            case "log":
+            case ["log"]:
                 answer = units.log()
-            case "clear" | "unplug" | "plug" as order:
+            case ["hang", number]:
+                answer = units.hang(int(number))
+            case [("clear" | "unplug" | "plug" | "writes") as order]:
                 answer = getattr(units, order)()
             case other:
                 answer = f"unknown: {other}"

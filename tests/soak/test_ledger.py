@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.soak.books import Setting
 from tests.soak.commands import CHANNELS, LIMITS, Commands
+from tests.soak.rules.books import Setting
 from tests.soak.scene import OFF, Scene, with_on
-
-
-@pytest.fixture
-def scene() -> Scene:
-    return Scene()
 
 
 def test_all_is_well(scene: Scene) -> None:
@@ -289,7 +285,9 @@ def test_rule_4(scene: Scene, story: Callable[[Scene], None]) -> None:
 def test_what_is_kept_on_disk_is_accounted_for(scene: Scene) -> None:
     scene.answer_voltages(1.0, 2.0, 3.0)
     scene.state(1, acknowledged=False)
-    scene.ledger.kept([("psu/psu1/1/backlog", b'{"seq": 1}')], [])
+    scene.ledger.kept(
+        [("psu/psu1/1/backlog", json.dumps({"seq": 1, "time": datetime.now(UTC).isoformat()}).encode())], []
+    )
     scene.ledger.close()
     assert scene.complaints == []
 

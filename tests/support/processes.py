@@ -25,6 +25,7 @@ class Process:
     :param environment: more variables than this process has
     :param folder: where it runs; None: where this process does
     :param piped: its stdin and stdout belong to this process
+    :param stderr: where it writes instead of the log, such as a pipe whose other end somebody copies there
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Process:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
         piped: bool = False,
+        stderr: Path | None = None,
     ) -> None:
         self.command = command
         self.log = log
@@ -42,11 +44,12 @@ class Process:
         self._environment = environment
         self._folder = folder
         self._piped = piped
+        self._stderr = stderr or log
 
     def start(self) -> Self:
         """Start it. Returns at once."""
         assert self._process is None, f"{self.log.stem} runs already"
-        with self.log.open("ab") as log:
+        with self._stderr.open("ab") as log:
             self._process = children.start(
                 self.command,
                 log,
@@ -62,6 +65,11 @@ class Process:
         """The process, which was started and may have ended by itself."""
         assert self._process is not None, f"{self.log.stem} is not running"
         return self._process
+
+    @property
+    def runs(self) -> bool:
+        """It was started, and neither stopped nor killed; it may have ended by itself."""
+        return self._process is not None
 
     @property
     def pid(self) -> int:
