@@ -61,15 +61,16 @@ class SimulatedUnits:
 
     def _started(self, number: int, latency: float, quirks: Quirks) -> Simulator:
         while True:
+            port = next(self._ports)
             simulator = Simulator(
                 "E36313A",
-                f"MY{62000000 + number}",
+                f"MY{62000000 + port}",  # unlike that of any other process's unit: an agent takes two of one number for one
                 latency=latency,
                 loads={n: Wander(mean=0.5, amplitude=0.4, period=20.0, seed=3 * number + n) for n in range(1, 4)},
                 seed=number,
                 quirks=quirks,
                 reactor=self._reactor,
-                socket_port=next(self._ports),
+                socket_port=port,
             )
             try:
                 return simulator.start()

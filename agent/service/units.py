@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.config import Config
+from agent.instruments.claims import Claims
 from agent.instruments.driver import Driver
 from agent.instruments.factory import Knowledge, make_driver
 from agent.protocol.report import Outlet
@@ -57,6 +58,7 @@ class Units:
     def __init__(self, config: Config, outlets: Sequence[Outlet], meters: Meters) -> None:
         self._outlets = tuple(outlets)
         self._admission = Admission()
+        self._claims = Claims()
         self._knowledge = Knowledge()
         self._start_moment = time.monotonic()
         # Guards that every unit in `by_name` has been told of it: the MQTT thread may tell while units are replaced.
@@ -83,6 +85,7 @@ class Units:
             # Spread over the interval, so that many units do not all want the processor in the same moment.
             phase=self._start_moment + interval * number / len(config.units),
             admission=self._admission,
+            claims=self._claims,
             predecessor=predecessor,
         )
 
@@ -119,6 +122,7 @@ class Units:
             else self.by_name[unit.name]
             for number, unit in enumerate(newer.units)
         }
+        self._claims.retain(by_name.keys())
         with self._lock:
             self.by_name = by_name
             for name in drivers:

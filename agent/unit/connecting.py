@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Iterable
 
-from agent.instruments.driver import DriverError
+from agent.instruments.claims import Claims
+from agent.instruments.driver import DriverError, Identity, IdentityError
 from agent.timing import retry_delay
 from agent.unit.access import UnitAccess
 from agent.unit.admission import Admission, check_room
@@ -19,18 +20,29 @@ log = logging.getLogger(__name__)
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 5.0, 0.5
 #: s. A link that did not last that long is not opened again at once.
 SHORT_LIVED = 1.0
+#: s between two looks at a supply that another unit serves. Each opens a second link to it, and some supplies have but two.
+NEXT_LOOK = 30.0
 
 
 class Connector:
     """Connects one unit. Only the unit's worker calls it."""
 
-    __slots__ = ("_admission", "_online_since", "_schedule", "_unit", "_was_online")
+    __slots__ = ("_admission", "_claims", "_look_at", "_online_since", "_schedule", "_shared", "_unit", "_was_online")
 
-    def __init__(self, unit: UnitAccess, schedule: Schedule, admission: Admission | None) -> None:
-        """``admission``: None for no bound on the units that connect at once."""
+    def __init__(
+        self, unit: UnitAccess, schedule: Schedule, admission: Admission | None, claims: Claims | None = None
+    ) -> None:
+        """
+        :param admission: None for no bound on the units that connect at once
+        :param claims: of all units; None where a supply may have two
+        """
         self._unit = unit
         self._schedule = schedule
         self._admission = admission
+        self._claims = claims or Claims()
+        self._shared: Identity | None = None  # of a supply that another unit was found to serve
+        self._look_at = 0.0  # the moment (time.monotonic) from which it is looked at again
+        unit.driver.admit = self._admit
         self._was_online = False
         self._online_since = -SHORT_LIVED
 
@@ -63,9 +75,13 @@ class Connector:
         counters = unit.reporter.counters
         if self._was_online:
             counters.reconnects += 1
+        self._claims.lost(unit.name)
         try:
             check_room()
+            self._check_shared()
             profile = unit.driver.connect()
+            if profile.identity is not None:
+                self._admit(profile.identity)
             unit.adopt(profile)
             readings = unit.poll()
         except DriverError as error:
@@ -89,6 +105,19 @@ class Connector:
         unit.go_online(readings, offs)
         self._was_online = True
 
+    def _check_shared(self) -> None:
+        """:raises IdentityError: the supply that was found last has another unit still, and it is not time to look again"""
+        identity, self._shared = self._shared, None
+        if identity is not None and time.monotonic() < self._look_at and (holder := self._claims.holder(identity)):
+            self._shared = identity
+            raise _same(identity, holder)
+
+    def _admit(self, identity: Identity) -> None:
+        """:raises IdentityError: another unit serves this supply"""
+        if (holder := self._claims.claim(self._unit.name, identity)) is not None:
+            self._shared, self._look_at = identity, time.monotonic() + NEXT_LOOK
+            raise _same(identity, holder)
+
     def _connect_in_turn(self) -> None:
         if self._admission is None:
             self.connect()
@@ -106,3 +135,11 @@ class Connector:
     def _sleep(self, seconds: float) -> None:
         self._unit.heartbeat = time.monotonic() + seconds
         self._unit.inbox.sleep(seconds)
+
+
+def _same(identity: Identity, holder: str) -> IdentityError:
+    return IdentityError(
+        f"this is the supply that {holder} serves ({identity.model}, serial number {identity.serial}); use {holder}, "
+        "and take one of the two out of the configuration",
+        identity,
+    )

@@ -12,7 +12,7 @@ from pyvisa.constants import StatusCode
 from pyvisa.resources import MessageBasedResource
 
 from agent.instruments.driver import LinkError
-from agent.instruments.visa import hislip, sockets, vxi11
+from agent.instruments.visa import ending, hislip, sockets, vxi11
 from agent.instruments.visa.faults import OPENING_FAULTS, Calling, reason_of
 
 #: ms. pyvisa's own default is 0.1 s on VXI-11, too short for many links, and 10 s on a socket.
@@ -70,7 +70,7 @@ class VisaSession:
             with Calling(f"can't open {self.uri}"):
                 self._start_afresh(resource)
         except BaseException:
-            self.close()
+            self.give_up()
             raise
 
     def _start_afresh(self, resource: MessageBasedResource) -> None:
@@ -91,7 +91,7 @@ class VisaSession:
             self._write(message, _ASKING)
             return self._read()
         except BaseException:
-            self.close()
+            self.give_up()
             raise
 
     def ask_ahead(self, message: str) -> bool:
@@ -110,7 +110,7 @@ class VisaSession:
         try:
             return self._read()
         except BaseException:
-            self.close()
+            self.give_up()
             raise
 
     def tell(self, message: str) -> None:
@@ -121,7 +121,7 @@ class VisaSession:
         try:
             self._write(message, _TELLING)
         except BaseException:
-            self.close()
+            self.give_up()
             raise
 
     def _write(self, message: str, calling: Calling) -> None:
@@ -152,12 +152,22 @@ class VisaSession:
         return self._resource
 
     def close(self) -> None:
-        """Close the link; a failure of the link is ignored. It may be called twice."""
+        """Close the link, what was written last delivered if it can be; a failure is ignored. It may be called twice."""
+        self._end(in_order=True)
+
+    def give_up(self) -> None:
+        """Close the link after a failure: what was written and not delivered yet is discarded. It may be called twice."""
+        self._end(in_order=False)
+
+    def _end(self, *, in_order: bool) -> None:
         resource, self._resource = self._resource, None
         if resource is None:
             return
         library, session = resource.visalib, resource.session
+        sessions = getattr(library, "sessions", {})
         try:
+            with contextlib.suppress(LinkError), _CLOSING:
+                ending.prepare(sessions.get(session), in_order=in_order)
             with contextlib.suppress(LinkError), _CLOSING:
                 resource.close()
         finally:
