@@ -40,7 +40,7 @@ def test_it_is_free_when_its_unit_is_removed_or_found_at_another_supply() -> Non
 
 def test_it_passes_on_when_its_unit_does_not_reach_it_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr("agent.instruments.claims.time.monotonic", lambda: now)
     claims = Claims()
     claims.claim("psu1", supply("MY61000001"))
     now += 3600
