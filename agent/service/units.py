@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.config import Config
+from agent.config.units import UnitSettings
 from agent.instruments.claims import Claims
 from agent.instruments.driver import Driver
 from agent.instruments.factory import Knowledge, make_driver
@@ -65,9 +66,12 @@ class Units:
         self._lock = threading.Lock()
         self._broker_gone_since: float | None = self._start_moment
         self.by_name: Mapping[str, Supply] = {
-            unit.name: self._make(config, number, make_driver(unit, config.folder, self._knowledge), meters)
+            unit.name: self._make(config, number, self._driver(config, unit), meters)
             for number, unit in enumerate(config.units)
         }
+
+    def _driver(self, config: Config, unit: UnitSettings) -> Driver:
+        return make_driver(unit, config.folder, self._knowledge, config.secrets())
 
     def _make(
         self, config: Config, number: int, driver: Driver, meters: Meters, predecessor: Supply | None = None
@@ -107,9 +111,7 @@ class Units:
     def drivers(self, difference: Difference, newer: Config) -> dict[str, Driver]:
         """New drivers, not connected, for the units that a newer configuration adds or changes."""
         fresh = difference.added | difference.changed
-        return {
-            unit.name: make_driver(unit, newer.folder, self._knowledge) for unit in newer.units if unit.name in fresh
-        }
+        return {unit.name: self._driver(newer, unit) for unit in newer.units if unit.name in fresh}
 
     def replace(self, newer: Config, drivers: Mapping[str, Driver], meters: Meters) -> Mapping[str, Supply]:
         """Serve the units of a newer configuration: new supplies, not started, where there is a driver, the others as they are.

@@ -7,7 +7,7 @@ channel, a field and a value. Limits and the order of settings are the worker's,
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +26,7 @@ from agent.instruments.driver import (
 )
 from agent.instruments.external.answers import Answer, ChannelAnswer, read_answer
 from agent.instruments.external.programs import Outcome, ProgramError, Runner
+from agent.instruments.external.several import run_in_turn, run_side_by_side
 from agent.protocol.quantities import LEVELS, Setting
 
 
@@ -54,7 +55,7 @@ class ProgramSettings(Protocol):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Variables for them, beside those of the agent."""
+        """Variables for them, beside PATH, HOME and LANG of the agent."""
 
 
 class ConfiguredChannel(Protocol):
@@ -80,6 +81,7 @@ class ExternalDriver(Driver):
     :param folder: where the programs run
     :param serial: the serial number that it must have, None for any
     :param channels: the configuration of the channels, by their numbers; the unit must have all of them
+    :param secrets: texts that no message may show
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class ExternalDriver(Driver):
         folder: Path,
         serial: str | None = None,
         channels: Mapping[int, ConfiguredChannel] | None = None,
+        secrets: Iterable[str] = (),
     ) -> None:
         self.address = f"external:{name}:{Path(commands.get_channels[0]).name}"
         self._commands = commands
@@ -101,6 +104,7 @@ class ExternalDriver(Driver):
             timeout=commands.timeout,
             output_limit=commands.output_limit,
             environment=commands.environment,
+            secrets=secrets,
         )
         self._is_open = False
         self._indices: frozenset[int] = frozenset()
@@ -119,6 +123,7 @@ class ExternalDriver(Driver):
             self._ping()
             answer = self._get_channels()
             self._check(answer)
+            self.admit(Identity(answer.manufacturer, answer.model, answer.serial, answer.firmware))
         except BaseException:
             self._is_open = False
             raise
@@ -148,27 +153,25 @@ class ExternalDriver(Driver):
         return found
 
     def write(self, write: Write) -> None:
-        """Run ``set`` once for each channel, also for those behind one that fails or hangs."""
+        """Run ``set`` once for each channel, also for those behind one that fails; an off also beside one that hangs."""
         if not self._is_open or self._commands.set is None:
             raise LinkError("not sent: the unit is not connected, or has no `set` command")
+        programs = [self._filled_in(self._commands.set, write, channel) for channel in write.channels]
+        is_off = write.setting == "state" and not write.value
+        ends = run_side_by_side(self._runner, programs) if is_off else run_in_turn(self._runner, programs)
         failure: ProgramError | None = None
-        for channel in write.channels:
-            values = {
-                "{unit}": self._name,
-                "{channel}": str(channel),
-                "{field}": write.setting,
-                "{value}": write.text,
-            }
-            try:
-                outcome = self._runner.run([_filled_in(argument, values) for argument in self._commands.set])
-            except ProgramError as error:
-                failure = failure or error
-                continue
-            if outcome.status != 0:
-                self._complaints.append(f"set failed for channel {channel} ({outcome.complaint})")
+        for channel, end in zip(write.channels, ends, strict=True):
+            if isinstance(end, ProgramError):
+                failure = failure or end
+            elif end.status != 0:
+                self._complaints.append(f"set failed for channel {channel} ({end.complaint})")
         if failure is not None:
             self._is_open = False
             raise LinkError(str(failure)) from failure
+
+    def _filled_in(self, program: Sequence[str], write: Write, channel: int) -> list[str]:
+        values = {"{unit}": self._name, "{channel}": str(channel), "{field}": write.setting, "{value}": write.text}
+        return [re.sub(r"\{(?:unit|channel|field|value)\}", lambda match: values[match[0]], text) for text in program]
 
     def close(self) -> None:
         """Nothing runs between two calls, so there is nothing to end."""
@@ -196,9 +199,19 @@ class ExternalDriver(Driver):
         if outcome.status != 0:
             raise LinkError(f"get_channels failed ({outcome.complaint})")
         try:
-            return read_answer(outcome.stdout.decode())
+            printed = outcome.stdout.decode()
         except UnicodeDecodeError as error:
-            raise LinkError(f"get_channels printed bytes that are not UTF-8: {outcome.stdout[:40]!a}") from error
+            shown = self._runner.conceal(outcome.stdout.decode("utf-8", "surrogateescape"))
+            start = shown.encode("utf-8", "surrogateescape")[:40]
+            raise LinkError(f"get_channels printed bytes that are not UTF-8: {start!a}") from error
+        try:
+            return read_answer(printed)
+        except MalformedAnswerError:
+            if self._runner.conceal(printed) == printed:
+                raise
+            raise MalformedAnswerError(
+                "get_channels printed something else than channels, with a secret in it"
+            ) from None
 
     def _run(self, command: Sequence[str]) -> Outcome:
         if not self._is_open:
@@ -269,10 +282,6 @@ class ExternalDriver(Driver):
             current_resolution=channel.current_resolution,
             settings=own,
         )
-
-
-def _filled_in(argument: str, values: Mapping[str, str]) -> str:
-    return re.sub(r"\{(?:unit|channel|field|value)\}", lambda match: values[match[0]], argument)
 
 
 def _name(channel: ChannelAnswer) -> str:
