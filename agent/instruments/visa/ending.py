@@ -48,4 +48,6 @@ def prepare(session: object, *, in_order: bool) -> None:
         deadline = time.monotonic() + LAST_BYTES
         while in_order and interface.out_waiting and time.monotonic() < deadline:
             time.sleep(0.005)
-        interface.reset_output_buffer()
+        # What the port's own buffer holds would be discarded, too.
+        if not in_order or interface.out_waiting:
+            interface.reset_output_buffer()

@@ -12,6 +12,7 @@ from pyvisa.constants import StatusCode
 from pyvisa.resources import MessageBasedResource
 
 from agent.instruments.driver import LinkError
+from agent.instruments.options import converted
 from agent.instruments.visa import ending, hislip, sockets, vxi11
 from agent.instruments.visa.faults import OPENING_FAULTS, Calling, reason_of
 
@@ -40,7 +41,8 @@ class VisaSession:
     def __init__(self, uri: str, backend: str = "@py", options: dict[str, Any] | None = None) -> None:
         self.uri = uri
         self._backend = backend
-        self._options = {"open_timeout": DEFAULT_OPEN_TIMEOUT, "timeout": DEFAULT_TIMEOUT, **(options or {})}
+        given = {name: _converted(name, value) for name, value in (options or {}).items()}
+        self._options = {"open_timeout": DEFAULT_OPEN_TIMEOUT, "timeout": DEFAULT_TIMEOUT, **given}
         # On a stream only a character ends a message; on a link with an end of message a line feed does no harm.
         kind = uri.strip().upper()
         if kind.endswith("SOCKET") or kind.startswith("ASRL"):
@@ -174,6 +176,13 @@ class VisaSession:
             # pyvisa forgets no session by itself: 2 to 3 KiB each, 40 MB a day for a unit that is tried every 5 s.
             for table in ("sessions", "_last_status_in_session", "_ignore_warning_in_session"):
                 getattr(library, table, {}).pop(session, None)
+
+
+def _converted(name: str, value: Any) -> Any:
+    try:
+        return converted(name, value)
+    except ValueError:
+        return value  # pyvisa will say so when the link is opened
 
 
 def _manager(backend: str) -> pyvisa.ResourceManager:

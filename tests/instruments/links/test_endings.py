@@ -33,7 +33,7 @@ def test_what_was_written_into_a_network_that_dropped_it_never_arrives(transport
     if shutil.which("tc") is None or subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode != 0:
         pytest.skip("there are no network namespaces here (`unshare --net`, `tc`)")
     done = subprocess.run(
-        ["unshare", "--net", sys.executable, "-m", "tests.instruments.hole", transport, ending],
+        ["unshare", "--net", sys.executable, "-m", "tests.instruments.links.hole", transport, ending],
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,6 +1,6 @@
 """A network that drops every packet for a while, in a network namespace of its own: run under ``unshare --net``.
 
-``python -m tests.instruments.hole TRANSPORT ENDING`` writes 5 V into the hole and ends the link by the ENDING: ``failure``,
+``python -m tests.instruments.links.hole TRANSPORT ENDING`` writes 5 V into the hole and ends the link by the ENDING: ``failure``,
 ``close``, or ``kill`` of the process that wrote. It mends the network, has 1 V confirmed on a new link, and prints the settings
 that the unit got.
 """
