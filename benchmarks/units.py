@@ -8,6 +8,7 @@ refused), ``plug`` (as before). It ends with its input.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import resource
@@ -148,6 +149,10 @@ class CannedUnit:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(ConnectionResetError):  # so a client ends that did not end in good order
+            self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
         answers = self._answers
         # Its clients send one message and wait for the answer, so what comes in is one message.
         while data := connection.recv(65536):
