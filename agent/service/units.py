@@ -59,7 +59,7 @@ class Units:
     def __init__(self, config: Config, outlets: Sequence[Outlet], meters: Meters) -> None:
         self._outlets = tuple(outlets)
         self._admission = Admission()
-        self._claims = Claims()
+        self._claims = Claims(unit.name for unit in config.units)
         self._knowledge = Knowledge()
         self._start_moment = time.monotonic()
         # Guards that every unit in `by_name` has been told of it: the MQTT thread may tell while units are replaced.
@@ -124,7 +124,7 @@ class Units:
             else self.by_name[unit.name]
             for number, unit in enumerate(newer.units)
         }
-        self._claims.retain(by_name.keys())
+        self._claims.retain(by_name)
         with self._lock:
             self.by_name = by_name
             for name in drivers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from typing import NoReturn
 
 from agent.instruments.claims import Claims
 from agent.instruments.driver import DriverError, Identity, IdentityError
@@ -27,7 +28,17 @@ NEXT_LOOK = 30.0
 class Connector:
     """Connects one unit. Only the unit's worker calls it."""
 
-    __slots__ = ("_admission", "_claims", "_look_at", "_online_since", "_schedule", "_shared", "_unit", "_was_online")
+    __slots__ = (
+        "_admission",
+        "_claims",
+        "_look_at",
+        "_online_since",
+        "_schedule",
+        "_shared",
+        "_unit",
+        "_was_online",
+        "displaced_by",
+    )
 
     def __init__(
         self, unit: UnitAccess, schedule: Schedule, admission: Admission | None, claims: Claims | None = None
@@ -42,7 +53,10 @@ class Connector:
         self._claims = claims or Claims()
         self._shared: Identity | None = None  # of a supply that another unit was found to serve
         self._look_at = 0.0  # the moment (time.monotonic) from which it is looked at again
+        #: The unit that took the supply over since this one connected.
+        self.displaced_by: str | None = None
         unit.driver.admit = self._admit
+        self._claims.watch(unit.name, self._displaced)
         self._was_online = False
         self._online_since = -SHORT_LIVED
 
@@ -114,9 +128,27 @@ class Connector:
 
     def _admit(self, identity: Identity) -> None:
         """:raises IdentityError: another unit serves this supply"""
+        self.displaced_by = None
         if (holder := self._claims.claim(self._unit.name, identity)) is not None:
-            self._shared, self._look_at = identity, time.monotonic() + NEXT_LOOK
-            raise _same(identity, holder)
+            self._leave(identity, holder)
+
+    def _displaced(self, by: str) -> None:
+        self.displaced_by = by
+        self._unit.inbox.wake()
+
+    def give_up(self) -> None:
+        """Leave the supply to the unit that took it over.
+
+        :raises IdentityError: it did
+        """
+        holder, identity = self.displaced_by, self._unit.status.profile.identity
+        self.displaced_by = None
+        if holder is not None and identity is not None:
+            self._leave(identity, holder)
+
+    def _leave(self, identity: Identity, holder: str) -> NoReturn:
+        self._shared, self._look_at = identity, time.monotonic() + NEXT_LOOK
+        raise _same(identity, holder)
 
     def _connect_in_turn(self) -> None:
         if self._admission is None:

@@ -93,6 +93,19 @@ def test_one_supply_has_one_unit_and_one_unit_has_one_supply(steps: list[tuple[s
             serves.pop(unit, None)
 
 
+def test_the_one_that_stands_first_in_the_file_displaces_the_other() -> None:
+    claims, told = Claims(["psu1", "psu2"]), []
+    claims.watch("psu1", lambda by: told.append(("psu1", by)))
+    claims.watch("psu2", lambda by: told.append(("psu2", by)))
+    assert claims.claim("psu2", supply("MY61000001")) is None
+    assert claims.claim("psu1", supply("MY61000001")) is None
+    assert told == [("psu2", "psu1")]
+    assert claims.claim("psu2", supply("MY61000001")) == "psu1"
+    claims.retain(["psu2", "psu1"])
+    assert claims.claim("psu2", supply("MY61000001")) is None
+    assert told == [("psu2", "psu1"), ("psu1", "psu2")]
+
+
 def test_two_at_once() -> None:
     for _ in range(50):
         claims, answers, start = Claims(), dict[str, str | None](), threading.Barrier(2)

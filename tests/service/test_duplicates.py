@@ -51,18 +51,43 @@ def test_the_second_entry_is_offline_and_names_the_first(
     bench = make_bench([simulator], [unit("psu1", simulator), unit("psu2", simulator, uri=uri)], online=False)
     observer = bench.observer
     name, other, reason = refused(observer)
+    assert (name, other) == ("psu2", "psu1")
     assert f"that {other} serves (E36313A, serial number {simulator.instrument.serial})" in reason
     observer.wait_online(other)
     response = observer.ask(f"psu/{name}/1/set", {"id": "a", "voltage_limit": 4})
     assert response["error"]["code"] == "offline"
     assert f"use {other}" in response["error"]["message"]
     assert observer.ask(f"psu/{other}/1/set", {"id": "b", "voltage_limit": 3})["ok"]
-    assert not any(state["online"] for state in observer.states(name))
+    assert observer.states(name)[-1]["online"] is False
     assert not [message for message in simulator.instrument.log if message.startswith("VOLT 4")]
     # An off for all reaches the supply by the unit that serves it.
     simulator.instrument.panel.press_output(2, True)
     observer.send("psu/all/set", "OFF")
     wait_until(lambda: not simulator.instrument.channels[2].output, "the off")
+
+
+def test_one_that_is_displaced_is_offline_at_once(
+    make_bench: Callable[..., Bench], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second entry served the supply, as the first did not reach it; what it has in hand is answered."""
+    inside.retry_soon(monkeypatch.setattr)
+    assert simulator.vxi11_port is not None
+    with Proxy(simulator.vxi11_port) as way:
+        way.stop()
+        first = unit("psu1", simulator, uri=f"TCPIP::127.0.0.1,{way.port}::inst0::INSTR")
+        bench = make_bench([simulator], [first, unit("psu2", simulator, poll_interval=3600)], online=False)
+        observer = bench.observer
+        observer.wait_online("psu2")
+        observer.send("psu/psu2/2/set", {"id": "ramp", "voltage_limit": 20, "ramp": 0.01})
+        wait_until(lambda: [m for m in simulator.instrument.log if m.startswith("VOLT 0.0")], "the ramp")
+        way.start()
+        info = observer.wait("psu/psu2/info", lambda info: "that psu1 serves" in (info["reason"] or ""))
+        assert info["online"] is False
+        observer.wait_online("psu1")
+        wait_until(lambda: [r for r in observer.responses("psu2", 2) if r["id"] == "ramp"], "its response")
+        ramped = [m for m in simulator.instrument.log if m.startswith("VOLT 0.0")]
+        assert observer.ask("psu/psu1/2/set", {"voltage_limit": 1})["ok"]
+        assert [m for m in simulator.instrument.log if m.startswith("VOLT 0.0")] == ramped
 
 
 def test_the_second_entry_asks_nothing_but_the_identity(
@@ -143,11 +168,11 @@ def test_the_second_takes_over_when_the_first_does_not_reach_it(
         bench.observer.wait_online(other)
         ways[other].stop()
         bench.observer.wait_online(name, after=bench.observer.mark())
-        ways[other].start()
+        # Back again, the one that stands first in the file serves it.
         mark = bench.observer.mark()
-        bench.observer.wait(
-            f"psu/{other}/info", lambda info: f"that {name} serves" in (info["reason"] or ""), after=mark
-        )
+        ways[other].start()
+        bench.observer.wait_online("psu1", after=mark)
+        bench.observer.wait("psu/psu2/info", lambda info: "that psu1 serves" in (info["reason"] or ""), after=mark)
     finally:
         for way in ways.values():
             way.close()
