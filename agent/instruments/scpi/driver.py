@@ -106,14 +106,15 @@ class ScpiDriver(Driver):
     def write(self, write: Write) -> None:
         """Send a setting: in one message, or in one for every output where the unit takes no channel list.
 
-        An off that breaks the link, or finds it broken, is sent once more on a new one, and goes on to the other outputs.
+        An off that finds the link closed goes on a new one; of several messages, each that breaks it is sent once more on another.
         """
         messages = setting_messages(self._model.series.commands[write.setting], write)
-        if write.setting == "state" and not write.value and len(messages) > 1:
+        is_off = write.setting == "state" and not write.value
+        if is_off and len(messages) > 1:
             self._turn_off(messages)
             return
         for message in messages:
-            self._link.tell(message)
+            self._link.tell(message, again=is_off)
 
     def _turn_off(self, messages: list[str]) -> None:
         failure: LinkError | None = None

@@ -84,15 +84,17 @@ class IdentifiedLink:
         self._is_written = False
         return answer
 
-    def tell(self, message: str) -> None:
+    def tell(self, message: str, *, again: bool = False) -> None:
         """Send one message that has no answer.
 
+        :param again: send it on a new link where this one was closed before; only for what is right whatever happened to the
+            instrument meanwhile: it may have been switched off and on
         :raises DriverError: a broken link, or another instrument
         """
         try:
             self._link.tell(message)
         except LinkClosedError as error:
-            if error.sent or self._is_written or not self._may_reopen():
+            if not again or error.sent or self._is_written or not self._may_reopen():
                 raise
             self._reopen()
             self._link.tell(message)

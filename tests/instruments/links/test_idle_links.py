@@ -104,6 +104,17 @@ def test_a_link_that_is_closed_at_once_again_is_not_opened_for_ever(monkeypatch:
         driver.close()
 
 
+def test_a_step_of_a_ramp_does_not_go_to_a_unit_that_may_have_been_switched_off_and_on() -> None:
+    with Simulator() as simulator:
+        driver = connected(simulator, "socket")
+        driver.poll(never)
+        simulator.power_cycle()
+        with pytest.raises(LinkClosedError):
+            driver.write(Write("voltage_limit", (1,), 5.0))
+        assert "VOLT 5,(@1)" not in simulator.instrument.log
+        driver.close()
+
+
 class ClosingUnit:
     """A link in memory to a unit that closes it at given messages: before they are sent, or after they were carried out."""
 
@@ -169,7 +180,7 @@ def test_nothing_that_may_have_happened_is_sent_twice(faults: list[str], uses: l
     for number, is_question in enumerate(uses):
         message = f"{number}?" if is_question else f"{number}"
         try:
-            (link.ask if is_question else link.tell)(message)
+            link.ask(message) if is_question else link.tell(message, again=True)
         except DriverError:
             is_done = False
             link.keep(link.open())
