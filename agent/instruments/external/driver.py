@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -107,6 +108,7 @@ class ExternalDriver(Driver):
             secrets=secrets,
         )
         self._is_open = False
+        self._identity: Identity | None = None
         self._indices: frozenset[int] = frozenset()
         self._complaints: list[str] = []
 
@@ -123,7 +125,8 @@ class ExternalDriver(Driver):
             self._ping()
             answer = self._get_channels()
             self._check(answer)
-            self.admit(Identity(answer.manufacturer, answer.model, answer.serial, answer.firmware))
+            self._identity = _identity(answer)
+            self.admit(self._identity)
         except BaseException:
             self._is_open = False
             raise
@@ -132,7 +135,7 @@ class ExternalDriver(Driver):
         return Profile(
             answer.model,
             tuple(self._output(channel, settings) for channel in answer.channels),
-            Identity(answer.manufacturer, answer.model, answer.serial, answer.firmware),
+            self._identity,
             "one program" if self._commands.ping is None else "two programs",
         )
 
@@ -142,7 +145,14 @@ class ExternalDriver(Driver):
             self._ping()
             if self._commands.ping is not None and give_way():
                 return None
-            found = {channel.index: channel.reading() for channel in self._get_channels().channels}
+            answer = self._get_channels()
+            now = _identity(answer)
+            if self._identity is None or replace(now, firmware=self._identity.firmware) != self._identity:
+                raise IdentityError(
+                    f"get_channels tells of {now.model} {now.serial!r} now, and told of another unit before; it gets no commands",
+                    now,
+                )
+            found = {channel.index: channel.reading() for channel in answer.channels}
             if found.keys() != self._indices:
                 raise MalformedAnswerError(
                     f"get_channels printed channels {_listed(found)}, before {_listed(self._indices)}"
@@ -228,7 +238,7 @@ class ExternalDriver(Driver):
 
         :raises IdentityError: it is another unit, lacks a configured channel, or two channels would have one name
         """
-        identity = Identity(answer.manufacturer, answer.model, answer.serial, answer.firmware)
+        identity = _identity(answer)
         if self._serial is not None and answer.serial != self._serial:
             raise IdentityError(
                 f"get_channels tells the serial number {answer.serial!r}, not {self._serial!r}", identity
@@ -282,6 +292,10 @@ class ExternalDriver(Driver):
             current_resolution=channel.current_resolution,
             settings=own,
         )
+
+
+def _identity(answer: Answer) -> Identity:
+    return Identity(answer.manufacturer, answer.model, answer.serial, answer.firmware)
 
 
 def _name(channel: ChannelAnswer) -> str:

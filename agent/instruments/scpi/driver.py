@@ -106,7 +106,7 @@ class ScpiDriver(Driver):
     def write(self, write: Write) -> None:
         """Send a setting: in one message, or in one for every output where the unit takes no channel list.
 
-        An off that finds the link closed goes on a new one; of several messages, each that breaks it is sent once more on another.
+        An off that finds the link closed goes on a new one; of several messages, each that breaks it is sent once more.
         """
         messages = setting_messages(self._model.series.commands[write.setting], write)
         is_off = write.setting == "state" and not write.value

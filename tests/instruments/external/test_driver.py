@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.instruments.driver import DriverError, IdentityError, LinkError, MalformedAnswerError, Range, Write
+from agent.instruments.driver import DriverError, Identity, IdentityError, LinkError, MalformedAnswerError, Range, Write
 from agent.instruments.external.driver import ExternalDriver
 from tests.instruments.external.programs import LAB, RELAY, Programs
 
@@ -256,6 +256,20 @@ def test_other_channels_than_at_the_start_end_the_connection(programs: Programs)
     with pytest.raises(LinkError):
         driver.poll(never)
     assert [output.index for output in driver.connect().outputs] == [1]
+
+
+def test_another_unit_behind_the_programs_ends_the_connection(programs: Programs) -> None:
+    """Which unit they speak to may change between two runs: its name may lead to another address."""
+    programs.write(channels={"serial": "A1", "channels": [RELAY]})
+    driver = make(programs)
+    driver.connect()
+    assert driver.poll(never)
+    programs.write(channels={"serial": "B2", "channels": [RELAY]})
+    with pytest.raises(IdentityError, match="tells of external 'B2' now"):
+        driver.poll(never)
+    with pytest.raises(LinkError):
+        driver.write(Write("state", (1,), False))
+    assert driver.connect().identity == Identity("external", "external", "B2", "")
 
 
 def test_what_hangs_is_cut_short_when_the_agent_stops(programs: Programs) -> None:
