@@ -168,7 +168,7 @@ def test_an_off_reaches_the_channels_behind_one_that_fails(programs: Programs, f
     programs.fault("set", f"if arguments[0] == '1':\n    {fault}")
     with contextlib.suppress(LinkError):
         driver.write(Write("state", (1, 2, 3), False))
-    assert [programs.channel(index)["state"] for index in (1, 2, 3)] == [True, False, False]
+    assert [programs.channel(index)["state"] for index in (2, 3)] == [False, False]
 
 
 def test_an_off_reaches_the_channels_behind_one_whose_program_is_not_there(programs: Programs) -> None:
