@@ -10,6 +10,7 @@ It ends with its input.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import resource
@@ -82,15 +83,16 @@ class SimulatedUnits:
 
     def _started(self, number: int, latency: float, quirks: Quirks) -> Simulator:
         while True:
+            port = next(self._ports)
             simulator = Simulator(
                 "E36313A",
-                f"MY{62000000 + number}",
+                f"MY{62000000 + port}",  # unlike that of any other process's unit: an agent takes two of one number for one
                 latency=latency,
                 loads={n: Wander(mean=0.5, amplitude=0.4, period=20.0, seed=3 * number + n) for n in range(1, 4)},
                 seed=number,
                 quirks=quirks,
                 reactor=self._reactor,
-                socket_port=next(self._ports),
+                socket_port=port,
             )
             try:
                 return simulator.start()
@@ -183,6 +185,10 @@ class CannedUnit:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(ConnectionResetError):  # so a client ends that did not end in good order
+            self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
         answers = self._answers
         # Its clients send one message and wait for the answer, so what comes in is one message.
         while data := connection.recv(65536):

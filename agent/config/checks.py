@@ -90,7 +90,8 @@ def check_units(units: list[Any], faults: FaultList) -> None:
         _check_kind(path, unit, is_external, faults)
         if not is_external:
             _check_address(path, unit, addresses, faults)
-        check_pyvisa_args((*path, "pyvisa_args"), unit.get("pyvisa_args"), faults)
+        uri = str(as_text(unit["uri"])) if "uri" in unit and faults.is_sound((*path, "uri")) else None
+        check_pyvisa_args((*path, "pyvisa_args"), unit.get("pyvisa_args"), faults, uri)
         if isinstance(unit.get("channels"), dict):
             _check_channels((*path, "channels"), unit, is_external, faults)
 

@@ -27,6 +27,17 @@ class LinkError(DriverError):
     """The link failed: no answer, or one that breaks the protocol. Nothing that was sent since the last answer is certain."""
 
 
+class LinkClosedError(LinkError):
+    """The instrument closed the link.
+
+    ``sent``: False if that was seen before the last message, of which nothing was sent; True if it may have got there.
+    """
+
+    def __init__(self, text: str, *, sent: bool) -> None:
+        super().__init__(text)
+        self.sent = sent
+
+
 class MalformedAnswerError(DriverError):
     """The instrument's answer does not have the form that the question asks for."""
 
@@ -150,10 +161,21 @@ def never() -> bool:
     return False
 
 
+def _anyone(identity: Identity) -> None:
+    del identity
+
+
 class Driver(ABC):
-    """One instrument. ``address``: its address for messages, such as its VISA resource name."""
+    """One instrument.
+
+    ``address``: its address for messages, such as its VISA resource name. ``reopened``: how often the driver opened a link
+    again by itself, because the instrument had closed it while it was idle. ``admit``: called by `connect` with the identity
+    before the instrument is asked or told anything else; it raises `IdentityError` if the instrument is not to be served.
+    """
 
     address: str
+    reopened: int = 0
+    admit: Callable[[Identity], None] = staticmethod(_anyone)
 
     @property
     @abstractmethod

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.config import Config
+from agent.config.units import UnitSettings
+from agent.instruments.claims import Claims
 from agent.instruments.driver import Driver
 from agent.instruments.factory import Knowledge, make_driver
 from agent.protocol.report import Outlet
@@ -57,15 +59,19 @@ class Units:
     def __init__(self, config: Config, outlets: Sequence[Outlet], meters: Meters) -> None:
         self._outlets = tuple(outlets)
         self._admission = Admission()
+        self._claims = Claims(unit.name for unit in config.units)
         self._knowledge = Knowledge()
         self._start_moment = time.monotonic()
         # Guards that every unit in `by_name` has been told of it: the MQTT thread may tell while units are replaced.
         self._lock = threading.Lock()
         self._broker_gone_since: float | None = self._start_moment
         self.by_name: Mapping[str, Supply] = {
-            unit.name: self._make(config, number, make_driver(unit, config.folder, self._knowledge), meters)
+            unit.name: self._make(config, number, self._driver(config, unit), meters)
             for number, unit in enumerate(config.units)
         }
+
+    def _driver(self, config: Config, unit: UnitSettings) -> Driver:
+        return make_driver(unit, config.folder, self._knowledge, config.secrets())
 
     def _make(
         self, config: Config, number: int, driver: Driver, meters: Meters, predecessor: Supply | None = None
@@ -83,6 +89,7 @@ class Units:
             # Spread over the interval, so that many units do not all want the processor in the same moment.
             phase=self._start_moment + interval * number / len(config.units),
             admission=self._admission,
+            claims=self._claims,
             predecessor=predecessor,
         )
 
@@ -104,9 +111,7 @@ class Units:
     def drivers(self, difference: Difference, newer: Config) -> dict[str, Driver]:
         """New drivers, not connected, for the units that a newer configuration adds or changes."""
         fresh = difference.added | difference.changed
-        return {
-            unit.name: make_driver(unit, newer.folder, self._knowledge) for unit in newer.units if unit.name in fresh
-        }
+        return {unit.name: self._driver(newer, unit) for unit in newer.units if unit.name in fresh}
 
     def replace(self, newer: Config, drivers: Mapping[str, Driver], meters: Meters) -> Mapping[str, Supply]:
         """Serve the units of a newer configuration: new supplies, not started, where there is a driver, the others as they are.
@@ -119,6 +124,7 @@ class Units:
             else self.by_name[unit.name]
             for number, unit in enumerate(newer.units)
         }
+        self._claims.retain(by_name)
         with self._lock:
             self.by_name = by_name
             for name in drivers:

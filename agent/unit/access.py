@@ -35,6 +35,7 @@ class UnitAccess:
     __slots__ = (
         "_agent",
         "_poll_interval",
+        "_reopened",
         "_settings",
         "changes",
         "driver",
@@ -70,6 +71,7 @@ class UnitAccess:
         self._agent = agent
         self._poll_interval = poll_interval
         self._settings = settings
+        self._reopened = 0
         #: The moment (`time.monotonic`) when the worker last did something; a later one while it sleeps until then, and `WAITING`
         #: while it is the driver's turn: a unit that hangs is no reason to start the agent anew.
         self.heartbeat = time.monotonic()
@@ -202,5 +204,9 @@ class UnitAccess:
                 self.publish_at_once(readings)
 
     def _polled(self, readings: Readings) -> None:
-        self.reporter.counters.polls += 1
+        counters = self.reporter.counters
+        counters.polls += 1
+        if self.driver.reopened != self._reopened:
+            counters.reconnects += self.driver.reopened - self._reopened
+            self._reopened = self.driver.reopened
         self.gate.saw(readings)

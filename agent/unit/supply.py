@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
+from agent.instruments.claims import Claims
 from agent.instruments.driver import Driver
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import UnitInfo
@@ -59,6 +60,7 @@ class Supply:
         meters: Mapping[int, Meter] | None = None,
         phase: float = 0.0,
         admission: Admission | None = None,
+        claims: Claims | None = None,
         predecessor: Supply | None = None,
     ) -> None:
         """Connect nothing yet.
@@ -69,6 +71,7 @@ class Supply:
         :param meters: the energy and charge that were saved
         :param phase: a moment (`time.monotonic`) of the grid on which the unit is polled
         :param admission: bounds how many units connect at once
+        :param claims: which units serve which supplies; None where one supply may be two units
         :param predecessor: the unit under an older configuration, whose counts go on; it has been stopped
         """
         self.name = name
@@ -99,7 +102,7 @@ class Supply:
             samples=self._samples,
             reporter=self._reporter,
         )
-        connector = Connector(self._access, self._schedule, admission)
+        connector = Connector(self._access, self._schedule, admission, claims)
         self._worker = Worker(self._access, connector, self._schedule, self._loss, STOPPED)
         self._thread = threading.Thread(target=self._worker.run, name=f"supply-{name}", daemon=True)
 

@@ -78,6 +78,8 @@ class Worker:
         unit, inbox = self._unit, self._unit.inbox
         unit.heartbeat = now
         inbox.check_stop()
+        if self._connector.displaced_by is not None:
+            self._connector.give_up()
         if self._apply_broker_loss(now):
             return
         job = inbox.next_off()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.samples import UNIT, faults, mqtt, one_fault, read, unit
+from tests.config.samples import UNIT, faults, mqtt, one_fault, read, serial, unit
 
 
 def test_secrets_stay_out_of_faults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +124,21 @@ on a negative output its magnitude
         (unit(pyvisa_args="{timeout: null}"), "give milliseconds"),
         (unit(pyvisa_args="{read_termination: '\\n'}"), 'in double quotes YAML reads it: read_termination: "\\n"'),
         (unit(pyvisa_args="{resource_pyclass: x}"), "can't be given here"),
+        (unit(pyvisa_args="{query: x}"), "unknown argument; give arguments of pyvisa's open_resource()"),
+        (unit(pyvisa_args="{stop_bit: 1}"), "unknown argument; did you mean stop_bits?"),
+        (unit(pyvisa_args="{stop_bits: 1}"), "is no argument of a link to TCPIP"),
+        (serial("{stop_bits: 3}"), "5: units[0].pyvisa_args.stop_bits: '3' is not right here; give 1, 1.5 or 2"),
+        (serial("{stop_bits: true}"), "give 1, 1.5 or 2"),
+        (serial("{parity: maybe}"), "'maybe' is not right here; give none, odd, even, mark or space"),
+        (serial("{parity: null}"), "give none, odd, even, mark or space"),
+        (serial("{parity: 5}"), "give none, odd, even, mark or space"),
+        (serial("{flow_control: hardware}"), "give none, xon_xoff, rts_cts or dtr_dsr"),
+        (serial("{flow_control: 8}"), "give none, xon_xoff, rts_cts or dtr_dsr"),
+        (serial("{data_bits: 9}"), "give 5, 6, 7 or 8"),
+        (serial("{end_input: 7}"), "give none, last_bit, termination_char or termination_break"),
+        (serial("{xon_char: long}"), "give one character"),
+        (serial("{allow_dma: 1}"), "give true or false"),
+        (serial("{break_length: long}"), "give a whole number, -32768 to 32767"),
         (unit(pyvisa_args="{1: x}"), "5: units[0].pyvisa_args.1: is no argument; give arguments of pyvisa"),
         (mqtt(host="mqtt://x"), "is an address with a scheme; give the host alone"),
         (mqtt(host="x:1883"), "holds a port"),

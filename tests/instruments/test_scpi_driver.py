@@ -30,7 +30,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> tuple[Transcript, ScpiDriver]
     monkeypatch.setattr(catalogue, "all_models", lambda: (model,))
     poll = [(f"{ask} CH{n}", answer) for ask, answer in _QUESTIONS for n in (1, 2, 3)]
     one = ";:".join(ask for ask, _ in poll), ";".join(answer for _, answer in poll)
-    link = Transcript([("*IDN?", "Test,T100,1,1"), NO_ERROR, one, joined(NO_ERROR, one)])
+    link = Breaking([("*IDN?", "Test,T100,1,1"), NO_ERROR, one, joined(NO_ERROR, one)])
     driver = ScpiDriver(link, name="psu1", models=(model,), knowledge=Knowledge())
     assert driver.connect().outputs == model.outputs
     link.check()
@@ -59,6 +59,62 @@ def test_a_complaint_about_one_output_keeps_the_off_from_none_of_the_others(
     driver.write(Write("state", (1, 2, 3), False))
     assert driver.complaints() == ['-222,"CH1 is locked"']
     link.check()
+
+
+class Breaking(Transcript):
+    """A link that some messages break, as often as they stand in ``breaks``."""
+
+    def __init__(self, lines: list[Line]) -> None:
+        super().__init__(lines)
+        self.breaks: list[str] = []
+
+    def tell(self, message: str) -> None:
+        if message in self.breaks:
+            self.breaks.remove(message)
+            self.sent.append(message)
+            self.close()
+            raise LinkError("not sent: the link broke")
+        super().tell(message)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "sent"),
+    [
+        ([1], [1, "*IDN?", 1, 2, 3]),
+        ([1, 1], [1, "*IDN?", 1, "*IDN?", 2, 3]),
+        ([2, 2, 3, 3], [1, 2, "*IDN?", 2, "*IDN?", 3, "*IDN?", 3]),
+        ([1, 1, 2, 2, 3, 3], [1, "*IDN?", 1, "*IDN?", 2, "*IDN?", 2, "*IDN?", 3, "*IDN?", 3]),
+    ],
+)
+def test_an_off_that_breaks_the_link_reaches_the_other_outputs(
+    one_by_one: tuple[Transcript, ScpiDriver], breaks: list[int], sent: list[int | str]
+) -> None:
+    link, driver = one_by_one
+    assert isinstance(link, Breaking)
+    messages = [message if isinstance(message, str) else f"OUTP CH{message},0" for message in sent]
+    link.breaks = [f"OUTP CH{index},0" for index in breaks]
+    told, left = len(link.sent), list(link.breaks)
+    for message in messages:
+        if message in left:
+            left.remove(message)
+        else:
+            link.expect([(message, "Test,T100,1,1" if message == "*IDN?" else None)])
+    with pytest.raises(LinkError, match="the link broke"):
+        driver.write(Write("state", (1, 2, 3), False))
+    assert link.sent[told:] == messages
+    assert not link.is_open
+
+
+def test_another_setting_that_breaks_the_link_is_sent_to_no_other_output(
+    one_by_one: tuple[Transcript, ScpiDriver],
+) -> None:
+    link, driver = one_by_one
+    assert isinstance(link, Breaking)
+    link.breaks = ["OUTP CH1,1"]
+    told = len(link.sent)
+    with pytest.raises(LinkError, match="the link broke"):
+        driver.write(Write("state", (1, 2, 3), True))
+    assert link.sent[told:] == ["OUTP CH1,1"]
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=5, unique=True))

@@ -21,9 +21,10 @@ from agent.instruments.driver import (
     Write,
     never,
 )
+from agent.instruments.scpi.identified import IdentifiedLink
 from agent.instruments.scpi.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge, UnitKind
 from agent.instruments.scpi.link import TextLink
-from agent.instruments.scpi.messages import combine, parse_error, parse_identity, setting_messages, take_apart
+from agent.instruments.scpi.messages import combine, parse_error, setting_messages, take_apart
 from agent.instruments.scpi.polling import Batching, PollPlan, PollReader, poll_plan
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class ScpiDriver(Driver):
         knowledge: Knowledge = KNOWLEDGE,
     ) -> None:
         self.address = link.uri
-        self._link = link
+        self._link = IdentifiedLink(link)
         self._name = name
         self._models = tuple(models)
         self._serial = serial
@@ -75,15 +76,16 @@ class ScpiDriver(Driver):
         """Open the link, ask for the identity, empty the error queue, and find out which messages the unit takes."""
         self.close()
         try:
-            self._link.open()
-            identity = parse_identity(self._link.ask("*IDN?"))
+            identity = self._link.open()
             self._model = self._expected_model(identity)
+            self.admit(identity)
             for number, text in self._errors():
                 log.warning("%s: the unit reports an earlier error: %d, %s", self._name, number, text)
             self._probe(identity)
         except BaseException:
             self._link.close()
             raise
+        self._link.keep(identity)
         count = len(self._reader.plan.messages)
         effort = "one message" if count == 1 else f"{count} messages"
         return Profile(self._model.name, self._model.outputs, identity, effort)
@@ -102,9 +104,35 @@ class ScpiDriver(Driver):
         return self._read(answers)
 
     def write(self, write: Write) -> None:
-        """Send a setting: in one message, or in one for every output where the unit takes no channel list."""
-        for message in setting_messages(self._model.series.commands[write.setting], write):
-            self._link.tell(message)
+        """Send a setting: in one message, or in one for every output where the unit takes no channel list.
+
+        An off that finds the link closed goes on a new one; of several messages, each that breaks it is sent once more.
+        """
+        messages = setting_messages(self._model.series.commands[write.setting], write)
+        is_off = write.setting == "state" and not write.value
+        if is_off and len(messages) > 1:
+            self._turn_off(messages)
+            return
+        for message in messages:
+            self._link.tell(message, again=is_off)
+
+    def _turn_off(self, messages: list[str]) -> None:
+        failure: LinkError | None = None
+        is_broken = False
+        for message in messages:
+            for _ in range(2):
+                if is_broken and self._probed is not None:
+                    self._link.open(self._probed)
+                try:
+                    self._link.tell(message)
+                except LinkError as error:
+                    failure, is_broken = failure or error, True
+                else:
+                    is_broken = False
+                    break
+        if failure is not None:
+            self._link.close()
+            raise failure
 
     def close(self) -> None:
         """Close the link. A poll that is under way is read first: the unit would report an interrupted answer as an error."""
@@ -142,6 +170,11 @@ class ScpiDriver(Driver):
         messages = self._reader.plan.messages
         self._is_asked = len(messages) == 1 and self._link.ask_ahead(messages[0])
         return self._is_asked
+
+    @property
+    def reopened(self) -> int:  # type: ignore[override]
+        """How often the link was opened again by itself, because the unit had closed it while it was idle."""
+        return self._link.reopened
 
     @property
     def is_poll_under_way(self) -> bool:
@@ -200,7 +233,7 @@ class ScpiDriver(Driver):
             try:
                 PollReader(plan).read([self._link.ask(message) for message in plan.messages])
             except (LinkError, MalformedAnswerError) as error:
-                self._open_again(identity)
+                self._link.open(identity)
                 refused = [number for number, _ in self._errors() if -500 < number <= -100]
                 if not refused or batching is Batching.SINGLE:
                     raise
@@ -224,7 +257,7 @@ class ScpiDriver(Driver):
             try:
                 self._link.ask(coupling.ask)
             except LinkError:
-                self._open_again(identity)
+                self._link.open(identity)
                 errors = self._errors()
                 if not errors:
                     raise
@@ -249,7 +282,7 @@ class ScpiDriver(Driver):
         try:
             self._ask_combined([coupling.ask for coupling in self._couplings])
         except (LinkError, MalformedAnswerError):
-            self._open_again(identity)
+            self._link.open(identity)
             if not self._errors() and not kind.is_doubted(_COMBINED, unit):
                 raise
             kind.has_refused(_COMBINED, unit)
@@ -257,20 +290,6 @@ class ScpiDriver(Driver):
             return False
         kind.has_answered(_COMBINED, unit)
         return True
-
-    def _open_again(self, identity: Identity) -> None:
-        """Open the link again after a question without a usable answer.
-
-        :raises IdentityError: another unit answers there now
-        """
-        self._link.open()
-        now = parse_identity(self._link.ask("*IDN?"))
-        if now != identity:
-            raise IdentityError(
-                f"at {self.address} is {now.model} {now.serial} now, and was {identity.model} {identity.serial} a moment ago; "
-                "it gets no commands",
-                now,
-            )
 
     # Asking.
 
