@@ -171,6 +171,47 @@ def check(command: Command, channels: Iterable[Channel]) -> None:
                 channel.check(field, float(value))
 
 
+def judge(command: Command, channel: Channel, before: Reading) -> None:
+    """Refuse a command that the present state of its output forbids, or that would have the voltage above the trip level.
+
+    Over-current protection is not judged: its trip depends on the load, and is what ``current_protection`` asks for.
+
+    :raises Refusal: ``instrument_error``, ``limit_exceeded`` or ``out_of_range``
+    """
+    turns_on = bool(command.state) or command.cycle is not None
+    volts = before.voltage_limit if command.voltage_limit is None else command.voltage_limit
+    if turns_on:
+        if before.tripped:
+            raise Refusal("instrument_error", f"{channel} has tripped ({before.tripped}); send clear_protection first")
+        amperes = before.current_limit if command.current_limit is None else command.current_limit
+        channel.check_settings(before._replace(voltage_limit=volts, current_limit=amperes))
+    sets_voltage = command.voltage_limit is not None or command.voltage_protection is not None
+    if turns_on or (sets_voltage and before.state and command.state is None):
+        _judge_voltage(command, channel, before, volts)
+
+
+def _judge_voltage(command: Command, channel: Channel, before: Reading, volts: float | None) -> None:
+    level = before.voltage_protection if command.voltage_protection is None else command.voltage_protection
+    if not level:
+        return
+    present = before.voltage_limit
+    # It has not tripped at a higher voltage (the unit's protection may be switched off): going down is no reason for it.
+    goes_down = before.state and command.voltage_protection is None and abs(volts or 0.0) < abs(present or 0.0)
+    if volts is not None and abs(volts) > level + _ROUNDING and not goes_down:
+        raise Refusal(
+            "out_of_range",
+            f"{channel} would trip (OVP): voltage_limit {plain(volts)} V is above its voltage_protection of {plain(level)} V; "
+            "raise voltage_protection, or set both in one command",
+        )
+    stays = command.voltage_limit is None and before.state and command.cycle is None
+    measured = abs(before.voltage or 0.0)
+    if command.voltage_protection is not None and stays and measured > level + channel.tolerance("voltage_limit"):
+        raise Refusal(
+            "out_of_range",
+            f"{channel} would trip (OVP): it measures {plain(measured)} V, which is above voltage_protection {plain(level)} V",
+        )
+
+
 def _remedy(field: str, channel: Channel) -> str:
     """The end of a refusal: how the configuration can give the channel the field that it lacks."""
     if not channel.output.settings:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from agent.instruments.driver import DriverError
 from agent.protocol.commands import Command
@@ -15,7 +16,7 @@ from agent.unit import connecting, plans
 from agent.unit.access import UnitAccess
 from agent.unit.brokerloss import BrokerLoss
 from agent.unit.connecting import Connector
-from agent.unit.execution import Execution
+from agent.unit.execution import Execution, held_by, time_left
 from agent.unit.inbox import InboxClosed, Stopped
 from agent.unit.job import Job
 from agent.unit.schedule import Schedule
@@ -31,7 +32,17 @@ CONGESTION_PAUSE = 0.002
 class Worker:
     """The work of one unit's thread from its start to its end. Other threads read ``executions``, too."""
 
-    __slots__ = ("_connector", "_loss", "_mishaps", "_schedule", "_unit", "executions", "why_stopped")
+    __slots__ = (
+        "_began",
+        "_connector",
+        "_loss",
+        "_mishaps",
+        "_polled",
+        "_schedule",
+        "_unit",
+        "executions",
+        "why_stopped",
+    )
 
     def __init__(self, unit: UnitAccess, connector: Connector, schedule: Schedule, loss: BrokerLoss, why: str) -> None:
         """:param why: the reason that senders of unfinished commands are told at the end"""
@@ -40,6 +51,9 @@ class Worker:
         self._schedule = schedule
         self._loss = loss
         self._mishaps = 0  # unexpected errors in a row
+        self._began = self._polled = (
+            0.0  # the ends (`time.monotonic`) of the last command's beginning and of the last poll
+        )
         self.executions: list[Execution] = []
         self.why_stopped = why
 
@@ -72,34 +86,47 @@ class Worker:
         self._end()
 
     def _serve_once(self) -> None:
-        """Do one thing, or wait for one: in this order an off, a step of a plan, another command, a poll."""
+        """Do one thing, or wait for one: an off first, else the step of a plan, command or poll that is due for longest."""
         now = time.monotonic()
         unit, inbox = self._unit, self._unit.inbox
         unit.heartbeat = now
         inbox.check_stop()
         self._apply_broker_loss(now)
         job = inbox.next_off()
-        if job is None:
-            execution = self._due_execution()
-            if execution is not None:
-                self._advance(execution)
-                return
-            job = inbox.next_waiting()
         if job is not None:
             self._begin(job)
+            return
+        execution, waits_since = self._due_execution(), inbox.waits_since()
+        if execution is not None or waits_since is not None:
+            self._take_turn(execution, waits_since, now)
         elif self._schedule.is_due(now):
             self._poll(now)
         else:
             unit.heartbeat = until = self._next_due()
             inbox.wait(until)
 
+    def _take_turn(self, execution: Execution | None, waits_since: float | None, now: float) -> None:
+        """Do one of the things that are due: commands and polls take turns, however many of one kind there are."""
+        ahead = system_clock() - now
+        step = math.inf if execution is None else -math.inf if execution.gave_way else execution.due
+        command = math.inf if waits_since is None else max(waits_since, self._began + ahead)
+        poll = max(self._schedule.since, self._polled) + ahead if self._schedule.is_due(now) else math.inf
+        if execution is not None and step <= min(command, poll):
+            self._advance(execution)
+        elif command <= poll:
+            if (job := self._unit.inbox.next_waiting()) is not None:  # None: an off has refused it
+                self._begin(job)
+            self._began = time.monotonic()
+        else:
+            self._poll(now)
+
     def _due_execution(self) -> Execution | None:
+        """The execution whose step is due for longest."""
         if not self.executions:
             return None
-        now = system_clock()
-        due = [execution for execution in self.executions if execution.due <= now]
         # One that gave way goes on right after the off: the step of another would make the gate forget what the off saw.
-        return next((execution for execution in due if execution.gave_way), due[0] if due else None)
+        first = min(self.executions, key=lambda execution: (not execution.gave_way, execution.due))
+        return first if first.due <= system_clock() else None
 
     def _next_due(self) -> float:
         due = min(self._schedule.due, self._loss.next_due())
@@ -126,6 +153,7 @@ class Worker:
         finally:
             unit.publish_at_once(readings)
         self._mishaps = 0
+        self._polled = time.monotonic()
 
     # Commands.
 
@@ -145,24 +173,50 @@ class Worker:
             if job.turns_off and left:
                 self._begin(Job(Command(state=False), left, by="agent"))
             return
-        for execution in [e for e in self.executions if not e.job.indices.isdisjoint(job.indices)]:
-            self._finish(execution)
+        command = job.command
+        if command.cycle is not None and time_left(job) < command.cycle:
             self._refuse(
-                execution.job,
-                "superseded",
-                "the rest of it was replaced by a newer command"
-                if job.by == "command"
-                else "the output was turned off",
+                job,
+                "expired",
+                f"it would expire within the {command.cycle:g} s of its cycle; the output stays as it is",
             )
+            return
         plan = (
             plans.off(job.channels)
-            if job.command.turns_off
-            else plans.apply(job.command, job.channels, self._unit.samples.newest)
+            if command.turns_off
+            else plans.apply(command, job.channels, self._unit.samples.newest)
         )
-        execution = Execution(job, plan)
+        execution = Execution(job, plan, self._replace_older)
         self.executions.append(execution)
-        self._unit.changes.ramp_begins(job)
         self._advance(execution)
+
+    def _replace_older(self, newer: Execution) -> Callable[[], None]:
+        """End the plans under way that the first write of this one is about to overtake. It returns what tells their senders.
+
+        Not before: a command that is refused has no effect on others.
+        """
+        job = newer.job
+        fields = held_by(job.command)
+        ended = [
+            older
+            for older in self.executions
+            if older is not newer
+            and not older.job.indices.isdisjoint(job.indices)
+            and (job.turns_off or not older.holds.isdisjoint(fields))
+        ]
+        for older in ended:
+            self._finish(older)
+        newer.is_ramp = job.command.ramp is not None
+        self._unit.changes.ramp_begins(job)
+        reason = (
+            "the rest of it was replaced by a newer command" if job.by == "command" else "the output was turned off"
+        )
+
+        def tell() -> None:
+            for older in ended:
+                self._refuse(older.job, "superseded", reason)
+
+        return tell
 
     def _advance(self, execution: Execution) -> None:
         """Carry a plan on to its next pause, or to its end."""
@@ -188,7 +242,8 @@ class Worker:
     def _finish(self, execution: Execution) -> None:
         """End an execution. The next sample comes with the event for the voltage that its ramp has reached."""
         self.executions.remove(execution)
-        self._unit.changes.ramp_ends(execution.job.indices)
+        if execution.is_ramp:
+            self._unit.changes.ramp_ends(execution.job.indices)
         execution.close()
 
     def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:

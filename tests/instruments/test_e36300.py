@@ -15,10 +15,11 @@ from tests.instruments.e36300 import (
     OFF,
     POLL,
     QUERIES,
-    UNCOUPLED,
+    all_guards,
     answers,
     connected,
     connecting,
+    guards,
     idn,
     joined,
     make_driver,
@@ -28,11 +29,35 @@ from tests.instruments.transcript import Line, Transcript
 
 REFUSED: Line = ("SYST:ERR?", '-103,"Invalid separator"')
 LISTS: list[Line] = list(zip(QUERIES, answers(), strict=True))
-SINGLES: list[Line] = [
-    (query.replace("(@1,2,3)", f"(@{number})"), part)
-    for query, answer in LISTS
-    for number, part in enumerate(str(answer).split(","), 1)
-]
+
+
+def one_by_one(lines: list[Line]) -> list[Line]:
+    """The same questions, for each output by itself."""
+    return [
+        (query.replace("(@1,2,3)", f"(@{number})"), part)
+        for query, answer in lines
+        for number, part in enumerate(str(answer).split(",") if "(@" in query else [str(answer)], 1)
+    ]
+
+
+SINGLES = one_by_one(LISTS)
+#: All that is asked around a setting, in one message.
+TOGETHER = joined(NO_ERROR, *all_guards(), OFF)
+UNKNOWN: list[Line] = [("SYST:ERR?", '-113,"Undefined header"'), NO_ERROR]
+
+
+def together_but(*unknown: str) -> Line:
+    """The same without some questions."""
+    return joined(NO_ERROR, *(line for line in all_guards() if line[0] not in unknown), OFF)
+
+
+def individually(*unknown: str, errors: list[Line] | None = None) -> list[Line]:
+    """The questions on settings at the unit one by one; some are refused, twice each."""
+    lines: list[Line] = []
+    for ask, answer in all_guards():
+        refusal: list[Line] = [(ask, None), idn(), *(UNKNOWN if errors is None else errors)]
+        lines += [*refusal, *refusal] if ask in unknown else [(ask, answer)]
+    return lines
 
 
 def never() -> bool:
@@ -108,7 +133,7 @@ def test_a_queue_that_never_ends_is_left() -> None:
 
 
 def test_a_unit_that_takes_no_compound_messages_is_polled_by_lists() -> None:
-    lines = [idn(), NO_ERROR, (POLL, None), idn(), REFUSED, NO_ERROR, *LISTS, *UNCOUPLED, *LISTS]
+    lines = [idn(), NO_ERROR, (POLL, None), idn(), REFUSED, NO_ERROR, *LISTS, *all_guards(), *LISTS]
     link = Transcript(lines)
     driver = make_driver(link)
     assert driver.connect().effort == "12 messages"
@@ -121,7 +146,8 @@ def test_a_unit_that_takes_no_compound_messages_is_polled_by_lists() -> None:
 
 def by_single_channels() -> tuple[Transcript, ScpiDriver]:
     lines = [idn(), NO_ERROR, (POLL, None), idn(), REFUSED, NO_ERROR]
-    lines += [(QUERIES[0], None), idn(), ("SYST:ERR?", '-171,"Invalid expression"'), NO_ERROR, *SINGLES, *UNCOUPLED]
+    lines += [(QUERIES[0], None), idn(), ("SYST:ERR?", '-171,"Invalid expression"'), NO_ERROR]
+    lines += [*SINGLES, *one_by_one(all_guards())]
     link = Transcript(lines)
     driver = make_driver(link)
     assert driver.connect().effort == "30 messages"
@@ -137,7 +163,7 @@ def test_a_unit_that_takes_no_channel_lists_is_polled_one_by_one() -> None:
     assert readings[1].voltage == 0.00011
     link.check()
     # A reconnection does not try again what it has refused.
-    link.expect([idn(), NO_ERROR, *SINGLES, *UNCOUPLED])
+    link.expect([idn(), NO_ERROR, *SINGLES, *one_by_one(all_guards())])
     driver.connect()
     link.check()
 
@@ -173,75 +199,156 @@ def test_a_silent_unit_that_refused_nothing_is_not_asked_in_smaller_messages() -
     link.check()
 
 
-def test_a_unit_that_can_not_be_asked_about_coupling() -> None:
-    unknown: list[Line] = [("SYST:ERR?", '-113,"Undefined header"'), NO_ERROR]
-    lines = [idn(), NO_ERROR, OFF, ("OUTP:TRAC:STAT?", None), idn(), *unknown]
-    lines += [("OUTP:PAIR?", None), idn(), *unknown, joined(NO_ERROR, OFF)]
+def test_a_unit_that_is_asked_one_by_one_is_asked_for_the_outputs_that_are_set() -> None:
+    link, driver = by_single_channels()
+    asked = [
+        line for line in one_by_one(guards("voltage_protection", channel=2)) if "(@" not in line[0] or "(@2)" in line[0]
+    ]
+    link.expect([NO_ERROR, *asked[:-1], ("VOLT:PROT:STAT? (@2)", "0"), *SINGLES])
+    (bar,) = driver.inspect([2], never, ["voltage_protection"]).bars
+    assert bar.startswith("the over-voltage protection of output 2 is switched off")
+    link.check()
+
+
+def test_questions_that_the_unit_does_not_know_are_given_up_with_a_warning_each(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    unknown = ("OUTP:PAIR?", "DIG:PIN2:FUNC?")
+    lines = [
+        idn(),
+        NO_ERROR,
+        OFF,
+        (TOGETHER[0], None),
+        idn(),
+        *UNKNOWN,
+        *individually(*unknown),
+        together_but(*unknown),
+    ]
     link = Transcript(lines)
     driver = make_driver(link)
     driver.connect()
-    link.expect([joined(NO_ERROR, OFF)])
-    assert driver.inspect((2,)).couplings == []
+    link.check()
+    for question in unknown:
+        (warning,) = (
+            record.getMessage() for record in caplog.records if f"does not know {question}" in record.getMessage()
+        )
+        assert "psu1: the unit (MY61004803 at " in warning
+        assert "carried out without this check" in warning
+    left = [line for line in guards("voltage_limit", channel=2) if line[0] not in unknown]
+    link.expect([joined(NO_ERROR, *left, OFF)])
+    assert driver.inspect((2,), never, ["voltage_limit"]).bars == []
     # A reconnection does not spend the time again.
-    link.expect([idn(), NO_ERROR, OFF, joined(NO_ERROR, OFF)])
+    link.expect([idn(), NO_ERROR, OFF, together_but(*unknown)])
     driver.connect()
     link.check()
 
 
 @pytest.mark.parametrize("errors", [[], ['-410,"Query INTERRUPTED"'], ['-420,"Query UNTERMINATED"']])
-def test_a_coupling_goes_on_being_asked_for_where_the_unit_did_not_refuse_to_tell(errors: list[str]) -> None:
-    """Its answer was lost on the way, and the only error is of the link's own making."""
+def test_a_lost_answer_takes_no_check_away(errors: list[str]) -> None:
+    """Whether the unit reports nothing for it or an error of the link's own making: the connection is tried again."""
     queue: list[Line] = [*(("SYST:ERR?", error) for error in errors), NO_ERROR]
-    link = Transcript([idn(), NO_ERROR, OFF, ("OUTP:TRAC:STAT?", None), idn(), *queue])
+    link = Transcript([idn(), NO_ERROR, OFF, (TOGETHER[0], None), idn(), *queue])
     driver = make_driver(link)
+    if errors:
+        link.expect([("OUTP:TRAC:STAT?", None), idn(), *queue])
     with pytest.raises(LinkError):
         driver.connect()
     link.expect(connecting()[:-1])
     driver.connect()
-    link.expect([joined(NO_ERROR, ("OUTP:TRAC:STAT?", "1"), ("OUTP:PAIR?", "OFF"), OFF)])
-    assert driver.inspect([3]).couplings == ["outputs 2 and 3 track each other"]
+    link.expect([joined(NO_ERROR, *guards("voltage_limit", channel=3, changed={"TRAC": "1"}), OFF)])
+    (bar,) = driver.inspect([3], never, ["voltage_limit"]).bars
+    assert bar.startswith("outputs 2 and 3 track each other")
     link.check()
 
 
-def test_errors_of_the_link_count_when_they_come_twice() -> None:
-    lost: list[Line] = [("OUTP:TRAC:STAT?", None), idn(), ("SYST:ERR?", '-420,"Query UNTERMINATED"'), NO_ERROR]
-    link = Transcript([idn(), NO_ERROR, OFF, *lost])
+def test_one_refusal_by_accident_takes_no_check_away() -> None:
+    """A late answer of another question, or a message that was garbled once, looks like an unknown question."""
+    once: list[Line] = []
+    for ask, answer in all_guards():
+        once += [(ask, None), idn(), *UNKNOWN, (ask, answer)] if ask == "OUTP:COUP:CHAN?" else [(ask, answer)]
+    lines = [idn(), NO_ERROR, OFF, (TOGETHER[0], None), idn(), *UNKNOWN, *once]
+    link = Transcript(lines)
+    driver = make_driver(link)
+    driver.connect()
+    link.check()
+    asked = guards("state", changed={"COUP": "ALL"})
+    link.expect([NO_ERROR, *asked, OFF])
+    assert driver.inspect([1], never, ["state"]).conditions.coupled == {1, 2, 3}
+    link.check()
+
+
+@pytest.mark.parametrize("answer", [None, "CH1;2", "FOUR", "CH7,CH8"])
+def test_commands_are_refused_where_the_unit_is_silent_on_what_they_would_do(answer: str | None) -> None:
+    """It neither answers in the guide's form nor refuses: polls and offs go on, and it is asked again at the next connection."""
+    silence: list[Line] = [("OUTP:COUP:CHAN?", answer), idn(), NO_ERROR]
+    link = Transcript([idn(), NO_ERROR, OFF, (TOGETHER[0], None), idn(), NO_ERROR])
     driver = make_driver(link)
     with pytest.raises(LinkError):
         driver.connect()
-    link.expect([idn(), NO_ERROR, OFF, *lost, UNCOUPLED[1], joined(NO_ERROR, UNCOUPLED[1], OFF)])
+    lines: list[Line] = []
+    for ask, known in all_guards():
+        if ask == "OUTP:COUP:CHAN?":
+            break
+        lines.append((ask, known))
+    link.expect([idn(), NO_ERROR, OFF, (TOGETHER[0], None), idn(), NO_ERROR, *lines, *silence])
+    with pytest.raises((LinkError, MalformedAnswerError)):
+        driver.connect()
+    rest = all_guards()[len(lines) + 1 :]
+    link.expect([idn(), NO_ERROR, OFF, (TOGETHER[0], None), idn(), NO_ERROR, *lines, *silence, *rest])
+    link.expect([together_but("OUTP:COUP:CHAN?")])
     driver.connect()
     link.check()
+    left = [line for line in guards("state") if line[0] != "OUTP:COUP:CHAN?"]
+    link.expect([joined(NO_ERROR, *left, OFF), joined(NO_ERROR, *guards("voltage_limit"), OFF)])
+    assert driver.inspect([1], never, ["state"]).silent == ["OUTP:COUP:CHAN? was not answered"]
+    assert driver.inspect([1], never, ["voltage_limit"]).silent == []
+    link.expect(connecting()[:-1])
+    driver.connect()
+    link.expect([joined(NO_ERROR, *guards("state"), OFF)])
+    assert driver.inspect([1], never, ["state"]).silent == []
+    link.check()
+
+
+def test_an_answer_about_the_unit_in_another_form_closes_the_link() -> None:
+    forms: list[dict[str, str]] = [{"COUP": "CH1,CH9"}, {"RISE": "1,2"}, {"FALL": "soon,0,0"}, {"VOLT:MODE": "FIX"}]
+    for changed in forms:
+        link, driver = connected()
+        link.expect([joined(NO_ERROR, *guards("state", changed=changed), OFF)])
+        with pytest.raises(MalformedAnswerError):
+            driver.inspect([1], never, ["state"])
+        assert not link.is_open
 
 
 @pytest.mark.parametrize("it_tells", [True, False])
 def test_a_unit_that_takes_no_other_question_beside_a_poll_is_asked_one_by_one(it_tells: bool) -> None:
-    hello = [idn(), NO_ERROR, OFF, *UNCOUPLED, (joined(NO_ERROR, *UNCOUPLED, OFF)[0], None), idn()]
+    hello = [idn(), NO_ERROR, OFF, (TOGETHER[0], None), idn()]
     link = Transcript([*hello, REFUSED, NO_ERROR] if it_tells else [*hello, NO_ERROR])
     driver = make_driver(link)
     if not it_tells:
         with pytest.raises(LinkError):
             driver.connect()
         link.expect([*hello, NO_ERROR])
+    link.expect(all_guards())
     driver.connect()
-    link.expect([NO_ERROR, *UNCOUPLED, OFF])
-    inspection = driver.inspect((1, 2))
-    assert (inspection.complaints, inspection.couplings, inspection.readings[1].state) == ([], [], False)
+    asked = guards("current_limit", channel=2)
+    link.expect([NO_ERROR, *asked, OFF])
+    inspection = driver.inspect((1, 2), never, ["current_limit"])
+    assert (inspection.complaints, inspection.bars, inspection.readings[1].state) == ([], [], False)
     link.expect([NO_ERROR, OFF])
     driver.inspect(())
     link.check()
 
 
-@pytest.mark.parametrize("messages", [1, 2, 3, 4])
+@pytest.mark.parametrize("messages", [1, 2, 3, 4, 5])
 def test_an_inspection_of_several_messages_gives_way_between_them(messages: int) -> None:
-    hello = [idn(), NO_ERROR, OFF, *UNCOUPLED, (joined(NO_ERROR, *UNCOUPLED, OFF)[0], None), idn(), REFUSED, NO_ERROR]
-    link = Transcript(hello)
+    link = Transcript([idn(), NO_ERROR, OFF, (TOGETHER[0], None), idn(), REFUSED, NO_ERROR, *all_guards()])
     driver = make_driver(link)
     driver.connect()
-    link.expect([NO_ERROR, *UNCOUPLED, OFF][:messages])
+    asked = [line for line in guards("clear_protection") if line[0].startswith(("VOLT", "CURR", "OUTP"))]
+    link.expect([NO_ERROR, *asked, OFF][:messages])
     sent = len(link.sent)
-    inspection = driver.inspect((2,), lambda: len(link.sent) == sent + messages)
-    assert (inspection.readings == {}) is (messages < 4)
+    inspection = driver.inspect((1,), lambda: len(link.sent) == sent + messages, ["clear_protection"])
+    assert (inspection.readings == {}) is (messages < 5)
     link.check()
     link.expect([NO_ERROR, OFF])
     assert driver.inspect(()).readings != {}
@@ -273,7 +380,7 @@ def test_another_unit_than_the_configured_one_gets_no_other_message(answer: str,
 
 
 @pytest.mark.parametrize(
-    "begun", [[(POLL, None)], [OFF, ("OUTP:TRAC:STAT?", None)], [OFF, *UNCOUPLED, (joined(NO_ERROR, *UNCOUPLED, OFF)[0], None)]]
+    "begun", [[(POLL, None)], [OFF, (TOGETHER[0], None)], [OFF, (TOGETHER[0], None), idn(), *UNKNOWN, ("OUTP:TRAC:STAT?", None)]]
 )  # fmt: skip
 def test_another_unit_behind_a_failed_probe_gets_no_other_message(begun: list[Line]) -> None:
     """The unit is exchanged while the link is opened again (DHCP, a plug): what was found of the first does not hold."""
@@ -305,12 +412,14 @@ def test_settings_are_one_message_each() -> None:
 
 def test_an_inspection_is_one_message() -> None:
     link, driver = connected()
-    coupled: list[Line] = [("OUTP:TRAC:STAT?", "1"), ("OUTP:PAIR?", '"ser"')]
-    link.expect([joined(NO_ERROR, OFF), joined(NO_ERROR, *coupled, OFF), joined(NO_ERROR, *UNCOUPLED, OFF)])
-    assert driver.inspect((1,)).couplings == []
-    assert driver.inspect((1, 2)).couplings == ["outputs 2 and 3 track each other", "outputs 2 and 3 are paired"]
-    inspection = driver.inspect((3,))
-    assert (inspection.couplings, inspection.complaints) == ([], [])
+    coupled = guards("voltage_limit", channel=2, changed={"TRAC": "1", "PAIR": '"ser"'})
+    link.expect([joined(NO_ERROR, *guards("voltage_limit"), OFF), joined(NO_ERROR, *coupled, OFF)])
+    link.expect([joined(NO_ERROR, *guards("voltage_limit", channel=3), OFF)])
+    assert driver.inspect((1,), never, ["voltage_limit"]).bars == []
+    bars = driver.inspect((1, 2), never, ["voltage_limit"]).bars
+    assert [bar[:22] for bar in bars] == ["outputs 2 and 3 track ", "outputs 2 and 3 are pa"]
+    inspection = driver.inspect((3,), never, ["voltage_limit"])
+    assert (inspection.bars, inspection.complaints) == ([], [])
     assert inspection.readings[2].voltage_protection == 27.5
     link.check()
 
