@@ -163,9 +163,9 @@ class Execution:
         :raises Refusal: ``unsupported``, ``uncertain`` or ``instrument_error``
         """
         job, sent = self.job, self._unchecked
-        settings = self._settings
-        if is_whole and job.turns_off:
-            settings = _STATE  # the plan asks why the output is not off yet
+        settings, why_on = self._settings, is_whole and job.turns_off
+        if why_on:
+            settings = _STATE  # the plan asks why an output is not off yet
         elif self._conditions is None and not job.command.turns_off:
             is_whole = True
             settings = settings - _STATE if job.turns_off else settings
@@ -186,7 +186,7 @@ class Execution:
             self.is_published = True
             unit.publish(inspection.readings)
         self._judge(unit, sent, inspection.complaints)
-        if settings is not _STATE:
+        if not why_on:
             self._refuse_barred(unit, inspection.bars, inspection.silent)
         return inspection.readings or None
 

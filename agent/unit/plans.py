@@ -88,7 +88,7 @@ def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Pl
             verify_still_on(channel, after[channel.index])
         verify(channel, after[channel.index], verified.model_copy(update={"state": state}))
     if command.state is False and any(is_live(after[index]) for index in indices):
-        yield from go_off(channels, off_since, seen)
+        yield from go_off(channels, off_since, (yield LOOK_AT_ALL))
 
 
 def _to_be_cleared(command: Command, indices: tuple[int, ...], before: Readings) -> tuple[int, ...]:
