@@ -185,6 +185,15 @@ def judge(command: Command, channel: Channel, before: Reading) -> None:
             raise Refusal("instrument_error", f"{channel} has tripped ({before.tripped}); send clear_protection first")
         amperes = before.current_limit if command.current_limit is None else command.current_limit
         channel.check_settings(before._replace(voltage_limit=volts, current_limit=amperes))
+    if command.ramp is not None and (before.state or not turns_on):
+        # Its steps lead from the voltage that the unit has.
+        if before.voltage_limit is None:
+            raise Refusal(
+                "readback_mismatch", f"the unit does not tell the voltage_limit of {channel}, where a ramp begins"
+            )
+        limit = channel.limit("voltage_limit")
+        if limit is not None and abs(before.voltage_limit) > limit + channel.tolerance("voltage_limit"):
+            channel.check("voltage_limit", before.voltage_limit, "no ramp from where the unit is: ")
     sets_voltage = command.voltage_limit is not None or command.voltage_protection is not None
     if turns_on or (sets_voltage and before.state and command.state is None):
         _judge_voltage(command, channel, before, volts)

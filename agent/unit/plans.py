@@ -155,10 +155,7 @@ def _ramp(command: Command, channel: Channel, before: Reading, newest: Newest) -
     value = before.voltage_limit
     if command.state and not before.state:
         value = yield from _start_softly(channel)
-    if value is None:
-        raise Refusal(
-            "readback_mismatch", f"the unit does not tell the voltage_limit of {channel}, where a ramp begins"
-        )
+    assert value is not None  # the judgement has seen to it
     running = bool(command.state) or before.state
     holds = {"voltage_limit", "cycle"} | ({"voltage_protection"} if comes_down else set())
     yield from _move(command, channel, value, newest, frozenset(holds if running else holds | {"state"}))

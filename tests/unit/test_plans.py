@@ -153,6 +153,7 @@ def _readings(draw: st.DrawFn) -> dict[int, Reading]:
             voltage_limit=round(volts, 3),
             current_limit=draw(_amperes),
             tripped=draw(st.booleans()),
+            protection=round(max(0.5, abs(volts)) + draw(st.floats(0, 10)), 3),
         )
     return made
 
@@ -187,6 +188,9 @@ def test_nothing_passes_that_should_not(
             assert command.state or command.cycle is not None
             assert abs(later.voltage_limit) <= limit_v + 0.01
             assert limit_a is None or later.current_limit <= limit_a + 0.01
+        # The trip level follows the voltage: nothing trips on the way.
+        if later.state:
+            assert abs(later.voltage_limit) <= (later.voltage_protection or 0.0) + 0.0011
         # On its way a live output never sees more than it had or was to have.
         if later.state:
             most = max(abs(before.voltage_limit or 0.0), abs(command.voltage_limit or 0.0))
@@ -198,6 +202,8 @@ def test_nothing_passes_that_should_not(
         assert unit.sent[0] == Write("state", (index,), False)
     if command.state is False or (command.clear_protection and not (before.state and not before.tripped)):
         assert not steps[-1].state
+    if refusal is not None and command.state is not False:
+        assert unit.sent == []  # the first look had told the reason
     if refusal is None:
         after = steps[-1]
         assert command.voltage_limit is None or after.voltage_limit == pytest.approx(command.voltage_limit, abs=0.002)

@@ -9,7 +9,7 @@ import pytest
 from agent.instruments.driver import Conditions, Reading, Write
 from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
-from agent.unit.limits import Channel, judge
+from agent.unit.limits import Channel, DefaultSettings, judge
 from tests.lab import wait_until
 from tests.unit.fakedriver import OFF, Call, FakeDriver, TalkingDriver, Unit, output
 
@@ -105,6 +105,19 @@ def test_a_voltage_that_comes_from_elsewhere_counts() -> None:
     with pytest.raises(Refusal, match="it measures 5 V"):
         judge(Command(voltage_protection=4.0), CHANNEL, before)
     judge(Command(voltage_protection=5.5), CHANNEL, before)
+
+
+def test_a_ramp_that_would_begin_above_the_limit_is_refused_before_anything_is_set() -> None:
+    with Unit(channels={1: DefaultSettings(voltage_max=5.0)}) as unit:
+        unit.set_at_the_panel(1, voltage_limit=6.0)
+        fields = {"voltage_limit": 1, "ramp": 100, "current_limit": 1}
+        assert unit.ask(1, "a", **fields) == "limit_exceeded"
+        assert "no ramp from where the unit is: voltage_limit 6 V is above" in message(unit, "a")
+        unit.set_at_the_panel(1, voltage_limit=None)
+        assert unit.ask(1, "b", **fields) == "readback_mismatch"
+        assert unit.driver.writes == []
+        unit.set_at_the_panel(1, voltage_limit=6.0)
+        assert unit.ask(1, "soft", **fields, state=True) == "ok"  # it begins at 0 V
 
 
 def test_a_unit_that_tells_no_trip_level_is_not_judged_by_one() -> None:
