@@ -180,9 +180,9 @@ def judge(command: Command, channel: Channel, before: Reading) -> None:
     """
     turns_on = bool(command.state) or command.cycle is not None
     volts = before.voltage_limit if command.voltage_limit is None else command.voltage_limit
+    if before.tripped and (turns_on or command.ramp is not None) and not command.clear_protection:
+        raise Refusal("instrument_error", f"{channel} has tripped ({before.tripped}); send clear_protection first")
     if turns_on:
-        if before.tripped:
-            raise Refusal("instrument_error", f"{channel} has tripped ({before.tripped}); send clear_protection first")
         amperes = before.current_limit if command.current_limit is None else command.current_limit
         channel.check_settings(before._replace(voltage_limit=volts, current_limit=amperes))
     if command.ramp is not None and (before.state or not turns_on):

@@ -108,6 +108,39 @@ def joined(*lines: Line) -> Line:
     return (";:".join(sent for sent, _ in lines), ";".join(str(answer) for _, answer in lines))
 
 
+REFUSED: Line = ("SYST:ERR?", '-103,"Invalid separator"')
+LISTS: list[Line] = list(zip(QUERIES, answers(), strict=True))
+
+
+def one_by_one(lines: list[Line]) -> list[Line]:
+    """The same questions, for each output by itself."""
+    return [
+        (query.replace("(@1,2,3)", f"(@{number})"), part)
+        for query, answer in lines
+        for number, part in enumerate(str(answer).split(",") if "(@" in query else [str(answer)], 1)
+    ]
+
+
+SINGLES = one_by_one(LISTS)
+#: All that is asked around a setting, in one message.
+TOGETHER = joined(NO_ERROR, *all_guards(), OFF)
+UNKNOWN: list[Line] = [("SYST:ERR?", '-113,"Undefined header"'), NO_ERROR]
+
+
+def together_but(*unknown: str) -> Line:
+    """The same without some questions."""
+    return joined(NO_ERROR, *(line for line in all_guards() if line[0] not in unknown), OFF)
+
+
+def individually(*unknown: str, errors: list[Line] | None = None) -> list[Line]:
+    """The questions on settings at the unit one by one; some are refused, twice each."""
+    lines: list[Line] = []
+    for ask, answer in all_guards():
+        refusal: list[Line] = [(ask, None), idn(), *(UNKNOWN if errors is None else errors)]
+        lines += [*refusal, *refusal] if ask in unknown else [(ask, answer)]
+    return lines
+
+
 def connecting(model: str = "E36313A", seen: Line = OFF) -> list[Line]:
     """The messages of a driver until it is connected, and those of the first poll."""
     return [idn(model), NO_ERROR, OFF, joined(NO_ERROR, *all_guards(model), OFF), seen]
