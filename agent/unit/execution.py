@@ -259,7 +259,7 @@ class Execution:
         return True
 
     def _check_expiry(self, write: Write) -> None:
-        """Refuse to turn on or raise what the sender does not want any more. What turns off or lowers is carried out.
+        """Refuse to turn on or raise what the sender does not want any more. Turning off and lowering go on.
 
         :raises Refusal: ``expired``
         """

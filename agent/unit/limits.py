@@ -13,6 +13,8 @@ from agent.protocol.quantities import BY_NAME, COMMANDED, LEVELS
 
 #: V or A by which a value may be past an end: the rounding of binary fractions.
 _ROUNDING = 1e-9
+#: By how much a measured voltage may be wrong: a part of it, and V. Bench supplies are more accurate than that.
+_ACCURACY, _OFFSET = 0.002, 0.01
 
 
 class ChannelSettings(Protocol):
@@ -213,12 +215,17 @@ def _judge_voltage(command: Command, channel: Channel, before: Reading, volts: f
             "raise voltage_protection, or set both in one command",
         )
     stays = command.voltage_limit is None and before.state and command.cycle is None
-    measured = abs(before.voltage or 0.0)
-    if command.voltage_protection is not None and stays and measured > level + channel.tolerance("voltage_limit"):
+    if command.voltage_protection is not None and stays and measures_above(before, level):
         raise Refusal(
             "out_of_range",
-            f"{channel} would trip (OVP): it measures {plain(measured)} V, which is above voltage_protection {plain(level)} V",
+            f"{channel} would trip (OVP): it measures {plain(before.voltage or 0.0)} V, which is above voltage_protection "
+            f"{plain(level)} V",
         )
+
+
+def measures_above(reading: Reading, level: float) -> bool:
+    """True if the measured voltage is above a level (V) by more than it may be wrong by."""
+    return reading.voltage is not None and abs(reading.voltage) > level * (1 + _ACCURACY) + _OFFSET
 
 
 def _remedy(field: str, channel: Channel) -> str:

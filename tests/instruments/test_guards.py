@@ -73,7 +73,7 @@ def test_questions_that_the_unit_does_not_know_are_given_up_with_a_warning_each(
 
 @pytest.mark.parametrize("errors", [[], ['-410,"Query INTERRUPTED"'], ['-420,"Query UNTERMINATED"']])
 def test_a_coupling_goes_on_being_asked_for_where_the_unit_did_not_refuse_to_tell(errors: list[str]) -> None:
-    """Whether the unit reports nothing for it or an error of the link's own making: the connection is tried again."""
+    """The unit reports nothing for it, or an error of the link's own making: the connection is tried again."""
     queue: list[Line] = [*(("SYST:ERR?", error) for error in errors), NO_ERROR]
     link = Transcript([idn(), NO_ERROR, OFF, (TOGETHER[0], None), idn(), *queue])
     driver = make_driver(link)

@@ -100,7 +100,7 @@ class Question:
 def understood(
     questions: Sequence[Question], answers: Sequence[str], channels: Collection[int]
 ) -> tuple[list[str], Conditions]:
-    """What the answers forbid, in sentences, and the conditions that they tell.
+    """Sentences for all that the answers forbid, and the conditions that they tell.
 
     :raises MalformedAnswerError: an answer does not have the form that its question asks for
     """

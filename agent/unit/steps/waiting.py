@@ -9,7 +9,7 @@ from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
 from agent.timing import system_clock
 from agent.unit.gate import Readings
-from agent.unit.limits import Channel, plain
+from agent.unit.limits import Channel, measures_above, plain
 from agent.unit.steps import LOOK, Pause, Plan, Seen, Step
 from agent.unit.steps.checks import LONGEST_DELAY, shown, verify
 
@@ -84,8 +84,8 @@ def settled(channels: tuple[Channel, ...], before: Readings, conditions: Conditi
 
 def has_to_come_down(command: Command, before: Reading, running: bool) -> bool:
     """True if the new trip level is below the voltage that the output still has."""
-    present = max(abs(before.voltage_limit or 0.0), abs(before.voltage or 0.0))
-    return running and command.voltage_protection is not None and present > command.voltage_protection
+    level = command.voltage_protection
+    return running and level is not None and (_is_set_above(before, level) or measures_above(before, level))
 
 
 def come_down(channel: Channel, level: float) -> Plan:
@@ -96,10 +96,11 @@ def come_down(channel: Channel, level: float) -> Plan:
     until = system_clock() + LONGEST_DESCENT
     while True:
         reading = (yield LOOK).readings[channel.index]
-        found = reading.voltage_limit if _is_above(reading.voltage_limit, level) else reading.voltage
-        if not reading.state or not _is_above(found, level):
+        is_set_above = _is_set_above(reading, level)
+        if not reading.state or not (is_set_above or measures_above(reading, level)):
             return
-        if system_clock() >= until or found is reading.voltage_limit:
+        if is_set_above or system_clock() >= until:
+            found = reading.voltage_limit if is_set_above else reading.voltage
             raise Refusal(
                 "readback_mismatch",
                 f"voltage_protection was not lowered: {channel} still has {shown(found)}, and would trip at {plain(level)} V",
@@ -107,5 +108,5 @@ def come_down(channel: Channel, level: float) -> Plan:
         yield Pause(system_clock() + SETTLING_INTERVAL)
 
 
-def _is_above(volts: float | None, level: float) -> bool:
-    return volts is not None and abs(volts) > level
+def _is_set_above(reading: Reading, level: float) -> bool:
+    return reading.voltage_limit is not None and abs(reading.voltage_limit) > level

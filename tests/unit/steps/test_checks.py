@@ -154,6 +154,20 @@ def test_the_trip_level_waits_for_an_output_that_discharges_slowly(fields: dict[
         assert driver.left == 0
 
 
+def test_a_measurement_a_little_above_the_trip_level_keeps_nobody_waiting() -> None:
+    driver = FakeDriver()
+    driver.readings[1] = OFF._replace(state=True, mode="CV", voltage_limit=5.0, voltage=5.0)
+
+    def noise(call: Call) -> None:
+        if call == "poll" and driver.writes:
+            driver.readings[1] = driver.readings[1]._replace(voltage=4.003)
+
+    driver.script = noise
+    with Unit(driver) as unit:
+        assert unit.ask(1, "a", voltage_limit=4, voltage_protection=4) == "ok"
+        assert len([call for call in driver.calls if call == "poll"]) <= 4
+
+
 def test_the_trip_level_stays_where_the_output_does_not_come_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.unit.steps.waiting.LONGEST_DESCENT", 0.05)
     driver = Discharging(10_000)
