@@ -30,6 +30,7 @@ class Execution:
     ``due``: the moment of `agent.timing.system_clock` (s) of its next step, 0 at its beginning. ``wrote``: True once anything of
     it was sent. ``gave_way``: True while it waits for an off of other outputs, and for nothing else. ``is_published``: True while
     the newest states are newer than its last write. ``holds``: the fields whose change by another command ends it.
+    ``excused``: until this moment it waited for its turn, and not because the agent was held up.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class Execution:
         "_unchecked",
         "_writes",
         "due",
+        "excused",
         "gave_way",
         "holds",
         "is_published",
@@ -58,7 +60,7 @@ class Execution:
         self.holds = held_by(job.command)
         self._begin = begin
         self._settings = SETTINGS.intersection(self.holds)
-        self.due = 0.0
+        self.due = self.excused = 0.0
         self.gave_way = False
         self.wrote = False
         self.is_published = False
@@ -104,7 +106,7 @@ class Execution:
         self._plan.close()
 
     def _check_absence(self) -> None:
-        held_up = system_clock() - self.due if self.due else 0.0
+        held_up = system_clock() - max(self.due, self.excused) if self.due else 0.0
         if held_up > LONGEST_ABSENCE:
             raise Refusal("superseded", f"the rest of it was given up: the agent was held up for {held_up:.0f} s")
 

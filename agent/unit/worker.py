@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from agent.instruments.driver import DriverError
 from agent.protocol.commands import Command
 from agent.protocol.errors import ErrorCode, Refusal
-from agent.timing import retry_delay, system_clock
+from agent.timing import LONGEST_ABSENCE, retry_delay, system_clock
 from agent.unit import connecting, plans
 from agent.unit.access import UnitAccess
 from agent.unit.brokerloss import BrokerLoss
@@ -107,7 +107,8 @@ class Worker:
 
     def _take_turn(self, execution: Execution | None, waits_since: float | None, now: float) -> None:
         """Do one of the things that are due: commands and polls take turns, however many of one kind there are."""
-        ahead = system_clock() - now
+        begun = system_clock()
+        ahead = begun - now
         step = math.inf if execution is None else -math.inf if execution.gave_way else execution.due
         command = math.inf if waits_since is None else max(waits_since, self._began + ahead)
         poll = max(self._schedule.since, self._polled) + ahead if self._schedule.is_due(now) else math.inf
@@ -119,6 +120,10 @@ class Worker:
             self._began = time.monotonic()
         else:
             self._poll(now)
+        ended = system_clock()
+        if ended - begun < LONGEST_ABSENCE:  # else the process was stopped meanwhile, or the host asleep
+            for other in self.executions:
+                other.excused = ended
 
     def _due_execution(self) -> Execution | None:
         """The execution whose step is due for longest."""

@@ -51,6 +51,19 @@ def test_everything_that_is_due_gets_its_turn(ramps: set[int], commands: int) ->
             assert max(map(len, gaps[1:-1])) <= 2 * (len(ramps) + 2), (kind, "".join(turns))
 
 
+def test_a_plan_that_waits_for_its_turn_is_not_held_up() -> None:
+    """On a slow unit that takes longer than an absence after which plans are given up."""
+    driver = TalkingDriver()
+    with pytest.MonkeyPatch.context() as patch, Unit(driver, poll_interval=0.005) as unit:
+        patch.setattr("agent.unit.plans.RAMP_INTERVAL", 0.001)
+        for module in ("execution", "worker"):
+            patch.setattr(f"agent.unit.{module}.LONGEST_ABSENCE", 0.1)
+        driver.script = lambda call: time.sleep(0.03)
+        for index in (1, 2, 3):
+            unit.send(index, f"ramp {index}", voltage_limit=3, ramp=100.0)
+        assert [unit.sheet.code(f"ramp {index}") for index in (1, 2, 3)] == ["ok"] * 3
+
+
 def test_a_poll_that_is_asked_for_is_not_put_off_by_ramps() -> None:
     driver = TalkingDriver()
     with pytest.MonkeyPatch.context() as patch, Unit(driver, poll_interval=3600.0) as unit:
