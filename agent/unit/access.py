@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from agent.instruments.driver import Driver, GiveWay, Inspection, Profile, Write, never
 from agent.protocol.messages import ChannelState, UnitInfo, utc_now
+from agent.protocol.quantities import SETTINGS, Setting
 from agent.timing import system_clock
 from agent.unit.changes import Changes
 from agent.unit.gate import Readings, WriteGate
@@ -148,13 +149,15 @@ class UnitAccess:
             self._polled(readings)
         return readings
 
-    def inspect(self, channels: Collection[int], give_way: GiveWay = never) -> Inspection:
-        """A poll, the unit's complaints and the couplings of these channels; no readings if the poll was dropped for an off.
+    def inspect(
+        self, channels: Collection[int], give_way: GiveWay = never, settings: Collection[Setting] = SETTINGS
+    ) -> Inspection:
+        """A poll, the unit's complaints and the conditions of these settings; no readings if the poll was dropped for an off.
 
         :raises DriverError: the link broke
         """
         self.heartbeat = WAITING
-        inspection = self.driver.inspect(channels, give_way)
+        inspection = self.driver.inspect(channels, give_way, settings)
         self.heartbeat = time.monotonic()
         if inspection.readings:
             self._polled(inspection.readings)

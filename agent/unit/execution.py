@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
+from collections.abc import Callable
 
-from agent.instruments.driver import Write, never
+from agent.instruments.driver import Conditions, Write, never
+from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
-from agent.protocol.quantities import BY_NAME
+from agent.protocol.messages import utc_now
+from agent.protocol.quantities import BY_NAME, SETTINGS, Setting
 from agent.timing import LONGEST_ABSENCE, system_clock
 from agent.unit.access import UnitAccess
 from agent.unit.gate import Readings
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
-from agent.unit.plans import Look, Pause, Plan, Settle, Step
+from agent.unit.steps import Look, Pause, Plan, Seen, Settle, Step
 
 log = logging.getLogger(__name__)
+
+_STATE: frozenset[Setting] = frozenset(("state",))
 
 
 class Execution:
@@ -22,35 +29,48 @@ class Execution:
 
     ``due``: the moment of `agent.timing.system_clock` (s) of its next step, 0 at its beginning. ``wrote``: True once anything of
     it was sent. ``gave_way``: True while it waits for an off of other outputs, and for nothing else. ``is_published``: True while
-    the newest states are newer than its last write.
+    the newest states are newer than its last write. ``holds``: the fields whose change by another command ends it.
+    ``excused``: until this moment it waited for its turn, and not because the agent was held up.
     """
 
     __slots__ = (
+        "_begin",
         "_complaints",
-        "_inspected",
+        "_conditions",
         "_looked",
         "_plan",
+        "_sent",
+        "_settings",
         "_step",
         "_unchecked",
         "_writes",
         "due",
+        "excused",
         "gave_way",
+        "holds",
         "is_published",
+        "is_ramp",
         "job",
         "wrote",
     )
 
-    def __init__(self, job: Job, plan: Plan) -> None:
+    def __init__(self, job: Job, plan: Plan, begin: Callable[[Execution], Callable[[], None]]) -> None:
+        """:param begin: called right before the first write; what it returns, right after it"""
         self.job = job
-        self.due = 0.0
+        self.holds = held_by(job.command)
+        self._begin = begin
+        self._settings = SETTINGS.intersection(self.holds)
+        self.due = self.excused = 0.0
         self.gave_way = False
         self.wrote = False
         self.is_published = False
+        self.is_ramp = False  # its steps are one event
         self._plan = plan
         self._step: Step | None = None  # the one that is not finished
         self._writes: list[Write] = []  # of the step, not sent yet
         self._looked: Readings | None = None  # for the plan
-        self._inspected = False  # the unit was asked for couplings, which forbid a setting
+        self._conditions: Conditions | None = None  # None until the unit was asked for them
+        self._sent: Write | None = None  # the last one
         self._unchecked: Write | None = None  # sent; the unit was not asked yet if it took it
         self._complaints: list[str] = []
 
@@ -86,27 +106,30 @@ class Execution:
         self._plan.close()
 
     def _check_absence(self) -> None:
-        held_up = system_clock() - self.due if self.due else 0.0
+        held_up = system_clock() - max(self.due, self.excused) if self.due else 0.0
         if held_up > LONGEST_ABSENCE:
             raise Refusal("superseded", f"the rest of it was given up: the agent was held up for {held_up:.0f} s")
 
     def _next_step(self) -> Step:
         # A generator that has not begun takes nothing but None. A plan ignores readings after another step than a look.
         looked, self._looked = self._looked, None
-        return self._plan.send(looked)  # type: ignore[arg-type]
+        seen = None if looked is None else Seen(looked, self._conditions or Conditions())
+        return self._plan.send(seen)  # type: ignore[arg-type]
 
     def _take_step(self, unit: UnitAccess, step: Step) -> bool:
         """Take a step. True if it is done; else the execution goes on with it when it is ``due``."""
         match step:
-            case Look():
-                self._looked = self._look(unit)
+            case Look(is_whole=is_whole):
+                self._looked = self._look(unit, is_whole=is_whole)
                 if self._looked is None:
                     self.due, self.gave_way = system_clock(), True
                     return False
             case Settle():
                 self._settle(unit)
-            case Pause(until=until):
+            case Pause(until=until, holds=holds):
                 self.due, self._step = until, None
+                if holds is not None:
+                    self.holds = holds
                 return False
             case writes:
                 if not self._writes:
@@ -134,35 +157,70 @@ class Execution:
         self.due, self.gave_way = system_clock(), True
         return True
 
-    def _look(self, unit: UnitAccess) -> Readings | None:
-        """Poll and publish; before the first setting ask if anything forbids it, after one if it was taken.
+    def _look(self, unit: UnitAccess, *, is_whole: bool) -> Readings | None:
+        """Poll and publish; before the first setting ask if anything at the unit changes its effect, after one if it was taken.
 
         None if the poll was dropped for an off. The states go with the response.
 
-        :raises Refusal: ``unsupported`` or ``instrument_error``
+        :raises Refusal: ``unsupported``, ``uncertain`` or ``instrument_error``
         """
         job, sent = self.job, self._unchecked
-        is_first_look = not self._inspected and not job.command.turns_off
+        is_off = job.command.state is False
+        settings, why_on = self._settings, is_whole and is_off
+        if why_on:
+            settings = _STATE  # the plan asks why an output is not off yet
+        elif self._conditions is None and not job.command.turns_off:
+            is_whole = True
+            settings = settings - _STATE if is_off else settings
         give_way = never if job.turns_off else unit.inbox.has_off
-        if not is_first_look and sent is None:
+        if not is_whole and sent is None:
             readings = unit.poll(give_way)
             if readings is not None:
                 self.is_published = True
                 unit.publish(readings)
             return readings
-        inspection = unit.inspect(job.indices if is_first_look else (), give_way)
+        inspection = unit.inspect(job.indices if is_whole else (), give_way, settings)
         self._unchecked = None
         if inspection.readings:  # else the whole look is repeated
-            self._inspected = self.is_published = True
+            if is_whole:
+                self._conditions = inspection.conditions
+            if sent is not None and sent.setting == "state" and not sent.value:
+                self._note_coupled(unit, inspection.readings)
+            self.is_published = True
             unit.publish(inspection.readings)
         self._judge(unit, sent, inspection.complaints)
-        for coupling in inspection.couplings:
-            raise Refusal(
-                "unsupported",
-                f"{coupling} on {unit.name}, so a setting of one is a setting of both; "
-                "turn that off at the unit, then send the command again",
-            )
+        if not why_on:
+            self._refuse_barred(unit, inspection.bars, inspection.silent)
         return inspection.readings or None
+
+    def _refuse_barred(self, unit: UnitAccess, bars: list[str], silent: list[str]) -> None:
+        for bar in bars:
+            raise Refusal("unsupported", f"at {unit.name} {bar}, then send the command again")
+        for question in silent:
+            raise Refusal(
+                "uncertain",
+                f"nobody knows what it would do: {question} by {unit.name}, which is asked again when it is connected anew",
+            )
+
+    def _note_coupled(self, unit: UnitAccess, readings: Readings) -> None:
+        """Name this job as the author of what an off did to outputs that are coupled with its own."""
+        others = []
+        for index, reading in readings.items():
+            known = unit.samples.newest(index)
+            if (
+                index not in self.job.indices
+                and known is not None
+                and known[0].state
+                and not (reading.state or reading.tripped)
+            ):
+                others.append(index)
+        if not others:
+            return
+        inspection = unit.inspect(self.job.indices, unit.inbox.has_off, _STATE)
+        self._judge(unit, None, inspection.complaints)
+        if coupled := [index for index in others if index in inspection.conditions.coupled]:
+            log.warning("%s: outputs %s went off, too: they are coupled at the unit", unit.name, coupled)
+            unit.changes.wrote(Write("state", tuple(coupled), False), self.job)
 
     def _settle(self, unit: UnitAccess) -> None:
         """Ask if the unit took the last write, unless a look has asked.
@@ -190,10 +248,42 @@ class Execution:
                 return False
             write = self._writes[0]
             unit.gate.check((write,))  # the unit may have been read anew since the step began
+            if unit.gate.rises(write):
+                self._check_expiry(write)
             del self._writes[0]
-            self.wrote, self.is_published, self._unchecked = True, False, write
-            unit.write(write, self.job)
+            tell = None if self.wrote else self._begin(self)
+            self.wrote, self.is_published, self._unchecked, self._sent = True, False, write, write
+            try:
+                unit.write(write, self.job)
+            finally:
+                if tell is not None:
+                    tell()
         return True
+
+    def _check_expiry(self, write: Write) -> None:
+        """Refuse to turn on or raise what the sender does not want any more. Turning off and lowering go on.
+
+        :raises Refusal: ``expired``
+        """
+        if self.job.has_expired():
+            done = f"; the last that was done is {shown(self._sent)}" if self._sent is not None else ""
+            raise Refusal("expired", f"it expired before {shown(write)} was sent{done}")
+
+
+def held_by(command: Command) -> frozenset[str]:
+    """The fields in which a command meets others. ``cycle`` is one of its own: it needs an output that nobody else switches."""
+    fields = set(command.fields) - {"ramp"}
+    if "cycle" in fields:
+        fields |= {"state", "clear_protection"}
+    return frozenset(fields)
+
+
+def time_left(job: Job) -> float:
+    """The time until a job expires (s); infinite if it does not."""
+    left = math.inf if job.expires is None else job.expires - time.monotonic()
+    if (expires_at := job.command.expires_at) is not None:
+        left = min(left, (expires_at - utc_now()).total_seconds())
+    return left
 
 
 def shown(write: Write) -> str:

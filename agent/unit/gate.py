@@ -19,17 +19,32 @@ class WriteGate:
     unit's worker calls it.
     """
 
-    __slots__ = ("_channels", "_seen", "_write")
+    __slots__ = ("_channels", "_latest", "_seen", "_write")
 
     def __init__(self, write: Callable[[Write], None], channels: Mapping[int, Channel]) -> None:
         """:param write: the driver's method"""
         self._write = write
         self._channels = channels
-        self._seen: Readings | None = None
+        self._seen: Readings | None = None  # None once something was written since
+        self._latest: Readings = {}
 
     def saw(self, readings: Readings) -> None:
         """Note the settings of the unit, which hold until the next write."""
-        self._seen = readings
+        self._seen = self._latest = readings
+
+    def rises(self, write: Write) -> bool:
+        """True unless a write can only make an output safer: it turns off, lowers a level as it was last read, or protects."""
+        match write.setting:
+            case "state" | "current_protection":
+                return bool(write.value) is (write.setting == "state")
+            case "clear_protection":
+                return True
+            case level:
+                readings = self._latest
+                return any(
+                    (present := getattr(readings.get(index), level, None)) is None or abs(write.value) > abs(present)
+                    for index in write.channels
+                )
 
     def check(self, writes: tuple[Write, ...]) -> None:
         """Check writes that belong together before the first of them is sent.

@@ -147,6 +147,13 @@ class Inbox:
         with self._condition:
             return self._waiting.pop(0) if self._waiting else None
 
+    def waits_since(self) -> float | None:
+        """The moment (`agent.timing.system_clock`) when the job that `next_waiting` returns came in; None if there is none."""
+        if not self._waiting:
+            return None
+        with self._condition:
+            return self._waiting[0].received if self._waiting else None
+
     def has_off(self) -> bool:
         """True while an off waits, or `on_broker_loss` is due: a poll gives way to it then."""
         return bool(self._offs) or self._loss.is_due()

@@ -182,6 +182,11 @@ class Samples:
         track = self._tracks[index]
         return None if track.reading is None or track.moment is None else (track.reading, track.moment)
 
+    def are_off(self, indices: Iterable[int], since: float) -> bool:
+        """True if all these channels were off when they were read after that moment (`agent.timing.system_clock`)."""
+        newest = map(self.newest, indices)
+        return all(found is not None and found[1] > since and not found[0].state for found in newest)
+
     def state(self, index: int) -> ChannelState:
         """The newest state of a channel, which has to have one."""
         state = self._tracks[index].state

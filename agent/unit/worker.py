@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from agent.instruments.driver import DriverError
 from agent.protocol.commands import Command
 from agent.protocol.errors import ErrorCode, Refusal
-from agent.timing import retry_delay, system_clock
+from agent.timing import LONGEST_ABSENCE, retry_delay, system_clock
 from agent.unit import connecting, plans
 from agent.unit.access import UnitAccess
 from agent.unit.brokerloss import BrokerLoss
 from agent.unit.connecting import Connector
-from agent.unit.execution import Execution
+from agent.unit.execution import Execution, held_by, time_left
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
 from agent.unit.limits import Channel
 from agent.unit.schedule import Schedule
+from agent.unit.steps.checks import listed
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,17 @@ CONGESTION_PAUSE = 0.002
 class Worker:
     """The work of one unit's thread from its start to its end. Other threads read ``executions``, too."""
 
-    __slots__ = ("_connector", "_loss", "_mishaps", "_schedule", "_unit", "executions", "why_stopped")
+    __slots__ = (
+        "_began",
+        "_connector",
+        "_loss",
+        "_mishaps",
+        "_polled",
+        "_schedule",
+        "_unit",
+        "executions",
+        "why_stopped",
+    )
 
     def __init__(self, unit: UnitAccess, connector: Connector, schedule: Schedule, loss: BrokerLoss, why: str) -> None:
         """:param why: the reason that senders of unfinished commands are told at the end"""
@@ -41,6 +53,7 @@ class Worker:
         self._schedule = schedule
         self._loss = loss
         self._mishaps = 0  # unexpected errors in a row
+        self._began = self._polled = 0.0  # when the last command was begun, and the last poll done (`time.monotonic`)
         self.executions: list[Execution] = []
         self.why_stopped = why
 
@@ -73,7 +86,7 @@ class Worker:
         self._end()
 
     def _serve_once(self) -> None:
-        """Do one thing, or wait for one: in this order an off, a step of a plan, another command, a poll."""
+        """Do one thing, or wait for one: an off first, else the step of a plan, command or poll that is due for longest."""
         now = time.monotonic()
         unit, inbox = self._unit, self._unit.inbox
         unit.heartbeat = now
@@ -83,27 +96,45 @@ class Worker:
         if self._apply_broker_loss(now):
             return
         job = inbox.next_off()
-        if job is None:
-            execution = self._due_execution()
-            if execution is not None:
-                self._advance(execution)
-                return
-            job = inbox.next_waiting()
         if job is not None:
             self._begin(job)
+            return
+        execution, waits_since = self._due_execution(), inbox.waits_since()
+        if execution is not None or waits_since is not None:
+            self._take_turn(execution, waits_since, now)
         elif self._schedule.is_due(now):
             self._poll(now)
         else:
             unit.heartbeat = until = self._next_due()
             inbox.wait(until)
 
+    def _take_turn(self, execution: Execution | None, waits_since: float | None, now: float) -> None:
+        """Do one of the things that are due: commands and polls take turns, however many of one kind there are."""
+        begun = system_clock()
+        ahead = begun - now
+        step = math.inf if execution is None else -math.inf if execution.gave_way else execution.due
+        command = math.inf if waits_since is None else max(waits_since, self._began + ahead)
+        poll = max(self._schedule.since, self._polled) + ahead if self._schedule.is_due(now) else math.inf
+        if execution is not None and step <= min(command, poll):
+            self._advance(execution)
+        elif command <= poll:
+            if (job := self._unit.inbox.next_waiting()) is not None:  # None: an off has refused it
+                self._begin(job)
+            self._began = time.monotonic()
+        else:
+            self._poll(now)
+        ended = system_clock()
+        if ended - begun < LONGEST_ABSENCE:  # else the process was stopped meanwhile, or the host asleep
+            for other in self.executions:
+                other.excused = ended
+
     def _due_execution(self) -> Execution | None:
+        """The execution whose step is due for longest."""
         if not self.executions:
             return None
-        now = system_clock()
-        due = [execution for execution in self.executions if execution.due <= now]
         # One that gave way goes on right after the off: the step of another would make the gate forget what the off saw.
-        return next((execution for execution in due if execution.gave_way), due[0] if due else None)
+        first = min(self.executions, key=lambda execution: (not execution.gave_way, execution.due))
+        return first if first.due <= system_clock() else None
 
     def _next_due(self) -> float:
         due = min(self._schedule.due, self._loss.next_due())
@@ -130,6 +161,7 @@ class Worker:
         finally:
             unit.publish_at_once(readings)
         self._mishaps = 0
+        self._polled = time.monotonic()
 
     # Commands.
 
@@ -139,41 +171,35 @@ class Worker:
         present = self._unit.status.channels
         if missing := job.indices - present.keys():
             self._unit.inbox.open(job.take_merged())  # to wait again, ahead of all others
-            self._refuse(job, "unknown_channel", f"{self._unit.name} has no channel {_listed(missing)} any more")
+            self._refuse(job, "unknown_channel", f"{self._unit.name} has no channel {listed(missing)} any more")
             left = tuple(present[index] for index in sorted(job.indices - missing))
             if job.turns_off and left:
                 self._begin(Job(Command(state=False), left, by="agent"))
             return
-        if job.turns_on:
-            self._loss.turned_on(job.indices, time.monotonic())
-        for execution in [e for e in self.executions if not e.job.indices.isdisjoint(job.indices)]:
-            self._finish(execution)
+        command = job.command
+        if command.cycle is not None and time_left(job) < command.cycle:
             self._refuse(
-                execution.job,
-                "superseded",
-                "the rest of it was replaced by a newer command"
-                if job.by == "command"
-                else "the output was turned off",
+                job,
+                "expired",
+                f"it would expire within the {command.cycle:g} s of its cycle; the output stays as it is",
             )
+            return
         plan = (
             plans.off(job.channels)
-            if job.command.turns_off
-            else plans.apply(job.command, job.channels, self._unit.samples.newest)
+            if command.turns_off
+            else plans.apply(command, job.channels, self._unit.samples.newest)
         )
-        execution = Execution(job, plan)
+        execution = Execution(job, plan, self._replace_older)
         self.executions.append(execution)
-        self._unit.changes.ramp_begins(job)
         self._advance(execution)
 
     def _is_outdated(self, job: Job) -> bool:
         """True if a job is not to be begun any more: it was refused. Jobs merged with it are kept, or refused for themselves."""
-        if job.merged:
-            merged = job.take_merged()
-            for other in merged:
-                if other.has_expired():
-                    self._refuse(other, "expired", "it expired while it waited for the unit")
-                else:
-                    job.merged.append(other)
+        for other in job.take_merged():
+            if other.has_expired():
+                self._refuse(other, "expired", "it expired while it waited for the unit")
+            else:
+                job.merged.append(other)
         if job.has_expired():
             self._unit.inbox.open(job.take_merged())
             if job.retried:
@@ -186,16 +212,41 @@ class Worker:
         if job.turns_off or system_clock() - job.received <= LONGEST_WAIT:
             return False
         why = f"it waited for the unit for more than {LONGEST_WAIT:g} s"
-        if job.rides_on_off and not self._is_known_off(job.indices, job.received):
+        if job.rides_on_off and not self._unit.samples.are_off(job.indices, job.received):
             job.keep_off(Refusal("expired", why))
             return False
         self._refuse(job, "expired", why)
         return True
 
-    def _is_known_off(self, indices: Iterable[int], since: float) -> bool:
-        """True if all these channels were off when they were read after that moment (`agent.timing.system_clock`)."""
-        newest = map(self._unit.samples.newest, indices)
-        return all(found is not None and found[1] > since and not found[0].state for found in newest)
+    def _replace_older(self, newer: Execution) -> Callable[[], None]:
+        """End the plans under way that the first write of this one is about to overtake. It returns what tells their senders.
+
+        Not before: a command that is refused has no effect on others.
+        """
+        job = newer.job
+        fields = held_by(job.command)
+        ended = [
+            older
+            for older in self.executions
+            if older is not newer
+            and not older.job.indices.isdisjoint(job.indices)
+            and (job.command.state is False or not older.holds.isdisjoint(fields))
+        ]
+        for older in ended:
+            self._finish(older)
+        if job.turns_on:
+            self._loss.turned_on(job.indices, time.monotonic())
+        newer.is_ramp = job.command.ramp is not None
+        self._unit.changes.ramp_begins(job)
+        reason = (
+            "the rest of it was replaced by a newer command" if job.by == "command" else "the output was turned off"
+        )
+
+        def tell() -> None:
+            for older in ended:
+                self._refuse(older.job, "superseded", reason)
+
+        return tell
 
     def _advance(self, execution: Execution) -> None:
         """Carry a plan on to its next pause, or to its end."""
@@ -205,7 +256,7 @@ class Worker:
             is_done = execution.advance(unit)
         except Refusal as refusal:
             self._finish(execution)
-            if job.rides_on_off and not self._is_known_off(job.indices, job.received):
+            if job.rides_on_off and not self._unit.samples.are_off(job.indices, job.received):
                 # It may have given way before it was turned off.
                 job.keep_off(refusal)
                 unit.inbox.open([job])
@@ -226,7 +277,8 @@ class Worker:
     def _finish(self, execution: Execution) -> None:
         """End an execution. The next sample comes with the event for the voltage that its ramp has reached."""
         self.executions.remove(execution)
-        self._unit.changes.ramp_ends(execution.job.indices)
+        if execution.is_ramp:
+            self._unit.changes.ramp_ends(execution.job.indices)
         execution.close()
 
     def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
@@ -234,11 +286,11 @@ class Worker:
         off: list[Job] = []
         was_read_back = code in ("readback_mismatch", "instrument_error")
         for other in job.take_merged():
-            is_off = was_read_back and self._is_known_off(other.indices, other.received)
+            is_off = was_read_back and self._unit.samples.are_off(other.indices, other.received)
             (off if is_off else job.merged).append(other)
         if job.by != "command":
             self._not_turned_off(job, code, message)
-        elif job.rides_on_off and self._is_known_off(job.indices, job.received):
+        elif job.rides_on_off and self._unit.samples.are_off(job.indices, job.received):
             job.keep_off(Refusal(code, message))
             self._confirm(job, job.channels)
         else:
@@ -279,7 +331,7 @@ class Worker:
         if code in ("uncertain", "offline"):
             self._loss.interrupted(job.indices)
         elif code != "superseded":
-            left = [index for index in job.indices if not self._is_known_off((index,), job.received)]
+            left = [index for index in job.indices if not self._unit.samples.are_off((index,), job.received)]
             self._loss.failed(left, time.monotonic())
 
     def _lost(self, reason: str) -> None:
@@ -343,10 +395,6 @@ class Worker:
             unit.go_offline(self.why_stopped)
         finally:
             unit.driver.close()
-
-
-def _listed(indices: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(indices)))
 
 
 _UNCERTAIN = "the link broke after it was sent; it may or may not have happened: {}"

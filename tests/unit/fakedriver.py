@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from agent.instruments.driver import (
+    Conditions,
     Driver,
     GiveWay,
     Identity,
@@ -24,7 +25,7 @@ from agent.instruments.driver import (
 )
 from agent.protocol.commands import parse_command
 from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
-from agent.protocol.quantities import Setting
+from agent.protocol.quantities import SETTINGS, Setting
 from agent.protocol.report import ReplyTo, Report
 from agent.unit.job import Job
 from agent.unit.supply import Supply
@@ -155,12 +156,14 @@ class FakeDriver(Driver):
 
 
 class TalkingDriver(FakeDriver):
-    """One with an error queue and couplings."""
+    """One with an error queue, and with settings at the unit that change the effect of a command."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.queue: list[str] = []
-        self.couplings: list[str] = []
+        self.bars: list[str] = []
+        self.silent: list[str] = []
+        self.conditions = Conditions()
         self.answer: Callable[[Write], str | None] = lambda write: None
 
     def write(self, write: Write) -> None:
@@ -176,7 +179,7 @@ class TalkingDriver(FakeDriver):
         queue, self.queue = self.queue, []
         return queue
 
-    def inspect(self, channels: Any, give_way: GiveWay = never) -> Inspection:
+    def inspect(self, channels: Any, give_way: GiveWay = never, settings: Any = SETTINGS) -> Inspection:
         self._called(f"inspect {sorted(channels)}")
         queue, self.queue = self.queue, []
         for _ in range(self.messages - 1):
@@ -184,7 +187,9 @@ class TalkingDriver(FakeDriver):
                 self.calls.append("dropped")
                 return Inspection({}, queue)
             self._called("message")
-        return Inspection(dict(self.readings), queue, self.couplings if channels else [])
+        if not channels:
+            return Inspection(dict(self.readings), queue)
+        return Inspection(dict(self.readings), queue, self.bars, self.silent, self.conditions)
 
 
 def after(before: Reading, write: Write) -> Reading:

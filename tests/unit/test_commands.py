@@ -218,7 +218,7 @@ def test_a_newer_command_replaces_the_rest_of_an_older_one() -> None:
         unit.send(1, "cycle", cycle=1000)
         wait_until(lambda: OFF_1 in unit.driver.writes, "off")
         assert unit.ask(2, "other", voltage_limit=1) == "ok"
-        assert unit.ask(1, "newer", voltage_limit=1) == "ok"
+        assert unit.ask(1, "newer", clear_protection=True) == "ok"
         assert unit.sheet.code("cycle") == "superseded"
         assert Write("state", (1,), True) not in unit.driver.writes
 
@@ -328,10 +328,12 @@ def test_a_complaint_does_not_stop_off_and_is_told_if_it_stayed_on() -> None:
 
 def test_coupled_outputs_take_no_setting_and_can_be_turned_off() -> None:
     driver = TalkingDriver()
-    driver.couplings = ["outputs 2 and 3 track each other"]
+    driver.bars = ["outputs 2 and 3 track each other; turn tracking off"]
     with Unit(driver) as unit:
         assert unit.ask(2, "set", voltage_limit=1) == "unsupported"
-        assert "outputs 2 and 3 track each other on psu1" in str(unit.sheet.response("set").error)
+        assert "at psu1 outputs 2 and 3 track each other; turn tracking off, then send the command again" in str(
+            unit.sheet.response("set").error
+        )
         assert unit.ask(2, "off", state=False) == "ok"
         assert unit.ask(2, "both", state=False, voltage_limit=1) == "unsupported"
         assert "it was turned off" in str(unit.sheet.response("both").error)

@@ -13,7 +13,7 @@ from agent.unit.gate import WriteGate
 from agent.unit.limits import Channel
 from tests.properties import examples
 from tests.unit.fakedriver import FakeDriver, output
-from tests.unit.test_plans import CHANNELS, LIMITS, OUTPUTS, reading
+from tests.unit.steps.test_plans import CHANNELS, LIMITS, OUTPUTS, reading
 
 ON = Write("state", (1,), True)
 

@@ -71,7 +71,9 @@ def test_a_trip_and_the_mode_it_ends(make_bench: Callable[..., Bench]) -> None:
     assert observer.ask("psu/psu1/2/set", {"voltage_limit": 5, "current_limit": 1, "state": True})["ok"]
     bench.simulator.instrument.set_load(2, Resistor(1.0))
     observer.wait("psu/psu1/2/event", lambda e: e["field"] == "mode" and e["to"] == "CC" and e["by"] == "panel")
-    assert observer.code("psu/psu1/2/set", {"id": "ocp", "current_protection": True}) == "ok"
+    response = observer.ask("psu/psu1/2/set", {"id": "ocp", "current_protection": True})
+    assert response["error"]["code"] == "readback_mismatch"
+    assert "tripped (OCP) while it was set" in response["error"]["message"]
     observer.wait("psu/psu1/2/event", lambda e: e["field"] == "tripped" and e["to"] == "OCP")
     state = observer.wait_state("psu1", 2, tripped="OCP")
     assert (state["state"], state["mode"]) == (False, "OFF")

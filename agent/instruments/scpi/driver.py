@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Collection, Sequence
 
-from agent.instruments.catalogue import Coupling, Model, identify
+from agent.instruments.catalogue import Model, identify
 from agent.instruments.driver import (
     Driver,
     GiveWay,
@@ -21,11 +21,13 @@ from agent.instruments.driver import (
     Write,
     never,
 )
+from agent.instruments.scpi.guards import Question, understood
 from agent.instruments.scpi.identified import IdentifiedLink
 from agent.instruments.scpi.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge, UnitKind
 from agent.instruments.scpi.link import TextLink
 from agent.instruments.scpi.messages import combine, parse_error, setting_messages, take_apart
 from agent.instruments.scpi.polling import Batching, PollPlan, PollReader, poll_plan
+from agent.protocol.quantities import SETTINGS, Setting
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,8 @@ class ScpiDriver(Driver):
         self._model = self._models[0]
         self._probed: Identity | None = None  # the unit that the last connection probed
         self._reader = PollReader(poll_plan(self._model, Batching.COMPOUND))
-        self._couplings: tuple[Coupling, ...] = ()
+        self._questions: tuple[Question, ...] = ()  # on settings at the unit
+        self._silent: tuple[Question, ...] = ()  # those that it neither answered nor refused
         self._combines = False  # it answers all that is asked around a setting in one message
         self._is_asked = False  # a poll is under way
         self._turn: threading.Event | None = None  # set while it waits for other units of the kind
@@ -142,20 +145,23 @@ class ScpiDriver(Driver):
                 self._link.hear()
         self._link.close()
 
-    def inspect(self, channels: Collection[int], give_way: GiveWay = never) -> Inspection:
-        """The error queue, the couplings of these outputs and a poll: in one message where the unit takes that."""
-        couplings = [coupling for coupling in self._couplings if any(index in coupling.channels for index in channels)]
+    def inspect(
+        self, channels: Collection[int], give_way: GiveWay = never, settings: Collection[Setting] = SETTINGS
+    ) -> Inspection:
+        """The error queue, the conditions of these settings and a poll: in one message where the unit takes that."""
+        questions = [question for question in self._questions if question.concerns(channels, settings)]
         try:
-            errors, answers, readings = self._inspect([coupling.ask for coupling in couplings], give_way)
+            errors, answers, readings = self._inspect(
+                [ask for one in questions for ask in one.asks(channels)], give_way
+            )
+            if readings is None:  # it gave way
+                return Inspection({}, _complaints(errors))
+            bars, conditions = understood(questions, answers, channels)
         except MalformedAnswerError:
             self._link.close()
             raise
-        held = [
-            coupling.text
-            for coupling, answer in zip(couplings, answers, strict=False)  # none where it gave way
-            if answer.strip().strip('"').upper() not in coupling.expect
-        ]
-        return Inspection(readings or {}, _complaints(errors), held)
+        silent = [f"{one.guard.ask} was not answered" for one in self._silent if one.concerns(channels, settings)]
+        return Inspection(readings, _complaints(errors), bars, silent, conditions)
 
     def complaints(self) -> list[str]:
         """The unit's error queue, emptied."""
@@ -217,8 +223,7 @@ class ScpiDriver(Driver):
                 if self._is_hurried:
                     raise LinkError("the agent stops")
                 self._reader = PollReader(self._find_batching(identity, kind, unit))
-                self._couplings = self._find_couplings(identity, kind, unit)
-                self._combines = self._find_combined(identity, kind, unit)
+                self._find_questions(identity, kind, unit)
             self._probed = identity
         finally:
             self._turn = None
@@ -244,52 +249,89 @@ class ScpiDriver(Driver):
             return plan
         raise AssertionError("unreachable")
 
-    def _find_couplings(self, identity: Identity, kind: UnitKind, unit: str) -> tuple[Coupling, ...]:
-        """The couplings that this unit can be asked about.
+    def _find_questions(self, identity: Identity, kind: UnitKind, unit: str) -> None:
+        """Find out which questions on settings at the unit it answers, and if it takes all that is asked around a setting in one.
 
-        A check is given up only if the unit itself reports an error for its question. Errors of the link's own making, such
-        as -410 for an answer that was interrupted, count when they come twice.
+        A question is given up only if the unit itself refused it twice in a row: other units of the kind, and an answer that was
+        lost on the way, take no check away.
         """
-        found = []
-        for coupling in self._model.series.couplings:
-            if kind.refuses(coupling.ask, unit):
-                continue
-            try:
-                self._link.ask(coupling.ask)
-            except LinkError:
-                self._link.open(identity)
-                errors = self._errors()
-                if not errors:
-                    raise
-                if all(-500 < number <= -400 for number, _ in errors) and not kind.is_doubted(coupling.ask, unit):
-                    raise
-                kind.has_refused(coupling.ask, unit)
-                log.warning(
-                    "%s: the unit does not tell whether %s; make sure that they do not", self._name, coupling.text
-                )
-                continue
-            kind.has_answered(coupling.ask, unit)
-            found.append(coupling)
-        return tuple(found)
+        batching = self._reader.plan.batching
+        asked = [
+            Question(guard, self._model, takes_lists=batching is not Batching.SINGLE)
+            for guard in self._model.guards
+            if not kind.has_itself_refused(guard.ask, unit)
+        ]
+        answered: list[Question] = asked
+        self._silent = ()
+        combines = batching is Batching.COMPOUND and not kind.refuses(_COMBINED, unit)
+        if not (combines and self._answers_combined(asked, identity, kind, unit)):
+            answered = [question for question in asked if self._answers(question, identity, kind, unit)]
+            if combines:
+                combines = len(answered) < len(asked) and self._answers_combined(answered, identity, kind, unit)
+                if not combines:
+                    kind.has_refused(_COMBINED, unit)
+                    log.info(
+                        "%s: a setting takes some messages more, as the unit does not answer them in one", self._name
+                    )
+        if combines:
+            kind.has_answered(_COMBINED, unit)
+        self._questions, self._combines = tuple(answered), combines
 
-    def _find_combined(self, identity: Identity, kind: UnitKind, unit: str) -> bool:
+    def _answers_combined(self, questions: list[Question], identity: Identity, kind: UnitKind, unit: str) -> bool:
         """True if this unit answers a poll together with all that is asked around a setting.
 
         A unit that fails twice without an error of its own counts as one that does not: it would never be online.
         """
-        if self._reader.plan.batching is not Batching.COMPOUND or kind.refuses(_COMBINED, unit):
-            return False
         try:
-            self._ask_combined([coupling.ask for coupling in self._couplings])
+            _, answers, _ = self._ask_combined([ask for one in questions for ask in one.asks(one.channels)])
+            understood(questions, answers, ())
         except (LinkError, MalformedAnswerError):
             self._link.open(identity)
             if not self._errors() and not kind.is_doubted(_COMBINED, unit):
                 raise
-            kind.has_refused(_COMBINED, unit)
-            log.info("%s: a setting takes some messages more, as the unit does not answer them in one", self._name)
             return False
-        kind.has_answered(_COMBINED, unit)
+        for question in questions:
+            kind.has_answered(question.guard.ask, unit)
         return True
+
+    def _answers(self, question: Question, identity: Identity, kind: UnitKind, unit: str) -> bool:
+        """True if this unit answers the question; it is among the silent ones if the unit did not even refuse it.
+
+        :raises DriverError: it did not for the first time: the connection is to be tried again
+        """
+        guard = question.guard
+        for is_last in (False, True):
+            try:
+                outputs = question.channels
+                understood([question], [self._link.ask(ask) for ask in question.asks(outputs)], outputs)
+            except (LinkError, MalformedAnswerError):
+                self._link.open(identity)
+                if any(
+                    -200 < number <= -100 for number, _ in self._errors()
+                ):  # command errors: it does not know the question
+                    if is_last:
+                        break
+                    continue
+                if not kind.is_doubted(guard.ask, unit):
+                    raise
+                self._silent += (question,)
+                log.warning(
+                    "%s: the unit did not answer %s; commands whose effect depends on it are refused",
+                    self._name,
+                    guard.ask,
+                )
+                return False
+            kind.has_answered(guard.ask, unit)
+            return True
+        kind.has_refused(guard.ask, unit)
+        log.warning(
+            "%s: the unit (%s) does not know %s, so commands are carried out without this check: %s",
+            self._name,
+            unit,
+            guard.ask,
+            guard.text.format(channel="N", answer="another"),
+        )
+        return False
 
     # Asking.
 

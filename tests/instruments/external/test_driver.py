@@ -105,7 +105,7 @@ def test_a_setting_is_one_program_for_each_channel(programs: Programs) -> None:
     driver.write(Write("voltage_limit", (2,), 3.3))
     assert programs.runs("set") == ["set 1 state 1", "set 2 state 1", "set 2 voltage_limit 3.3"]
     inspection = driver.inspect((2,))
-    assert (inspection.complaints, inspection.couplings) == ([], [])
+    assert (inspection.complaints, inspection.bars) == ([], [])
     assert inspection.readings[2].voltage_limit == 3.3
 
 

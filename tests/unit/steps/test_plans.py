@@ -10,13 +10,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent.instruments.driver import Range, Reading, Write
+from agent.instruments.driver import Conditions, Range, Reading, Write
 from agent.protocol.commands import Command, parse_command
 from agent.protocol.errors import Refusal
 from agent.unit import plans
 from agent.unit.gate import WriteGate
 from agent.unit.limits import Channel, DefaultSettings, check
-from agent.unit.plans import Look, Pause, Settle, apply, off
+from agent.unit.plans import apply, off
+from agent.unit.steps import Look, Pause, Seen, Settle, waiting
 from tests.properties import examples
 from tests.unit.fakedriver import after, output
 
@@ -74,6 +75,7 @@ class Unit:
         self.readings = dict(readings)
         self.history: list[dict[int, Reading]] = [dict(readings)]
         self.sent: list[Write] = []
+        self.conditions = Conditions()
 
     def take(self, write: Write) -> None:
         self.sent.append(write)
@@ -97,15 +99,16 @@ def carry_out(
     plan = off(channels) if command.turns_off else apply(command, channels, lambda i: (unit.readings[i], moment))
     looked = None
     patch = pytest.MonkeyPatch()
-    patch.setattr(plans, "system_clock", lambda: moment)
+    for module in (plans, waiting):
+        patch.setattr(module, "system_clock", lambda: moment)
     try:
         for _ in range(20_000):
             step = plan.send(looked)  # type: ignore[arg-type]
             looked = None
             match step:
                 case Look():
-                    looked = dict(unit.readings)
-                    gate.saw(looked)
+                    gate.saw(dict(unit.readings))
+                    looked = Seen(dict(unit.readings), unit.conditions)
                 case Settle():
                     pass
                 case Pause(until=until):
@@ -150,6 +153,7 @@ def _readings(draw: st.DrawFn) -> dict[int, Reading]:
             voltage_limit=round(volts, 3),
             current_limit=draw(_amperes),
             tripped=draw(st.booleans()),
+            protection=round(max(0.5, abs(volts)) + draw(st.floats(0, 10)), 3),
         )
     return made
 
@@ -184,6 +188,9 @@ def test_nothing_passes_that_should_not(
             assert command.state or command.cycle is not None
             assert abs(later.voltage_limit) <= limit_v + 0.01
             assert limit_a is None or later.current_limit <= limit_a + 0.01
+        # The trip level follows the voltage: nothing trips on the way.
+        if later.state:
+            assert abs(later.voltage_limit) <= (later.voltage_protection or 0.0) + 0.0011
         # On its way a live output never sees more than it had or was to have.
         if later.state:
             most = max(abs(before.voltage_limit or 0.0), abs(command.voltage_limit or 0.0))
@@ -195,6 +202,8 @@ def test_nothing_passes_that_should_not(
         assert unit.sent[0] == Write("state", (index,), False)
     if command.state is False or (command.clear_protection and not (before.state and not before.tripped)):
         assert not steps[-1].state
+    if refusal is not None and command.state is not False:
+        assert unit.sent == []  # the first look had told the reason
     if refusal is None:
         after = steps[-1]
         assert command.voltage_limit is None or after.voltage_limit == pytest.approx(command.voltage_limit, abs=0.002)
@@ -224,7 +233,8 @@ def test_clearing_a_whole_unit_leaves_alone_what_runs() -> None:
 @given(st.floats(0.1, 1000), st.floats(0, 12), st.floats(0, 12))
 @examples()
 def test_a_ramp_is_never_faster_than_asked_for(rate: float, start: float, target: float) -> None:
-    unit = Unit({1: reading(), 2: reading(state=True, voltage_limit=round(start, 3)), 3: reading()})
+    before = reading(state=True, voltage_limit=round(start, 3), protection=27.5)
+    unit = Unit({1: reading(), 2: before, 3: reading()})
     moments: list[tuple[float, float]] = []
 
     def note(moment: float) -> None:

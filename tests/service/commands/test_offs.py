@@ -11,7 +11,7 @@ import pytest
 from agent.mqtt.incoming import Incoming
 from agent.simulator import Simulator
 from tests.lab import Bench, Observer, unit, wait_until
-from tests.service.commanding import later, the_only_response, writes
+from tests.service.commands.commanding import later, the_only_response, writes
 
 
 def turn_on(bench: Bench, observer: Observer) -> None:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.lab import Bench, Observer, wait_until
-from tests.service.commanding import the_only_response, writes
+from tests.service.commands.commanding import the_only_response, writes
 
 # Carried out by the unit, or not.
 
@@ -46,10 +46,10 @@ def test_a_setting_that_the_unit_ignores(bench: Bench, observer: Observer) -> No
 
 
 def test_an_output_that_trips_on_being_turned_on(bench: Bench, observer: Observer) -> None:
-    assert observer.ask("psu/psu1/2/set", {"voltage_protection": 5, "voltage_limit": 6})["ok"]
+    assert observer.ask("psu/psu1/2/set", {"current_limit": 0.05, "current_protection": True, "voltage_limit": 6})["ok"]
     response = observer.ask("psu/psu1/2/set", {"state": True})
     assert response["error"]["code"] == "readback_mismatch"
-    assert "OVP" in response["error"]["message"]
+    assert "OCP" in response["error"]["message"]
     assert observer.code("psu/psu1/2/set", {"state": True}) == "instrument_error"  # not while it is tripped
     assert observer.ask("psu/psu1/2/set", {"voltage_limit": 1, "clear_protection": True})["result"]["tripped"] is None
     assert not bench.simulator.instrument.channels[2].output
@@ -179,7 +179,7 @@ def test_a_newer_command_replaces_the_rest_of_an_older_one(bench: Bench, observe
     assert observer.ask("psu/psu1/2/set", {"voltage_limit": 1})["ok"]
     assert observer.wait("psu/psu1/2/response", lambda r: r["id"] == "ramp 1")["error"]["code"] == "superseded"
     assert [r["id"] for r in observer.responses("psu1", 3)] == []  # another channel's goes on
-    assert observer.ask("psu/psu1/3/set", {"voltage_limit": 1})["ok"]
+    assert observer.ask("psu/psu1/3/set", {"state": True})["ok"]
     assert observer.wait("psu/psu1/3/response", lambda r: r["id"] == "cycle 1")["error"]["code"] == "superseded"
     assert bench.simulator.instrument.channels[2].settings.voltage == 1.0
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.lab import Bench, Observer, needs, wait_until
-from tests.service.commanding import later, the_only_response
+from tests.service.commands.commanding import later, the_only_response
 
 # Carried out.
 

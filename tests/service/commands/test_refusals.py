@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.lab import Bench, Observer, needs, wait_until
-from tests.service.commanding import writes
+from tests.service.commands.commanding import writes
 
 # Refused before anything is sent.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,11 @@ from tests.lab import Bench, Observer
 def later(seconds: float) -> str:
     """An RFC 3339 time so many seconds from now."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+def unique(name: str) -> str:
+    """An id that no other test has used: each is remembered from test to test."""
+    return f"{name} {time.monotonic_ns()}"
 
 
 def writes(bench: Bench, number: int = 0) -> list[str]:

@@ -1,0 +1,56 @@
+"""The steps of a plan: what a plan yields to its execution, and what it is sent for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from agent.instruments.driver import Conditions, Reading, Write
+from agent.unit.gate import Readings
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Poll the unit, publish the readings and ask if it took the last write; the plan is sent what was seen.
+
+    ``is_whole``: ask for the conditions, too, as the first look before a setting does by itself.
+    """
+
+    is_whole: bool = False
+
+
+class Seen(NamedTuple):
+    """The answer to a look: the readings, and the conditions as they were last asked for."""
+
+    readings: Readings
+    conditions: Conditions = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Ask the unit if it took the last write, and go on when it has answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait until this moment of `agent.timing.system_clock` (s).
+
+    ``holds``: the fields whose change by another command ends the plan; None for those of its own command.
+    """
+
+    until: float
+    holds: frozenset[str] | None = None
+
+
+Step = Look | Settle | Pause | tuple[Write, ...]
+Plan = Generator[Step, Seen, None]
+#: A part of a plan that returns what it has seen.
+Finding = Generator[Step, Seen, Seen]
+
+#: The newest reading of a channel and its moment of `agent.timing.system_clock`; None where there is none.
+Newest = Callable[[int], tuple[Reading, float] | None]
+
+LOOK = Look()
+LOOK_AT_ALL = Look(is_whole=True)
+SETTLE = Settle()
