@@ -66,11 +66,13 @@ class Quirks:
     ``compound_messages``: False refuses a message of several units with -103, and carries out none of it.
     ``channel_lists``: ``"single"`` takes one channel a list (-171 else), ``"none"`` takes no list at all (-108).
     ``missing``: headers, exactly as in the instrument's command table, that this firmware doesn't know (-113).
+    ``resumes``: True goes on with the next unit of a message after a command error, as parsers do that look for its ``;``.
     """
 
     compound_messages: bool = True
     channel_lists: Literal["any", "single", "none"] = "any"
     missing: tuple[str, ...] = ()
+    resumes: bool = False
 
 
 class _Node:
@@ -152,7 +154,7 @@ class CommandTree:
                 unit, path = self._unit(text, path)
             except ScpiError as error:
                 yield _failure(error)
-                if -200 < error.number <= -100:
+                if -200 < error.number <= -100 and not self._quirks.resumes:
                     return
                 continue
             yield unit
