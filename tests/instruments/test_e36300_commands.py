@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.config import ChannelSettings
-from tests.instruments.e36300 import MODELS, NO_ERROR, OFF, checked, connecting, guards, joined, poll
+from tests.instruments.e36300 import MODELS, NO_ERROR, OFF, checked, connecting, guards, idn, joined, poll
 from tests.instruments.transcript import Line
 from tests.transcript import Driven
 
@@ -320,3 +320,35 @@ def test_a_coupling_that_is_made_while_a_command_is_on_its_way_is_seen_before_on
         response = driven.carry_out('{"voltage_limit": 3, "state": true}', lines)
         assert response.error is not None
         assert response.error.code == "unsupported"
+
+
+def test_a_step_of_a_ramp_is_one_message() -> None:
+    with Driven("E36313A", connecting(seen=ON_AT_5)) as driven:
+        lines = [joined(NO_ERROR, *guards("voltage_limit"), at(5)), checked("VOLT 3,(@1)"), at(3)]
+        assert driven.carry_out('{"voltage_limit": 3, "ramp": 1000}', lines).ok
+
+
+def test_a_step_that_the_unit_refuses_ends_the_ramp() -> None:
+    error: Line = ("SYST:ERR?", '-222,"Data out of range"')
+    with Driven("E36313A", connecting(seen=ON_AT_5)) as driven:
+        lines = [joined(NO_ERROR, *guards("voltage_limit"), at(5)), checked("VOLT 3,(@1)", error), NO_ERROR, at(5)]
+        response = driven.carry_out('{"voltage_limit": 3, "ramp": 1000}', lines)
+        assert response.error is not None
+        assert response.error.code == "instrument_error"
+        assert "refused voltage_limit 3 V for channel 1: -222" in response.error.message
+
+
+def test_a_step_that_the_unit_does_not_answer_for_as_it_refuses_it() -> None:
+    """It stays online, and its next ramp takes two messages a step."""
+    error: Line = ("SYST:ERR?", '-113,"Undefined header"')
+    asked = joined(NO_ERROR, *guards("voltage_limit"), at(5))
+    with Driven("E36313A", connecting(seen=ON_AT_5)) as driven:
+        lines = [asked, (checked("VOLT 3,(@1)")[0], None), idn(), error, NO_ERROR, at(5)]
+        response = driven.carry_out('{"voltage_limit": 3, "ramp": 1000}', lines)
+        assert response.error is not None
+        assert response.error.code == "instrument_error"
+        assert '-113,"Undefined header"' in response.error.message
+        assert driven.carry_out(
+            '{"voltage_limit": 4, "ramp": 1000}', [asked, ("VOLT 4,(@1)", None), NO_ERROR, at(4)]
+        ).ok
+        assert driven.latest[1].online

@@ -170,17 +170,21 @@ class ClosingUnit:
 @pytest.mark.hypothesis
 @given(
     faults=st.lists(st.sampled_from(["", "", "before", "after", "after, not done"]), max_size=20),
-    uses=st.lists(st.booleans(), max_size=20),
+    uses=st.lists(st.sampled_from(["question", "setting", "setting with a question"]), max_size=20),
 )
 @examples()
-def test_nothing_that_may_have_happened_is_sent_twice(faults: list[str], uses: list[bool]) -> None:
+def test_nothing_that_may_have_happened_is_sent_twice(faults: list[str], uses: list[str]) -> None:
     unit = ClosingUnit(faults)
     link = IdentifiedLink(unit)
     link.keep(link.open())
-    for number, is_question in enumerate(uses):
+    for number, use in enumerate(uses):
+        is_question = use == "question"
         message = f"{number}?" if is_question else f"{number}"
         try:
-            link.ask(message) if is_question else link.tell(message, again=True)
+            if use == "setting with a question":
+                link.tell_and_ask(message)
+            else:
+                link.ask(message) if is_question else link.tell(message, again=True)
         except DriverError:
             is_done = False
             link.keep(link.open())
