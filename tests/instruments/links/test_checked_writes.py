@@ -9,6 +9,7 @@ from agent.instruments.scpi.driver import ScpiDriver
 from tests.instruments.e36300 import NO_ERROR, OFF, checked, connected, connecting, idn, make_driver
 from tests.instruments.test_e36300 import by_single_channels
 from tests.instruments.transcript import Line, Transcript
+from tests.support import inside
 
 VOLT = Write("voltage_limit", (1,), 3.0)
 REFUSAL: Line = ("SYST:ERR?", '-113,"Undefined header"')
@@ -113,8 +114,9 @@ class Closing(Transcript):
         return super().ask(message)
 
 
-def test_a_setting_is_not_sent_again_on_a_link_that_was_closed() -> None:
+def test_a_setting_is_not_sent_again_on_a_link_that_was_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is the queue asked for a refusal: the unit may have been switched off and on."""
+    inside.reopen_at_once(monkeypatch.setattr)
     link = Closing([*connecting()[:-1], DROPPED])
     driver: ScpiDriver = make_driver(link)
     driver.connect()
