@@ -25,13 +25,14 @@ from agent.simulator import E36300, Quirks, Reactor, Simulator
 from agent.simulator import simulator as simulators
 from agent.simulator.exchange import Answered, Exchange
 from agent.simulator.loads import Wander
+from tests.support.messages import writes_in
 
 #: Below the ports that the system gives to clients: a client that asked for a port which refuses could be given that very
 #: port as its own, and TCP would connect it with itself.
 _PORTS = range(10_000, 30_000)
 
 
-#: Serial number of the unit, moment and text of each message that came in without a question in it.
+#: Serial number of the unit, moment and text of each setting that came in.
 _writes: list[tuple[str, float, str]] = []
 
 
@@ -39,9 +40,10 @@ class StampedExchange(Exchange):
     """Notes when a message came in, which on a unit that takes its time is earlier than when it is carried out."""
 
     def submit(self, owner: object, data: bytes, answered: Answered) -> None:
-        if b"?" not in data:
+        moment = time.monotonic()
+        for text in writes_in([data.decode()]):
             assert isinstance(self.instrument, E36300)
-            _writes.append((self.instrument.serial, time.monotonic(), data.decode()))
+            _writes.append((self.instrument.serial, moment, text))
         super().submit(owner, data, answered)
 
 

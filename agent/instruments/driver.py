@@ -223,6 +223,17 @@ class Driver(ABC):
         :raises DriverError: the link broke; it may or may not have been carried out
         """
 
+    def write_checked(self, write: Write) -> list[str] | None:
+        """Send a setting, and ask in the same message if it was taken: the complaints, none if it was.
+
+        None where the instrument takes no such message, or the setting is an off: it was sent by itself, and `complaints` is to
+        be asked.
+
+        :raises DriverError: the link broke; it may or may not have been carried out
+        """
+        self.write(write)
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Close the link. It never raises, and may be called twice."""

@@ -91,7 +91,7 @@ class UnitAccess:
 
     def _become(self, profile: Profile) -> None:
         channels = channels_of(self.name, profile, self._settings)
-        self.gate = WriteGate(self.driver.write, channels)
+        self.gate = WriteGate(self.driver.write, self.driver.write_checked, channels)
         self.samples.adopt(profile, channels.values())
         self.status = replace(self.status, profile=profile, channels=channels)
 
@@ -173,9 +173,12 @@ class UnitAccess:
         self.heartbeat = time.monotonic()
         return complaints
 
-    def write(self, write: Write, job: Job) -> None:
+    def write(self, write: Write, job: Job, *, is_checked: bool = False) -> list[str] | None:
         """Send a job's write, if the gate lets it pass.
 
+        The unit's complaints if they were asked for in the same message; None if it is still to be asked.
+
+        :param is_checked: ask for them, where the unit takes that
         :raises Refusal: it may not pass; nothing was sent
         :raises DriverError: the link broke; it may or may not have been carried out
         :raises Stopped: the worker was abandoned; nothing was sent
@@ -184,8 +187,13 @@ class UnitAccess:
             raise Stopped
         self.changes.wrote(write, job)  # before it is sent: it may be carried out even if the link breaks
         self.heartbeat = WAITING
-        self.gate.send(write)
+        complaints = None
+        if is_checked:
+            complaints = self.gate.send_checked(write)
+        else:
+            self.gate.send(write)
         self.heartbeat = time.monotonic()
+        return complaints
 
     def publish(self, readings: Readings) -> None:
         """Have the readings' states and events go with the next report."""

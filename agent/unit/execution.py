@@ -17,7 +17,7 @@ from agent.unit.access import UnitAccess
 from agent.unit.gate import Readings
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
-from agent.unit.steps import Look, Pause, Plan, Seen, Settle, Step
+from agent.unit.steps import Checked, Look, Pause, Plan, Seen, Step
 
 log = logging.getLogger(__name__)
 
@@ -124,18 +124,15 @@ class Execution:
                 if self._looked is None:
                     self.due, self.gave_way = system_clock(), True
                     return False
-            case Settle():
-                self._settle(unit)
             case Pause(until=until, holds=holds):
                 self.due, self._step = until, None
                 if holds is not None:
                     self.holds = holds
                 return False
+            case Checked(write=write):
+                return self._send(unit, (write,), is_checked=True)
             case writes:
-                if not self._writes:
-                    unit.gate.check(writes)
-                    self._writes = list(writes)
-                return self._send(unit)
+                return self._send(unit, writes)
         return True
 
     def _gives_way(self, unit: UnitAccess) -> bool:
@@ -146,16 +143,17 @@ class Execution:
 
         :raises Refusal: ``superseded``
         """
-        if unit.reporter.is_closed:
-            raise Stopped
-        if self.job.turns_off or not unit.inbox.has_off():
-            return False
-        if unit.inbox.off_waits_for(self.job.indices):
-            raise Refusal("superseded", "the output was turned off before it was finished")
-        if self._unchecked is not None:
+        self._check_superseded(unit)
+        if self.job.turns_off or self._unchecked is not None or not unit.inbox.has_off():
             return False
         self.due, self.gave_way = system_clock(), True
         return True
+
+    def _check_superseded(self, unit: UnitAccess) -> None:
+        if unit.reporter.is_closed:
+            raise Stopped
+        if not self.job.turns_off and unit.inbox.off_waits_for(self.job.indices):
+            raise Refusal("superseded", "the output was turned off before it was finished")
 
     def _look(self, unit: UnitAccess, *, is_whole: bool) -> Readings | None:
         """Poll and publish; before the first setting ask if anything at the unit changes its effect, after one if it was taken.
@@ -223,12 +221,14 @@ class Execution:
             unit.changes.wrote(Write("state", tuple(coupled), False), self.job)
 
     def _settle(self, unit: UnitAccess) -> None:
-        """Ask if the unit took the last write, unless a look has asked.
+        """Ask if the unit took the last write, unless it was asked already.
 
-        :raises Refusal: ``instrument_error``
+        :raises Refusal: ``instrument_error``; ``superseded``: an off goes first, whose look empties the error queue
         """
-        sent, self._unchecked = self._unchecked, None
+        sent = self._unchecked
         if sent is not None:
+            self._check_superseded(unit)
+            self._unchecked = None
             self._judge(unit, sent, unit.complaints())
 
     def _judge(self, unit: UnitAccess, sent: Write | None, complaints: list[str]) -> None:
@@ -240,8 +240,14 @@ class Execution:
         if complaints and not self.job.turns_off:
             raise Refusal("instrument_error", f"{unit.name} refused {shown(sent)}: {'; '.join(self._complaints)}")
 
-    def _send(self, unit: UnitAccess) -> bool:
-        """Send the step's writes one by one, each when the unit has taken the one before. True if all were sent."""
+    def _send(self, unit: UnitAccess, writes: tuple[Write, ...], *, is_checked: bool = False) -> bool:
+        """Send writes one by one, each when the unit has taken the one before. True if all were sent.
+
+        ``is_checked``: and if it has taken the last one.
+        """
+        if not self._writes:
+            unit.gate.check(writes)
+            self._writes = list(writes)
         while self._writes:
             self._settle(unit)
             if self._gives_way(unit):
@@ -254,10 +260,15 @@ class Execution:
             tell = None if self.wrote else self._begin(self)
             self.wrote, self.is_published, self._unchecked, self._sent = True, False, write, write
             try:
-                unit.write(write, self.job)
+                complaints = unit.write(write, self.job, is_checked=is_checked or bool(self._writes))
             finally:
                 if tell is not None:
                     tell()
+            if complaints is not None:
+                self._unchecked = None
+                self._judge(unit, write, complaints)
+        if is_checked:
+            self._settle(unit)
         return True
 
     def _check_expiry(self, write: Write) -> None:

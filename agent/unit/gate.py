@@ -19,11 +19,17 @@ class WriteGate:
     unit's worker calls it.
     """
 
-    __slots__ = ("_channels", "_latest", "_seen", "_write")
+    __slots__ = ("_channels", "_latest", "_seen", "_write", "_write_checked")
 
-    def __init__(self, write: Callable[[Write], None], channels: Mapping[int, Channel]) -> None:
-        """:param write: the driver's method"""
+    def __init__(
+        self,
+        write: Callable[[Write], None],
+        write_checked: Callable[[Write], list[str] | None],
+        channels: Mapping[int, Channel],
+    ) -> None:
+        """``write`` and ``write_checked``: the driver's methods."""
         self._write = write
+        self._write_checked = write_checked
         self._channels = channels
         self._seen: Readings | None = None  # None once something was written since
         self._latest: Readings = {}
@@ -63,6 +69,18 @@ class WriteGate:
         self._admit(write)
         self._seen = None
         self._write(write)
+
+    def send_checked(self, write: Write) -> list[str] | None:
+        """Check a write, pass it to the driver, and have the unit asked in the same message if it took it.
+
+        The unit's complaints; None if it is still to be asked.
+
+        :raises Refusal: it is not allowed; nothing was sent
+        :raises DriverError: the link broke; it may or may not have been carried out
+        """
+        self._admit(write)
+        self._seen = None
+        return self._write_checked(write)
 
     def _admit(self, write: Write) -> None:
         for index in write.channels:

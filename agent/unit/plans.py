@@ -1,8 +1,8 @@
 """From a checked command to the steps that carry it out.
 
-A plan is a generator. It yields its next step: a look, a tuple of writes, `SETTLE` or a `Pause`, and is sent what a look has
-`Seen`. During a pause the unit's worker is free for polls and for other commands. A plan touches nothing itself. It judges the
-command with what its first look has seen before it yields a write that turns on or sets anything.
+A plan is a generator. It yields its next step: a look, a tuple of writes, a `Checked` write or a `Pause`, and is sent what a
+look has `Seen`. During a pause the unit's worker is free for polls and for other commands. A plan touches nothing itself. It
+judges the command with what its first look has seen before it yields a write that turns on or sets anything.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from agent.protocol.errors import Refusal
 from agent.timing import system_clock
 from agent.unit.gate import Readings
 from agent.unit.limits import Channel, plain
-from agent.unit.steps import LOOK, LOOK_AT_ALL, SETTLE, Newest, Pause, Plan, Seen, Step
+from agent.unit.steps import LOOK, LOOK_AT_ALL, Checked, Newest, Pause, Plan, Seen, Step
 from agent.unit.steps.checks import indices_of, judge_whole, see, shown, verify, verify_still_on
 from agent.unit.steps.waiting import come_down, go_off, go_on, has_to_come_down, is_live, settled, take_back
 
@@ -221,8 +221,7 @@ def _move(command: Command, channel: Channel, value: float, newest: Newest, hold
         reach = rate * min(now - wrote, 2 * interval)
         distance = target - value
         value = target if abs(distance) <= reach else value + (reach if distance > 0 else -reach)
-        yield (Write("voltage_limit", (channel.index,), value),)
-        yield SETTLE
+        yield Checked(Write("voltage_limit", (channel.index,), value))
         wrote = system_clock()
 
 

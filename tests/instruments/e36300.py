@@ -108,6 +108,11 @@ def joined(*lines: Line) -> Line:
     return (";:".join(sent for sent, _ in lines), ";".join(str(answer) for _, answer in lines))
 
 
+def checked(setting: str, error: Line = NO_ERROR) -> Line:
+    """A setting and the question for errors in one message, and its answer."""
+    return (f"{setting};:{error[0]}", error[1])
+
+
 REFUSED: Line = ("SYST:ERR?", '-103,"Invalid separator"')
 LISTS: list[Line] = list(zip(QUERIES, answers(), strict=True))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.config import ChannelSettings
-from tests.instruments.e36300 import MODELS, NO_ERROR, OFF, connecting, guards, joined, poll
+from tests.instruments.e36300 import MODELS, NO_ERROR, OFF, checked, connecting, guards, idn, joined, poll
 from tests.instruments.transcript import Line
 from tests.transcript import Driven
 
@@ -47,8 +47,7 @@ def test_off_with_settings_goes_off_before_them() -> None:
 def test_settings_go_before_on_and_are_looked_at_between() -> None:
     lines = [
         joined(NO_ERROR, *guards("state"), OFF),
-        ("CURR 0.5,(@1)", None),
-        NO_ERROR,
+        checked("CURR 0.5,(@1)"),
         ("VOLT 3.3,(@1)", None),
         joined(NO_ERROR, *guards("state"), at(3.3, 0, 0.5)),
         ("OUTP 1,(@1)", None),
@@ -62,16 +61,14 @@ def test_lowering_comes_before_raising() -> None:
     with Driven("E36313A", connecting(seen=ON_AT_5)) as driven:
         lines = [
             joined(NO_ERROR, *guards("voltage_limit"), at(5)),
-            ("VOLT 3,(@1)", None),
-            NO_ERROR,
+            checked("VOLT 3,(@1)"),
             ("CURR 2,(@1)", None),
             joined(NO_ERROR, at(3, 1, 2)),
         ]
         assert driven.carry_out('{"current_limit": 2, "voltage_limit": 3}', lines).ok
         lines = [
             joined(NO_ERROR, *guards("voltage_limit"), at(3, 1, 2)),
-            ("CURR 1,(@1)", None),
-            NO_ERROR,
+            checked("CURR 1,(@1)"),
             ("VOLT 4,(@1)", None),
             joined(NO_ERROR, at(4, 1, 1)),
         ]
@@ -82,8 +79,7 @@ def test_the_trip_level_goes_up_before_the_voltage_and_down_after_it() -> None:
     with Driven("E36313A", connecting(seen=at(3, prot=4))) as driven:
         lines = [
             joined(NO_ERROR, *guards("voltage_limit", "voltage_protection"), at(3, prot=4)),
-            ("VOLT:PROT 6,(@1)", None),
-            NO_ERROR,
+            checked("VOLT:PROT 6,(@1)"),
             ("VOLT 5,(@1)", None),
             joined(NO_ERROR, at(5, prot=6)),
         ]
@@ -109,8 +105,7 @@ def test_the_settings_of_the_negative_output() -> None:
     with Driven("E36311A", connecting("E36311A", third(-12, 0.5))) as driven:
         lines = [
             joined(NO_ERROR, *guards("voltage_limit", channel=3), third(-12, 0.5)),
-            ("VOLT -5,(@3)", None),
-            NO_ERROR,
+            checked("VOLT -5,(@3)"),
             ("CURR 1,(@3)", None),
             joined(NO_ERROR, third(-5, 1)),
         ]
@@ -180,13 +175,12 @@ def test_values_are_plain_decimals(value: str, sent: str) -> None:
 def test_an_error_of_the_unit_ends_the_plan_and_the_truth_is_read() -> None:
     error: Line = ("SYST:ERR?", '-221,"Settings conflict;VOLT ""3"""')
     with Driven("E36313A", connecting()) as driven:
-        # The last setting before a look is asked about with it, any other by itself.
+        # The look asks about the last setting before it, any other setting asks about itself.
         for lines in (
-            [joined(NO_ERROR, *guards("state"), OFF), ("CURR 0.5,(@1)", None), error, NO_ERROR, OFF],
+            [joined(NO_ERROR, *guards("state"), OFF), checked("CURR 0.5,(@1)", error), NO_ERROR, OFF],
             [
                 joined(NO_ERROR, *guards("state"), OFF),
-                ("CURR 0.5,(@1)", None),
-                NO_ERROR,
+                checked("CURR 0.5,(@1)"),
                 ("VOLT 3,(@1)", None),
                 joined(error, *guards("state"), at(1)),
                 NO_ERROR,
@@ -326,3 +320,35 @@ def test_a_coupling_that_is_made_while_a_command_is_on_its_way_is_seen_before_on
         response = driven.carry_out('{"voltage_limit": 3, "state": true}', lines)
         assert response.error is not None
         assert response.error.code == "unsupported"
+
+
+def test_a_step_of_a_ramp_is_one_message() -> None:
+    with Driven("E36313A", connecting(seen=ON_AT_5)) as driven:
+        lines = [joined(NO_ERROR, *guards("voltage_limit"), at(5)), checked("VOLT 3,(@1)"), at(3)]
+        assert driven.carry_out('{"voltage_limit": 3, "ramp": 1000}', lines).ok
+
+
+def test_a_step_that_the_unit_refuses_ends_the_ramp() -> None:
+    error: Line = ("SYST:ERR?", '-222,"Data out of range"')
+    with Driven("E36313A", connecting(seen=ON_AT_5)) as driven:
+        lines = [joined(NO_ERROR, *guards("voltage_limit"), at(5)), checked("VOLT 3,(@1)", error), NO_ERROR, at(5)]
+        response = driven.carry_out('{"voltage_limit": 3, "ramp": 1000}', lines)
+        assert response.error is not None
+        assert response.error.code == "instrument_error"
+        assert "refused voltage_limit 3 V for channel 1: -222" in response.error.message
+
+
+def test_a_step_that_the_unit_does_not_answer_for_as_it_refuses_it() -> None:
+    """It stays online, and its next ramp takes two messages a step."""
+    error: Line = ("SYST:ERR?", '-113,"Undefined header"')
+    asked = joined(NO_ERROR, *guards("voltage_limit"), at(5))
+    with Driven("E36313A", connecting(seen=ON_AT_5)) as driven:
+        lines = [asked, (checked("VOLT 3,(@1)")[0], None), idn(), error, NO_ERROR, at(5)]
+        response = driven.carry_out('{"voltage_limit": 3, "ramp": 1000}', lines)
+        assert response.error is not None
+        assert response.error.code == "instrument_error"
+        assert '-113,"Undefined header"' in response.error.message
+        assert driven.carry_out(
+            '{"voltage_limit": 4, "ramp": 1000}', [asked, ("VOLT 4,(@1)", None), NO_ERROR, at(4)]
+        ).ok
+        assert driven.latest[1].online

@@ -21,17 +21,17 @@ from agent.instruments.driver import (
     Write,
     never,
 )
+from agent.instruments.scpi.errors import Error, ErrorQueue, in_words
 from agent.instruments.scpi.guards import Question, understood
 from agent.instruments.scpi.identified import IdentifiedLink
 from agent.instruments.scpi.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge, UnitKind
 from agent.instruments.scpi.link import TextLink
-from agent.instruments.scpi.messages import combine, parse_error, setting_messages, take_apart
+from agent.instruments.scpi.messages import combine, setting_messages, take_apart
 from agent.instruments.scpi.polling import Batching, PollPlan, PollReader, poll_plan
 from agent.protocol.quantities import SETTINGS, Setting
 
 log = logging.getLogger(__name__)
 
-_Error = tuple[int, str]
 #: The name under which `UnitKind` remembers a poll that is combined with the questions around a setting.
 _COMBINED = "everything around a setting in one message"
 
@@ -56,6 +56,7 @@ class ScpiDriver(Driver):
     ) -> None:
         self.address = link.uri
         self._link = IdentifiedLink(link)
+        self._queue = ErrorQueue(self._link, name)
         self._name = name
         self._models = tuple(models)
         self._serial = serial
@@ -119,6 +120,20 @@ class ScpiDriver(Driver):
         for message in messages:
             self._link.tell(message, again=is_off)
 
+    def write_checked(self, write: Write) -> list[str] | None:
+        """Send a setting and the question for errors as one message, to a unit that answers a poll in one."""
+        messages = setting_messages(self._model.series.commands[write.setting], write)
+        if (
+            (write.setting == "state" and not write.value)
+            or len(messages) > 1
+            or self._reader.plan.batching is not Batching.COMPOUND
+            or not self._queue.may_follow(self._probed)
+        ):
+            self.write(write)
+            return None
+        assert self._probed is not None
+        return in_words(self._queue.read_behind(messages[0], self._model.series, self._probed))
+
     def _turn_off(self, messages: list[str]) -> None:
         failure: LinkError | None = None
         is_broken = False
@@ -155,21 +170,17 @@ class ScpiDriver(Driver):
                 [ask for one in questions for ask in one.asks(channels)], give_way
             )
             if readings is None:  # it gave way
-                return Inspection({}, _complaints(errors))
+                return Inspection({}, in_words(errors))
             bars, conditions = understood(questions, answers, channels)
         except MalformedAnswerError:
             self._link.close()
             raise
         silent = [f"{one.guard.ask} was not answered" for one in self._silent if one.concerns(channels, settings)]
-        return Inspection(readings, _complaints(errors), bars, silent, conditions)
+        return Inspection(readings, in_words(errors), bars, silent, conditions)
 
     def complaints(self) -> list[str]:
         """The unit's error queue, emptied."""
-        try:
-            return _complaints(self._errors())
-        except MalformedAnswerError:
-            self._link.close()
-            raise
+        return in_words(self._errors())
 
     def poll_ahead(self) -> bool:
         """Send the message of the next poll, where a poll is one message."""
@@ -342,20 +353,12 @@ class ScpiDriver(Driver):
             self._link.close()
             raise
 
-    def _errors(self) -> list[_Error]:
-        """Empty the error queue; at most a few entries more than it holds, from a unit that reports one without end."""
-        series = self._model.series
-        found: list[_Error] = []
-        for _ in range(series.error_queue + 5):
-            error = parse_error(self._link.ask(series.error_query))
-            if error[0] == 0:
-                break
-            found.append(error)
-        return found
+    def _errors(self) -> list[Error]:
+        return self._queue.read(self._model.series)
 
     def _inspect(
         self, questions: list[str], give_way: GiveWay
-    ) -> tuple[list[_Error], list[str], dict[int, Reading] | None]:
+    ) -> tuple[list[Error], list[str], dict[int, Reading] | None]:
         """The entries of the error queue, the answers to the questions, and a poll; None for it if it was dropped."""
         if not self._combines:
             errors = self._errors()
@@ -375,11 +378,7 @@ class ScpiDriver(Driver):
         error, answers, readings = self._ask_combined(questions)
         return (errors if error[0] == 0 else [*errors, error]), answers, readings
 
-    def _ask_combined(self, questions: list[str]) -> tuple[_Error, list[str], dict[int, Reading]]:
+    def _ask_combined(self, questions: list[str]) -> tuple[Error, list[str], dict[int, Reading]]:
         message = combine(self._model.series.error_query, questions, self._reader.plan.messages[0])
         error, answers, poll = take_apart(self._link.ask(message), len(questions))
         return error, answers, self._reader.read([poll])
-
-
-def _complaints(errors: list[_Error]) -> list[str]:
-    return [f'{number},"{text}"' for number, text in errors]

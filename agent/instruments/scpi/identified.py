@@ -100,6 +100,16 @@ class IdentifiedLink:
             self._link.tell(message)
         self._is_written = True
 
+    def tell_and_ask(self, message: str) -> str:
+        """Send one message that sets something and asks a question, and read its answer. It is never sent again.
+
+        :raises DriverError: no answer in time, a broken link, or bytes that are no text
+        """
+        self._is_written = True
+        answer = self._link.ask(message)
+        self._is_written = False
+        return answer
+
     def ask_ahead(self, message: str) -> bool:
         """Send a question whose answer `hear` will read; False where the link can't.
 

@@ -28,8 +28,10 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
-    """Ask the unit if it took the last write, and go on when it has answered."""
+class Checked:
+    """Send a write and ask the unit if it took it, in one message where it takes that; go on when it has answered."""
+
+    write: Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Pause:
     holds: frozenset[str] | None = None
 
 
-Step = Look | Settle | Pause | tuple[Write, ...]
+Step = Look | Checked | Pause | tuple[Write, ...]
 Plan = Generator[Step, Seen, None]
 #: A part of a plan that returns what it has seen.
 Finding = Generator[Step, Seen, Seen]
@@ -53,4 +55,3 @@ Newest = Callable[[int], tuple[Reading, float] | None]
 
 LOOK = Look()
 LOOK_AT_ALL = Look(is_whole=True)
-SETTLE = Settle()

@@ -16,7 +16,7 @@ from agent.instruments.scpi.driver import ScpiDriver
 from agent.instruments.scpi.identified import IdentifiedLink
 from agent.instruments.scpi.knowledge import Knowledge
 from agent.instruments.visa.session import VisaSession
-from agent.simulator import Simulator
+from agent.simulator import Quirks, Simulator
 from tests.lab import Bench, unit, wait_until
 from tests.properties import examples
 from tests.support import inside
@@ -104,14 +104,28 @@ def test_a_link_that_is_closed_at_once_again_is_not_opened_for_ever(monkeypatch:
         driver.close()
 
 
-def test_a_step_of_a_ramp_does_not_go_to_a_unit_that_may_have_been_switched_off_and_on() -> None:
+@pytest.mark.parametrize("is_checked", [False, True])
+def test_a_step_of_a_ramp_does_not_go_to_a_unit_that_may_have_been_switched_off_and_on(is_checked: bool) -> None:
     with Simulator() as simulator:
         driver = connected(simulator, "socket")
         driver.poll(never)
         simulator.power_cycle()
+        write = driver.write_checked if is_checked else driver.write
         with pytest.raises(LinkClosedError):
-            driver.write(Write("voltage_limit", (1,), 5.0))
-        assert "VOLT 5,(@1)" not in simulator.instrument.log
+            write(Write("voltage_limit", (1,), 5.0))
+        assert not any(message.startswith("VOLT 5,(@1)") for message in simulator.instrument.log)
+        driver.close()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_link_on_which_a_refusal_was_found_is_opened_again_as_any_other(transport: str) -> None:
+    quirks = Quirks(read_only=("[SOURce:]CURRent[:LEVel][:IMMediate][:AMPLitude]",))
+    with Simulator(quirks=quirks, socket_port=0, vxi11_port=0, hislip_port=0) as simulator:
+        driver = connected(simulator, transport)
+        assert driver.write_checked(Write("current_limit", (1,), 0.5)) == ['-113,"Undefined header"']
+        simulator.disconnect()
+        assert driver.poll(never)
+        assert driver.reopened == 1
         driver.close()
 
 
@@ -170,17 +184,21 @@ class ClosingUnit:
 @pytest.mark.hypothesis
 @given(
     faults=st.lists(st.sampled_from(["", "", "before", "after", "after, not done"]), max_size=20),
-    uses=st.lists(st.booleans(), max_size=20),
+    uses=st.lists(st.sampled_from(["question", "setting", "setting with a question"]), max_size=20),
 )
 @examples()
-def test_nothing_that_may_have_happened_is_sent_twice(faults: list[str], uses: list[bool]) -> None:
+def test_nothing_that_may_have_happened_is_sent_twice(faults: list[str], uses: list[str]) -> None:
     unit = ClosingUnit(faults)
     link = IdentifiedLink(unit)
     link.keep(link.open())
-    for number, is_question in enumerate(uses):
+    for number, use in enumerate(uses):
+        is_question = use == "question"
         message = f"{number}?" if is_question else f"{number}"
         try:
-            link.ask(message) if is_question else link.tell(message, again=True)
+            if use == "setting with a question":
+                link.tell_and_ask(message)
+            else:
+                link.ask(message) if is_question else link.tell(message, again=True)
         except DriverError:
             is_done = False
             link.keep(link.open())

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.lab import Bench, Observer
+from tests.support.messages import writes_in
 
 
 def later(seconds: float) -> str:
@@ -20,8 +21,8 @@ def unique(name: str) -> str:
 
 
 def writes(bench: Bench, number: int = 0) -> list[str]:
-    """The messages without a question that the unit has been sent."""
-    return [message for message in bench.simulators[number].instrument.log if "?" not in message and message[0] != "*"]
+    """The settings that the unit has been sent."""
+    return [write for write in writes_in(bench.simulators[number].instrument.log) if write[0] != "*"]
 
 
 def the_only_response(observer: Observer, unit: str, channel: int | None, identity: str | None) -> Any:

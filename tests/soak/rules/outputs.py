@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from tests.soak.commands import CHANNELS, LIMITS
 from tests.soak.rules.books import ROUNDING, Books, Setting
 from tests.soak.rules.states import States
+from tests.support.messages import writes_in
 
 _OUTPUT = re.compile(r"OUTP(?::STAT)? (0|1|ON|OFF),\(@([\d,]+)\)")
 _LEVEL = re.compile(r"(VOLT|CURR) ([-+.\dEe]+),\(@([\d,]+)\)")
@@ -34,7 +35,7 @@ class Outputs:
             self._states.unit_answered(unit, message, answer, now)
             if "MEAS:VOLT?" in message:
                 book.polled = now
-        else:
+        if writes_in([message]):
             self._books.note(unit, f"> {message}")
         turned_on: set[int] = set()
         for match in _OUTPUT.finditer(message):

@@ -17,7 +17,7 @@ from agent.unit import plans
 from agent.unit.gate import WriteGate
 from agent.unit.limits import Channel, DefaultSettings, check
 from agent.unit.plans import apply, off
-from agent.unit.steps import Look, Pause, Seen, Settle, waiting
+from agent.unit.steps import Checked, Look, Pause, Seen, waiting
 from tests.properties import examples
 from tests.unit.fakedriver import after, output
 
@@ -92,7 +92,7 @@ def carry_out(
     told: Callable[[float], None] = lambda _: None,
 ) -> Refusal | None:
     """As a worker does it, but time passes in pauses alone; ``hold_up`` makes the n-th longer."""
-    gate = WriteGate(unit.take, CHANNELS)
+    gate = WriteGate(unit.take, unit.take, CHANNELS)
     channels = tuple(CHANNELS[index] for index in indices)
     moment = 1000.0
     pauses = 0
@@ -109,8 +109,10 @@ def carry_out(
                 case Look():
                     gate.saw(dict(unit.readings))
                     looked = Seen(dict(unit.readings), unit.conditions)
-                case Settle():
-                    pass
+                case Checked(write=write):
+                    gate.check((write,))
+                    gate.send_checked(write)
+                    told(moment)
                 case Pause(until=until):
                     pauses += 1
                     moment = max(moment, until) + hold_up(pauses)
