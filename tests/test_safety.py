@@ -22,7 +22,7 @@ def test_a_test_that_is_named_exists(name: str) -> None:
     assert defines(name, TESTS)
 
 
-@pytest.mark.parametrize("file, names", re.findall(r"\]\(\.\./(tests/[^)]+)\): ((?:`\w+`(?:, )?)+)", PAGE))
+@pytest.mark.parametrize(("file", "names"), re.findall(r"\]\(\.\./(tests/[^)]+)\): ((?:`\w+`(?:, )?)+)", PAGE))
 def test_tests_that_are_named_behind_a_file_are_in_it(file: str, names: str) -> None:
     text = (ROOT / file).read_text(encoding="utf-8")
     assert [name for name in re.findall(r"`(\w+)`", names) if not defines(name, text)] == []

@@ -134,7 +134,7 @@ class Mqtt(Section):
         default=15,
         ge=2,
         le=65535,
-        description="seconds, 2 to 65535: a silent link is noticed after one and a half of them",
+        description="seconds, 2 to 65535: the broker tells that the agent is offline after one and a half of them without a word",
     )
 
 
