@@ -53,9 +53,16 @@ def published(base: str, unit: str = "+", agent: str = "+") -> Iterator[str]:
     yield from (f"{base}/agents/{agent}/{leaf}" for leaf in AGENT_TOPICS)
 
 
-def requests(base: str, unit: str = "+") -> Iterator[str]:
-    """The filters of everything that can be asked of a unit."""
-    yield from (f"{base}/{unit}/{leaf}" for leaf in ("set", "set/+", "+/set", "+/set/+", "get", "+/get"))
+def requests(base: str) -> Iterator[str]:
+    """The filters of everything that can be asked of units."""
+    yield from (f"{base}/+/{leaf}" for leaf in ("set", "set/+", "+/set", "+/set/+", "get", "+/get"))
+
+
+def heard(base: str, unit: str) -> Iterator[str]:
+    """The filters that an agent subscribes to: all that means a command, so that one on an odd topic is answered, too."""
+    yield from (f"{base}/{unit}/{leaf}/#" for leaf in ("set", "+/set"))
+    if unit != "all":
+        yield from (f"{base}/{unit}/{leaf}/#" for leaf in ("+/+/set", "get", "+/get"))
 
 
 def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
@@ -63,8 +70,8 @@ def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
         yield from (f"topic write {topic}" for topic in published(base, unit, user["name"]))
         yield f"topic write {base}/{unit}/+/homeassistant"
         yield f"topic read {base}/{unit}/info"  # what it once said of a unit that it serves no more
-        yield from (f"topic read {topic}" for topic in requests(base, unit))
-    yield f"topic read {base}/all/set"
+        yield from (f"topic read {topic}" for topic in heard(base, unit))
+    yield from (f"topic read {topic}" for topic in heard(base, "all"))
     # For its container's health check; the others show it another agent of its name.
     yield from (f"topic read {base}/agents/{user['name']}/{leaf}" for leaf in ("metrics", "status", "info"))
     yield "topic write reply/#"

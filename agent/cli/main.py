@@ -20,7 +20,8 @@ from agent.cli.options import discard_output, output_fault
 _OUTPUT_ERROR = 74
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _EPILOG = """\b
-Exit codes: 0 done; 1 refused, not found, or something is not well; 2 wrong usage or configuration, or nobody answered.
+Exit codes: 0 done; 1 refused, not found, or something is not well; 2 wrong usage or configuration, or nobody answered;
+74 the output could not be written.
 Completion: eval "$(_PSU_AGENT_COMPLETE=bash_source psu-agent)"   (or zsh_source, fish_source)
 """
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

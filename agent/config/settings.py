@@ -134,7 +134,8 @@ class Mqtt(Section):
         default=15,
         ge=2,
         le=65535,
-        description="seconds, 2 to 65535: a silent link is noticed after one and a half of them",
+        description="seconds, 2 to 65535: a broker that answers nothing for so long, 5 at least, is connected to anew; "
+        "the broker says that the agent is offline after one and a half of them",
     )
 
 
