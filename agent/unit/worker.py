@@ -11,12 +11,12 @@ from collections.abc import Callable
 from agent.instruments.driver import DriverError
 from agent.protocol.commands import Command
 from agent.protocol.errors import ErrorCode, Refusal
-from agent.timing import LONGEST_ABSENCE, retry_delay, system_clock
+from agent.timing import retry_delay, system_clock
 from agent.unit import connecting, plans
 from agent.unit.access import UnitAccess
 from agent.unit.brokerloss import BrokerLoss
 from agent.unit.connecting import Connector
-from agent.unit.execution import Execution, held_by, time_left
+from agent.unit.execution import HELD_UP, Execution, held_by, time_left
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
 from agent.unit.limits import Channel
@@ -110,8 +110,7 @@ class Worker:
 
     def _take_turn(self, execution: Execution | None, waits_since: float | None, now: float) -> None:
         """Do one of the things that are due: commands and polls take turns, however many of one kind there are."""
-        begun = system_clock()
-        ahead = begun - now
+        ahead = system_clock() - now
         step = math.inf if execution is None else -math.inf if execution.gave_way else execution.due
         command = math.inf if waits_since is None else max(waits_since, self._began + ahead)
         poll = max(self._schedule.since, self._polled) + ahead if self._schedule.is_due(now) else math.inf
@@ -123,10 +122,6 @@ class Worker:
             self._began = time.monotonic()
         else:
             self._poll(now)
-        ended = system_clock()
-        if ended - begun < LONGEST_ABSENCE:  # else the process was stopped meanwhile, or the host asleep
-            for other in self.executions:
-                other.excused = ended
 
     def _due_execution(self) -> Execution | None:
         """The execution whose step is due for longest."""
@@ -209,9 +204,14 @@ class Worker:
             else:
                 self._refuse(job, "expired", "it expired while it waited for the unit")
             return True
-        if job.turns_off or system_clock() - job.received <= LONGEST_WAIT:
+        if job.turns_off:
             return False
-        why = f"it waited for the unit for more than {LONGEST_WAIT:g} s"
+        if system_clock() - job.received > LONGEST_WAIT:
+            why = f"it waited for the unit for more than {LONGEST_WAIT:g} s"
+        elif self._unit.hold_ups.any_since(job.received):
+            why = HELD_UP
+        else:
+            return False
         if job.rides_on_off and not self._unit.samples.are_off(job.indices, job.received):
             job.keep_off(Refusal("expired", why))
             return False
