@@ -5,17 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Literal
 
 from agent.protocol.commands import Command
 from agent.protocol.errors import ErrorCode, Refusal
-from agent.protocol.messages import ChannelState, Response, ResponseError, utc_now
+from agent.protocol.messages import By, ChannelState, Response, ResponseError, utc_now
 from agent.protocol.report import ReplyTo
 from agent.timing import system_clock
 from agent.unit.limits import Channel
-
-#: The author of a change: a command, a person at the panel or another program, the agent itself.
-By = Literal["command", "panel", "agent"]
 
 
 @dataclass(slots=True, eq=False)
