@@ -97,7 +97,10 @@ class ResponseError(_Message):
 
 
 class Response(_Message):
-    """The outcome of a command: the state of the channel, or of the unit's channels, as read back; or the error."""
+    """The outcome of a command: the state of the channel, or of the unit's channels, as read back; the error; or both.
+
+    Both: it was not, or not wholly, carried out, and the unit was read after the last write.
+    """
 
     id: str | None
     ok: bool

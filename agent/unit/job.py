@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from agent.protocol.commands import Command
@@ -115,13 +116,14 @@ class Job:
             else ResponseError(code=fault.code, message=f"it was turned off, but {fault.message}"),
         )
 
-    def refused(self, unit: str, code: ErrorCode, message: str) -> Response:
-        """The response that it was not, or not wholly, carried out."""
+    def refused(self, unit: str, code: ErrorCode, message: str, states: Sequence[ChannelState] = ()) -> Response:
+        """The response that it was not, or not wholly, carried out, with the states of its channels if they were read back."""
         return Response(
             id=self.command.id,
             ok=False,
             time=utc_now(),
             psu=unit,
             index=None if self.whole_unit else self.channels[0].index,
+            result=None if not states else list(states) if self.whole_unit else states[0],
             error=ResponseError(code=code, message=message),
         )

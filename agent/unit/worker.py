@@ -173,11 +173,8 @@ class Worker:
             return
         command = job.command
         if command.cycle is not None and time_left(job) < command.cycle:
-            self._refuse(
-                job,
-                "expired",
-                f"it would expire within the {command.cycle:g} s of its cycle; the output stays as it is",
-            )
+            why = f"it would expire within the {command.cycle:g} s of its cycle; the output stays as it is"
+            self._refuse(job, "expired", why)
             return
         plan = (
             plans.off(job.channels)
@@ -261,7 +258,7 @@ class Worker:
                 job.keep_off(refusal)
                 unit.inbox.open([job])
                 return
-            self._refuse(job, refusal.code, refusal.message)
+            self._refuse(job, refusal.code, refusal.message, has_result=execution.wrote and execution.is_published)
             if execution.wrote and not execution.is_published and not unit.inbox.has_off():
                 # Publish the present settings of the unit. An off does that itself, and must not wait for this.
                 readings = unit.poll(unit.inbox.has_off)
@@ -281,8 +278,8 @@ class Worker:
             self._unit.changes.ramp_ends(execution.job.indices)
         execution.close()
 
-    def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
-        """Tell the sender of a job that it is not, or not wholly, carried out. If the output is off all the same, tell that."""
+    def _refuse(self, job: Job, code: ErrorCode, message: str, *, has_result: bool = False) -> None:
+        """Tell the sender that a job is not, or not wholly, carried out; and what was read back, or that the output is off."""
         off: list[Job] = []
         was_read_back = code in ("readback_mismatch", "instrument_error")
         for other in job.take_merged():
@@ -294,7 +291,8 @@ class Worker:
             job.keep_off(Refusal(code, message))
             self._confirm(job, job.channels)
         else:
-            self._unit.reporter.refuse(job, code, message)
+            states = [self._unit.samples.state(i) for i in sorted(job.indices)] if has_result and was_read_back else []
+            self._unit.reporter.refuse(job, code, message, states)
         if off:
             off[0].merged = off[1:]
             self._confirm(off[0], job.channels)

@@ -74,6 +74,7 @@ def test_a_trip_and_the_mode_it_ends(make_bench: Callable[..., Bench]) -> None:
     response = observer.ask("psu/psu1/2/set", {"id": "ocp", "current_protection": True})
     assert response["error"]["code"] == "readback_mismatch"
     assert "tripped (OCP) while it was set" in response["error"]["message"]
+    assert (response["result"]["state"], response["result"]["tripped"]) == (False, "OCP")
     observer.wait("psu/psu1/2/event", lambda e: e["field"] == "tripped" and e["to"] == "OCP")
     # The command set the protection; that the output went off is nobody's wish.
     by_the_unit = [("state", True, False), ("tripped", None, "OCP"), ("mode", "CC", "OFF")]
