@@ -354,8 +354,7 @@ class Connection:
         self._freshness.came(system_clock(), is_numbered=True)
         self._complain(f"a message was ignored, as it is no valid MQTT ({why}); its sender must mend it")
 
-    def _is_stale(self, message: MQTTMessage) -> bool:
-        now = system_clock()
+    def _is_stale(self, message: MQTTMessage, now: float) -> bool:
         if self._freshness.came(now, is_numbered=message.qos > 0):
             return False
         if not self._has_refused:
@@ -368,7 +367,8 @@ class Connection:
         return True
 
     def _on_message(self, client: Client, _: object, message: MQTTMessage) -> None:
-        stale = self._is_stale(message)
+        now = system_clock()
+        stale = self._is_stale(message, now)
         try:
             topic = message.topic
         except UnicodeDecodeError:  # paho decodes the topic when it is asked for it
@@ -388,6 +388,7 @@ class Connection:
                     correlation=getattr(properties, "CorrelationData", None),
                     expiry=getattr(properties, "MessageExpiryInterval", None),
                     stale=stale,
+                    came=now,
                     mid=message.mid if message.qos else 0,
                 )
             )

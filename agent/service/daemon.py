@@ -31,7 +31,7 @@ from agent.service.retained import OwnInfos
 from agent.service.twins import Twins
 from agent.service.units import Difference, Units
 from agent.store.store import Store
-from agent.timing import boot_id, system_clock
+from agent.timing import HoldUps, boot_id, system_clock
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,8 @@ class Daemon:
         outlets: list[Outlet] = [self.session]
         if settings.homeassistant is not None:
             outlets.append(self._homeassistant)
-        self._units = Units(config, outlets, meters)
+        self._hold_ups = HoldUps()
+        self._units = Units(config, outlets, meters, self._hold_ups)
         self._metrics = metrics.MetricsReader(settings.agent, self.session, self.store)
         self._dispatcher = Dispatcher(self._topics, lambda: self._units.by_name, self.store.seen, self.session)
         self._own_infos = OwnInfos(
@@ -152,6 +153,7 @@ class Daemon:
         self._homeassistant.start()
         # In this order a unit that answers at once is offered under its present name before what is left of an older one is
         # removed, which Home Assistant would still listen to.
+        self._hold_ups.start()
         self._units.start()
         self.session.start(self._handle)
         systemd.notify("READY=1")
@@ -176,6 +178,7 @@ class Daemon:
                 ("saving energy and charge", self._save_meters),
                 ("ending the MQTT session", self._end_session),
                 ("ending the store", self._end_store),
+                ("ending the watch for hold-ups", self._hold_ups.stop),
             ]
         )
         log.info("stopped")

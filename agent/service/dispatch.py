@@ -108,6 +108,7 @@ class Dispatcher:
                     whole_unit=request.channel is None,
                     reply_to=reply_to,
                     expires=None if incoming.expiry is None else time.monotonic() + incoming.expiry,
+                    received=incoming.came,
                 )
             )
         except Refusal as refusal:

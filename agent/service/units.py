@@ -14,6 +14,7 @@ from agent.instruments.claims import Claims
 from agent.instruments.driver import Driver
 from agent.instruments.factory import Knowledge, make_driver
 from agent.protocol.report import Outlet
+from agent.timing import HoldUps
 from agent.unit.admission import Admission
 from agent.unit.meters import Meter
 from agent.unit.supply import STOPPED, Supply
@@ -56,8 +57,11 @@ class Difference:
 class Units:
     """The supplies of one agent, by name. `by_name` is replaced as a whole, so any thread may read it."""
 
-    def __init__(self, config: Config, outlets: Sequence[Outlet], meters: Meters) -> None:
+    def __init__(
+        self, config: Config, outlets: Sequence[Outlet], meters: Meters, hold_ups: HoldUps | None = None
+    ) -> None:
         self._outlets = tuple(outlets)
+        self._hold_ups = hold_ups
         self._admission = Admission()
         self._claims = Claims(unit.name for unit in config.units)
         self._knowledge = Knowledge()
@@ -90,6 +94,7 @@ class Units:
             phase=self._start_moment + interval * number / len(config.units),
             admission=self._admission,
             claims=self._claims,
+            hold_ups=self._hold_ups,
             predecessor=predecessor,
         )
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from agent.instruments.driver import Driver, GiveWay, Inspection, Profile, Write, never
 from agent.protocol.messages import ChannelState, UnitInfo, utc_now
 from agent.protocol.quantities import SETTINGS, Setting
-from agent.timing import system_clock
+from agent.timing import HoldUps, system_clock
 from agent.unit.changes import Changes
 from agent.unit.gate import Readings, WriteGate
 from agent.unit.inbox import Inbox, Stopped
@@ -42,6 +42,7 @@ class UnitAccess:
         "driver",
         "gate",
         "heartbeat",
+        "hold_ups",
         "inbox",
         "name",
         "reporter",
@@ -61,6 +62,7 @@ class UnitAccess:
         changes: Changes,
         samples: Samples,
         reporter: Reporter,
+        hold_ups: HoldUps,
     ) -> None:
         """``settings``: of the channels, by their numbers. The other arguments are the unit's parts."""
         self.name = name
@@ -69,6 +71,7 @@ class UnitAccess:
         self.changes = changes
         self.samples = samples
         self.reporter = reporter
+        self.hold_ups = hold_ups
         self._agent = agent
         self._poll_interval = poll_interval
         self._settings = settings

@@ -12,7 +12,7 @@ from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import utc_now
 from agent.protocol.quantities import BY_NAME, SETTINGS, Setting
-from agent.timing import LONGEST_ABSENCE, system_clock
+from agent.timing import system_clock
 from agent.unit.access import UnitAccess
 from agent.unit.gate import Readings
 from agent.unit.inbox import Stopped
@@ -20,6 +20,9 @@ from agent.unit.job import Job
 from agent.unit.steps import Checked, Look, Pause, Plan, Seen, Step
 
 log = logging.getLogger(__name__)
+
+#: Why a command is refused that the agent had when it was held up.
+HELD_UP = "the agent was held up while it waited for the unit, so it may not be wanted any more; send it again"
 
 _STATE: frozenset[Setting] = frozenset(("state",))
 
@@ -30,7 +33,6 @@ class Execution:
     ``due``: the moment of `agent.timing.system_clock` (s) of its next step, 0 at its beginning. ``wrote``: True once anything of
     it was sent. ``gave_way``: True while it waits for an off of other outputs, and for nothing else. ``is_published``: True while
     the newest states are newer than its last write. ``holds``: the fields whose change by another command ends it.
-    ``excused``: until this moment it waited for its turn, and not because the agent was held up.
     """
 
     __slots__ = (
@@ -45,7 +47,6 @@ class Execution:
         "_unchecked",
         "_writes",
         "due",
-        "excused",
         "gave_way",
         "holds",
         "is_published",
@@ -60,7 +61,7 @@ class Execution:
         self.holds = held_by(job.command)
         self._begin = begin
         self._settings = SETTINGS.intersection(self.holds)
-        self.due = self.excused = 0.0
+        self.due = 0.0
         self.gave_way = False
         self.wrote = False
         self.is_published = False
@@ -82,7 +83,6 @@ class Execution:
         :raises Stopped: the worker was abandoned
         """
         try:
-            self._check_absence()
             self.gave_way = False
             while True:
                 if self._gives_way(unit):
@@ -104,11 +104,6 @@ class Execution:
     def close(self) -> None:
         """End the plan."""
         self._plan.close()
-
-    def _check_absence(self) -> None:
-        held_up = system_clock() - max(self.due, self.excused) if self.due else 0.0
-        if held_up > LONGEST_ABSENCE:
-            raise Refusal("superseded", f"the rest of it was given up: the agent was held up for {held_up:.0f} s")
 
     def _next_step(self) -> Step:
         # A generator that has not begun takes nothing but None. A plan ignores readings after another step than a look.
@@ -256,6 +251,8 @@ class Execution:
             unit.gate.check((write,))  # the unit may have been read anew since the step began
             if unit.gate.rises(write):
                 self._check_expiry(write)
+            if not (write.setting == "state" and not write.value and (self.wrote or self.job.command.state is False)):
+                self._check_hold_ups(unit)
             del self._writes[0]
             tell = None if self.wrote else self._begin(self)
             self.wrote, self.is_published, self._unchecked, self._sent = True, False, write, write
@@ -279,6 +276,17 @@ class Execution:
         if self.job.has_expired():
             done = f"; the last that was done is {shown(self._sent)}" if self._sent is not None else ""
             raise Refusal("expired", f"it expired before {shown(write)} was sent{done}")
+
+    def _check_hold_ups(self, unit: UnitAccess) -> None:
+        """Refuse what may be old, as the agent was held up since the command came in. Turning off goes on.
+
+        :raises Refusal: ``expired``, or ``superseded`` for the rest of it
+        """
+        if unit.hold_ups.any_since(self.job.received):
+            if self._sent is None:
+                raise Refusal("expired", HELD_UP)
+            done = f"the last that was done is {shown(self._sent)}"
+            raise Refusal("superseded", f"the rest of it was given up, as the agent was held up; {done}")
 
 
 def held_by(command: Command) -> frozenset[str]:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from agent.protocol.commands import Command
 from agent.protocol.errors import ErrorCode, Refusal
-from agent.protocol.messages import ChannelState, Response, ResponseError, utc_now
+from agent.protocol.messages import By, ChannelState, Response, ResponseError, utc_now
 from agent.protocol.report import ReplyTo
 from agent.timing import system_clock
 from agent.unit.limits import Channel
-
-#: The author of a change: a command, a person at the panel or another program, the agent itself.
-By = Literal["command", "panel", "agent"]
 
 
 @dataclass(slots=True, eq=False)
@@ -119,13 +116,14 @@ class Job:
             else ResponseError(code=fault.code, message=f"it was turned off, but {fault.message}"),
         )
 
-    def refused(self, unit: str, code: ErrorCode, message: str) -> Response:
-        """The response that it was not, or not wholly, carried out."""
+    def refused(self, unit: str, code: ErrorCode, message: str, states: Sequence[ChannelState] = ()) -> Response:
+        """The response that it was not, or not wholly, carried out, with the states of its channels if they were read back."""
         return Response(
             id=self.command.id,
             ok=False,
             time=utc_now(),
             psu=unit,
             index=None if self.whole_unit else self.channels[0].index,
+            result=None if not states else list(states) if self.whole_unit else states[0],
             error=ResponseError(code=code, message=message),
         )

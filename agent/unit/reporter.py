@@ -80,13 +80,19 @@ class Reporter:
         else:
             self._log_refusal(job, fault.code, f"it was turned off, but {fault.message}")
 
-    def refuse(self, job: Job, code: ErrorCode, message: str, *, is_logged: bool = True) -> None:
-        """Send the response that a job is not, or not wholly, carried out, nor what was merged with it, with what was added."""
+    def refuse(
+        self, job: Job, code: ErrorCode, message: str, states: Sequence[ChannelState] = (), *, is_logged: bool = True
+    ) -> None:
+        """Send the response that a job is not, or not wholly, carried out, nor what was merged with it, with what was added.
+
+        :param states: of the channels of all of them, if they were read back after the last write
+        """
         if is_logged:
             self._log_refusal(job, code, message)
         for each in (job, *job.merged):
             if each.by == "command":
-                self._respond(each, each.refused(self._unit, code, message))
+                own = [state for state in states if state.index in each.indices]
+                self._respond(each, each.refused(self._unit, code, message, own))
             else:
                 self.send()
 

@@ -11,6 +11,7 @@ from agent.instruments.driver import Driver
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import UnitInfo
 from agent.protocol.report import Outlet
+from agent.timing import HoldUps
 from agent.unit.access import UnitAccess
 from agent.unit.admission import Admission
 from agent.unit.brokerloss import BrokerLoss
@@ -61,6 +62,7 @@ class Supply:
         phase: float = 0.0,
         admission: Admission | None = None,
         claims: Claims | None = None,
+        hold_ups: HoldUps | None = None,
         predecessor: Supply | None = None,
     ) -> None:
         """Connect nothing yet.
@@ -72,6 +74,7 @@ class Supply:
         :param phase: a moment (`time.monotonic`) of the grid on which the unit is polled
         :param admission: bounds how many units connect at once
         :param claims: which units serve which supplies; None where one supply may be two units
+        :param hold_ups: of this process; None where nobody watches for them
         :param predecessor: the unit under an older configuration, whose counts go on; it has been stopped
         """
         self.name = name
@@ -101,6 +104,7 @@ class Supply:
             changes=changes,
             samples=self._samples,
             reporter=self._reporter,
+            hold_ups=hold_ups or HoldUps(),
         )
         connector = Connector(self._access, self._schedule, admission, claims)
         self._worker = Worker(self._access, connector, self._schedule, self._loss, STOPPED)

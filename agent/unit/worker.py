@@ -11,12 +11,12 @@ from collections.abc import Callable
 from agent.instruments.driver import DriverError
 from agent.protocol.commands import Command
 from agent.protocol.errors import ErrorCode, Refusal
-from agent.timing import LONGEST_ABSENCE, retry_delay, system_clock
+from agent.timing import retry_delay, system_clock
 from agent.unit import connecting, plans
 from agent.unit.access import UnitAccess
 from agent.unit.brokerloss import BrokerLoss
 from agent.unit.connecting import Connector
-from agent.unit.execution import Execution, held_by, time_left
+from agent.unit.execution import HELD_UP, Execution, held_by, time_left
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
 from agent.unit.limits import Channel
@@ -110,8 +110,7 @@ class Worker:
 
     def _take_turn(self, execution: Execution | None, waits_since: float | None, now: float) -> None:
         """Do one of the things that are due: commands and polls take turns, however many of one kind there are."""
-        begun = system_clock()
-        ahead = begun - now
+        ahead = system_clock() - now
         step = math.inf if execution is None else -math.inf if execution.gave_way else execution.due
         command = math.inf if waits_since is None else max(waits_since, self._began + ahead)
         poll = max(self._schedule.since, self._polled) + ahead if self._schedule.is_due(now) else math.inf
@@ -123,10 +122,6 @@ class Worker:
             self._began = time.monotonic()
         else:
             self._poll(now)
-        ended = system_clock()
-        if ended - begun < LONGEST_ABSENCE:  # else the process was stopped meanwhile, or the host asleep
-            for other in self.executions:
-                other.excused = ended
 
     def _due_execution(self) -> Execution | None:
         """The execution whose step is due for longest."""
@@ -178,11 +173,8 @@ class Worker:
             return
         command = job.command
         if command.cycle is not None and time_left(job) < command.cycle:
-            self._refuse(
-                job,
-                "expired",
-                f"it would expire within the {command.cycle:g} s of its cycle; the output stays as it is",
-            )
+            why = f"it would expire within the {command.cycle:g} s of its cycle; the output stays as it is"
+            self._refuse(job, "expired", why)
             return
         plan = (
             plans.off(job.channels)
@@ -209,9 +201,14 @@ class Worker:
             else:
                 self._refuse(job, "expired", "it expired while it waited for the unit")
             return True
-        if job.turns_off or system_clock() - job.received <= LONGEST_WAIT:
+        if job.turns_off:
             return False
-        why = f"it waited for the unit for more than {LONGEST_WAIT:g} s"
+        if system_clock() - job.received > LONGEST_WAIT:
+            why = f"it waited for the unit for more than {LONGEST_WAIT:g} s"
+        elif self._unit.hold_ups.any_since(job.received):
+            why = HELD_UP
+        else:
+            return False
         if job.rides_on_off and not self._unit.samples.are_off(job.indices, job.received):
             job.keep_off(Refusal("expired", why))
             return False
@@ -261,7 +258,7 @@ class Worker:
                 job.keep_off(refusal)
                 unit.inbox.open([job])
                 return
-            self._refuse(job, refusal.code, refusal.message)
+            self._refuse(job, refusal.code, refusal.message, has_result=execution.wrote and execution.is_published)
             if execution.wrote and not execution.is_published and not unit.inbox.has_off():
                 # Publish the present settings of the unit. An off does that itself, and must not wait for this.
                 readings = unit.poll(unit.inbox.has_off)
@@ -281,8 +278,8 @@ class Worker:
             self._unit.changes.ramp_ends(execution.job.indices)
         execution.close()
 
-    def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
-        """Tell the sender of a job that it is not, or not wholly, carried out. If the output is off all the same, tell that."""
+    def _refuse(self, job: Job, code: ErrorCode, message: str, *, has_result: bool = False) -> None:
+        """Tell the sender that a job is not, or not wholly, carried out; and what was read back, or that the output is off."""
         off: list[Job] = []
         was_read_back = code in ("readback_mismatch", "instrument_error")
         for other in job.take_merged():
@@ -294,7 +291,8 @@ class Worker:
             job.keep_off(Refusal(code, message))
             self._confirm(job, job.channels)
         else:
-            self._unit.reporter.refuse(job, code, message)
+            states = [self._unit.samples.state(i) for i in sorted(job.indices)] if has_result and was_read_back else []
+            self._unit.reporter.refuse(job, code, message, states)
         if off:
             off[0].merged = off[1:]
             self._confirm(off[0], job.channels)

@@ -12,9 +12,10 @@ from agent.config import ChannelSettings
 from agent.mqtt.incoming import Incoming
 from agent.protocol.topics import Topics
 from agent.service.dispatch import Dispatcher
+from agent.timing import HoldUps, system_clock
 from agent.unit.supply import Supply
 from tests.properties import examples
-from tests.unit.fakedriver import FakeDriver, Sheet
+from tests.unit.fakedriver import FakeDriver, Sheet, Unit, held_up
 
 _topics = st.lists(
     st.sampled_from(["psu1", "psu2", "psu9", "all", "agents", "set", "get", "1", "3", "VDD", "state", "ramp", "id", ""])
@@ -130,3 +131,20 @@ def test_a_refusal_for_an_unknown_channel_echoes_the_id() -> None:
         response = sheet.responses[-1]
         assert response.error is not None
         assert (response.error.code, response.id) == ("unknown_channel", identity)
+
+
+def test_a_command_is_as_old_as_its_message() -> None:
+    """The process was stopped between the moment at which it came in and the one at which it became a job."""
+    hold_ups = HoldUps()
+    came = system_clock()
+    seen = MagicMock()
+    seen.is_duplicate.return_value = False
+    with Unit(hold_ups=hold_ups) as unit:
+        held_up(hold_ups)
+        dispatcher = Dispatcher(Topics("psu"), lambda: {"psu1": unit.supply}, seen, unit.sheet)
+        dispatcher.handle(Incoming("psu/psu1/1/set", b'{"id": "on", "state": true}', False, False, came=came))
+        assert unit.sheet.code("on") == "expired"
+        dispatcher.handle(Incoming("psu/psu1/1/set", b'{"id": "off", "state": false}', False, False, came=came))
+        assert unit.sheet.code("off") == "ok"
+        dispatcher.handle(Incoming("psu/psu1/1/set", b'{"id": "new", "state": true}', False, False))
+        assert unit.sheet.code("new") == "ok"

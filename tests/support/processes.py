@@ -7,11 +7,12 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from signal import SIGCONT, SIGTERM
+from signal import SIGCONT, SIGSTOP, SIGTERM
 from types import TracebackType
 from typing import Self
 
 from agent.local import children
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
@@ -83,6 +84,14 @@ class Process:
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
+
+    def suspend(self) -> None:
+        """Stop all of its threads by SIGSTOP, and wait until they are stopped; `signal` with SIGCONT lets them go on."""
+        self.signal(SIGSTOP)
+        stats = [task / "stat" for task in Path(f"/proc/{self.pid}/task").iterdir()]
+        wait_until(
+            lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats), "its threads to stop"
+        )
 
     def stop(self, number: int = SIGTERM, timeout: float = 25.0) -> int | None:
         """End it by a signal, or by SIGKILL after the timeout (s). Its exit status; None if it was not running."""

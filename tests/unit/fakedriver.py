@@ -27,6 +27,7 @@ from agent.protocol.commands import parse_command
 from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
 from agent.protocol.quantities import SETTINGS, Setting
 from agent.protocol.report import ReplyTo, Report
+from agent.timing import LONGEST_ABSENCE, HoldUps, system_clock
 from agent.unit.job import Job
 from agent.unit.supply import Supply
 from tests.lab import PATIENCE, wait_until
@@ -294,6 +295,14 @@ class Unit:
 
 def as_json(data: Mapping[str, Any]) -> bytes:
     return json.dumps(data).encode()
+
+
+def held_up(hold_ups: HoldUps) -> None:
+    """The process goes on after a stop. The watch ends with it, or a slow test would look like another stop."""
+    now = system_clock()
+    hold_ups.tick(now - LONGEST_ABSENCE - 1.0)
+    hold_ups.tick(now)
+    hold_ups.stop()
 
 
 class Breaks:

@@ -10,12 +10,13 @@ import pytest
 from agent.instruments.driver import Write
 from agent.protocol.commands import Command, parse_command
 from agent.protocol.errors import Refusal
+from agent.timing import HoldUps
 from agent.unit import worker
 from agent.unit.inbox import MOST_MERGED
 from agent.unit.job import Job
 from agent.unit.limits import DefaultSettings
 from tests.lab import wait_until
-from tests.unit.fakedriver import ALL_SETTINGS, Breaks, FakeDriver, TalkingDriver, Unit, is_write, output
+from tests.unit.fakedriver import ALL_SETTINGS, Breaks, FakeDriver, TalkingDriver, Unit, held_up, is_write, output
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -259,15 +260,16 @@ def test_what_rides_on_an_off_gives_way_to_an_off() -> None:
         assert [w.setting for w in unit.driver.writes] == ["state", "voltage_limit", "state", "current_limit"]
 
 
-def test_an_off_that_gave_way_and_was_held_up_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Unit() as unit:
+def test_an_off_that_gave_way_and_was_held_up_is_done() -> None:
+    hold_ups = HoldUps()
+    with Unit(hold_ups=hold_ups) as unit:
         unit.set_at_the_panel(1, state=True)
         hold = held(unit)
         unit.send(1, "both", state=False, voltage_limit=1)
         unit.send(2, "off", state=False)
-        monkeypatch.setattr("agent.unit.execution.LONGEST_ABSENCE", 0.0)
+        held_up(hold_ups)
         hold.release()
-        assert unit.sheet.code("both") == "superseded"
+        assert unit.sheet.code("both") == "expired"
         assert "held up" in str(unit.sheet.response("both").error)
         assert unit.sheet.response("both").result.state is False  # type: ignore[union-attr]
         assert unit.sheet.code("off") == "ok"

@@ -43,7 +43,7 @@ def test_who_did_it(make_bench: Callable[..., Bench]) -> None:
         (lambda: panel.press_current_protection(1, True), ("current_protection", False, True, "panel", None)),
         (lambda: panel.press_output(1, False), ("state", True, False, "panel", None)),
         (lambda: panel.press_output(1, True), ("state", False, True, "panel", None)),
-        (lambda: bench.simulator.instrument.trip(1, "OVP"), ("tripped", None, "OVP", "panel", None)),
+        (lambda: bench.simulator.instrument.trip(1, "OVP"), ("tripped", None, "OVP", "unit", None)),
         (lambda: panel.clear_protection(1), ("tripped", "OVP", None, "panel", None)),
     ]  # fmt: skip
     for change, event in changes:
@@ -71,11 +71,15 @@ def test_a_trip_and_the_mode_it_ends(make_bench: Callable[..., Bench]) -> None:
     bench.simulator.instrument.set_load(2, Resistor(10.0))
     assert observer.ask("psu/psu1/2/set", {"voltage_limit": 5, "current_limit": 1, "state": True})["ok"]
     bench.simulator.instrument.set_load(2, Resistor(1.0))
-    observer.wait("psu/psu1/2/event", lambda e: e["field"] == "mode" and e["to"] == "CC" and e["by"] == "panel")
+    observer.wait("psu/psu1/2/event", lambda e: e["field"] == "mode" and e["to"] == "CC" and e["by"] == "unit")
     response = observer.ask("psu/psu1/2/set", {"id": "ocp", "current_protection": True})
     assert response["error"]["code"] == "readback_mismatch"
     assert "tripped (OCP) while it was set" in response["error"]["message"]
+    assert (response["result"]["state"], response["result"]["tripped"]) == (False, "OCP")
     observer.wait("psu/psu1/2/event", lambda e: e["field"] == "tripped" and e["to"] == "OCP")
+    # The command set the protection; that the output went off is nobody's wish.
+    by_the_unit = [("state", True, False), ("tripped", None, "OCP"), ("mode", "CC", "OFF")]
+    assert [e for e in told(observer, channel=2) if e[:3] in by_the_unit] == [(*e, "unit", None) for e in by_the_unit]
     state = observer.wait_state("psu1", 2, tripped="OCP")
     assert (state["state"], state["mode"]) == (False, "OFF")
     assert observer.code("psu/psu1/2/set", {"id": "clear", "clear_protection": True}) == "ok"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.instruments.driver import Write
+from agent.timing import LONGEST_ABSENCE, HoldUps, system_clock
 from tests.lab import wait_until
 from tests.properties import examples
 from tests.unit.fakedriver import Call, TalkingDriver, Unit
@@ -52,16 +53,30 @@ def test_everything_that_is_due_gets_its_turn(ramps: set[int], commands: int) ->
 
 
 def test_a_plan_that_waits_for_its_turn_is_not_held_up() -> None:
-    """On a slow unit that takes longer than an absence after which plans are given up."""
-    driver = TalkingDriver()
-    with pytest.MonkeyPatch.context() as patch, Unit(driver, poll_interval=0.005) as unit:
-        patch.setattr("agent.unit.plans.RAMP_INTERVAL", 0.001)
-        for module in ("execution", "worker"):
-            patch.setattr(f"agent.unit.{module}.LONGEST_ABSENCE", 0.1)
-        driver.script = lambda call: time.sleep(0.03)
-        for index in (1, 2, 3):
-            unit.send(index, f"ramp {index}", voltage_limit=3, ramp=100.0)
-        assert [unit.sheet.code(f"ramp {index}") for index in (1, 2, 3)] == ["ok"] * 3
+    """A slow unit makes it late by more than an absence after which plans are given up, while the process runs."""
+    driver, hold_ups = TalkingDriver(), HoldUps()
+    with Unit(driver, hold_ups=hold_ups) as unit:
+        hold_ups.tick(system_clock())
+        unit.send(1, "ramp", voltage_limit=1, ramp=10.0)
+        wait_until(lambda: driver.writes, "the ramp")
+        hold = driver.hold("poll")
+        unit.supply.poll_now()
+        hold.wait()
+        late = system_clock() + LONGEST_ABSENCE + 0.1
+
+        def is_late() -> bool:
+            hold_ups.tick(system_clock())
+            return system_clock() > late
+
+        wait_until(is_late, "the time that makes it late")
+        hold.release()
+
+        def is_done() -> bool:
+            hold_ups.tick(system_clock())
+            return bool(unit.sheet.responses)
+
+        wait_until(is_done, "the response")
+        assert unit.sheet.code("ramp") == "ok"
 
 
 def test_a_poll_that_is_asked_for_is_not_put_off_by_ramps() -> None:
