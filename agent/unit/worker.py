@@ -222,8 +222,6 @@ class Worker:
         """End the plans under way that the first write of this one is about to overtake. It returns what tells their senders.
 
         Not before: a command that is refused has no effect on others.
-
-        :raises Refusal: ``busy``: an off that is under way goes first
         """
         job = newer.job
         ended = [older for older in self.executions if newer.ends(older)]
