@@ -18,6 +18,7 @@ from agent.unit.gate import Readings
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
 from agent.unit.steps import Checked, Look, Pause, Plan, Seen, Step
+from agent.unit.steps.checks import listed
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,27 @@ class Execution:
                     "instrument_error", f"{refusal.message}; the unit says: {'; '.join(self._complaints)}"
                 ) from None
             raise
+
+    def ends(self, older: Execution) -> bool:
+        """True if its first write ends an older one. An off ends all that is under way for its outputs, but no other off.
+
+        :raises Refusal: ``busy``: the older one waits until its outputs are off, and this one is to switch one of them
+        """
+        both = older.job.indices & self.job.indices
+        is_off, is_older_off = self.job.command.state is False, older.job.command.state is False
+        if older is self or not both or (is_off and is_older_off):
+            return False
+        if is_off:
+            return True
+        if older.holds.isdisjoint(held_by(self.job.command)):
+            return False
+        if is_older_off:
+            raise Refusal(
+                "busy",
+                f"output {listed(both)} is still being turned off, by the off delay that is set at the unit; send it again when "
+                "it is off",
+            )
+        return True
 
     def close(self) -> None:
         """End the plan."""

@@ -28,8 +28,8 @@ LONGEST_RAMP = 24 * 3600.0
 def off(channels: tuple[Channel, ...]) -> Plan:
     """Turn outputs off at once, without a question before, and then check that they are off."""
     yield (Write("state", indices_of(channels), False),)
-    told = system_clock()
     after = (yield LOOK).readings
+    told = system_clock()  # the unit has answered: now it surely has it, and its off delay has begun
     for channel in channels:
         verify(channel, after[channel.index], Command(state=False))
     if any(is_live(after[channel.index]) for channel in channels):
@@ -45,8 +45,8 @@ def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Pl
     indices = indices_of(channels)
     if command.state is False:
         yield (Write("state", indices, False),)
-    off_since = system_clock()
     seen = yield LOOK
+    off_since = system_clock()  # as in `off`
     before = seen.readings
     turning_on = bool(command.state) or command.cycle is not None
     cleared = _to_be_cleared(command, indices, before)

@@ -16,7 +16,7 @@ from agent.unit import connecting, plans
 from agent.unit.access import UnitAccess
 from agent.unit.brokerloss import BrokerLoss
 from agent.unit.connecting import Connector
-from agent.unit.execution import HELD_UP, Execution, held_by, time_left
+from agent.unit.execution import HELD_UP, Execution, time_left
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
 from agent.unit.limits import Channel
@@ -221,14 +221,7 @@ class Worker:
         Not before: a command that is refused has no effect on others.
         """
         job = newer.job
-        fields = held_by(job.command)
-        ended = [
-            older
-            for older in self.executions
-            if older is not newer
-            and not older.job.indices.isdisjoint(job.indices)
-            and (job.command.state is False or not older.holds.isdisjoint(fields))
-        ]
+        ended = [older for older in self.executions if newer.ends(older)]
         for older in ended:
             self._finish(older)
         if job.turns_on:

@@ -311,6 +311,25 @@ def test_rule_5_an_old_answer(scene: Scene) -> None:
     assert scene.rules() == ["rule 5"]
 
 
+@pytest.mark.parametrize(("stopped", "broken"), [(7, []), (0.5, ["rule 5"])])
+def test_what_an_agent_that_was_stopped_reads_afterwards_is_as_old_as_the_stop(
+    scene: Scene, stopped: float, broken: list[str]
+) -> None:
+    """However late it is published: the broker may be away, or the agent be stopped once more."""
+    scene.answer_voltages(1.0, 2.0, 3.0)
+    scene.wait(7 - stopped)
+    scene.ledger.agent_stops()
+    scene.wait(stopped)
+    scene.ledger.agent_goes_on()
+    read = 10
+    scene.wait(read)
+    scene.ledger.agent_stops()
+    scene.wait(0.5)
+    scene.ledger.agent_goes_on()
+    scene.state(1, age=read + 0.4)
+    assert scene.rules() == broken
+
+
 def test_rule_5_values_of_a_unit_that_is_offline(scene: Scene) -> None:
     scene.state(1, data={"online": False})
     assert scene.rules() == ["rule 5"]

@@ -42,7 +42,7 @@ def go_off(channels: tuple[Channel, ...], told: float, seen: Seen) -> Plan:
         )
     delay = max((delays.get(channel.index, 0.0) for channel in channels), default=0.0)
     if delay > 0:
-        yield Pause(told + delay)
+        yield Pause(told + delay, frozenset(("state",)))
         after = (yield LOOK).readings
         for channel in channels:
             verify(channel, after[channel.index], Command(state=False))

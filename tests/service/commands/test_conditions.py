@@ -175,6 +175,29 @@ def test_off_waits_for_the_off_delay_and_tells_of_one_that_is_too_long(
     assert response["error"]["code"] == "instrument_error"
 
 
+@pytest.mark.parametrize(("target", "first"), [("psu1", {}), ("psu1/2", {}), ("psu1/2", {"current_limit": 0.5})])
+def test_an_off_that_waits_for_its_delay_is_not_ended_by_a_newer_command(
+    observer: Observer, supply: E36300, panel: FrontPanel, first: dict[str, object], target: str
+) -> None:
+    name = unique("off")
+    panel.press_output(2, True)
+    panel.delay(2, fall=1.0)
+    observer.send(f"psu/{target}/set", {"id": name, "state": False, **first})
+    wait_until(lambda: not supply.channels[2].settings.output, "the unit to be told")
+    for newer in ({"state": True}, {"voltage_limit": 1, "ramp": 5, "state": True}, {"cycle": 0.1}):
+        response = observer.ask("psu/psu1/2/set", newer)
+        assert response["error"]["code"] == "busy", response
+        assert "being turned off" in response["error"]["message"]
+    # What does not switch it has its way, and another off is confirmed as well.
+    assert observer.ask("psu/psu1/2/set", {"voltage_limit": 1})["ok"]
+    again = observer.ask("psu/psu1/2/set", "OFF")
+    assert again["ok"], again
+    response = observer.wait(f"psu/{target}/response", lambda message: message["id"] == name)
+    assert response["ok"], response
+    assert not supply.channels[2].output
+    assert observer.ask("psu/psu1/2/set", {"state": True})["ok"]
+
+
 def test_an_output_with_a_long_delay_is_not_turned_on(
     bench: Bench, observer: Observer, supply: E36300, panel: FrontPanel
 ) -> None:

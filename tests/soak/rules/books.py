@@ -139,8 +139,8 @@ class Books:
         self.kills: list[tuple[float, float]] = []
         #: Since when the agent runs without having been stopped or killed; infinite while it is.
         self.running_since = time.monotonic()
-        #: The longest that the agent was stopped in its last stop, s; and until when.
-        self.stopped: tuple[float, float] = 0.0, 0.0
+        #: How long the agent was stopped (s) and until when, by the wall clock, each time.
+        self.stops: list[tuple[float, float]] = []
         #: Since when there has been no way from the broker to the agent; None while there is one.
         self.gone_since: float | None = time.monotonic()
         self.last_gone = time.monotonic()

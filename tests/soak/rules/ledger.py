@@ -140,7 +140,7 @@ class Ledger:
         """The agent is about to go on (SIGCONT)."""
         with self._lock:
             now = time.monotonic()
-            self._books.stopped = now - self._stopped_since, now
+            self._books.stops.append((now - self._stopped_since, time.time()))
             self._books.running_since = now
             if self._books.gone_since is not None:
                 self._books.gone_since = now

@@ -87,9 +87,10 @@ class States:
             return
         answers = channel.answers.get(state["voltage"], [])
         # The newest that it can be: two answers may be alike, and their states come in any order.
-        # A process that was stopped reads afterwards what came meanwhile.
-        lasted, until = self._books.stopped
-        latest = LATEST_ANSWER + (lasted if time.monotonic() - until < LATEST_ANSWER else 0.0)
+        # A process that was stopped reads afterwards what came meanwhile. It may publish it much later: its time counts.
+        latest = LATEST_ANSWER + max(
+            (lasted for lasted, until in self._books.stops if -0.01 <= moment - until < LATEST_ANSWER), default=0.0
+        )
         fitting = [answer for answer in answers if answer.seq is None and -0.01 <= moment - answer.time <= latest]
         if fitting:
             max(fitting, key=lambda answer: answer.time).seq = state["seq"]

@@ -9,7 +9,9 @@ import pytest
 from agent.instruments.driver import Conditions, Reading, Write
 from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
+from agent.unit import plans
 from agent.unit.limits import Channel, DefaultSettings, judge
+from agent.unit.steps import LOOK, LOOK_AT_ALL, Pause, Seen
 from tests.lab import wait_until
 from tests.unit.fakedriver import OFF, Call, FakeDriver, TalkingDriver, Unit, output
 
@@ -268,3 +270,18 @@ def test_off_is_not_done_before_the_off_delay_is_over(fields: dict[str, float]) 
         assert OFF_1 in driver.writes
         driver.conditions = Conditions(fall_delay={1: 0.01})
         assert unit.ask(1, "again", state=False, **fields) == "ok"
+
+
+def test_the_off_delay_counts_from_the_unit_s_next_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write is sent, and nobody knows when it arrives; the answer to what was sent after it comes when it has."""
+    now = 1000.0
+    monkeypatch.setattr(plans, "system_clock", lambda: now)
+    live = {1: OFF._replace(voltage_limit=5.0, voltage=5.0)}
+    plan = plans.off((CHANNEL,))
+    assert plan.send(None) == (OFF_1,)  # type: ignore[arg-type]
+    assert plan.send(None) == LOOK  # type: ignore[arg-type]
+    now += 3.0
+    assert plan.send(Seen(live)) == LOOK_AT_ALL
+    pause = plan.send(Seen(live, Conditions(fall_delay={1: 2.0})))
+    assert isinstance(pause, Pause)
+    assert pause.until == now + 2.0
