@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from agent.instruments.driver import Conditions, Write, never
 from agent.protocol.commands import Command
@@ -268,6 +268,13 @@ class Execution:
         if self.job.has_expired():
             done = f"; the last that was done is {shown(self._sent)}" if self._sent is not None else ""
             raise Refusal("expired", f"it expired before {shown(write)} was sent{done}")
+
+
+def most_due(executions: Iterable[Execution]) -> Execution | None:
+    """The execution whose step is due for longest; None if no step is due."""
+    # One that gave way goes on right after the off: the step of another would make the gate forget what the off saw.
+    first = min(executions, key=lambda execution: (not execution.gave_way, execution.due), default=None)
+    return first if first is not None and first.due <= system_clock() else None
 
 
 def held_by(command: Command) -> frozenset[str]:
