@@ -123,7 +123,8 @@ def _checked_value(quantity: Quantity, value: object) -> float | bool:
                 return value
             if isinstance(value, int) and value in (0, 1):
                 return value == 1
-            if isinstance(value, str) and (switch := _SWITCH_WORDS.get(value.strip().upper())) is not None:
+            # Word for word: blanks in a JSON string are no ON. An off may have them.
+            if isinstance(value, str) and (switch := _SWITCH_WORDS.get(value.upper())) is not None:
                 return switch
             if quantity.name == "state" and is_off(value):
                 return False

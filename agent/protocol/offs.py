@@ -8,6 +8,7 @@ byte order marks do not count. A ``state`` that says anything but off, wherever 
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import dataclass, field
@@ -63,13 +64,13 @@ def find_off(text: str) -> Off | None:
     tokens = _TOKEN.findall(text)
     found, is_said = Off(), False
     opened: list[str] = []
-    for position, token in enumerate(tokens):
-        if token in ("{", "["):
-            opened.append(token)
-        elif token in ("}", "]"):
+    for position, (part, following) in enumerate(zip(tokens, [*tokens[1:], " "], strict=True)):
+        if part in "{[":  # none is empty, or both
+            opened.append(part)
+        elif part in "}]":
             del opened[-1:]
-        elif tokens[position + 1 : position + 2] in ([":"], ["="]):
-            name = _plain(_unquoted(token)).casefold()
+        elif following in ":=":
+            name = _word(part)
             if name not in _WANTED:
                 continue
             value = _value(tokens[position + 2 : position + 4])
@@ -80,7 +81,7 @@ def find_off(text: str) -> Off | None:
                 is_said = is_said or is_outermost
             elif value is not None and is_outermost:
                 (found.ids if name == "id" else found.expiries).append(value)
-        elif not opened and _plain(_unquoted(token)).casefold() in _ON:  # before or behind the object
+        elif not opened and _word(part) in _ON:  # before or behind the object
             return None
     return found if is_said else None
 
@@ -91,6 +92,11 @@ def _value(tokens: list[str]) -> str | None:
         return None
     is_alone = len(tokens) == 1 or tokens[1] in tuple("{}[],") or tokens[1][0] in "\"'"
     return _unquoted(tokens[0]) if is_alone else None
+
+
+@functools.lru_cache(maxsize=256)  # a long payload has the same few again and again
+def _word(token: str) -> str:
+    return _plain(_unquoted(token)).casefold()
 
 
 def _plain(text: str) -> str:

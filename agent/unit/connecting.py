@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from agent.instruments.claims import Claims
@@ -60,9 +60,10 @@ class Connector:
         self._was_online = False
         self._online_since = -SHORT_LIVED
 
-    def connect_until_it_works(self) -> None:
+    def connect_until_it_works(self, failed: Callable[[], None]) -> None:
         """Try until the unit is online, with growing waits.
 
+        :param failed: called after each try that did not work
         :raises Stopped: the worker is to end
         """
         if time.monotonic() - self._online_since < SHORT_LIVED:
@@ -75,6 +76,7 @@ class Connector:
                 return
             except DriverError:
                 tries += 1
+            failed()
             self._sleep(retry_delay(tries, FIRST_RETRY, LAST_RETRY, RETRY_JITTER))
 
     def connect(self, offs: Iterable[Job] = ()) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from agent.instruments.driver import Conditions, Write, never
 from agent.protocol.commands import Command
@@ -309,6 +309,13 @@ class Execution:
                 raise Refusal("expired", HELD_UP)
             done = f"the last that was done is {shown(self._sent)}"
             raise Refusal("superseded", f"the rest of it was given up, as the agent was held up; {done}")
+
+
+def most_due(executions: Iterable[Execution]) -> Execution | None:
+    """The execution whose step is due for longest; None if no step is due."""
+    # One that gave way goes on right after the off: the step of another would make the gate forget what the off saw.
+    first = min(executions, key=lambda execution: (not execution.gave_way, execution.due), default=None)
+    return first if first is not None and first.due <= system_clock() else None
 
 
 def held_by(command: Command) -> frozenset[str]:

@@ -28,11 +28,11 @@ class Stopped(Exception):
 class Inbox:
     """Takes jobs from any thread, and hands them to the worker: offs go ahead of all others.
 
-    It is closed while the unit is offline. `wake` and `stop` may be called from any thread; `next_off`, `next_waiting`, `open`
-    and `wait` are the worker's.
+    It is closed while the unit is offline, and to all but offs while the worker ends or makes its first connection. `wake`
+    and `stop` may be called from any thread; `next_off`, `next_waiting`, `open` and `wait` are the worker's.
     """
 
-    __slots__ = ("_condition", "_is_open", "_loss", "_news", "_offs", "_unit", "_waiting", "is_stopping")
+    __slots__ = ("_condition", "_is_open", "_loss", "_news", "_offs", "_unit", "_waiting", "is_stopping", "takes_offs")
 
     def __init__(self, unit: str, loss: BrokerLoss) -> None:
         """``unit``: its name, for messages. ``loss``: its policy, whose off waits without being a job here."""
@@ -45,6 +45,8 @@ class Inbox:
         self._is_open = False
         self._news = False
         self.is_stopping = False
+        #: True while the first connection is made, and an off may wait for it: the unit was online just before.
+        self.takes_offs = False
 
     def put(self, job: Job) -> list[Job]:
         """Take a job. The jobs that it supersedes, for the caller to refuse: those that would turn on what it turns off.
@@ -56,7 +58,9 @@ class Inbox:
         """
         with self._condition:
             if not self._is_open or self.is_stopping:
-                raise InboxClosed
+                closed = Refusal("offline", f"{self._unit} takes nothing else at present; send the rest again")
+                if not (self._is_open or self.takes_offs) or not job.keep_off(closed):
+                    raise InboxClosed
             is_crowded = len(self._waiting) >= MOST_WAITING
             if is_crowded and not job.turns_off:
                 busy = Refusal("busy", f"{MOST_WAITING} commands wait for {self._unit} already; send fewer at a time")
@@ -114,7 +118,7 @@ class Inbox:
     def open(self, offs: Iterable[Job] = ()) -> None:
         """Take jobs from now on; ``offs`` go ahead of them."""
         with self._condition:
-            self._is_open = True
+            self._is_open, self.takes_offs = True, False
             waiting, self._offs = self._offs, []
             for off in (*offs, *waiting):
                 self._merge(off, math.inf)
@@ -122,7 +126,7 @@ class Inbox:
     def close(self) -> list[Job]:
         """Take no more jobs. The jobs that were not begun, offs first."""
         with self._condition:
-            self._is_open = False
+            self._is_open = self.takes_offs = False
             left = [*self._offs, *self._waiting]
             self._offs.clear()
             self._waiting.clear()

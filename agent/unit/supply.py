@@ -47,6 +47,7 @@ class Supply:
         "_worker",
         "counters",
         "name",
+        "was_online",
     )
 
     def __init__(
@@ -78,12 +79,15 @@ class Supply:
         :param predecessor: the unit under an older configuration, whose counts go on; it has been stopped
         """
         self.name = name
+        #: True if it was online when `stop` was called.
+        self.was_online = False
         self.counters: Counters = Counters() if predecessor is None else predecessor.counters
         settings = channels or {}
         changes = Changes(agent, name)
         self._driver = driver
         self._loss = BrokerLoss(settings)
         self._inbox = Inbox(name, self._loss)
+        self._inbox.takes_offs = predecessor is not None and predecessor.was_online
         self._reporter = Reporter(name, outlets, self.counters)
         self._schedule = Schedule(poll_interval, phase)
         self._samples: Samples = Samples(
@@ -115,11 +119,12 @@ class Supply:
         self._thread.start()
 
     def stop(self, why: str = STOPPED) -> None:
-        """Ask the worker to end; `join` waits for it. No output changes.
+        """Ask the worker to end; `join` waits for it. Offs that came before are done; else no output changes.
 
         :param why: the reason that senders of unfinished commands are told
         """
         self._worker.why_stopped = why
+        self.was_online = self.online
         self._inbox.stop()
         self._driver.hurry(HURRY)
 

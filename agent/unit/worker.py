@@ -16,7 +16,7 @@ from agent.unit import connecting, plans
 from agent.unit.access import UnitAccess
 from agent.unit.brokerloss import BrokerLoss
 from agent.unit.connecting import Connector
-from agent.unit.execution import HELD_UP, Execution, time_left
+from agent.unit.execution import HELD_UP, Execution, most_due, time_left
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
 from agent.unit.limits import Channel
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT = 10.0
 #: s between two polls of a unit that is polled faster than the broker takes its states.
 CONGESTION_PAUSE = 0.002
+#: s between two looks at an off that is not done yet when the worker is to end.
+_ENDING_PAUSE = 0.01
 
 
 class Worker:
@@ -72,11 +74,12 @@ class Worker:
                         first, last, jitter = connecting.FIRST_RETRY, connecting.LAST_RETRY, connecting.RETRY_JITTER
                         unit.inbox.sleep(retry_delay(self._mishaps, first, last, jitter))
                 if not unit.status.online:
-                    self._connector.connect_until_it_works()
+                    self._connector.connect_until_it_works(self._refuse_waiting)
                 while True:
                     self._serve_once()
             except Stopped:
-                break
+                if not self._has_off_left():
+                    break
             except DriverError as error:
                 failure = str(error)
             except Exception:
@@ -90,7 +93,8 @@ class Worker:
         now = time.monotonic()
         unit, inbox = self._unit, self._unit.inbox
         unit.heartbeat = now
-        inbox.check_stop()
+        if inbox.is_stopping and not self._has_off_left():
+            raise Stopped
         if self._connector.displaced_by is not None:
             self._connector.give_up()
         if self._apply_broker_loss(now):
@@ -99,14 +103,23 @@ class Worker:
         if job is not None:
             self._begin(job)
             return
-        execution, waits_since = self._due_execution(), inbox.waits_since()
+        execution, waits_since = most_due(self.executions), inbox.waits_since()
         if execution is not None or waits_since is not None:
             self._take_turn(execution, waits_since, now)
         elif self._schedule.is_due(now):
             self._poll(now)
+        elif inbox.is_stopping:
+            time.sleep(_ENDING_PAUSE)
         else:
             unit.heartbeat = until = self._next_due()
             inbox.wait(until)
+
+    def _has_off_left(self) -> bool:
+        """True while an off that came before the worker's end is not done: off is always done, also at a reload or a stop."""
+        unit = self._unit
+        if not unit.status.online or unit.reporter.is_closed:
+            return False
+        return unit.inbox.has_off() or any(execution.job.command.state is False for execution in self.executions)
 
     def _take_turn(self, execution: Execution | None, waits_since: float | None, now: float) -> None:
         """Do one of the things that are due: commands and polls take turns, however many of one kind there are."""
@@ -122,14 +135,6 @@ class Worker:
             self._began = time.monotonic()
         else:
             self._poll(now)
-
-    def _due_execution(self) -> Execution | None:
-        """The execution whose step is due for longest."""
-        if not self.executions:
-            return None
-        # One that gave way goes on right after the off: the step of another would make the gate forget what the off saw.
-        first = min(self.executions, key=lambda execution: (not execution.gave_way, execution.due))
-        return first if first.due <= system_clock() else None
 
     def _next_due(self) -> float:
         due = min(self._schedule.due, self._loss.next_due())
@@ -189,17 +194,15 @@ class Worker:
         """True if a job is not to be begun any more: it was refused. Jobs merged with it are kept, or refused for themselves."""
         for other in job.take_merged():
             if other.has_expired():
-                self._refuse(other, "expired", "it expired while it waited for the unit")
+                self._refuse(other, "expired", _EXPIRED)
             else:
                 job.merged.append(other)
         if job.has_expired():
             self._unit.inbox.open(job.take_merged())
-            if job.retried:
-                self._refuse(
-                    job, "uncertain", "the link broke after it was sent, and it expired before the link was back"
-                )
-            else:
-                self._refuse(job, "expired", "it expired while it waited for the unit")
+            why = (
+                "the link broke after it was sent, and it expired before the link was back" if job.retried else _EXPIRED
+            )
+            self._refuse(job, "uncertain" if job.retried else "expired", why)
             return True
         if job.turns_off:
             return False
@@ -216,10 +219,8 @@ class Worker:
         return True
 
     def _replace_older(self, newer: Execution) -> Callable[[], None]:
-        """End the plans under way that the first write of this one is about to overtake. It returns what tells their senders.
-
-        Not before: a command that is refused has no effect on others.
-        """
+        """End the plans under way that the first write of this one is about to overtake. It returns what tells their senders."""
+        # Not before: a command that is refused has no effect on others.
         job = newer.job
         ended = [older for older in self.executions if newer.ends(older)]
         for older in ended:
@@ -296,10 +297,7 @@ class Worker:
     # The loss of the broker, of the link, and the end.
 
     def _apply_broker_loss(self, now: float) -> bool:
-        """Turn off the outputs whose ``on_broker_loss`` is due, ahead of everything that waits. True if there were any.
-
-        The commands that wait for them are refused.
-        """
+        """Turn off the outputs whose ``on_broker_loss`` is due, and refuse the commands that wait for them. True if any were."""
         due = self._loss.due(now)
         if not due:
             return False
@@ -366,6 +364,10 @@ class Worker:
                 else:
                     self._refuse(job, "offline", self.offline_reason())
 
+    def _refuse_waiting(self) -> None:
+        for job in self._unit.inbox.close():
+            self._refuse(job, "offline", self.offline_reason())
+
     def offline_reason(self) -> str:
         """The reason why the unit takes no command, for the sender of one. From any thread."""
         unit = self._unit
@@ -388,4 +390,5 @@ class Worker:
             unit.driver.close()
 
 
+_EXPIRED = "it expired while it waited for the unit"
 _UNCERTAIN = "the link broke after it was sent; it may or may not have happened: {}"

@@ -260,8 +260,8 @@ class Unit:
         self.driver = driver or FakeDriver()
         self.sheet = Sheet()
         self.online = online
-        settings: dict[str, Any] = {"outlets": (self.sheet,), "poll_interval": 3600.0, **arguments}
-        self.supply = Supply(name="psu1", agent="bench", driver=self.driver, **settings)
+        self._settings: dict[str, Any] = {"outlets": (self.sheet,), "poll_interval": 3600.0, **arguments}
+        self.supply = Supply(name="psu1", agent="bench", driver=self.driver, **self._settings)
 
     def __enter__(self) -> Self:
         self.supply.start()
@@ -272,6 +272,12 @@ class Unit:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.supply.stop()
         assert self.supply.join(PATIENCE)
+
+    def succeed(self) -> None:
+        """Start a supply in the place of the one that has ended, as after a reload."""
+        settings = {**self._settings, "predecessor": self.supply}
+        self.supply = Supply(name="psu1", agent="bench", driver=self.driver, **settings)
+        self.supply.start()
 
     def wait_online(self) -> None:
         wait_until(lambda: any(info.online for info in self.sheet.infos), "the connection")

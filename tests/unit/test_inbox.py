@@ -167,9 +167,14 @@ def test_a_closed_inbox_takes_nothing_and_gives_back_what_waits() -> None:
         box.put(setting)
 
 
-def test_stopping_takes_nothing_more() -> None:
+def test_stopping_takes_nothing_but_offs() -> None:
     box = inbox()
     box.stop()
+    with pytest.raises(InboxClosed):
+        box.put(job(1, state=True))
+    box.put(job(1, state=False))
+    assert box.next_off() is not None
+    box.close()
     with pytest.raises(InboxClosed):
         box.put(job(1, state=False))
     with pytest.raises(Stopped):

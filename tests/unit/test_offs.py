@@ -193,15 +193,17 @@ def test_merged_offs_get_their_second_try_together_and_one_answer_each() -> None
         assert unit.sheet.code("d") == "uncertain"
 
 
-def test_an_agent_that_stops_answers_merged_offs() -> None:
+def test_an_agent_that_stops_carries_merged_offs_out() -> None:
     unit = Unit()
     with unit:
+        unit.set_at_the_panel(1, state=True)
         hold = held(unit)
         for name in ("a", "b"):
             unit.send(1, name, state=False)
         unit.supply.stop()
         hold.release()
-    assert [unit.sheet.code(name) for name in ("a", "b")] == ["superseded"] * 2
+    assert [unit.sheet.code(name) for name in ("a", "b")] == ["ok"] * 2
+    assert unit.driver.writes == [OFF_1]
 
 
 def test_a_unit_that_hangs_is_given_up_and_merged_offs_are_answered() -> None:

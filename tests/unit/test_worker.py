@@ -166,7 +166,7 @@ def test_the_end_answers_what_is_left_and_changes_no_output() -> None:
         unit.send(2, "waits", voltage_limit=1)
         unit.supply.stop("its configuration has changed")
         with pytest.raises(Refusal, match="not served any more: its configuration has changed"):
-            unit.send(2, "late", state=False)
+            unit.send(2, "late", state=True)
         hold.release()
         assert unit.supply.join(10)
         assert [unit.sheet.code(name) for name in ("cycle", "waits")] == ["superseded", "superseded"]
