@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from agent.instruments.driver import Conditions, Write, never
 from agent.protocol.commands import Command
@@ -119,8 +119,8 @@ class Execution:
     def _take_step(self, unit: UnitAccess, step: Step) -> bool:
         """Take a step. True if it is done; else the execution goes on with it when it is ``due``."""
         match step:
-            case Look(is_whole=is_whole):
-                self._looked = self._look(unit, is_whole=is_whole)
+            case Look():
+                self._looked = self._look(unit, step)
                 if self._looked is None:
                     self.due, self.gave_way = system_clock(), True
                     return False
@@ -157,7 +157,7 @@ class Execution:
         self.due, self.gave_way = system_clock(), True
         return True
 
-    def _look(self, unit: UnitAccess, *, is_whole: bool) -> Readings | None:
+    def _look(self, unit: UnitAccess, look: Look) -> Readings | None:
         """Poll and publish; before the first setting ask if anything at the unit changes its effect, after one if it was taken.
 
         None if the poll was dropped for an off. The states go with the response.
@@ -165,8 +165,8 @@ class Execution:
         :raises Refusal: ``unsupported``, ``uncertain`` or ``instrument_error``
         """
         job, sent = self.job, self._unchecked
-        is_off = job.command.state is False
-        settings, why_on = self._settings, is_whole and is_off
+        is_off, is_whole = job.command.state is False, look.is_whole
+        settings, why_on = look.settings or self._settings, is_whole and is_off
         if why_on:
             settings = _STATE  # the plan asks why an output is not off yet
         elif self._conditions is None and not job.command.turns_off:
@@ -195,7 +195,7 @@ class Execution:
 
     def _refuse_barred(self, unit: UnitAccess, bars: list[str], silent: list[str]) -> None:
         for bar in bars:
-            raise Refusal("unsupported", f"at {unit.name} {bar}, then send the command again")
+            raise Refusal("unsupported", f"at {unit.name} {bar}, then send the command again{self._done()}")
         for question in silent:
             raise Refusal(
                 "uncertain",
@@ -266,8 +266,11 @@ class Execution:
         :raises Refusal: ``expired``
         """
         if self.job.has_expired():
-            done = f"; the last that was done is {shown(self._sent)}" if self._sent is not None else ""
-            raise Refusal("expired", f"it expired before {shown(write)} was sent{done}")
+            raise Refusal("expired", f"it expired before {shown(write)} was sent{self._done()}")
+
+    def _done(self) -> str:
+        """The end of a refusal of the rest."""
+        return "" if self._sent is None else f"; the last that was done is {shown(self._sent)}"
 
 
 def held_by(command: Command) -> frozenset[str]:
@@ -276,6 +279,11 @@ def held_by(command: Command) -> frozenset[str]:
     if "cycle" in fields:
         fields |= {"state", "clear_protection"}
     return frozenset(fields)
+
+
+def to_go_on(executions: Iterable[Execution]) -> frozenset[int]:
+    """The outputs that a cycle under way is to turn on."""
+    return frozenset(i for one in executions if one.job.command.cycle is not None for i in one.job.indices)
 
 
 def time_left(job: Job) -> float:

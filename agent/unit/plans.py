@@ -15,12 +15,15 @@ from agent.protocol.errors import Refusal
 from agent.timing import system_clock
 from agent.unit.gate import Readings
 from agent.unit.limits import Channel, plain
-from agent.unit.steps import LOOK, LOOK_AT_ALL, SETTLE, Newest, Pause, Plan, Seen, Step
+from agent.unit.steps import LOOK, LOOK_AT_ALL, SETTLE, Look, Newest, Pause, Plan, Seen, Step
 from agent.unit.steps.checks import indices_of, judge_whole, see, shown, verify, verify_still_on
 from agent.unit.steps.waiting import come_down, go_off, go_on, has_to_come_down, is_live, settled, take_back
 
 #: s between two steps of a ramp, where the unit's resolution does not ask for more.
 RAMP_INTERVAL = 0.1
+#: s after which a ramp asks again, before its next step, if a setting at the unit has changed the effect of that.
+RAMP_WATCH = 0.5
+LOOK_AT_VOLTAGE = Look(is_whole=True, settings=frozenset(("voltage_limit",)))
 #: s. A ramp that would take longer gets nowhere, and its sender would never get a response.
 LONGEST_RAMP = 24 * 3600.0
 
@@ -36,10 +39,13 @@ def off(channels: tuple[Channel, ...]) -> Plan:
         yield from go_off(channels, told, (yield LOOK_AT_ALL))
 
 
-def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Plan:
+def apply(
+    command: Command, channels: tuple[Channel, ...], newest: Newest, to_go_on: frozenset[int] = frozenset()
+) -> Plan:
     """Carry a command out in the safe order: off first when turning off, settings before on when turning on.
 
     :param newest: the newest reading of a channel; a ramp ends if it shows a change at the unit
+    :param to_go_on: outputs that are off, and that a cycle under way is to turn on again
     :raises Refusal: the unit does not do what was asked, or its settings forbid to turn it on
     """
     indices = indices_of(channels)
@@ -50,7 +56,7 @@ def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Pl
     before = seen.readings
     turning_on = bool(command.state) or command.cycle is not None
     cleared = _to_be_cleared(command, indices, before)
-    judge_whole(command, channels, cleared, seen)
+    judge_whole(command, channels, cleared, seen, to_go_on)
     _refuse_endless(command, channels, before)
     if command.cycle is not None:
         off_since = system_clock()
@@ -84,7 +90,7 @@ def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Pl
         for channel in channels
     }
     if turning_on:
-        yield from take_back(channels, after)
+        yield from take_back(channels, seen.readings, after)
     for channel in channels:
         state = expected[channel.index]
         if state is None and before[channel.index].state:
@@ -198,7 +204,7 @@ def _start_softly(channel: Channel) -> Generator[Step, Seen, float]:
     yield (Write("state", (channel.index,), True),)
     yield from go_on((channel,), seen.conditions)
     after = (yield LOOK).readings
-    yield from take_back((channel,), after)
+    yield from take_back((channel,), seen.readings, after)
     verify(channel, after[channel.index], Command(state=True, voltage_limit=value))
     return value
 
@@ -210,10 +216,13 @@ def _move(command: Command, channel: Channel, value: float, newest: Newest, hold
     target, rate = command.voltage_limit, command.ramp
     running = "state" not in holds
     interval = max(RAMP_INTERVAL, channel.output.voltage_resolution / rate)
-    wrote = system_clock()
+    wrote = looked = system_clock()
     while value != target:
         # The last step may be smaller than the unit's resolution: it waits no longer than the rate asks for.
         yield Pause(wrote + min(interval, max(RAMP_INTERVAL, abs(target - value) / rate)), frozenset(holds))
+        if system_clock() - looked >= RAMP_WATCH:
+            yield LOOK_AT_VOLTAGE
+            looked = system_clock()
         known = newest(channel.index)
         if known is not None and known[1] > wrote:
             _undisturbed(channel, known[0], value, target, running)

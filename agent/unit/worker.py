@@ -16,7 +16,7 @@ from agent.unit import connecting, plans
 from agent.unit.access import UnitAccess
 from agent.unit.brokerloss import BrokerLoss
 from agent.unit.connecting import Connector
-from agent.unit.execution import Execution, held_by, time_left
+from agent.unit.execution import Execution, held_by, time_left, to_go_on
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
 from agent.unit.limits import Channel
@@ -184,11 +184,10 @@ class Worker:
                 f"it would expire within the {command.cycle:g} s of its cycle; the output stays as it is",
             )
             return
-        plan = (
-            plans.off(job.channels)
-            if command.turns_off
-            else plans.apply(command, job.channels, self._unit.samples.newest)
-        )
+        if command.turns_off:
+            plan = plans.off(job.channels)
+        else:
+            plan = plans.apply(command, job.channels, self._unit.samples.newest, to_go_on(self.executions))
         execution = Execution(job, plan, self._replace_older)
         self.executions.append(execution)
         self._advance(execution)

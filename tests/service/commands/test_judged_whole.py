@@ -217,6 +217,21 @@ def test_a_refused_command_leaves_a_cycle_alone(bench: Bench, observer: Observer
     assert is_on(bench)
 
 
+@pytest.mark.parametrize("command", [{"voltage_protection": 3}, {"voltage_limit": 6}, {"voltage_limit": 6, "ramp": 90}])
+def test_an_output_that_a_cycle_is_to_turn_on_takes_nothing_that_would_trip_it(
+    bench: Bench, observer: Observer, command: dict[str, object]
+) -> None:
+    turn_on(bench, voltage_limit=4, voltage_protection=5)
+    cycle = unique("cycle")
+    observer.send("psu/psu1/2/set", {"id": cycle, "cycle": 0.6})
+    wait_until(lambda: not is_on(bench), "off")
+    bench.simulator.instrument.clear_log()
+    assert observer.code("psu/psu1/2/set", command) == "out_of_range"
+    assert writes(bench) == []
+    response = observer.wait("psu/psu1/2/response", lambda r: r["id"] == cycle)
+    assert response["ok"], response
+
+
 @pytest.mark.parametrize(
     "command",
     [
