@@ -203,7 +203,7 @@ class Worker:
             self._unit.inbox.open(job.take_merged())
             if job.retried:
                 self._refuse(
-                    job, "uncertain", "the link broke after it was sent, and it expired before the link was back"
+                    job, "uncertain", "the link broke while it was carried out, and it expired before the link was back"
                 )
             else:
                 self._refuse(job, "expired", "it expired while it waited for the unit")
@@ -396,4 +396,4 @@ class Worker:
             unit.driver.close()
 
 
-_UNCERTAIN = "the link broke after it was sent; it may or may not have happened: {}"
+_UNCERTAIN = "the link broke while it was carried out; it may or may not have happened: {}"
