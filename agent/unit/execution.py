@@ -42,6 +42,7 @@ class Execution:
         "_sent",
         "_settings",
         "_step",
+        "_takes",
         "_unchecked",
         "_writes",
         "due",
@@ -70,6 +71,7 @@ class Execution:
         self._writes: list[Write] = []  # of the step, not sent yet
         self._looked: Readings | None = None  # for the plan
         self._conditions: Conditions | None = None  # None until the unit was asked for them
+        self._takes = 0.0  # s, of the last look
         self._sent: Write | None = None  # the last one
         self._unchecked: Write | None = None  # sent; the unit was not asked yet if it took it
         self._complaints: list[str] = []
@@ -120,7 +122,9 @@ class Execution:
         """Take a step. True if it is done; else the execution goes on with it when it is ``due``."""
         match step:
             case Look():
+                asked = system_clock()
                 self._looked = self._look(unit, step)
+                self._takes = system_clock() - asked
                 if self._looked is None:
                     self.due, self.gave_way = system_clock(), True
                     return False
@@ -261,12 +265,12 @@ class Execution:
         return True
 
     def _check_expiry(self, write: Write) -> None:
-        """Refuse to turn on or raise what the sender does not want any more. Turning off and lowering go on.
+        """Refuse to turn on or raise what its sender would not want any more when the unit does it. What lowers goes on.
 
         :raises Refusal: ``expired``
         """
-        if self.job.has_expired():
-            raise Refusal("expired", f"it expired before {shown(write)} was sent{self._done()}")
+        if time_left(self.job) <= self._takes:  # the unit takes about as long as for the look
+            raise Refusal("expired", f"it would expire before the unit had done {shown(write)}{self._done()}")
 
     def _done(self) -> str:
         """The end of a refusal of the rest."""

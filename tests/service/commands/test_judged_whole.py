@@ -305,6 +305,20 @@ def test_an_on_that_a_slow_unit_would_carry_out_too_late_is_not_sent(bench: Benc
     assert not is_on(bench)
 
 
+def test_an_on_that_expires_on_its_way_to_a_slow_unit_is_not_sent(bench: Bench, observer: Observer) -> None:
+    """One message takes the unit longer than what is left when it has answered the look before."""
+    for command in ({"state": True}, {"voltage_limit": 3}, {"current_limit": 1.5}):
+        bench.simulator.instrument.execute("CURR 0.5,(@2)")
+        bench.simulator.instrument.clear_log()
+        bench.simulator.latency = 0.3
+        try:
+            response = observer.ask("psu/psu1/2/set", {**command, "expires_at": later(0.5)})
+        finally:
+            bench.simulator.latency = 0.0
+        assert response["error"]["code"] == "expired"
+        assert writes(bench) == []
+
+
 def test_a_ramp_stops_raising_when_it_expires_and_goes_on_lowering(bench: Bench, observer: Observer) -> None:
     turn_on(bench, voltage_limit=1)
     response = observer.ask("psu/psu1/2/set", {"voltage_limit": 20, "ramp": 4, "expires_at": later(0.5)})
