@@ -31,8 +31,8 @@ LONGEST_RAMP = 24 * 3600.0
 def off(channels: tuple[Channel, ...]) -> Plan:
     """Turn outputs off at once, without a question before, and then check that they are off."""
     yield (Write("state", indices_of(channels), False),)
-    told = system_clock()
     after = (yield LOOK).readings
+    told = system_clock()  # its answer shows that the unit has the off, whose delay it counts from there
     for channel in channels:
         verify(channel, after[channel.index], Command(state=False))
     if any(is_live(after[channel.index]) for channel in channels):
@@ -51,16 +51,16 @@ def apply(
     indices = indices_of(channels)
     if command.state is False:
         yield (Write("state", indices, False),)
-    off_since = system_clock()
     seen = yield LOOK
+    off_since = system_clock()
     before = seen.readings
     turning_on = bool(command.state) or command.cycle is not None
     cleared = _to_be_cleared(command, indices, before)
     judge_whole(command, channels, cleared, seen, to_go_on)
     _refuse_endless(command, channels, before)
     if command.cycle is not None:
-        off_since = system_clock()
         yield (Write("state", indices, False),)
+        off_since = system_clock()
     elif cleared and command.state is None:
         # Some supplies turn their output on again when a trip is cleared: it has to be off before.
         yield (Write("state", cleared, False),)
@@ -85,6 +85,10 @@ def apply(
         yield (Write("state", indices, True),)
         yield from go_on(channels, seen.conditions)
     after = yield from settled(channels, before, seen.conditions)
+    if command.voltage_limit is not None and any(
+        after[index].voltage_limit != before[index].voltage_limit for index in after if index not in indices
+    ):
+        yield LOOK_AT_VOLTAGE  # it is refused if the outputs follow each other since the first look
     expected = {
         channel.index: True if turning_on else False if channel.index in cleared else command.state
         for channel in channels

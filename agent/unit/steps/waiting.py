@@ -52,6 +52,7 @@ def go_on(channels: tuple[Channel, ...], conditions: Conditions) -> Plan:
     """Wait until the on delay of outputs, set at the unit, is over."""
     delay = max(conditions.rise_delay.get(channel.index, 0.0) for channel in channels)
     if delay > 0:
+        yield LOOK  # its answer shows that the unit counts the delay
         yield Pause(system_clock() + delay)
 
 

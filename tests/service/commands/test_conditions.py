@@ -274,6 +274,24 @@ def test_a_setting_at_the_unit_ends_a_ramp_under_way(observer: Observer, supply:
     assert max(supply.channels[2].settings.voltage, supply.channels[3].settings.voltage) < 25
 
 
+@pytest.mark.parametrize("command", [{"voltage_limit": 25}, {"voltage_limit": 25, "ramp": 500}])
+def test_outputs_that_track_each_other_since_the_look_are_told(
+    monkeypatch: pytest.MonkeyPatch, observer: Observer, supply: E36300, command: dict[str, object]
+) -> None:
+    execute = supply.execute
+
+    def track_first(message: str) -> str | None:
+        if message.startswith("VOLT 25"):
+            execute("OUTP:TRAC 1")
+        return execute(message)
+
+    monkeypatch.setattr(supply, "execute", track_first)
+    response = observer.ask("psu/psu1/2/set", command)
+    assert response["error"]["code"] == "unsupported"
+    assert "outputs 2 and 3 track each other" in response["error"]["message"]
+    assert "the last that was done is voltage_limit 25 V" in response["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "command",
     [
