@@ -26,19 +26,35 @@ def _milliseconds(value: object) -> bool:
     return _is_number(value, 1) and value <= 3_600_000  # type: ignore[operator]
 
 
+def _is_ascii(value: object) -> bool:
+    return isinstance(value, str) and value.isascii()
+
+
+def _is_read_termination(value: object) -> bool:
+    # pyvisa reads up to the last character, and refuses one that stands before, too.
+    return value is None or (isinstance(value, str) and value.isascii() and not (value and value[-1] in value[:-1]))
+
+
+def _is_encoding(value: object) -> bool:
+    try:
+        return isinstance(value, str) and "*IDN?".encode(value).decode(value) == "*IDN?"
+    except (LookupError, ValueError):
+        return False
+
+
 #: The arguments of pyvisa's open_resource() that are used most: what they take, and the check of a value.
 _KNOWN: dict[str, tuple[str, Callable[[object], bool]]] = {
     "open_timeout": ("whole milliseconds, 1 to 3600000", lambda value: _milliseconds(value) and isinstance(value, int)),
     "timeout": ("milliseconds, 1 to 3600000", _milliseconds),
-    "read_termination": ('text such as "\\n", or null', lambda value: value is None or isinstance(value, str)),
-    "write_termination": ('text such as "\\n", or null', lambda value: value is None or isinstance(value, str)),
+    "read_termination": ('text such as "\\n", or null', _is_read_termination),
+    "write_termination": ('text such as "\\n", or null', lambda value: value is None or _is_ascii(value)),
     "chunk_size": ("whole bytes, from 1", lambda value: _is_number(value, 1, whole=True)),
     "query_delay": ("seconds, from 0", lambda value: _is_number(value, 0)),
     "send_end": ("true or false", lambda value: isinstance(value, bool)),
-    "encoding": ("the name of a text encoding, such as ascii", lambda value: isinstance(value, str)),
+    "encoding": ("the name of a text encoding, such as ascii", _is_encoding),
     "access_mode": ("a whole number, 0 for no lock", lambda value: _is_number(value, 0, whole=True)),
     "baud_rate": ("bits per second, from 1", lambda value: _is_number(value, 1, whole=True)),
-    "data_bits": ("5, 6, 7 or 8", lambda value: value in (5, 6, 7, 8)),
+    "data_bits": ("5, 6, 7 or 8", lambda value: isinstance(value, int) and value in (5, 6, 7, 8)),
 }
 #: Those that are checked by `agent.instruments.options`, and that a slip of the pen may mean.
 _OTHERS = ("stop_bits", "parity", "flow_control")

@@ -19,6 +19,8 @@ _CLASSES: tuple[tuple[str, str, type[resources.Resource]], ...] = (
 )
 #: Arguments of the function itself.
 _OF_OPENING = ("access_mode", "open_timeout")
+#: Those that are neither an attribute nor a property of pyvisa's class.
+_PLAIN = ("chunk_size", "query_delay")
 _STOP_BITS = {1: constants.StopBits.one, 1.5: constants.StopBits.one_and_a_half, 2: constants.StopBits.two}
 
 
@@ -37,8 +39,8 @@ def _is_settable(kind: type[resources.Resource], name: str) -> bool:
     if isinstance(found, attributes.Attribute):
         return bool(found.write)
     if isinstance(found, property):
-        return found.fset is not None
-    return found is not None and not name.startswith("_") and not callable(found) and not isinstance(found, classmethod)
+        return found.fset is not None and name != "session"
+    return found is not None and name in _PLAIN
 
 
 def right_values(name: str) -> str | None:
@@ -67,7 +69,7 @@ def converted(name: str, value: Any) -> Any:
     attribute = _attribute(name)
     if isinstance(value, bool) and attribute is not None and not isinstance(attribute, attributes.BooleanAttribute):
         raise ValueError(name)
-    if name == "stop_bits" and value in _STOP_BITS:
+    if name == "stop_bits" and isinstance(value, int | float) and value in _STOP_BITS:
         return _STOP_BITS[value]
     if (kind := _enumeration(attribute)) is not None:
         return _member(kind, value)

@@ -51,8 +51,11 @@ def parse(name: str) -> rname.ResourceName:
         if parsed.lan_device_name.isdigit():
             whole = name.removesuffix("::INSTR") + "::SOCKET"
             raise ResourceNameError(f"ends in a port, which wants ::SOCKET behind it: {whole}")
-    if " " in getattr(parsed, "host_address", ""):
-        raise ResourceNameError(f"holds a space in the host's name; {_EXAMPLE}")
+    elif isinstance(parsed, rname.GPIBInstr):
+        primary, secondary = parsed.primary_address, parsed.secondary_address
+        _check_gpib(primary, secondary, "::".join(filter(None, (primary, secondary))), "GPIB::9::3::INSTR")
+    if " " in getattr(parsed, "host_address", "") + getattr(parsed, "lan_device_name", ""):
+        raise ResourceNameError(f"holds a space in the name of the host or the device; {_EXAMPLE}")
     return parsed
 
 
@@ -88,13 +91,17 @@ def _check_numbers(host: str, device: str) -> None:
         _check_port(rest)
     elif comma and name.casefold().startswith("gpib"):
         primary, comma, secondary = rest.partition(",")
-        if not (_is_within(primary, _GPIB) and (not comma or _is_within(secondary, _GPIB, _GPIB_SECONDARY))):
-            raise ResourceNameError(
-                f"{rest[:20]!r} is no GPIB address; give a number from 0 to 30, and where the instrument has a secondary "
-                "address that too: gpib0,9,3"
-            )
+        _check_gpib(primary, secondary if comma else None, rest, "gpib0,9,3")
     elif comma and rest and not re.fullmatch(r"[\w,.-]+", rest):
         raise ResourceNameError(f"{device[:40]!r} is no device name; {_EXAMPLE}")
+
+
+def _check_gpib(primary: str, secondary: str | None, address: str, example: str) -> None:
+    if not (_is_within(primary, _GPIB) and (secondary is None or _is_within(secondary, _GPIB, _GPIB_SECONDARY))):
+        raise ResourceNameError(
+            f"{address[:20]!r} is no GPIB address; give a number from 0 to 30, and where the instrument has a secondary "
+            f"address that too: {example}"
+        )
 
 
 def _is_within(text: str, *ranges: range) -> bool:

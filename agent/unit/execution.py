@@ -45,6 +45,7 @@ class Execution:
         "_sent",
         "_settings",
         "_step",
+        "_takes",
         "_unchecked",
         "_writes",
         "due",
@@ -72,6 +73,7 @@ class Execution:
         self._writes: list[Write] = []  # of the step, not sent yet
         self._looked: Readings | None = None  # for the plan
         self._conditions: Conditions | None = None  # None until the unit was asked for them
+        self._takes = 0.0  # s, of the last look
         self._sent: Write | None = None  # the last one
         self._unchecked: Write | None = None  # sent; the unit was not asked yet if it took it
         self._complaints: list[str] = []
@@ -136,8 +138,10 @@ class Execution:
     def _take_step(self, unit: UnitAccess, step: Step) -> bool:
         """Take a step. True if it is done; else the execution goes on with it when it is ``due``."""
         match step:
-            case Look(is_whole=is_whole):
-                self._looked = self._look(unit, is_whole=is_whole)
+            case Look():
+                asked = system_clock()
+                self._looked = self._look(unit, step)
+                self._takes = system_clock() - asked
                 if self._looked is None:
                     self.due, self.gave_way = system_clock(), True
                     return False
@@ -172,7 +176,7 @@ class Execution:
         if not self.job.turns_off and unit.inbox.off_waits_for(self.job.indices):
             raise Refusal("superseded", "the output was turned off before it was finished")
 
-    def _look(self, unit: UnitAccess, *, is_whole: bool) -> Readings | None:
+    def _look(self, unit: UnitAccess, look: Look) -> Readings | None:
         """Poll and publish; before the first setting ask if anything at the unit changes its effect, after one if it was taken.
 
         None if the poll was dropped for an off. The states go with the response.
@@ -180,8 +184,8 @@ class Execution:
         :raises Refusal: ``unsupported``, ``uncertain`` or ``instrument_error``
         """
         job, sent = self.job, self._unchecked
-        is_off = job.command.state is False
-        settings, why_on = self._settings, is_whole and is_off
+        is_off, is_whole = job.command.state is False, look.is_whole
+        settings, why_on = look.settings or self._settings, is_whole and is_off
         if why_on:
             settings = _STATE  # the plan asks why an output is not off yet
         elif self._conditions is None and not job.command.turns_off:
@@ -210,7 +214,7 @@ class Execution:
 
     def _refuse_barred(self, unit: UnitAccess, bars: list[str], silent: list[str]) -> None:
         for bar in bars:
-            raise Refusal("unsupported", f"at {unit.name} {bar}, then send the command again")
+            raise Refusal("unsupported", f"at {unit.name} {bar}, then send the command again{self._done()}")
         for question in silent:
             raise Refusal(
                 "uncertain",
@@ -291,13 +295,16 @@ class Execution:
         return True
 
     def _check_expiry(self, write: Write) -> None:
-        """Refuse to turn on or raise what the sender does not want any more. Turning off and lowering go on.
+        """Refuse to turn on or raise what its sender would not want any more when the unit does it. What lowers goes on.
 
         :raises Refusal: ``expired``
         """
-        if self.job.has_expired():
-            done = f"; the last that was done is {shown(self._sent)}" if self._sent is not None else ""
-            raise Refusal("expired", f"it expired before {shown(write)} was sent{done}")
+        if time_left(self.job) <= self._takes:  # the unit takes about as long as for the look
+            raise Refusal("expired", f"it would expire before the unit had done {shown(write)}{self._done()}")
+
+    def _done(self) -> str:
+        """The end of a refusal of the rest."""
+        return "" if self._sent is None else f"; the last that was done is {shown(self._sent)}"
 
     def _check_hold_ups(self, unit: UnitAccess) -> None:
         """Refuse what may be old, as the agent was held up since the command came in. Turning off goes on.
@@ -324,6 +331,11 @@ def held_by(command: Command) -> frozenset[str]:
     if "cycle" in fields:
         fields |= {"state", "clear_protection"}
     return frozenset(fields)
+
+
+def to_go_on(executions: Iterable[Execution]) -> frozenset[int]:
+    """The outputs that a cycle under way is to turn on."""
+    return frozenset(i for one in executions if one.job.command.cycle is not None for i in one.job.indices)
 
 
 def time_left(job: Job) -> float:

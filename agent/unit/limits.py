@@ -195,11 +195,12 @@ def admit_off(command: Command, channels: Iterable[Channel]) -> tuple[Command, t
     return command if fault is None else command.only_off(fault), tuple(able)
 
 
-def judge(command: Command, channel: Channel, before: Reading) -> None:
+def judge(command: Command, channel: Channel, before: Reading, *, to_go_on: bool = False) -> None:
     """Refuse a command that the present state of its output forbids, or that would have the voltage above the trip level.
 
     Over-current protection is not judged: its trip depends on the load, and is what ``current_protection`` asks for.
 
+    :param to_go_on: another command is about to turn the output on
     :raises Refusal: ``instrument_error``, ``limit_exceeded`` or ``out_of_range``
     """
     turns_on = bool(command.state) or command.cycle is not None
@@ -219,7 +220,7 @@ def judge(command: Command, channel: Channel, before: Reading) -> None:
         if limit is not None and abs(before.voltage_limit) > limit + channel.tolerance("voltage_limit"):
             channel.check("voltage_limit", before.voltage_limit, "no ramp from where the unit is: ")
     sets_voltage = command.voltage_limit is not None or command.voltage_protection is not None
-    if turns_on or (sets_voltage and before.state and command.state is None):
+    if turns_on or (sets_voltage and (before.state or to_go_on) and command.state is None):
         _judge_voltage(command, channel, before, volts)
 
 

@@ -15,12 +15,15 @@ from agent.protocol.errors import Refusal
 from agent.timing import system_clock
 from agent.unit.gate import Readings
 from agent.unit.limits import Channel, plain
-from agent.unit.steps import LOOK, LOOK_AT_ALL, Checked, Newest, Pause, Plan, Seen, Step
+from agent.unit.steps import LOOK, LOOK_AT_ALL, Checked, Look, Newest, Pause, Plan, Seen, Step
 from agent.unit.steps.checks import indices_of, judge_whole, see, shown, verify, verify_still_on
 from agent.unit.steps.waiting import come_down, go_off, go_on, has_to_come_down, is_live, settled, take_back
 
 #: s between two steps of a ramp, where the unit's resolution does not ask for more.
 RAMP_INTERVAL = 0.1
+#: s after which a ramp asks again, before its next step, if a setting at the unit has changed the effect of that.
+RAMP_WATCH = 0.5
+LOOK_AT_VOLTAGE = Look(is_whole=True, settings=frozenset(("voltage_limit",)))
 #: s. A ramp that would take longer gets nowhere, and its sender would never get a response.
 LONGEST_RAMP = 24 * 3600.0
 
@@ -29,17 +32,20 @@ def off(channels: tuple[Channel, ...]) -> Plan:
     """Turn outputs off at once, without a question before, and then check that they are off."""
     yield (Write("state", indices_of(channels), False),)
     after = (yield LOOK).readings
-    told = system_clock()  # the unit has answered: now it surely has it, and its off delay has begun
+    told = system_clock()  # its answer shows that the unit has the off, whose delay it counts from there
     for channel in channels:
         verify(channel, after[channel.index], Command(state=False))
     if any(is_live(after[channel.index]) for channel in channels):
         yield from go_off(channels, told, (yield LOOK_AT_ALL))
 
 
-def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Plan:
+def apply(
+    command: Command, channels: tuple[Channel, ...], newest: Newest, to_go_on: frozenset[int] = frozenset()
+) -> Plan:
     """Carry a command out in the safe order: off first when turning off, settings before on when turning on.
 
     :param newest: the newest reading of a channel; a ramp ends if it shows a change at the unit
+    :param to_go_on: outputs that are off, and that a cycle under way is to turn on again
     :raises Refusal: the unit does not do what was asked, or its settings forbid to turn it on
     """
     indices = indices_of(channels)
@@ -50,11 +56,11 @@ def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Pl
     before = seen.readings
     turning_on = bool(command.state) or command.cycle is not None
     cleared = _to_be_cleared(command, indices, before)
-    judge_whole(command, channels, cleared, seen)
+    judge_whole(command, channels, cleared, seen, to_go_on)
     _refuse_endless(command, channels, before)
     if command.cycle is not None:
-        off_since = system_clock()
         yield (Write("state", indices, False),)
+        off_since = system_clock()
     elif cleared and command.state is None:
         # Some supplies turn their output on again when a trip is cleared: it has to be off before.
         yield (Write("state", cleared, False),)
@@ -79,12 +85,16 @@ def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Pl
         yield (Write("state", indices, True),)
         yield from go_on(channels, seen.conditions)
     after = yield from settled(channels, before, seen.conditions)
+    if command.voltage_limit is not None and any(
+        after[index].voltage_limit != before[index].voltage_limit for index in after if index not in indices
+    ):
+        yield LOOK_AT_VOLTAGE  # it is refused if the outputs follow each other since the first look
     expected = {
         channel.index: True if turning_on else False if channel.index in cleared else command.state
         for channel in channels
     }
     if turning_on:
-        yield from take_back(channels, after)
+        yield from take_back(channels, seen.readings, after)
     for channel in channels:
         state = expected[channel.index]
         if state is None and before[channel.index].state:
@@ -198,7 +208,7 @@ def _start_softly(channel: Channel) -> Generator[Step, Seen, float]:
     yield (Write("state", (channel.index,), True),)
     yield from go_on((channel,), seen.conditions)
     after = (yield LOOK).readings
-    yield from take_back((channel,), after)
+    yield from take_back((channel,), seen.readings, after)
     verify(channel, after[channel.index], Command(state=True, voltage_limit=value))
     return value
 
@@ -210,10 +220,13 @@ def _move(command: Command, channel: Channel, value: float, newest: Newest, hold
     target, rate = command.voltage_limit, command.ramp
     running = "state" not in holds
     interval = max(RAMP_INTERVAL, channel.output.voltage_resolution / rate)
-    wrote = system_clock()
+    wrote = looked = system_clock()
     while value != target:
         # The last step may be smaller than the unit's resolution: it waits no longer than the rate asks for.
         yield Pause(wrote + min(interval, max(RAMP_INTERVAL, abs(target - value) / rate)), frozenset(holds))
+        if system_clock() - looked >= RAMP_WATCH:
+            yield LOOK_AT_VOLTAGE
+            looked = system_clock()
         known = newest(channel.index)
         if known is not None and known[1] > wrote:
             _undisturbed(channel, known[0], value, target, running)

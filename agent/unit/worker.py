@@ -16,7 +16,7 @@ from agent.unit import connecting, plans
 from agent.unit.access import UnitAccess
 from agent.unit.brokerloss import BrokerLoss
 from agent.unit.connecting import Connector
-from agent.unit.execution import HELD_UP, Execution, most_due, time_left
+from agent.unit.execution import HELD_UP, Execution, most_due, time_left, to_go_on
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
 from agent.unit.limits import Channel
@@ -181,11 +181,10 @@ class Worker:
             why = f"it would expire within the {command.cycle:g} s of its cycle; the output stays as it is"
             self._refuse(job, "expired", why)
             return
-        plan = (
-            plans.off(job.channels)
-            if command.turns_off
-            else plans.apply(command, job.channels, self._unit.samples.newest)
-        )
+        if command.turns_off:
+            plan = plans.off(job.channels)
+        else:
+            plan = plans.apply(command, job.channels, self._unit.samples.newest, to_go_on(self.executions))
         execution = Execution(job, plan, self._replace_older)
         self.executions.append(execution)
         self._advance(execution)
@@ -200,7 +199,9 @@ class Worker:
         if job.has_expired():
             self._unit.inbox.open(job.take_merged())
             why = (
-                "the link broke after it was sent, and it expired before the link was back" if job.retried else _EXPIRED
+                "the link broke while it was carried out, and it expired before the link was back"
+                if job.retried
+                else _EXPIRED
             )
             self._refuse(job, "uncertain" if job.retried else "expired", why)
             return True
@@ -391,4 +392,4 @@ class Worker:
 
 
 _EXPIRED = "it expired while it waited for the unit"
-_UNCERTAIN = "the link broke after it was sent; it may or may not have happened: {}"
+_UNCERTAIN = "the link broke while it was carried out; it may or may not have happened: {}"

@@ -49,7 +49,14 @@ def test_words_and_numbers(name: str, value: object, member: object) -> None:
 @given(
     name=st.sampled_from(SETTABLE),
     value=st.one_of(
-        st.none(), st.booleans(), st.integers(-2, 70000), st.floats(), st.text(max_size=3), st.just("none")
+        st.none(),
+        st.booleans(),
+        st.integers(-2, 70000),
+        st.floats(),
+        st.text(max_size=3),
+        st.just("none"),
+        st.lists(st.integers(1, 2), max_size=2),
+        st.dictionaries(st.text(max_size=1), st.integers(1, 2), max_size=1),
     ),
 )
 @examples()

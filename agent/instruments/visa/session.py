@@ -14,7 +14,7 @@ from pyvisa.resources import MessageBasedResource
 from agent.instruments.driver import LinkError
 from agent.instruments.options import converted
 from agent.instruments.visa import ending, hislip, sockets, vxi11
-from agent.instruments.visa.faults import OPENING_FAULTS, Calling, reason_of
+from agent.instruments.visa.faults import OPENING_FAULTS, Calling
 
 #: ms. pyvisa's own default is 0.1 s on VXI-11, too short for many links, and 10 s on a socket.
 DEFAULT_OPEN_TIMEOUT = 3000
@@ -146,7 +146,7 @@ class VisaSession:
         try:
             return answer.decode("ascii").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise LinkError(f"no answer: {reason_of(error)}") from error
+            raise LinkError(f"no answer but bytes that are no text: {answer[:40]!a}") from error
 
     def _opened(self) -> MessageBasedResource:
         if self._resource is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.instruments.driver import Conditions, Reading, Write
+from agent.protocol.quantities import Setting
 from agent.unit.gate import Readings
 
 
@@ -14,10 +15,12 @@ from agent.unit.gate import Readings
 class Look:
     """Poll the unit, publish the readings and ask if it took the last write; the plan is sent what was seen.
 
-    ``is_whole``: ask for the conditions, too, as the first look before a setting does by itself.
+    ``is_whole``: ask for the conditions, too, as the first look before a setting does by itself. ``settings``: those that the
+    conditions are to be of; None for the ones of the command.
     """
 
     is_whole: bool = False
+    settings: frozenset[Setting] | None = None
 
 
 class Seen(NamedTuple):

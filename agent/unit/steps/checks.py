@@ -15,9 +15,16 @@ from agent.unit.steps import LOOK, Finding, Look, Seen
 LONGEST_DELAY = 10.0
 
 
-def judge_whole(command: Command, channels: tuple[Channel, ...], cleared: tuple[int, ...], seen: Seen) -> None:
+def judge_whole(
+    command: Command,
+    channels: tuple[Channel, ...],
+    cleared: tuple[int, ...],
+    seen: Seen,
+    to_go_on: frozenset[int] = frozenset(),
+) -> None:
     """Refuse a command that can't be carried out whole, or would do more than it says, by what the unit says of itself.
 
+    :param to_go_on: outputs that another command is about to turn on
     :raises Refusal: for the first reason
     """
     readings, conditions = seen
@@ -44,7 +51,7 @@ def judge_whole(command: Command, channels: tuple[Channel, ...], cleared: tuple[
                         f"{channel} has an {word} delay of {plain(delay)} s, set at the unit; it is not turned on with more than "
                         f"{plain(LONGEST_DELAY)} s: shorten the delay at the unit",
                     )
-        judge(command, channel, readings[channel.index])
+        judge(command, channel, readings[channel.index], to_go_on=channel.index in to_go_on)
 
 
 def see(channels: tuple[Channel, ...], command: Command, look: Look = LOOK) -> Finding:

@@ -10,8 +10,8 @@ from agent.protocol.errors import Refusal
 from agent.timing import system_clock
 from agent.unit.gate import Readings
 from agent.unit.limits import Channel, measures_above, plain
-from agent.unit.steps import LOOK, Pause, Plan, Seen, Step
-from agent.unit.steps.checks import LONGEST_DELAY, shown, verify
+from agent.unit.steps import LOOK, LOOK_AT_ALL, Pause, Plan, Seen, Step
+from agent.unit.steps.checks import LONGEST_DELAY, indices_of, listed, shown, verify
 
 #: s between two looks at an output that has not settled, and how many there are at most.
 SETTLING_INTERVAL, MOST_LOOKS = 0.02, 10
@@ -52,12 +52,29 @@ def go_on(channels: tuple[Channel, ...], conditions: Conditions) -> Plan:
     """Wait until the on delay of outputs, set at the unit, is over."""
     delay = max(conditions.rise_delay.get(channel.index, 0.0) for channel in channels)
     if delay > 0:
+        yield LOOK  # its answer shows that the unit counts the delay
         yield Pause(system_clock() + delay)
 
 
-def take_back(channels: tuple[Channel, ...], after: Readings) -> Plan:
-    """Turn off again what did not go on: a signal may hold it off, and it would go on when that ends."""
-    missing = tuple(c.index for c in channels if not after[c.index].state and not after[c.index].tripped)
+def take_back(channels: tuple[Channel, ...], before: Readings, after: Readings) -> Plan:
+    """Turn off again what did not go on: a signal may hold it off, and it would go on when that ends. So, too, what took others
+    along: they were coupled at the unit between the look and the switch.
+
+    :raises Refusal: ``readback_mismatch``: others went on, and were turned off again
+    """
+    indices = indices_of(channels)
+    others = {i for i, reading in after.items() if reading.state and not before[i].state} - set(indices)
+    if others:
+        others &= (yield LOOK_AT_ALL).conditions.coupled
+    if others:
+        yield (Write("state", (*indices, *sorted(others)), False),)
+        yield LOOK
+        raise Refusal(
+            "readback_mismatch",
+            f"turned off again: {listed(others)} went on too, as the outputs were coupled at the unit meanwhile; end the "
+            "coupling at the unit",
+        )
+    missing = tuple(index for index in indices if not after[index].state and not after[index].tripped)
     if missing:
         yield (Write("state", missing, False),)
 

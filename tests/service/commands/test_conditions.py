@@ -278,3 +278,65 @@ def test_a_trip_level_without_effect_is_not_set(bench: Bench, observer: Observer
     supply.execute("VOLT:PROT:STAT 0,(@2)")
     assert observer.code("psu/psu1/2/set", {"voltage_protection": 5}) == "unsupported"
     assert observer.ask("psu/psu1/2/set", {"voltage_limit": 3})["ok"]
+
+
+# While a command is carried out.
+
+
+@pytest.mark.parametrize("setting", ["OUTP:TRAC 1", "VOLT:TRIG 20,(@2);:VOLT:MODE STEP,(@2);:INIT (@2)"])
+def test_a_setting_at_the_unit_ends_a_ramp_under_way(observer: Observer, supply: E36300, setting: str) -> None:
+    """Within half a second: where outputs track each other, it would move another one past its limits."""
+    ramp = unique("ramp")
+    observer.send("psu/psu1/2/set", {"id": ramp, "voltage_limit": 25, "ramp": 5})
+    wait_until(lambda: supply.channels[2].settings.voltage > 2.2, "the ramp")
+    supply.execute(setting)
+    response = observer.wait("psu/psu1/2/response", lambda r: r["id"] == ramp)
+    assert response["error"]["code"] == "unsupported"
+    assert "at psu1" in response["error"]["message"]
+    assert "the last that was done is voltage_limit" in response["error"]["message"]
+    assert max(supply.channels[2].settings.voltage, supply.channels[3].settings.voltage) < 25
+
+
+@pytest.mark.parametrize("command", [{"voltage_limit": 25}, {"voltage_limit": 25, "ramp": 500}])
+def test_outputs_that_track_each_other_since_the_look_are_told(
+    monkeypatch: pytest.MonkeyPatch, observer: Observer, supply: E36300, command: dict[str, object]
+) -> None:
+    execute = supply.execute
+
+    def track_first(message: str) -> str | None:
+        if message.startswith("VOLT 25"):
+            execute("OUTP:TRAC 1")
+        return execute(message)
+
+    monkeypatch.setattr(supply, "execute", track_first)
+    response = observer.ask("psu/psu1/2/set", command)
+    assert response["error"]["code"] == "unsupported"
+    assert "outputs 2 and 3 track each other" in response["error"]["message"]
+    assert "the last that was done is voltage_limit 25 V" in response["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        {"state": True},
+        {"state": True, "voltage_limit": 1},
+        {"cycle": 0},
+        {"state": True, "voltage_limit": 1, "ramp": 9},
+    ],
+)
+def test_a_coupling_that_is_made_between_the_look_and_the_switch(
+    monkeypatch: pytest.MonkeyPatch, observer: Observer, supply: E36300, panel: FrontPanel, command: dict[str, object]
+) -> None:
+    execute = supply.execute
+
+    def couple_first(message: str) -> str | None:
+        if message.startswith("OUTP 1"):
+            panel.couple(2, 3)
+        return execute(message)
+
+    monkeypatch.setattr(supply, "execute", couple_first)
+    response = observer.ask("psu/psu1/2/set", command)
+    assert response["error"]["code"] == "readback_mismatch"
+    assert "coupled" in response["error"]["message"]
+    assert are_on(supply) == []
+    observer.wait_state("psu1", 3, after=observer.mark(), state=False)

@@ -217,6 +217,21 @@ def test_a_refused_command_leaves_a_cycle_alone(bench: Bench, observer: Observer
     assert is_on(bench)
 
 
+@pytest.mark.parametrize("command", [{"voltage_protection": 3}, {"voltage_limit": 6}, {"voltage_limit": 6, "ramp": 90}])
+def test_an_output_that_a_cycle_is_to_turn_on_takes_nothing_that_would_trip_it(
+    bench: Bench, observer: Observer, command: dict[str, object]
+) -> None:
+    turn_on(bench, voltage_limit=4, voltage_protection=5)
+    cycle = unique("cycle")
+    observer.send("psu/psu1/2/set", {"id": cycle, "cycle": 0.6})
+    wait_until(lambda: not is_on(bench), "off")
+    bench.simulator.instrument.clear_log()
+    assert observer.code("psu/psu1/2/set", command) == "out_of_range"
+    assert writes(bench) == []
+    response = observer.wait("psu/psu1/2/response", lambda r: r["id"] == cycle)
+    assert response["ok"], response
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -288,6 +303,20 @@ def test_an_on_that_a_slow_unit_would_carry_out_too_late_is_not_sent(bench: Benc
     assert response["error"]["code"] == "expired"
     assert not any(message.startswith("OUTP 1") for message in writes(bench))
     assert not is_on(bench)
+
+
+def test_an_on_that_expires_on_its_way_to_a_slow_unit_is_not_sent(bench: Bench, observer: Observer) -> None:
+    """One message takes the unit longer than what is left when it has answered the look before."""
+    for command in ({"state": True}, {"voltage_limit": 3}, {"current_limit": 1.5}):
+        bench.simulator.instrument.execute("CURR 0.5,(@2)")
+        bench.simulator.instrument.clear_log()
+        bench.simulator.latency = 0.3
+        try:
+            response = observer.ask("psu/psu1/2/set", {**command, "expires_at": later(0.5)})
+        finally:
+            bench.simulator.latency = 0.0
+        assert response["error"]["code"] == "expired"
+        assert writes(bench) == []
 
 
 def test_a_ramp_stops_raising_when_it_expires_and_goes_on_lowering(bench: Bench, observer: Observer) -> None:
