@@ -26,6 +26,7 @@ END = [
     "saving energy and charge",
     "ending the MQTT session",
     "ending the store",
+    "ending the watch for hold-ups",
 ]
 
 
@@ -112,7 +113,7 @@ def test_an_error_in_the_start_does_not_keep_it_from_its_ordered_end(
             pool.submit(daemon.run).result(PATIENCE)
     assert steps_of_the_end(caplog) == END
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
-    ours = {thread.name for thread in threading.enumerate()} & {"broker", "store", "supply-psu1"}
+    ours = {thread.name for thread in threading.enumerate()} & {"broker", "store", "supply-psu1", "hold-ups"}
     assert not ours
     assert Store(daemon.store.path, 10).close(PATIENCE)  # which another one that is open would not allow
 
