@@ -7,7 +7,7 @@ import pytest
 from agent.instruments.driver import LinkError, Write
 from agent.protocol.errors import Refusal
 from tests.unit.fakedriver import Unit
-from tests.unit.test_offs import OFF_1, held, submit
+from tests.unit.jobs.test_offs import OFF_1, held, submit
 
 pytestmark = pytest.mark.usefixtures("quick")
 
