@@ -14,7 +14,7 @@ from agent.simulator import Simulator
 from agent.timing import LONGEST_ABSENCE
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
-from tests.faults.samples import MakeBench, wait_polls
+from tests.faults.samples import MakeBench, wait_carried_out, wait_polls
 from tests.lab import unit, wait_until
 from tests.support import inside
 from tests.support.relay import Drop
@@ -61,8 +61,7 @@ def test_what_comes_in_after_a_stall_is_refused_and_told(
             assert not [m for m in bench.simulator.instrument.log if m.startswith("OUTP 1")]
         assert len(codes) == number
         observer.wait_state("psu1", after=after)
-        observer.send("psu/psu1/1/set", {"id": "new", "state": True})
-        assert observer.wait("psu/psu1/1/response", lambda response: response["id"] == "new")["ok"]
+        wait_carried_out(observer, 1, {"state": True})
         assert bench.simulator.instrument.channels[1].output
         assert bench.daemon.session.reconnects == 0
 
