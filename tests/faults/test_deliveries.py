@@ -13,7 +13,7 @@ from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from agent.timing import LONGEST_ABSENCE
 from tests.faults.proxy import Proxy
-from tests.faults.samples import MakeBench
+from tests.faults.samples import MakeBench, wait_carried_out
 from tests.lab import AgentProcess, Observer, settings, unit, wait_until
 from tests.support import inside
 
@@ -144,15 +144,7 @@ def test_what_came_in_while_the_process_was_stopped_is_refused_and_told(
             assert {r["error"]["code"] for r in observer.responses("psu1", 1)} == {"expired"}
             assert sorted(r["id"] for r in observer.responses("psu1", 1)) == sorted(f"asleep {n}" for n in range(50))
             observer.wait_state("psu1", after=after)
-
-            def is_carried_out() -> bool:
-                before = len(observer.responses("psu1", 2))
-                observer.send("psu/psu1/2/set", {"voltage_limit": 1})
-                wait_until(lambda: len(observer.responses("psu1", 2)) > before, "the response")
-                return bool(observer.responses("psu1", 2)[-1]["ok"])
-
-            # The agent takes commands again when the broker has answered it in time, twice.
-            wait_until(is_carried_out, "commands to be carried out")
+            wait_carried_out(observer, 2, {"voltage_limit": 1})
             assert [m for m in simulator.instrument.log if m.startswith("OUTP ")] == []
             assert not simulator.instrument.channels[1].output
         observer.close()

@@ -14,7 +14,7 @@ from agent.simulator import Simulator
 from agent.timing import LONGEST_ABSENCE
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
-from tests.faults.samples import MakeBench, wait_polls
+from tests.faults.samples import MakeBench, wait_carried_out, wait_polls
 from tests.lab import unit, wait_until
 from tests.support import inside
 from tests.support.relay import Drop
@@ -61,15 +61,7 @@ def test_what_comes_in_after_a_stall_is_refused_and_told(
             assert not [m for m in bench.simulator.instrument.log if m.startswith("OUTP 1")]
         assert len(codes) == number
         observer.wait_state("psu1", after=after)
-        numbers = itertools.count()
-
-        def is_carried_out() -> bool:
-            name = f"new {next(numbers)}"
-            observer.send("psu/psu1/1/set", {"id": name, "state": True})
-            return bool(observer.wait("psu/psu1/1/response", lambda response: response["id"] == name)["ok"])
-
-        # The doubt ends with the broker's next answers, which come soon, but not before all that it had held back.
-        wait_until(is_carried_out, "commands to be carried out again")
+        wait_carried_out(observer, 1, {"state": True})
         assert bench.simulator.instrument.channels[1].output
         assert bench.daemon.session.reconnects == 0
 
