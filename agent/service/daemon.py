@@ -253,7 +253,9 @@ class Daemon:
         self._config = newer
         # The old ones end before the new ones begin: some units take two sessions in all, and a unit may have a new name.
         before = self._units.by_name
-        self._units.end(difference.removed | difference.changed, "its configuration has changed")
+        self._units.end(
+            difference.removed | difference.changed, "its configuration has changed", replaced=difference.changed
+        )
         self._save_meters()
         supplies = self._units.replace(newer, drivers, self.store.meters.all())
         for name in difference.removed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.config import Config
@@ -136,14 +136,18 @@ class Units:
                 by_name[name].broker_gone(self._broker_gone_since)
         return by_name
 
-    def end(self, names: Iterable[str] | None = None, why: str = STOPPED) -> None:
+    def end(
+        self, names: Iterable[str] | None = None, why: str = STOPPED, *, replaced: Collection[str] = frozenset()
+    ) -> None:
         """End units, all of them where none are named, within `STOP_TIMEOUT`. No output changes.
 
         One that its instrument holds up is given up: its link ends with the process.
+
+        :param replaced: those of them for which `replace` is to be called
         """
         supplies = list(self) if names is None else [self.by_name[name] for name in sorted(names)]
         for supply in supplies:
-            supply.stop(why)
+            supply.stop(why, is_replaced=supply.name in replaced)
         deadline = time.monotonic() + STOP_TIMEOUT
         for supply in supplies:
             if not supply.join(max(0.0, deadline - time.monotonic())):

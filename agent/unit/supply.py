@@ -38,11 +38,15 @@ class Supply:
     __slots__ = (
         "_access",
         "_driver",
+        "_handover",
         "_inbox",
+        "_is_replaced",
+        "_late_offs",
         "_loss",
         "_reporter",
         "_samples",
         "_schedule",
+        "_successor",
         "_thread",
         "_worker",
         "counters",
@@ -113,18 +117,29 @@ class Supply:
         connector = Connector(self._access, self._schedule, admission, claims)
         self._worker = Worker(self._access, connector, self._schedule, self._loss, STOPPED)
         self._thread = threading.Thread(target=self._worker.run, name=f"supply-{name}", daemon=True)
+        self._is_replaced = False
+        self._handover = threading.Lock()  # of the next two
+        self._successor: Supply | None = None
+        self._late_offs: list[Job] = []  # they came between the worker's end and the successor
+        for job in [] if predecessor is None else predecessor.hand_over(self):
+            try:
+                self.submit(job)
+            except Refusal as refusal:
+                self._reporter.refuse_at_once(job, refusal.code, refusal.message)
 
     def start(self) -> None:
         """Begin to serve the unit, in a thread of its own."""
         self._thread.start()
 
-    def stop(self, why: str = STOPPED) -> None:
+    def stop(self, why: str = STOPPED, *, is_replaced: bool = False) -> None:
         """Ask the worker to end; `join` waits for it. Offs that came before are done; else no output changes.
 
         :param why: the reason that senders of unfinished commands are told
+        :param is_replaced: a successor will be made, which gets the offs that come from now on
         """
         self._worker.why_stopped = why
         self.was_online = self.online
+        self._is_replaced = is_replaced
         self._inbox.stop()
         self._driver.hurry(HURRY)
 
@@ -196,9 +211,31 @@ class Supply:
         try:
             superseded = self._inbox.put(job)
         except InboxClosed:
-            raise Refusal("offline", self._worker.offline_reason()) from None
+            if not self._passes_on(job):
+                raise Refusal("offline", self._worker.offline_reason()) from None
+            return
         for other in superseded:
             self._reporter.refuse_at_once(other, "superseded", "the output was turned off before it was begun")
+
+    def _passes_on(self, job: Job) -> bool:
+        """True if an off goes to the successor, which there may be later."""
+        offline = Refusal("offline", self._worker.offline_reason())
+        if not (self._is_replaced and self.was_online and job.keep_off(offline)):
+            return False
+        with self._handover:
+            successor = self._successor
+            if successor is None:
+                self._late_offs.append(job)
+        if successor is not None:
+            successor.submit(job)
+        return True
+
+    def hand_over(self, successor: Supply) -> list[Job]:
+        """The offs that came since this unit's worker ended; later ones go to the successor at once."""
+        with self._handover:
+            self._successor = successor
+            late, self._late_offs = self._late_offs, []
+        return late
 
     def poll_now(self) -> None:
         """Poll and publish as soon as the worker is free, out of its schedule."""

@@ -82,3 +82,22 @@ def test_an_off_that_waits_for_a_connection_that_is_not_made_is_refused() -> Non
         response = unit.sheet.response("a")
         assert response.error is not None
         assert (response.error.code, "no route" in response.error.message) == ("offline", True)
+
+
+def test_offs_that_come_between_a_unit_and_its_successor_are_done() -> None:
+    with Unit() as unit:
+        for index in (1, 2):
+            unit.set_at_the_panel(index, state=True)
+        before = unit.supply
+        before.stop("its configuration has changed", is_replaced=True)
+        assert before.join(5)
+        submit(unit, b'{"id": "a", "state": false}')
+        with pytest.raises(Refusal, match="is not served any more"):
+            submit(unit, b'{"id": "on", "state": true}', 3)
+        unit.succeed()
+        after, unit.supply = unit.supply, before
+        submit(unit, b'{"id": "b", "state": false}', 2)  # by a thread that has still the old one
+        unit.supply = after
+        assert unit.sheet.response("a").ok
+        assert unit.sheet.response("b").ok
+        assert not any(unit.driver.readings[index].state for index in (1, 2))
