@@ -63,16 +63,15 @@ def test_ten_kills_under_load(tmp_path: Path, make_broker: Callable[..., LocalBr
 
 
 @pytest.mark.parametrize(
-    ("topic", "command", "own", "index"),
+    ("topic", "command", "own", "index", "elsewhere"),
     [
-        ("psu/psu1/2/set", {"id": "a", "voltage_limit": 5, "ramp": 0.01}, "psu/psu1/2/response", 2),
-        ("psu/psu1/CH2/set", {"id": "a", "cycle": 600}, "psu/psu1/2/response", 2),
-        ("psu/psu1/set", {"id": "a", "state": False}, "psu/psu1/response", None),
-        ("psu/all/set", {"id": "a", "state": False}, "psu/psu1/response", None),
-        ("psu/psu1/1/set", {"voltage_limit": 1}, "psu/psu1/1/response", 1),
+        ("psu/psu1/2/set", {"id": "a", "voltage_limit": 5, "ramp": 0.01}, "psu/psu1/2/response", 2, False),
+        ("psu/psu1/CH2/set", {"id": "a", "cycle": 600}, "psu/psu1/2/response", 2, True),
+        ("psu/psu1/set", {"id": "a", "state": False}, "psu/psu1/response", None, False),
+        ("psu/all/set", {"id": "a", "state": False}, "psu/psu1/response", None, True),
+        ("psu/psu1/1/set", {"voltage_limit": 1}, "psu/psu1/1/response", 1, False),
     ],
 )
-@pytest.mark.parametrize("elsewhere", [False, True])
 def test_what_was_taken_and_not_answered_is_answered_uncertain_once(
     tap: Tap,
     acknowledged: Acknowledged,
