@@ -41,8 +41,8 @@ fuzz: $(call STAMP,dev)  ## the property tests, with 20,000 examples each: EXAMP
 bench: $(call STAMP,dev)  ## the figures of the README, each against a floor of the same run; NAMES="polling fleet" for some
 	@$(BIN)/python -m benchmarks $(NAMES)
 
-soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold: MINUTES=5 SEED= UNITS=
-	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(UNITS),--units $(UNITS))
+soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold: MINUTES=5 SEED= UNITS= PACE=
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(UNITS),--units $(UNITS)) $(if $(PACE),--pace $(PACE))
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

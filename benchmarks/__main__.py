@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
-from benchmarks import command, fleet, plainloop, polling, psudaemon
-from tests.support.figures import machine, table
+from benchmarks import command, fleet, off, plainloop, polling, psudaemon
+from tests.support.figures import Figure, machine, table
 
-_FIGURES = {
+_FIGURES: dict[str, Callable[[], list[Figure]]] = {
     "polling": polling.figures,
     "command": command.figures,
+    "off": off.figures,
     "psudaemon": psudaemon.figures,
     "plainloop": plainloop.figures,
     "fleet": fleet.figures,

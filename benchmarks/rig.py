@@ -48,6 +48,7 @@ class Units(Process):
             piped=True,
         )
         self.resources: list[str] = []
+        self._writes: list[tuple[int, float, str]] = []
 
     def start(self) -> Self:
         """Start them. Returns when they can be connected to."""
@@ -92,6 +93,15 @@ class Units(Process):
         """Put all units back on the network, at the same addresses."""
         self._ask("plug")
 
+    def hang(self, number: int) -> None:
+        """Have a unit take messages and answer no more."""
+        self._ask(f"hang {number}")
+
+    def writes(self) -> list[tuple[int, float, str]]:
+        """Unit, moment (`time.monotonic`) and text of each message without an answer so far; with ``--stamped``."""
+        self._writes += [(unit, moment, text) for unit, moment, text in self._ask("writes")]
+        return self._writes
+
     @property
     def address(self) -> tuple[str, int]:
         """Of the first unit's raw socket."""
@@ -104,6 +114,7 @@ class Agent(Process):
     :param settings: more of the configuration's ``settings``
     :param pyvisa_args: of every unit
     :param profile: a folder for each thread's profile; see `benchmarks.agentprocess`
+    :param stderr: where it writes its log, if not into a file
     """
 
     def __init__(
@@ -116,6 +127,7 @@ class Agent(Process):
         settings: dict[str, Any] | None = None,
         pyvisa_args: dict[str, Any] | None = None,
         profile: Path | None = None,
+        stderr: Path | None = None,
     ) -> None:
         self.names = [f"psu{number}" for number in range(1, len(resources) + 1)]
         configuration = {
@@ -134,7 +146,7 @@ class Agent(Process):
         file = folder / "psu-agent.yaml"
         file.write_text(json.dumps(configuration, indent=1))  # which is YAML too
         command = ["-m", "agent.cli", "run"] if profile is None else ["-m", "benchmarks.agentprocess", str(profile)]
-        super().__init__([sys.executable, *command, file], folder / "agent.log", folder=ROOT)
+        super().__init__([sys.executable, *command, file], folder / "agent.log", folder=ROOT, stderr=stderr)
 
     def wait_until(self, condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> None:
         """Wait for a condition.

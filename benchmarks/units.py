@@ -2,27 +2,49 @@
 
 Prints one JSON line with the resource names; then answers each line of its input with one JSON line: ``counts`` (messages
 received, by unit), ``log`` (the messages of the first unit), ``clear``, ``unplug`` (every connection is reset and new ones are
-refused), ``plug`` (as before). It ends with its input.
+refused), ``plug`` (as before), ``hang N`` (the unit of that number takes messages and answers no more), ``writes`` (with
+``--stamped``: unit, moment of ``time.monotonic`` and text of each message without an answer that came in since the last time).
+It ends with its input.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import resource
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Protocol
 
 from agent.simulator import E36300, Quirks, Reactor, Simulator
+from agent.simulator import simulator as simulators
+from agent.simulator.exchange import Answered, Exchange
 from agent.simulator.loads import Wander
+from tests.support.messages import writes_in
 
 #: Below the ports that the system gives to clients: a client that asked for a port which refuses could be given that very
 #: port as its own, and TCP would connect it with itself.
 _PORTS = range(10_000, 30_000)
+
+
+#: Serial number of the unit, moment and text of each setting that came in.
+_writes: list[tuple[str, float, str]] = []
+
+
+class StampedExchange(Exchange):
+    """Notes when a message came in, which on a unit that takes its time is earlier than when it is carried out."""
+
+    def submit(self, owner: object, data: bytes, answered: Answered) -> None:
+        moment = time.monotonic()
+        for text in writes_in([data.decode()]):
+            assert isinstance(self.instrument, E36300)
+            _writes.append((self.instrument.serial, moment, text))
+        super().submit(owner, data, answered)
 
 
 class Units(Protocol):
@@ -35,6 +57,8 @@ class Units(Protocol):
     def clear(self) -> None: ...
     def unplug(self) -> None: ...
     def plug(self) -> None: ...
+    def hang(self, number: int) -> None: ...
+    def writes(self) -> list[tuple[int, float, str]]: ...
 
 
 class SimulatedUnits:
@@ -61,15 +85,16 @@ class SimulatedUnits:
 
     def _started(self, number: int, latency: float, quirks: Quirks) -> Simulator:
         while True:
+            port = next(self._ports)
             simulator = Simulator(
                 "E36313A",
-                f"MY{62000000 + number}",
+                f"MY{62000000 + port}",  # unlike that of any other process's unit: an agent takes two of one number for one
                 latency=latency,
                 loads={n: Wander(mean=0.5, amplitude=0.4, period=20.0, seed=3 * number + n) for n in range(1, 4)},
                 seed=number,
                 quirks=quirks,
                 reactor=self._reactor,
-                socket_port=next(self._ports),
+                socket_port=port,
             )
             try:
                 return simulator.start()
@@ -110,6 +135,15 @@ class SimulatedUnits:
         for simulator in self._simulators:
             simulator.start()
 
+    def hang(self, number: int) -> None:
+        self._simulators[number].freeze()
+
+    def writes(self) -> list[tuple[int, float, str]]:
+        serials = [simulator.instrument.serial for simulator in self._simulators]
+        found = [(serials.index(serial), moment, text) for serial, moment, text in _writes]
+        del _writes[: len(found)]
+        return found
+
 
 class CannedUnit:
     """One E36313A that repeats the first answer of a simulated one to each message: the least that a peer can do."""
@@ -140,6 +174,12 @@ class CannedUnit:
     def plug(self) -> None:
         raise NotImplementedError
 
+    def hang(self, number: int) -> None:
+        raise NotImplementedError
+
+    def writes(self) -> list[tuple[int, float, str]]:
+        raise NotImplementedError
+
     def _accept(self) -> None:
         while True:
             connection, _ = self._server.accept()
@@ -147,6 +187,10 @@ class CannedUnit:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(ConnectionResetError):  # so a client ends that did not end in good order
+            self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
         answers = self._answers
         # Its clients send one message and wait for the answer, so what comes in is one message.
         while data := connection.recv(65536):
@@ -179,7 +223,10 @@ def main() -> None:
     parser.add_argument("--refusing", type=int, default=0, metavar="N", help="more units, that refuse connections")
     parser.add_argument("--silent", type=int, default=0, metavar="N", help="more units, that answer nothing")
     parser.add_argument("--missing", action="append", default=[], metavar="HEADER", help="what the firmware lacks")
+    parser.add_argument("--stamped", action="store_true", help="note when messages come in")
     arguments = parser.parse_args()
+    if arguments.stamped:
+        setattr(simulators, "Exchange", StampedExchange)  # noqa: B010  # the type checker knows no such change
     _allow_many_files()
     units: Units
     if arguments.canned:
@@ -194,12 +241,14 @@ def main() -> None:
         )
     print(json.dumps(units.resources), flush=True)
     for line in sys.stdin:
-        match line.strip():
-            case "counts":
+        match line.split():
+            case ["counts"]:
                 answer: object = units.counts()
-            case "log":
+            case ["log"]:
                 answer = units.log()
-            case "clear" | "unplug" | "plug" as order:
+            case ["hang", number]:
+                answer = units.hang(int(number))
+            case [("clear" | "unplug" | "plug" | "writes") as order]:
                 answer = getattr(units, order)()
             case other:
                 answer = f"unknown: {other}"

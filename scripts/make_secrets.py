@@ -53,9 +53,16 @@ def published(base: str, unit: str = "+", agent: str = "+") -> Iterator[str]:
     yield from (f"{base}/agents/{agent}/{leaf}" for leaf in AGENT_TOPICS)
 
 
-def requests(base: str, unit: str = "+") -> Iterator[str]:
-    """The filters of everything that can be asked of a unit."""
-    yield from (f"{base}/{unit}/{leaf}" for leaf in ("set", "set/+", "+/set", "+/set/+", "get", "+/get"))
+def requests(base: str) -> Iterator[str]:
+    """The filters of everything that can be asked of units."""
+    yield from (f"{base}/+/{leaf}" for leaf in ("set", "set/+", "+/set", "+/set/+", "get", "+/get"))
+
+
+def heard(base: str, unit: str) -> Iterator[str]:
+    """The filters that an agent subscribes to: all that means a command, so that one on an odd topic is answered, too."""
+    yield from (f"{base}/{unit}/{leaf}/#" for leaf in ("set", "+/set"))
+    if unit != "all":
+        yield from (f"{base}/{unit}/{leaf}/#" for leaf in ("+/+/set", "get", "+/get"))
 
 
 def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
@@ -63,9 +70,10 @@ def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
         yield from (f"topic write {topic}" for topic in published(base, unit, user["name"]))
         yield f"topic write {base}/{unit}/+/homeassistant"
         yield f"topic read {base}/{unit}/info"  # what it once said of a unit that it serves no more
-        yield from (f"topic read {topic}" for topic in requests(base, unit))
-    yield f"topic read {base}/all/set"
-    yield f"topic read {base}/agents/{user['name']}/metrics"  # for its container's health check
+        yield from (f"topic read {topic}" for topic in heard(base, unit))
+    yield from (f"topic read {topic}" for topic in heard(base, "all"))
+    # For its container's health check; the others show it another agent of its name.
+    yield from (f"topic read {base}/agents/{user['name']}/{leaf}" for leaf in ("metrics", "status", "info"))
     yield "topic write reply/#"
     yield f"topic readwrite {prefix}/device/+/config"
     yield f"topic read {prefix}/status"
@@ -191,6 +199,16 @@ def keep_or_make(path: Path) -> str:
     return text
 
 
+def client_id(path: Path, name: str, is_new: bool) -> str:
+    """The MQTT client identifier under which a broker keeps a session. Whoever knows it, and any password, can take the session.
+
+    An installation that is there already goes on under the bare name: under another one the broker would queue for both.
+    """
+    if not path.exists():
+        write(path, f"{name}-{secrets.token_hex(16)}" if is_new else name)
+    return keep_or_make(path)
+
+
 def bridge(config: dict[str, Any], template: str, out: Path) -> None:
     """The bridge's configuration, or none where users.toml has no [bridge]."""
     target = out / "mosquitto" / "conf.d" / "bridge.conf"
@@ -204,6 +222,7 @@ def bridge(config: dict[str, Any], template: str, out: Path) -> None:
     ca = out / "mosquitto" / "tls" / "central_ca.crt"
     where = "bridge_cafile /run/secrets/tls/central_ca.crt" if ca.exists() else "bridge_capath /etc/ssl/certs"
     values = config["bridge"] | {"base": config["base_topic"], "password": password.read_text().strip()}
+    values["client"] = client_id(out / "bridge_client_id", f"{values['site']}-bridge", not target.exists())
     values["tls"] = where if config["bridge"].get("tls", True) else "# without TLS: `tls = false` in users.toml"
     write(target, re.sub(r"\{([a-z]+)\}", lambda match: str(values.get(match[1], match[0])), template))
 
@@ -220,6 +239,9 @@ def generate(users_toml: Path, out: Path) -> dict[str, str]:
     os.umask(0o022)
     out.mkdir(exist_ok=True)
     out.chmod(0o700)
+    if "telegraf" in config["users"]:
+        service = out / "telegraf"
+        client_id(service / "client_id", "telegraf", not (service / "mqtt_password").exists())
     passwords = {}
     for name in config["users"]:
         file = out / name / "mqtt_password" if name in SERVICE_USERS else out / "users" / name

@@ -12,9 +12,20 @@ PAGE = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
 TESTS = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+)`", PAGE))))
+def defines(name: str, text: str) -> bool:
+    """True if a file defines a test: a function, or the test case of a hypothesis machine."""
+    return re.search(rf"\bdef {name}\(|^{name} = \w+\.TestCase$", text, re.MULTILINE) is not None
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+|Test\w+)`", PAGE))))
 def test_a_test_that_is_named_exists(name: str) -> None:
-    assert re.search(rf"\bdef {name}\(", TESTS)
+    assert defines(name, TESTS)
+
+
+@pytest.mark.parametrize(("file", "names"), re.findall(r"\]\(\.\./(tests/[^)]+)\): ((?:`\w+`(?:, )?)+)", PAGE))
+def test_tests_that_are_named_behind_a_file_are_in_it(file: str, names: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    assert [name for name in re.findall(r"`(\w+)`", names) if not defines(name, text)] == []
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)", PAGE))))

@@ -42,7 +42,7 @@ class Finding:
 def connect(config: Config) -> Iterator[Finding]:
     """Open the broker and every unit, all at the same time, and yield each finding as it comes. No setting changes."""
     with ThreadPoolExecutor(min(_MOST_AT_ONCE, len(config.units) + 1)) as pool:
-        pending = [pool.submit(check_broker, config.settings.mqtt)]
+        pending = [pool.submit(check_broker, config.settings.mqtt, [unit.name for unit in config.units])]
         pending += [pool.submit(check_unit, unit, config.folder) for unit in config.units]
         serials: dict[tuple[str | None, str], str] = {}
         for done in as_completed(pending):
@@ -56,12 +56,13 @@ def connect(config: Config) -> Iterator[Finding]:
                 serials.setdefault(key, finding.place)
 
 
-def check_broker(settings: Mqtt) -> Finding:
-    """Connect as the agent would, with the same user."""
+def check_broker(settings: Mqtt, units: list[str]) -> Finding:
+    """Connect as the agent would, with the same user, and listen for commands to these units."""
     address = Address.from_settings(settings)
     began = time.monotonic()
     try:
         with Client(address) as client:
+            client.subscribe(client.topics.subscriptions(units))
             text = f"connected, MQTT {client.protocol}"
     except BrokerError as error:
         return Finding("broker", str(address), False, str(error))

@@ -20,6 +20,7 @@ from agent.cli.options import (
     parse_target,
     target_argument,
     tell_faults,
+    telling,
 )
 from agent.protocol.quantities import BY_NAME, COMMANDED, Quantity
 
@@ -103,7 +104,8 @@ def set_(  # one for each option but the settings
             )
     except (BrokerError, NobodyAnsweredError) as error:
         raise Failure(str(error)) from None
-    print_outcome(wanted, outcome, patience, as_json=as_json)
+    with telling():
+        print_outcome(wanted, outcome, patience, as_json=as_json)
     raise click.exceptions.Exit(outcome.exit_code)
 
 
@@ -136,10 +138,13 @@ def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> 
             raise Failure("--name takes UNIT/CH, the channel that is to have it")
         else:
             changes = [file.renamed(wanted, name)]
-        for change in changes:
-            click.echo(str(change))
+        with telling():
+            for change in changes:
+                click.echo(str(change))
         if changes and not dry_run:
-            click.echo(f"written to {file.path}; before: {file.write(changes)}")
+            copy = file.write(changes)
+            with telling():
+                click.echo(f"written to {file.path}; before: {copy}")
         elif not changes and not absent:
             click.echo("nothing to save: the file has it all")
     except config.ConfigError as error:
@@ -173,7 +178,8 @@ def restore(target: str | None, **broker: Any) -> None:
     exit_code = 0
     try:
         for place, outcome, patience in saving.send(find_broker(**broker), commands):
-            print_outcome(place, outcome, patience, as_json=False)
+            with telling():
+                print_outcome(place, outcome, patience, as_json=False)
             exit_code = max(exit_code, outcome.exit_code)
     except BrokerError as error:
         raise Failure(str(error)) from None

@@ -185,6 +185,8 @@ def _program() -> str:
     found = shutil.which("psu-agent")
     if found is not None and Path(found).resolve() == own.resolve():
         return "psu-agent"
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OSError):  # it may be elsewhere, or the folder may have been removed
         return shlex.quote(str(own.absolute().relative_to(Path.cwd())))
-    return shlex.quote(str(own.absolute()))
+    with contextlib.suppress(OSError):
+        own = own.absolute()
+    return shlex.quote(str(own))

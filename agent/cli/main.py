@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import select
 import sys
@@ -12,9 +14,14 @@ import click
 
 from agent import __version__
 from agent.cli import control, examine, query, serve
+from agent.cli.options import discard_output, output_fault
 
+#: EX_IOERR of sysexits.h.
+_OUTPUT_ERROR = 74
+_OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _EPILOG = """\b
-Exit codes: 0 done; 1 refused, not found, or something is not well; 2 wrong usage or configuration, or nobody answered.
+Exit codes: 0 done; 1 refused, not found, or something is not well; 2 wrong usage or configuration, or nobody answered;
+74 the output could not be written.
 Completion: eval "$(_PSU_AGENT_COMPLETE=bash_source psu-agent)"   (or zsh_source, fish_source)
 """
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -47,9 +54,31 @@ for _command in (
 
 def main() -> int:
     """Run the command line, and return its exit code. Every way to end prints at most one sentence."""
+    _prepare_streams()
+    code = _run()
+    return _finish_output(code)
+
+
+def _prepare_streams() -> None:
+    """Have standard streams that take any text, whatever the terminal's encoding, and that are there.
+
+    A closed one would leave its number to the first file or socket that is opened, which would then be written to.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # for as long as the process lives
+    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+
+
+def _run() -> int:
     try:
         result = cli.main(standalone_mode=False)
-        sys.stdout.flush()
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
@@ -62,13 +91,30 @@ def main() -> int:
         # click itself ends so when the reader of a pipe closes it.
         return 0 if _reader_has_gone() else int(error.code or 0)
     except BrokenPipeError:
-        # The same, seen here first. The output that is still buffered would fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 0  # the same, seen here first
     except Exception as error:  # noqa: BLE001  # the outermost place of all
+        if isinstance(error, OSError) and error.errno in _OF_OUTPUT and error.filename is None:
+            discard_output()
+            click.echo(f"psu-agent: the output can't be written: {error.strerror}", err=True)
+            return _OUTPUT_ERROR
         _tell_internal_error(error)
         return serve.INTERNAL_ERROR
     return result if isinstance(result, int) else 0
+
+
+def _finish_output(code: int) -> int:
+    """Write what is buffered, and throw away what can't be written: Python would fail in it once more, and end with 120.
+
+    :return: the exit code: the given one; 74 (EX_IOERR of sysexits.h) where all was well but the output
+    """
+    if (fault := output_fault()) is not None:
+        discard_output()
+        if code == 0 and fault.errno != errno.EPIPE:
+            click.echo(f"psu-agent: the output can't be written: {fault.strerror}", err=True)
+            code = _OUTPUT_ERROR
+    if (logs := sys.modules.get("agent.service.logs")) is not None:
+        logs.finish()
+    return code
 
 
 def _tell_internal_error(error: Exception) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -32,6 +35,35 @@ class NotFound(Failure):
     """The same with exit code 1."""
 
     exit_code = 1
+
+
+def output_fault() -> OSError | None:
+    """Write what is buffered for stdout. The error if it can't be written: its reader has gone, its disk is full."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return error
+    return None
+
+
+def discard_output() -> None:
+    """Have all of stdout go nowhere from now on, what is buffered included."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+    """For output that only tells of what was done: where it can't be written, the command goes on, and ends as if it was."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        discard_output()
+        if error.errno != errno.EPIPE:
+            click.echo(f"psu-agent: the output can't be written: {error.strerror}", err=True)
 
 
 def config_argument(function: F) -> F:

@@ -108,7 +108,7 @@ def print_outcome(target: Target, result: CommandOutcome, patience: float, *, as
     """
     for response in result.responses:
         if as_json:
-            print(response.to_json().decode())
+            print(terminal.json_text(response))
         else:
             for line in terminal.response_lines(response):
                 print(line, file=sys.stdout if response.ok else sys.stderr)

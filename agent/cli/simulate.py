@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -73,7 +74,7 @@ def run(
             port, remark = 0, f"# port {DEFAULT_PORT} is taken, so it has another"
     simulator = Simulator(
         name,
-        serial,
+        serial or _serial_for(port),
         host=host,
         socket_port=port,
         vxi11_port=vxi11_port,
@@ -94,6 +95,11 @@ def run(
         wait_for_signal()
     finally:
         simulator.stop()
+
+
+def _serial_for(port: int) -> str:
+    """A serial number of its own for each simulator of this host: an agent takes two of one number for one supply."""
+    return f"MY{61004803 + port - DEFAULT_PORT}" if port else f"MY{70000000 + os.getpid()}"
 
 
 def wait_for_signal() -> None:

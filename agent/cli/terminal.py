@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -22,9 +24,25 @@ def clean(text: str) -> str:
     return "".join(character if character.isprintable() else "�" for character in text)
 
 
+class _Console(Console):
+    """Leaves it to `agent.cli.main` to end a command whose reader has gone: rich itself ends it as a failure."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while the error is handled."""
+        raise BrokenPipeError
+
+
+def json_text(message: ChannelState | Response) -> str:
+    """A message as JSON, all in ASCII where stdout can't take every character: a `?` in its place would be another value."""
+    text = message.to_json().decode()
+    if text.isascii() or (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
+        return text
+    return json.dumps(json.loads(text))
+
+
 def console() -> Console:
     """Standard output. With colour on a terminal only, and not there either if NO_COLOR is set."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    return _Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
 def channel_table(states: Sequence[ChannelState], *, several_agents: bool = False) -> Table:

@@ -131,4 +131,4 @@ class Watch:
             return
         self._shown[key] = content
         self._next_line[key] = now + self._line_interval
-        print(state.to_json().decode() if self._as_json else terminal.state_line(state), flush=True)
+        print(terminal.json_text(state) if self._as_json else terminal.state_line(state), flush=True)

@@ -74,7 +74,7 @@ class Address:
                     "host": parts.hostname,
                     "port": port or (8883 if is_secure else 1883),
                     "base_topic": base_topic,
-                    "tls": {"ca": str(ca.absolute())} if ca is not None else is_secure,
+                    "tls": {"ca": str(ca)} if ca is not None else is_secure,
                 }
                 | ({"username": unquote(parts.username)} if parts.username else {})
             )

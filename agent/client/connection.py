@@ -26,6 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.client.address import PASSWORD_VARIABLE, Address
+from agent.mqtt import faults
 from agent.mqtt.setup import prepare
 from agent.mqtt.tls import TlsError
 from agent.protocol.topics import Topics
@@ -42,6 +43,9 @@ LONGEST_READING = 10.0
 # MQTT 5, 2.4: reason codes of a PUBACK.
 _NO_MATCHING_SUBSCRIBERS = 16
 _NOT_AUTHORIZED = 135
+_RETAIN_NOT_SUPPORTED = 154
+#: Filters in one SUBSCRIBE.
+_MOST_FILTERS = 8
 
 
 class BrokerError(Exception):
@@ -77,6 +81,7 @@ class _Answer:
     mid: int = 0
     code: int = 0
     text: str = ""
+    codes: tuple[int, ...] = ()
 
 
 class Client:
@@ -162,11 +167,21 @@ class Client:
     def _raise_refused(self, answer: _Answer) -> NoReturn:
         address = self.address
         if answer.kind == "lost":
-            hint = "does it speak MQTT there?" if address.tls is None else "does it want a client's certificate?"
+            hint = (
+                "does it speak MQTT there, without TLS?"
+                if address.tls is None
+                else "does it want a client's certificate?"
+            )
             raise _ProtocolRefusedError(f"{address} closed the connection before it answered; {hint}")
         if answer.text == "Unsupported protocol version":
             raise _ProtocolRefusedError(f"{address} does not speak MQTT {self.protocol}; set settings.mqtt.protocol")
-        raise BrokerError(f"{address} refused the connection: {answer.text.lower()}{_password_hint(answer.text)}")
+        why = answer.text.lower()
+        why = (
+            f"{why}{hint}"
+            if (hint := _password_hint(why))
+            else faults.refusal(answer.code, why, address, self.protocol)
+        )
+        raise BrokerError(f"{address} refused the connection: {why}")
 
     def _await(self, kind: str, mid: int | None = None) -> _Answer:
         deadline = time.monotonic() + CONNECT_TIMEOUT
@@ -184,13 +199,18 @@ class Client:
         :raises BrokerError: the broker does not confirm it, or refuses it
         """
         wanted = list(filters)
+        for start in range(0, len(wanted), _MOST_FILTERS):
+            self._subscribe(wanted[start : start + _MOST_FILTERS], qos)
+
+    def _subscribe(self, wanted: list[str], qos: int) -> None:
         client = self._connected()
         _, mid = client.subscribe([(topic, qos) for topic in wanted])
         answer = self._await("suback", mid)
         if answer.kind == "lost":
             raise BrokerError(f"{self.address} closed the connection: {answer.text}")
-        if answer.code >= 128:
-            raise BrokerError(f"{self.address} does not let this user read {', '.join(wanted)}: {answer.text.lower()}")
+        refused = [topic for topic, code in zip(wanted, answer.codes, strict=False) if code >= 128]
+        if refused:
+            raise BrokerError(f"{self.address} does not let this user read {', '.join(refused)}: {answer.text.lower()}")
         with self._lock:
             self._filters.update(dict.fromkeys(wanted, qos))
 
@@ -255,8 +275,10 @@ class Client:
 
     # Called by paho, in its thread.
 
-    def _on_connect(self, client: PahoClient, _: Any, flags: ConnectFlags, code: ReasonCode, __: Any) -> None:
-        if not self._established:
+    def _on_connect(self, client: PahoClient, _: Any, flags: ConnectFlags, code: ReasonCode, properties: Any) -> None:
+        if not self._established and getattr(properties, "RetainAvailable", 1) == 0:
+            self._answers.put(_Answer("connack", code=_RETAIN_NOT_SUPPORTED, text="it keeps no retained messages"))
+        elif not self._established:
             self._answers.put(_Answer("connack", code=code.value, text=str(code)))
         elif not code.is_failure:
             with self._lock:
@@ -284,7 +306,8 @@ class Client:
             self._resubscription = None
             self.inbox.put(LinkChange(str(worst).lower() if worst.value >= 128 else None))
             return
-        self._answers.put(_Answer("suback", mid, worst.value, str(worst)))
+        values = tuple(code.value for code in codes)
+        self._answers.put(_Answer("suback", mid, worst.value, str(worst), values))
 
     def _on_publish(self, _: PahoClient, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
         self._answers.put(_Answer("puback", mid, code.value, str(code)))
@@ -320,6 +343,6 @@ def _why_unreachable(address: Address, error: OSError | ValueError) -> str:
 
 
 def _password_hint(text: str) -> str:
-    if text in ("Bad user name or password", "Not authorized"):
+    if text in ("bad user name or password", "not authorized"):
         return f"; give the user in --broker and the password in ${PASSWORD_VARIABLE}, or both in the configuration"
     return ""

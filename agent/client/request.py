@@ -86,7 +86,9 @@ def command(
         payload["expires_at"] = format_time(utc_now() + timedelta(seconds=expires_in))
     scope: Literal["all", "unit", "channel"] = "unit" if target.channel is None else "channel"
     try:
-        parse_command(json.dumps(payload).encode(), "all" if target.unit == "all" else scope)
+        fault = parse_command(json.dumps(payload).encode(), "all" if target.unit == "all" else scope).fault
+        if fault is not None:
+            raise fault
     except Refusal as refusal:
         raise ValueError(f"{target}: {refusal.message}") from None
     return payload

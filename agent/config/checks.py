@@ -16,11 +16,14 @@ from agent.config.explanations import with_right
 from agent.config.faults import FaultList
 from agent.config.passwords import PasswordFileError, read_password
 from agent.config.pyvisaargs import check_pyvisa_args
-from agent.config.scalars import as_text
+from agent.config.scalars import as_text, plain
+from agent.config.settings import has_home, homeless_state_dir
 from agent.config.source import KeyPath
 from agent.config.values import channel_number
 from agent.instruments import catalogue, resource
 
+#: s. A longer timeout of a unit's programs gets a warning.
+_LONG_TIMEOUT = 30
 #: A channel's keys that hold a saved setting, and those that hold the most that may be set.
 _SAVED_AND_MOST = (("voltage_limit", "voltage_max"), ("current_limit", "current_max"))
 
@@ -29,6 +32,12 @@ def check_settings(settings: dict[str, Any], faults: FaultList, folder: Path) ->
     """Note the faults of `settings:`. Returns the password that `password_file` holds, if any."""
     if "uvicorn" in settings:
         faults.warn(("settings", "uvicorn"), "not used: this agent serves no HTTP; take it out")
+    if "state_dir" not in settings and not has_home():
+        faults.warn(
+            ("settings",),
+            f"state_dir is missing, and this user has no home directory: the backlog and energy are kept in "
+            f"{homeless_state_dir()}; give a directory that outlives the container",
+        )
     mqtt = settings.get("mqtt")
     if not isinstance(mqtt, dict):
         return None
@@ -81,7 +90,8 @@ def check_units(units: list[Any], faults: FaultList) -> None:
         _check_kind(path, unit, is_external, faults)
         if not is_external:
             _check_address(path, unit, addresses, faults)
-        check_pyvisa_args((*path, "pyvisa_args"), unit.get("pyvisa_args"), faults)
+        uri = str(as_text(unit["uri"])) if "uri" in unit and faults.is_sound((*path, "uri")) else None
+        check_pyvisa_args((*path, "pyvisa_args"), unit.get("pyvisa_args"), faults, uri)
         if isinstance(unit.get("channels"), dict):
             _check_channels((*path, "channels"), unit, is_external, faults)
 
@@ -122,11 +132,24 @@ def _check_kind(path: KeyPath, unit: dict[str, Any], is_external: bool, faults: 
             if key in unit:
                 faults.add((*path, key), "has no meaning with model external; take it out")
         _check_off_command(path, unit, faults)
+        _check_timeout(path, unit, faults)
         return
     if "uri" not in unit:
         faults.add((*path, "uri"), with_right("is missing", (*path, "uri")))
     if "commands" in unit:
         faults.add((*path, "commands"), "has no meaning with this model; take it out, or give `model: external`")
+
+
+def _check_timeout(path: KeyPath, unit: dict[str, Any], faults: FaultList) -> None:
+    """Warn of programs that may take so long that an off has to wait for them."""
+    commands, here = unit.get("commands"), (*path, "commands", "timeout")
+    timeout = plain(commands.get("timeout")) if isinstance(commands, dict) else None
+    if isinstance(timeout, int | float) and timeout > _LONG_TIMEOUT and faults.is_sound(here):
+        faults.warn(
+            here,
+            f"commands to this unit, off included, wait for up to {timeout:g} s while a program of it does not end; "
+            f"give up to {_LONG_TIMEOUT}",
+        )
 
 
 def _check_off_command(path: KeyPath, unit: dict[str, Any], faults: FaultList) -> None:

@@ -119,5 +119,6 @@ class Commands(Section):
         default=65536, ge=256, le=16_777_216, description="the most bytes that a command may print, 256 to 16777216"
     )
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Text] = Field(
-        default_factory=dict, description="a mapping of environment variables, added to the agent's own"
+        default_factory=dict,
+        description="a mapping of environment variables, all that the commands get beside PATH, HOME, LANG",
     )

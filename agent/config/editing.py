@@ -143,7 +143,7 @@ def _flow(path: Sequence[str | int], value: str | float) -> str:
 
 
 def _scalar(value: str | float) -> str:
-    """A number, or text in quotes: as plain text it could be taken for something else, and so could a dollar sign."""
+    """A number, or text in quotes: as plain text it could be taken for something else, and so could `${`."""
     if isinstance(value, str):
-        return json.dumps(value.replace("$", "$$"), ensure_ascii=False)
+        return json.dumps(source.escaped(value), ensure_ascii=False)
     return repr(value)

@@ -90,8 +90,8 @@ def _checked(document: Source, name: str, folder: Path, path: Path | None, *, un
         faults.add((), "is no mapping; give `settings:` and `units:`")
     elif data is not None:
         config = _validate(_trimmed(data, units_required), faults, folder)
-        if isinstance(data.get("settings"), dict):
-            password = checks.check_settings(data["settings"], faults, folder)
+        if isinstance(data.get("settings", {}) or {}, dict):
+            password = checks.check_settings(data.get("settings") or {}, faults, folder)
         if isinstance(data.get("units"), list):
             if not data["units"] and units_required:
                 faults.add(("units",), f"is empty; give at least one supply, such as {UNIT_EXAMPLE}")

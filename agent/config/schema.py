@@ -59,6 +59,11 @@ class Config(Section):
         mqtt = self.settings.mqtt.model_copy(update={"password": password})
         return self.model_copy(update={"settings": self.settings.model_copy(update={"mqtt": mqtt})})
 
+    def secrets(self) -> list[str]:
+        """The texts of the file that no message may show."""
+        password = self.settings.mqtt.password
+        return [] if password is None else [password.get_secret_value()]
+
     def restart_needed(self, newer: Config) -> list[str]:
         """The keys of `settings` that differ in a newer version of the file and that only a restart brings into effect."""
         keys = set(Settings.model_fields) - {"poll_interval", "uvicorn"}

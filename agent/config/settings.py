@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,11 +38,46 @@ def _host_name() -> str:
 
 
 def _state_dir() -> Path:
-    """systemd's StateDirectory=, else the XDG base directory specification's place for state."""
+    """systemd's StateDirectory=, else the XDG base directory specification's place for state.
+
+    A user without a home, as in a container that runs under any number, has neither: see `homeless_state_dir`.
+    """
     if given := os.environ.get("STATE_DIRECTORY"):
         return Path(given.partition(":")[0])
     base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base and Path(base).is_absolute() else Path("~/.local/state").expanduser()) / "psu-agent"
+    if base and Path(base).is_absolute():
+        return Path(base) / "psu-agent"
+    home = _home()
+    return homeless_state_dir() if home is None else home / ".local/state/psu-agent"
+
+
+def _home() -> Path | None:
+    """The user's home directory; None where there is none, or where it is the root: what containers give to unknown users."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return home if home.is_absolute() and home != Path("/") else None
+
+
+def has_home() -> bool:
+    """True if there is a place for state by itself, without ``settings.state_dir``."""
+    return bool(os.environ.get("STATE_DIRECTORY") or os.environ.get("XDG_STATE_HOME")) or _home() is not None
+
+
+def homeless_state_dir() -> Path:
+    """``/var/lib/psu-agent`` where this user may write there, else a folder for temporary files that nobody else may."""
+    system, number = Path("/var/lib/psu-agent"), os.getuid()
+    place = system if system.exists() else system.parent
+    if number == 0 or os.access(place, os.W_OK | os.X_OK):
+        return system
+    try:
+        temporary = Path(tempfile.gettempdir()) / f"psu-agent-{number}"
+        if not temporary.exists() or (temporary.stat().st_uid == number and not temporary.is_symlink()):
+            return temporary
+    except OSError:
+        pass
+    return system
 
 
 class Tls(Section):
@@ -92,13 +128,14 @@ class Mqtt(Section):
     protocol: ProtocolVersion = Field(default="5", description="the MQTT version, 5 or 3.1.1")
     client_id: Annotated[Text, Field(max_length=128)] | None = Field(
         default=None,
-        description="the MQTT client identifier, up to 128 characters; left out: made from the agent's name",
+        description="the MQTT client identifier, up to 128 characters; left out: one that nobody can guess",
     )
     keepalive: int = Field(
         default=15,
         ge=2,
         le=65535,
-        description="seconds, 2 to 65535: a silent link is noticed after one and a half of them",
+        description="seconds, 2 to 65535: a broker that answers nothing for so long, 5 at least, is connected to anew; "
+        "the broker says that the agent is offline after one and a half of them",
     )
 
 

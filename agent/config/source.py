@@ -1,7 +1,7 @@
 """Reading YAML so that every value can be traced back to its line.
 
-Aliases and merge keys are resolved within bounds. ``${NAME}`` in a value takes the value of an environment variable, ``$$`` is
-a dollar sign. `agent.config.scalars` tells what a plain scalar means.
+Aliases and merge keys are resolved within bounds. ``${NAME}`` in a value takes the value of an environment variable; ``$${`` is
+the text ``${``. Dollar signs without a brace behind them stay as they are. `agent.config.scalars`: what a plain scalar means.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ KeyPath = tuple[str | int, ...]
 
 _PLAIN = "!plain"
 _STANDARD = "tag:yaml.org,2002:"
-_VARIABLE = re.compile(r"\$(?:\$|\{([^}]*)(\}?))")
+#: Dollar signs before a brace: each two are one, and one that is left over begins a variable.
+_VARIABLE = re.compile(r"(?<!\$)((?:\$\$)*)(?:\$\{([^}]*)(\}?)|(?<=\$)\{)")
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -95,6 +96,11 @@ def read(content: bytes, environment: Mapping[str, str] | None = None) -> Source
     if root is None:
         return Source(places={(): Place(1, "")})
     return _Reader(os.environ if environment is None else environment).read(root)
+
+
+def escaped(text: str) -> str:
+    """The text as it has to stand in a file, so that nothing of it begins an environment variable."""
+    return re.sub(r"\$+(?=\{)", lambda match: match[0] * 2, text)
 
 
 def from_data(data: object) -> Source:
@@ -302,21 +308,23 @@ class _Reader:
 
         def replace(match: re.Match[str]) -> str:
             nonlocal from_environment
-            name = match[1]
+            dollars, name = match[1][: len(match[1]) // 2], match[2]
             if name is None:
-                return "$"
-            if not match[2] or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                self._problem(place, "`${` begins an environment variable: write ${NAME}, or $$ for a dollar sign")
+                return f"{dollars}{{"
+            if not match[3] or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                self._problem(place, "`${` begins an environment variable: write ${NAME}, or $${ for the text itself")
                 return ""
             value = self._environment.get(name)
             if value is None:
-                self._problem(place, f"environment variable {name} is not set: set it, or write $$ for a dollar sign")
+                self._problem(
+                    place, f"environment variable {name} is not set: set it, or write $${{ for the text itself"
+                )
                 return ""
             if _has_surrogate(value):
                 self._problem(place, f"environment variable {name} is not UTF-8: set it to text")
                 return ""
             from_environment = True
-            return value
+            return f"{dollars}{value}"
 
         return _VARIABLE.sub(replace, text), from_environment
 

@@ -73,6 +73,10 @@ def _topic(value: str) -> str:
         raise wrong("is longer than 512 bytes; give a shorter topic")
     if "+" in value or "#" in value:
         raise wrong("holds a wildcard; give a topic without `+` and `#`")
+    if value.count("/") >= 100:
+        raise wrong(
+            "has more than 100 levels, and many brokers end the connection for such a topic; give a shorter one"
+        )
     if not all(value.split("/")):
         raise wrong(
             "has an empty level; give levels with one `/` between them and none at either end, such as lab3/psu"

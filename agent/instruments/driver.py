@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.protocol.messages import Mode, Trip
-from agent.protocol.quantities import Setting
+from agent.protocol.quantities import SETTINGS, Setting
 
 #: True when an off waits for this unit. A driver asks between any two messages of a poll, and drops the poll then.
 GiveWay = Callable[[], bool]
@@ -25,6 +25,17 @@ class DriverError(Exception):
 
 class LinkError(DriverError):
     """The link failed: no answer, or one that breaks the protocol. Nothing that was sent since the last answer is certain."""
+
+
+class LinkClosedError(LinkError):
+    """The instrument closed the link.
+
+    ``sent``: False if that was seen before the last message, of which nothing was sent; True if it may have got there.
+    """
+
+    def __init__(self, text: str, *, sent: bool) -> None:
+        super().__init__(text)
+        self.sent = sent
 
 
 class MalformedAnswerError(DriverError):
@@ -131,18 +142,35 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Inspection:
-    """The state of an instrument before or after a setting: its readings, its errors, and couplings that forbid the setting.
+class Conditions:
+    """Settings at the instrument that change the effect of a command, as far as the instrument has them and was asked for them.
 
-    ``readings``: empty if the poll was dropped; then the couplings may not have been asked for, either.
-    ``complaints``: the errors that the instrument reported since it was last asked, in its own words. ``couplings``: a sentence
-    for each coupling that holds now and by which a setting of the inspected outputs would act on others (``outputs 2 and 3
-    track each other``).
+    ``coupled``: the outputs that are turned on and off together, whichever of them is told to; empty if there are none. The
+    others are by the numbers of the outputs, in s, and 0 where one is missing: how long after the command an output goes on, how
+    long after it goes off, and how long it limits the current before its over-current protection trips.
+    """
+
+    coupled: frozenset[int] = frozenset()
+    rise_delay: Mapping[int, float] = field(default_factory=dict)
+    fall_delay: Mapping[int, float] = field(default_factory=dict)
+    protection_delay: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The state of an instrument before or after a setting: its readings, its errors, and what would change the setting's effect.
+
+    ``readings``: empty if the poll was dropped; then nothing else may have been asked for, either. ``complaints``: the errors
+    that the instrument reported since it was last asked, in its own words. ``bars``: for each setting at the instrument that
+    forbids the command, a sentence with the remedy. ``silent``: a sentence for each such setting that the instrument did not
+    tell, though it may have it.
     """
 
     readings: dict[int, Reading]
     complaints: list[str] = field(default_factory=list)
-    couplings: list[str] = field(default_factory=list)
+    bars: list[str] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+    conditions: Conditions = Conditions()
 
 
 def never() -> bool:
@@ -150,10 +178,21 @@ def never() -> bool:
     return False
 
 
+def _anyone(identity: Identity) -> None:
+    del identity
+
+
 class Driver(ABC):
-    """One instrument. ``address``: its address for messages, such as its VISA resource name."""
+    """One instrument.
+
+    ``address``: its address for messages, such as its VISA resource name. ``reopened``: how often the driver opened a link
+    again by itself, because the instrument had closed it while it was idle. ``admit``: called by `connect` with the identity
+    before the instrument is asked or told anything else; it raises `IdentityError` if the instrument is not to be served.
+    """
 
     address: str
+    reopened: int = 0
+    admit: Callable[[Identity], None] = staticmethod(_anyone)
 
     @property
     @abstractmethod
@@ -184,18 +223,32 @@ class Driver(ABC):
         :raises DriverError: the link broke; it may or may not have been carried out
         """
 
+    def write_checked(self, write: Write) -> list[str] | None:
+        """Send a setting, and ask in the same message if it was taken: the complaints, none if it was.
+
+        None where the instrument takes no such message, or the setting is an off: it was sent by itself, and `complaints` is to
+        be asked.
+
+        :raises DriverError: the link broke; it may or may not have been carried out
+        """
+        self.write(write)
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Close the link. It never raises, and may be called twice."""
 
-    def inspect(self, channels: Collection[int], give_way: GiveWay = never) -> Inspection:
-        """A poll, the complaints before it and the couplings of these outputs: in one message where the instrument takes that.
+    def inspect(
+        self, channels: Collection[int], give_way: GiveWay = never, settings: Collection[Setting] = SETTINGS
+    ) -> Inspection:
+        """A poll, the complaints before it and the conditions: in one message where the instrument takes that.
 
-        :param channels: the outputs that are to be set; none, and no coupling is asked for
+        :param channels: the outputs that are to be set; none, and no condition is asked for
         :param give_way: asked between two messages; the rest is dropped if it says so, and there are no readings
+        :param settings: what is to be set; only the conditions that change its effect are asked for
         :raises DriverError: no answer, or one that can't be read
         """
-        del channels
+        del channels, settings
         complaints = self.complaints()
         readings = None if give_way() else self.poll(give_way)
         return Inspection(readings or {}, complaints)

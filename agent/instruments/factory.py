@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,15 +53,20 @@ class ConfiguredUnit(Protocol):
         """The configuration of the channels, by their numbers."""
 
 
-def make_driver(unit: ConfiguredUnit, folder: Path, knowledge: Knowledge = KNOWLEDGE) -> Driver:
+def make_driver(
+    unit: ConfiguredUnit, folder: Path, knowledge: Knowledge = KNOWLEDGE, secrets: Iterable[str] = ()
+) -> Driver:
     """The driver of a configured unit, not connected yet.
 
     :param folder: where the programs of an external unit run
     :param knowledge: the questions that other units do not answer, shared by the units of one agent
+    :param secrets: texts that no message may show of what a program printed
     :raises catalogue.UnknownModelError: no driver serves this model
     """
     if unit.commands is not None:
-        return ExternalDriver(unit.commands, name=unit.name, folder=folder, serial=unit.serial, channels=unit.channels)
+        return ExternalDriver(
+            unit.commands, name=unit.name, folder=folder, serial=unit.serial, channels=unit.channels, secrets=secrets
+        )
     return ScpiDriver(
         VisaSession(unit.uri, unit.visabackend, dict(unit.pyvisa_args)),
         name=unit.name,

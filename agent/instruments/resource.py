@@ -8,6 +8,8 @@ from dataclasses import fields
 from pyvisa import rname
 
 _EXAMPLE = "for example TCPIP::192.168.50.51::inst0::INSTR"
+#: Addresses on GPIB; secondary ones also as some libraries count them (IEEE 488.1: 0x60 to 0x7E).
+_GPIB, _GPIB_SECONDARY = range(31), range(96, 127)
 _INSTRUMENT_CLASSES = ("INSTR", "SOCKET", "RAW")
 
 
@@ -19,7 +21,8 @@ def parse(name: str) -> rname.ResourceName:
     """Parse a resource name.
 
     Besides VISA's own forms it may hold a port where pyvisa-py takes one: ``TCPIP::host,port::inst0::INSTR``,
-    ``TCPIP::host::hislip0,port::INSTR``.
+    ``TCPIP::host::hislip0,port::INSTR``. Behind the device name of a gateway to GPIB stand the addresses of the instrument
+    (VXI-11.2): ``TCPIP::host::gpib0,5::INSTR``, with a secondary one ``TCPIP::host::gpib0,9,3::INSTR``.
 
     :raises ResourceNameError: it is none, or not of an instrument
     """
@@ -44,15 +47,15 @@ def parse(name: str) -> rname.ResourceName:
     if isinstance(parsed, rname.TCPIPSocket):
         _check_port(parsed.port)
     elif isinstance(parsed, rname.TCPIPInstr):
-        for part in (parsed.host_address, parsed.lan_device_name):
-            _, comma, port = part.partition(",")
-            if comma:
-                _check_port(port)
+        _check_numbers(parsed.host_address, parsed.lan_device_name)
         if parsed.lan_device_name.isdigit():
             whole = name.removesuffix("::INSTR") + "::SOCKET"
             raise ResourceNameError(f"ends in a port, which wants ::SOCKET behind it: {whole}")
-    if " " in getattr(parsed, "host_address", ""):
-        raise ResourceNameError(f"holds a space in the host's name; {_EXAMPLE}")
+    elif isinstance(parsed, rname.GPIBInstr):
+        primary, secondary = parsed.primary_address, parsed.secondary_address
+        _check_gpib(primary, secondary, "::".join(filter(None, (primary, secondary))), "GPIB::9::3::INSTR")
+    if " " in getattr(parsed, "host_address", "") + getattr(parsed, "lan_device_name", ""):
+        raise ResourceNameError(f"holds a space in the name of the host or the device; {_EXAMPLE}")
     return parsed
 
 
@@ -76,6 +79,33 @@ def same_instrument_key(name: str) -> tuple[str, ...]:
             text = text.removesuffix(".") if not text.startswith(",") else text
         key.append(text)
     return tuple(key)
+
+
+def _check_numbers(host: str, device: str) -> None:
+    """Check what stands behind commas: ports, and the addresses behind a gateway to GPIB."""
+    _, comma, port = host.partition(",")
+    if comma:
+        _check_port(port)
+    name, comma, rest = device.partition(",")
+    if comma and name.casefold().startswith("hislip"):
+        _check_port(rest)
+    elif comma and name.casefold().startswith("gpib"):
+        primary, comma, secondary = rest.partition(",")
+        _check_gpib(primary, secondary if comma else None, rest, "gpib0,9,3")
+    elif comma and rest and not re.fullmatch(r"[\w,.-]+", rest):
+        raise ResourceNameError(f"{device[:40]!r} is no device name; {_EXAMPLE}")
+
+
+def _check_gpib(primary: str, secondary: str | None, address: str, example: str) -> None:
+    if not (_is_within(primary, _GPIB) and (secondary is None or _is_within(secondary, _GPIB, _GPIB_SECONDARY))):
+        raise ResourceNameError(
+            f"{address[:20]!r} is no GPIB address; give a number from 0 to 30, and where the instrument has a secondary "
+            f"address that too: {example}"
+        )
+
+
+def _is_within(text: str, *ranges: range) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 3 and any(int(text) in numbers for numbers in ranges)
 
 
 def _check_port(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 import threading
 import time
 import warnings
@@ -133,8 +134,11 @@ def unit_entry(name: str, model: Model, uri: str, serial: str | None = None) -> 
 
 def as_yaml(entries: Sequence[dict[str, Any]]) -> str:
     """`units:` with these entries, ready to paste."""
-    # `$` stands for a variable of the environment in a configuration; `$$` is the character.
-    escaped = [{key: value.replace("$", "$$") for key, value in entry.items()} for entry in entries]
+    # `${` stands for a variable of the environment in a configuration; two dollar signs before a brace are one.
+    escaped = [
+        {key: re.sub(r"\$+(?=\{)", lambda match: match[0] * 2, value) for key, value in entry.items()}
+        for entry in entries
+    ]
     return yaml.safe_dump({"units": escaped}, sort_keys=False, allow_unicode=True, width=1000)
 
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import ssl
+import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent.mqtt import faults
+from agent.mqtt.freshness import Freshness
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item
 from agent.mqtt.outbox import MOST_IN_FLIGHT
 from agent.mqtt.publishing import PublishingClient
 from agent.mqtt.settings import BrokerSettings
 from agent.mqtt.setup import prepare
+from agent.timing import system_clock
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +33,15 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0
 #: bytes. A broker that knows MQTT 5 keeps larger messages to itself; the largest command has 16 KiB.
 LARGEST_PACKET = 16 * 1024 * 1024
-#: Filters in one SUBSCRIBE.
-_MOST_FILTERS = 100
+#: Packets that are handled before anything else is done: in a flood of commands some 5 ms.
+MOST_PACKETS = 50
+#: Filters in one SUBSCRIBE. AWS IoT Core takes 8 and closes the connection otherwise (MQTTnet #1427).
+_MOST_FILTERS = 8
 #: Reason code of DISCONNECT: another client has connected with the same client identifier (MQTT 5, 3.14.2.1).
 _TAKEN_OVER = 0x8E
-_UNSPECIFIED = 0x80
+#: Those by which the broker says that it could not take a message: malformed, against the protocol, not allowed (some brokers
+#: close the connection for that), its topic, its size, its payload, its retain flag, its QoS.
+_BAD_MESSAGE = (0x81, 0x82, 0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B)
 
 
 class ConnectionLost(Exception):
@@ -48,35 +56,52 @@ class Connection:
         settings: BrokerSettings,
         *,
         agent: str,
+        client_id: str,
         will: str,
         handle: Callable[[Incoming], None],
         acknowledged: Callable[[int, int], None],
+        complain: Callable[[str], None] = log.error,
     ) -> None:
         """Make the client without connecting it.
 
+        :param client_id: where the settings have none
         :param will: the topic on which the broker publishes ``offline``, retained, when the connection ends unexpectedly
         :param handle: gets every message that comes in
         :param acknowledged: gets the packet identifier and the reason code of every PUBACK
+        :param complain: gets a sentence on each thing that the broker does not let this client do
         :raises tls.TlsError: a certificate can't be used
         """
-        #: s, `time.monotonic`: when the broker was last heard, and when a message came in.
-        self.last_heard = self.last_message = time.monotonic()
+        #: s, `time.monotonic`: when the broker was last heard.
+        self.last_heard = time.monotonic()
+        #: PINGRESPs that have come.
+        self.answers = 0
+        #: s, `time.monotonic`: when the PINGREQ was sent whose answer has not come; None where there is none.
+        self.asked_at: float | None = None
         #: How many messages the broker takes at a time (Receive Maximum, MQTT 5, 3.2.2.3.3).
         self.window = MOST_IN_FLIGHT
-        #: True if messages that come in now have an unknown age.
-        self.stale = False
+        #: True if the broker has closed it; and if it said that it did so for a message that it could not take.
+        self.was_closed = self.was_refused_message = False
         self._settings = settings
         self._agent = agent
+        self._will = will
         self._handle = handle
+        self._complain = complain
+        self._freshness = Freshness(system_clock())
+        self._has_subscribed = False
+        self._has_refused = False  # a message of unknown age, in the present stall
         self._is_v5 = settings.protocol == "5"
         self._connack: ReasonCode | None = None
         self._subscribing: dict[int, Sequence[str]] = {}  # packet identifier → filters
         self._lost: str | None = None
+        self._refusal: str | None = None
         self._client = client = PublishingClient(
             CallbackAPIVersion.VERSION2,
-            client_id=settings.client_id or f"psu-agent-{agent}",
+            client_id=settings.client_id or client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
             clean_session=None if self._is_v5 else True,
+            # The session tries again; paho would fall back to MQTT 3.1 by itself.
+            reconnect_on_failure=False,
+            manual_ack=True,
         )
         client.connect_timeout = CONNECT_TIMEOUT
         client.will_set(will, b"offline", qos=1, retain=True)
@@ -87,6 +112,8 @@ class Connection:
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_acknowledged = acknowledged
+        client.on_ping_answered = self._on_ping_answered
+        client.on_malformed = self._on_malformed
         client.on_message = self._on_message
 
     def open(self) -> None:
@@ -102,12 +129,13 @@ class Connection:
         settings = self._settings
         try:
             self._client.connect(settings.host, settings.port, keepalive=settings.keepalive, **arguments)
-        except ssl.SSLError as error:
-            raise ConnectionLost(
-                f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or error}"
-            ) from error
-        except OSError as error:
-            raise ConnectionLost(error.strerror or str(error)) from error
+        except (OSError, ValueError) as error:
+            raise ConnectionLost(faults.unreachable(error, settings)) from error
+
+    @property
+    def largest_packet(self) -> int:
+        """bytes. The largest packet that the broker takes, as far as it has told."""
+        return self._client.largest_packet
 
     @property
     def is_accepted(self) -> bool:
@@ -118,6 +146,11 @@ class Connection:
     def is_subscribed(self) -> bool:
         """True if every SUBACK has come."""
         return not self._subscribing
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """True while the messages that come in are of unknown age, until the broker has answered in time."""
+        return self.answers == 0 or self._freshness.in_doubt
 
     @property
     def is_open(self) -> bool:
@@ -133,10 +166,13 @@ class Connection:
     # Sending.
 
     def subscribe(self, filters: Sequence[str]) -> None:
-        """Send SUBSCRIBE, for up to 100 filters each, ahead of everything that is published after this call.
+        """Send SUBSCRIBE, for some filters each, ahead of everything that is published after this call.
 
         :raises ConnectionLost: the connection is broken
         """
+        if not self._has_subscribed:
+            self._has_subscribed = True
+            self._freshness.proven = system_clock()  # nothing that was published before comes, except retained messages
         for start in range(0, len(filters), _MOST_FILTERS):
             some = filters[start : start + _MOST_FILTERS]
             if self._is_v5:
@@ -158,8 +194,12 @@ class Connection:
             self._client.unsubscribe(list(filters[start : start + _MOST_FILTERS]))
         self.flush()
 
+    def acknowledge(self, mid: int) -> None:
+        """Queue the acknowledgement (PUBACK) of a message that came in."""
+        self._client.ack(mid, 1)
+
     def publish(self, item: Item) -> int:
-        """Queue a message for the next `flush`, and return its packet identifier."""
+        """Queue a message for the next `flush`, and return its packet identifier; 0 if it is too large for the broker."""
         properties = None
         if item.correlation is not None and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -179,6 +219,7 @@ class Connection:
         try:
             self._client.loop_write()
         except OSError as error:
+            self.was_closed = True
             raise ConnectionLost(error.strerror or str(error)) from error
 
     def disconnect(self) -> None:
@@ -190,29 +231,63 @@ class Connection:
         self.flush()
 
     def keep_alive(self) -> None:
-        """Send PINGREQ where it is due. To be called every second or so."""
-        self._client.loop_misc()
+        """Queue a PINGREQ where one is due. To be called every `freshness.INTERVAL` s or so."""
+        now = system_clock()
+        unacknowledged = self._client.unacknowledged
+        if self._freshness.wants_to_ask(now, unacknowledged):
+            self._freshness.asks(now, unacknowledged)
+            self.asked_at = time.monotonic()
+            self._client.ping()
+
+    def hold_acknowledgements(self, hold: bool) -> None:
+        """Keep the broker from sending more messages than its window; or let it go on."""
+        self._client.hold_acknowledgements(hold)
 
     # Receiving.
 
-    def read(self) -> None:
-        """Read and handle the packets that have come."""
+    def read(self) -> bool:
+        """Read and handle the packets that have come, `MOST_PACKETS` of them and the acknowledgements between.
+
+        :return: true if more have been read from the socket, which no poll shows
+        :raises ConnectionLost: the broker sent something that is no MQTT
+        """
         self.last_heard = time.monotonic()
         client = self._client
-        client.loop_read()
-        # More may have come than one call takes; and TLS may have decrypted more than was asked for. No poll shows either.
-        while (connection := client.socket()) is not None and (client.has_received or _has_decrypted(connection)):
-            client.loop_read()
+        try:
+            for _ in range(MOST_PACKETS):
+                client.loop_read()
+                if not client.has_more:
+                    return False
+        except (ArithmeticError, LookupError, ValueError, struct.error, MQTTException) as error:
+            raise ConnectionLost(f"it sent something that is not MQTT ({error})") from error
+        finally:
+            if self._freshness.in_doubt:
+                self.keep_alive()
+        return True
+
+    @property
+    def has_unread(self) -> bool:
+        """True if more of the broker's packets are there to be read."""
+        return self._client.has_unread
 
     def check(self) -> None:
         """Do nothing while the connection is there.
 
         :raises ConnectionLost: it is gone, or the broker refused it
         """
-        if self._connack is not None and self._connack.is_failure:
-            raise ConnectionLost(f"it refused the connection: {self._connack}")
-        if self._lost is not None or not self.is_open:
-            raise ConnectionLost(self._lost or "the connection broke")
+        if self._refusal is not None:
+            raise ConnectionLost(self._refusal)
+        if self._lost is None and self.is_open:
+            return
+        if self._client.strange_answer:
+            raise ConnectionLost(faults.strange_answer(self._client.strange_answer, self._settings))
+        if self._client.connack_code is None:
+            raise ConnectionLost(faults.closed_early(self._settings, self._settings.protocol))
+        if self._connack is None:  # paho says no more of the only code that it does not pass on
+            settings = self._settings
+            why = faults.refusal(0x84, "Unsupported protocol version", settings, settings.protocol)
+            raise ConnectionLost(f"it refused the connection: {why}")
+        raise ConnectionLost(self._lost or "the connection broke")
 
     def close(self) -> None:
         """Close the socket without DISCONNECT, which makes the broker publish the will."""
@@ -228,21 +303,29 @@ class Connection:
         self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         self._connack = reason
+        settings = self._settings
+        if reason.is_failure:
+            why = faults.refusal(reason.value, str(reason), settings, settings.protocol)
+            self._refusal = f"it refused the connection: {why}"
+        elif getattr(properties, "RetainAvailable", 1) == 0:  # it would end the connection at the first state
+            self._refusal = f"it is of no use: {faults.refusal(0x9A, 'it keeps no retained messages', settings, '5')}"
+        elif getattr(properties, "MaximumQoS", 1) == 0:
+            self._refusal = f"it is of no use: {faults.refusal(0x9B, 'it takes no QoS 1', settings, '5')}"
         most = getattr(properties, "ReceiveMaximum", None) if properties is not None else None
         if isinstance(most, int):
             self.window = max(1, min(MOST_IN_FLIGHT, most))
+        largest = getattr(properties, "MaximumPacketSize", None) if properties is not None else None
+        if isinstance(largest, int):
+            self._client.largest_packet = largest
 
     def _on_disconnect(
         self, client: Client, _: object, flags: DisconnectFlags, reason: ReasonCode, __: Properties | None
     ) -> None:
-        if flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER:
-            self._lost = (
-                f"another client took over the id of this one: is a second agent called {self._agent!r} running? "
-                "Give it another settings.agent"
-            )
-        elif self._lost is None:
-            # paho says no more of a connection that was closed without a reason.
-            self._lost = "the broker closed the connection" if reason.value == _UNSPECIFIED else str(reason)
+        self.was_closed = True
+        self.was_refused_message = flags.is_disconnect_packet_from_server and reason.value in _BAD_MESSAGE
+        taken_over = flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER
+        if taken_over or self._lost is None:
+            self._lost = faults.disconnected(reason, self._settings, by_agent=self._agent if taken_over else None)
 
     def _on_subscribe(
         self, client: Client, _: object, mid: int, reasons: list[ReasonCode], __: Properties | None
@@ -251,34 +334,63 @@ class Connection:
         refused = [(name, reason) for name, reason in zip(filters, reasons, strict=False) if reason.is_failure]
         if refused:
             names = ", ".join(name for name, _ in refused[:5]) + (" …" if len(refused) > 5 else "")
-            log.error(
-                "broker: it refused %d subscriptions (%s): %s; commands on them do not arrive, so let this user read them",
-                len(refused),
-                refused[0][1],
-                names,
+            user = f"the user {self._settings.username!r}" if self._settings.username else "clients without a user name"
+            self._complain(
+                f"it refused {len(refused)} of {len(filters)} subscriptions ({refused[0][1]}): {names}; commands on them do not "
+                f"arrive, so let {user} read these topics"
             )
 
+    def _on_ping_answered(self) -> None:
+        self.answers += 1
+        self.asked_at = None
+        freshness = self._freshness
+        freshness.answered(system_clock())
+        if self._has_refused and not freshness.in_doubt:
+            self._has_refused = False
+            log.info("broker: commands are carried out again")
+        self.keep_alive()  # the next is due if this answer was late
+
+    def _on_malformed(self, why: str) -> None:
+        self._freshness.came(system_clock(), is_numbered=True)
+        self._complain(f"a message was ignored, as it is no valid MQTT ({why}); its sender must mend it")
+
+    def _is_stale(self, message: MQTTMessage, now: float) -> bool:
+        if self._freshness.came(now, is_numbered=message.qos > 0):
+            return False
+        if not self._has_refused:
+            self._has_refused = True
+            log.warning(
+                "broker: what comes in may be %.1f s old, as the link, the broker or this process was held up; until an answer "
+                "comes in time, nothing but off is carried out",
+                now - self._freshness.proven,
+            )
+        return True
+
     def _on_message(self, client: Client, _: object, message: MQTTMessage) -> None:
-        self.last_message = time.monotonic()
+        now = system_clock()
+        stale = self._is_stale(message, now)
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # paho decodes the topic when it is asked for it
+            if message.qos:
+                self.acknowledge(message.mid)
+            self._complain("a message was ignored, as its topic is not UTF-8; its sender must encode it so")
+            return
         properties = message.properties
         try:
             self._handle(
                 Incoming(
-                    topic=message.topic,
+                    topic=topic,
                     payload=bytes(message.payload),
                     retain=bool(message.retain),
                     dup=bool(message.dup),
                     response_topic=getattr(properties, "ResponseTopic", None),
                     correlation=getattr(properties, "CorrelationData", None),
                     expiry=getattr(properties, "MessageExpiryInterval", None),
-                    stale=self.stale,
+                    stale=stale,
+                    came=now,
+                    mid=message.mid if message.qos else 0,
                 )
             )
-        except UnicodeDecodeError:  # paho decodes the topic when it is asked for it
-            log.warning("broker: a message was ignored, as its topic is not UTF-8; its sender must encode it so")
         except Exception:  # one message must not end the connection that all the others come by
             log.exception("broker: a message could not be handled; it is ignored")
-
-
-def _has_decrypted(connection: Any) -> bool:
-    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
@@ -13,19 +14,24 @@ from agent.mqtt.connection import Connection, ConnectionLost
 from agent.mqtt.inbox import MessageQueue
 from agent.mqtt.item import Item, Kind
 from agent.mqtt.outbox import Outbox
-from agent.mqtt.presence import Presence
+from agent.mqtt.presence import SILENCE, Presence
+from agent.mqtt.responses.receipts import Receipts
+from agent.mqtt.responses.refusals import Refusals
+from agent.mqtt.responses.suspects import Suspects
 from agent.mqtt.spooling import Spooling
 from agent.mqtt.subscriptions import Subscriptions
 from agent.mqtt.turn import Turn
+from agent.protocol.topics import Topics
 from agent.store.backlog import Backlog
-from agent.timing import LONGEST_ABSENCE, system_clock
+from agent.store.commands import OpenCommands
 
 log = logging.getLogger(__name__)
 
 #: s. A broker that acknowledges nothing for a keep-alive, and for this long at least, counts as gone.
 LEAST_PATIENCE = 5.0
-#: s. After a hold-up: for how long the messages that waited are read, and after which silence there are no more.
-_STALE_TIME, _STALE_PAUSE = 2.0, 0.1
+#: Responses that may wait to be sent. With more the agent keeps back its acknowledgements, so that the broker sends no more
+#: commands until it has taken some. With those in flight they fit in the backlog, if the connection breaks.
+MOST_RESPONSES = 5000
 #: s that the broker has to acknowledge the last messages at the end.
 _GOODBYE = 0.5
 
@@ -34,22 +40,51 @@ class Exchange:
     """The inbox, the outbox, the backlog and the connection. For the thread that has the turn."""
 
     def __init__(
-        self, inbox: MessageQueue, subscriptions: Subscriptions, backlog: Backlog, turn: Turn, presence: Presence
+        self,
+        inbox: MessageQueue,
+        subscriptions: Subscriptions,
+        backlog: Backlog,
+        commands: OpenCommands,
+        turn: Turn,
+        presence: Presence,
+        topics: Topics,
     ) -> None:
         """Begin without a connection."""
-        #: Messages that the broker has acknowledged.
-        self.published = 0
         #: True once the session is to end: no more of the backlog is sent.
         self.is_ending = False
-        self.outbox = Outbox()
+        self._suspects = Suspects()
+        self.outbox = Outbox(self._suspects)
+        self.receipts = Receipts(commands, self._put_kept, turn.wake)
         self._inbox = inbox
         self._subscriptions = subscriptions
         self._spooling = Spooling(backlog, turn.wake)
         self._turn = turn
         self._presence = presence
         self._connection: Connection | None = None
-        self._clock = system_clock()
-        self._last_refusal = ""
+        self._has_more = False  # packets that have been read from the socket and not handled
+        self._acknowledged = 0
+        self._refused = 0
+        self._progress = (0, 0)  # what had been answered at the last look
+        self._answered_at = time.monotonic()
+        self._is_holding = False
+        self._refusals = Refusals(
+            self._suspects,
+            self.receipts,
+            topics,
+            instead=self._send_instead,
+            later=self._try_later,
+            forget=self._spooling.acknowledged,
+        )
+
+    @property
+    def undeliverable(self) -> int:
+        """The number of messages that the broker did not take where they were to go."""
+        return self._refusals.count
+
+    @property
+    def published(self) -> int:
+        """Messages that the broker has acknowledged and taken."""
+        return self._acknowledged - self._refused
 
     @property
     def connection(self) -> Connection:
@@ -69,24 +104,31 @@ class Exchange:
         :raises ConnectionLost: it can't be made
         """
         self._keep_undelivered()
+        self.receipts.begin(connection.acknowledge)
         self._connection = connection
+        self._has_more = self._is_holding = False
         connection.open()
-        self._clock = system_clock()
+        self._answered_at = time.monotonic()
 
     def tell_present(self, connection: Connection) -> None:
         """Queue everything that is retained, for a broker that has confirmed the subscriptions."""
-        self._last_refusal = ""
+        self._refusals.begin()
         self.outbox.window = connection.window
         # States that came while the connection was made are older than those that are published now: they are backlog, or
         # a present state would go back in time.
         older, present = self._inbox.begin_connection()
         self._spooling.keep(older)
+        self.receipts.spooled(older)
+        self.receipts.recover()
+        self.outbox.put_messages(self.receipts.undelivered())
         self.outbox.put_present(present)
 
     def end(self) -> None:
         """Close the connection without DISCONNECT, and keep the messages that it has not delivered."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            if connection.was_closed:
+                self._refusals.connection_ended(self.outbox.in_flight, with_reason=connection.was_refused_message)
             connection.close()
         self._keep_undelivered()
 
@@ -94,7 +136,7 @@ class Exchange:
         self._spooling.settle()
         # A message that is not acknowledged may have arrived or not, so it is kept and sent again.
         undelivered = self.outbox.undelivered()
-        self.outbox = Outbox()
+        self.outbox = Outbox(self._suspects, time.monotonic())
         self._spooling.restart()
         self._spooling.keep(undelivered)
         self.keep_inbox()
@@ -102,6 +144,18 @@ class Exchange:
     def keep_inbox(self) -> None:
         """Keep the messages in the inbox for a later connection. From any thread."""
         self._spooling.keep(self._inbox.take_all())
+
+    def _send_instead(self, item: Item) -> None:
+        self.outbox.put_first(item)
+
+    def _try_later(self, item: Item) -> None:
+        self._spooling.refused(item, self.outbox, time.monotonic())
+
+    def _put_kept(self, items: Sequence[Item]) -> None:
+        """Take responses that the disk has. From any thread."""
+        self._inbox.put(items)
+        self._inbox.is_urgent = True
+        self._turn.wake()
 
     def say_goodbye(self, topic: str) -> None:
         """Publish ``offline`` on the topic of the agent's status, await the acknowledgements, send DISCONNECT.
@@ -134,8 +188,16 @@ class Exchange:
 
     def send(self, now: float) -> None:
         """Give the connection as many messages as the window has room for. `wait` puts them on the wire."""
+        self.receipts.tick(now)
         self._spooling.feed(self.outbox, now)
         self.outbox.send(self.connection.publish, now, backlog=not self.is_ending)
+        waiting = self.outbox.response_count
+        if waiting > MOST_RESPONSES or (self._is_holding and waiting < MOST_RESPONSES // 2):
+            self._is_holding = waiting > MOST_RESPONSES
+            self.connection.hold_acknowledgements(self._is_holding)
+        while self.outbox.has_rejected:
+            self._refusals.take_rejected(self.outbox.take_rejected(), self.connection.largest_packet)
+            self.outbox.send(self.connection.publish, now, backlog=False)
 
     def send_here(self) -> bool:
         """Send the messages that wait in the calling thread, if the session's thread sleeps.
@@ -159,32 +221,31 @@ class Exchange:
                 connection.flush()
                 self.outbox.send(connection.publish, now, backlog=False)
                 connection.flush()
-            return not connection.wants_to_write
+            return not connection.wants_to_write and not self.outbox.has_rejected
         finally:
             self._turn.give_back()
 
     def wait(self, timeout: float) -> None:
-        """Flush the connection, sleep up to the timeout (s) until something happens, read the packets that came.
+        """Flush the connection, sleep up to the timeout (s) until something happens, read some of the packets that came.
 
         :raises ConnectionLost: the connection is gone
         """
         connection = self.connection
         if connection.wants_to_write:
             connection.flush()
+        if self._has_more:
+            timeout = 0.0
         readable = self._turn.sleep(timeout, self._has_work, connection.socket_number, connection.wants_to_write)
-        before, self._clock = self._clock, system_clock()
-        if self._clock - before > LONGEST_ABSENCE:
-            if not self._presence.connected:  # commands may have come since SUBSCRIBE
-                raise ConnectionLost("this process was held up while it connected")
-            self._refuse_what_waited(connection, self._clock - before)
-        if readable:
-            connection.read()
+        if readable or self._has_more:
+            self._has_more = connection.read()
         connection.check()
         self._spooling.settle()
 
     def patience(self, now: float, longest: float) -> float:
         """How long (s) to `wait` at most."""
-        return 0 if self._inbox.items else self._spooling.patience(self.outbox, now, longest)
+        if self._inbox.items:
+            return 0
+        return self._spooling.patience(self.outbox, now, self.receipts.patience(longest))
 
     def _has_work(self) -> bool:
         if not self._presence.connected:  # messages that came meanwhile wait for the subscriptions
@@ -194,58 +255,43 @@ class Exchange:
     @property
     def is_idle(self) -> bool:
         """True if all but the backlog has been sent and acknowledged."""
-        return not self._inbox.items and self.outbox.is_idle
+        return not self._inbox.items and self.outbox.is_idle and self.receipts.is_idle
 
-    def check_acknowledgements(self, now: float, keepalive: float) -> None:
-        """Do nothing while the broker acknowledges messages, or has none to acknowledge. TCP alone does not tell.
+    def check_link(self, now: float, keepalive: float) -> None:
+        """Ask the broker for a sign of life where it is time to, and see since when it has given none. TCP alone does not tell.
 
-        :raises ConnectionLost: it has acknowledged nothing for a whole keep-alive (s)
+        To be called every `freshness.INTERVAL` s. A sign is the answer to something that was sent: a link that works in one
+        direction is of no use.
+
+        :raises ConnectionLost: it has answered nothing for a whole keep-alive (s)
         """
-        oldest, last_heard = self.outbox.oldest_sent, self.connection.last_heard
-        self._presence.watch(now, oldest, last_heard)
+        connection = self.connection
+        connection.keep_alive()
+        progress = (self._acknowledged, connection.answers)
+        if progress != self._progress:
+            self._progress, self._answered_at = progress, now
+        waits = [moment for moment in (self.outbox.oldest_sent, connection.asked_at) if moment is not None]
+        silence = now - self._answered_at if waits and now - min(waits) > SILENCE else 0.0
+        if silence > SILENCE and connection.has_unread:  # the answer may be among what has come
+            return
+        self._presence.watch(now, silence, connection.last_heard)
         patience = max(LEAST_PATIENCE, keepalive)
-        if oldest is not None and now - oldest > patience and now - last_heard > patience:
-            raise ConnectionLost(f"it has acknowledged nothing for {patience:g} s")
-
-    def _refuse_what_waited(self, connection: Connection, seconds: float) -> None:
-        """Refuse all commands that waited in the socket while the process was held up, as their age is unknown."""
-        log.warning("broker: this process was held up for %.0f s; commands that came in meanwhile are refused", seconds)
-        connection.stale = True
-        connection.last_message = now = time.monotonic()
-        deadline = now + _STALE_TIME
-        # The broker sends more commands once it has the acknowledgements of the last ones, and this agent answers them.
-        while connection.is_open and time.monotonic() < deadline:
-            self.take_inbox()
-            self.send(time.monotonic())
-            connection.flush()
-            if self._turn.sleep(_STALE_PAUSE, _nothing, connection.socket_number):
-                connection.read()
-            if time.monotonic() - connection.last_message > _STALE_PAUSE and not self.outbox.has_responses:
-                break
-        raise ConnectionLost("a new connection is made, so that nothing old waits on it")
+        if silence > patience:
+            raise ConnectionLost(f"it has answered nothing for {patience:g} s")
 
     def on_acknowledged(self, mid: int, code: int) -> None:
         """Take a PUBACK: its packet identifier and its reason code."""
         item = self.outbox.acknowledged(mid)
         if item is None:
             return
+        self._acknowledged += 1
         if code >= 0x80:
-            self._refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
+            self._refused += 1
+            self._refusals.refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
             return
-        self.published += 1
+        if item.ticket is not None or item.number:
+            self.receipts.delivered(item)
         if item.content == b"":
             self._inbox.confirmed(item)
         if item.row:
             self._spooling.acknowledged(item)
-
-    def _refused(self, item: Item, reason: ReasonCode) -> None:
-        refusal = f"{item.topic.rsplit('/', 1)[-1]}: {reason}"
-        if refusal != self._last_refusal:
-            self._last_refusal = refusal
-            log.error("broker: it refused a message on %s: %s; let this user publish there", item.topic, reason)
-        if item.row:
-            self._spooling.refused(item, self.outbox, time.monotonic())
-
-
-def _nothing() -> bool:
-    return False

@@ -90,5 +90,6 @@ def items_of(report: Report, topics: Topics) -> list[Item]:
         elif isinstance(response.result, list):
             behind = tuple(topics.state(unit, state.index) for state in response.result)
         topic = report.reply_to.topic or topics.response(unit, index_or_none)
-        items.append(Item(Kind.RESPONSE, topic, response, report.reply_to.correlation, behind=behind))
+        reply_to = report.reply_to
+        items.append(Item(Kind.RESPONSE, topic, response, reply_to.correlation, behind=behind, ticket=reply_to.ticket))
     return items

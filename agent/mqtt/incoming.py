@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from agent.protocol.report import Ticket
+from agent.timing import system_clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,5 +24,11 @@ class Incoming:
     correlation: bytes | None = None
     #: s that are left of MQTT 5's message expiry.
     expiry: int | None = None
-    #: It came in while the process or the host was stopped, so its age is unknown.
+    #: It may be older than `agent.timing.LONGEST_ABSENCE`: the link, the process or the host was held up.
     stale: bool = False
+    #: When it came, by `agent.timing.system_clock` (s).
+    came: float = field(default_factory=system_clock, compare=False)
+    #: Its packet identifier; 0 with QoS 0, which is not acknowledged.
+    mid: int = field(default=0, compare=False)
+    #: The commands that were made of it, which dispatch puts here. It is acknowledged when all of them are safe.
+    tickets: list[Ticket] = field(default_factory=list, compare=False)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
+from agent.protocol.report import Ticket
+from agent.store.commands import OpenCommand
 from agent.store.rows import Row
 
 
@@ -37,6 +39,9 @@ class Item:
     backlog_topic: str = ""
     behind: tuple[str, ...] = ()  # the topics whose states are sent before this response
     row: int = 0  # its id in the backlog; 0 where it did not come from there
+    number: int = 0  # of the command that it answers, where that is kept: see `agent.store.commands`
+    ticket: Ticket | None = None  # of the command that it answers
+    is_diverted: bool = False  # it goes to another topic than it was asked to, which the broker refused
     sent: float = 0.0  # the moment (time.monotonic) at which it was sent last
 
     @property
@@ -55,3 +60,10 @@ class Item:
     def from_row(cls, kind: Kind, row: Row) -> Item:
         """A message from the backlog."""
         return cls(kind, row.topic, row.payload, row.correlation, row=row.id)
+
+    @classmethod
+    def from_command(cls, command: OpenCommand) -> Item:
+        """The response of a command that was kept."""
+        payload = command.payload
+        assert payload is not None
+        return cls(Kind.RESPONSE, command.topic, payload, command.correlation, number=command.number)

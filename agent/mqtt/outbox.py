@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from agent.mqtt.item import Item, Kind
+from agent.mqtt.responses.suspects import Suspects, is_candidate
 
 #: Messages that may be sent and not acknowledged, where the broker does not ask for fewer.
 MOST_IN_FLIGHT = 1000
@@ -22,18 +23,25 @@ MOST_LIVE = 6000
 FEW = 60
 
 Publish = Callable[[Item], int]
-"""Hands a message to the connection, and returns its packet identifier."""
+"""Hands a message to the connection, and returns its packet identifier; 0 where the broker takes none so large."""
 
 
 class Outbox:
     """The messages of one connection, in four queues: present states and what else is retained, responses, events, backlog."""
 
-    def __init__(self) -> None:
-        """Begin empty."""
+    def __init__(self, suspects: Suspects | None = None, begun: float = 0.0) -> None:
+        """Begin empty.
+
+        :param begun: when the connection was made, or nearly so
+        """
         #: How many messages may be in flight; the broker may ask for fewer than `MOST_IN_FLIGHT`.
         self.window = MOST_IN_FLIGHT
         #: Samples of the backlog among the messages in flight.
         self.backlog_in_flight = 0
+        self._rejected: list[Item] = []
+        self._suspects = suspects or Suspects()
+        self._begun = begun
+        self._aside: deque[Item] = deque()  # suspects, which are sent one by one
         self._in_flight: dict[int, Item] = {}
         self._live: deque[Item] = deque()
         self._responses: deque[Item] = deque()
@@ -68,6 +76,10 @@ class Outbox:
         """Queue retained messages, behind the states that wait."""
         self._live.extend(items)
 
+    def put_first(self, item: Item) -> None:
+        """Queue a response ahead of all others."""
+        self._responses.appendleft(item)
+
     def put_messages(self, items: Iterable[Item]) -> None:
         """Queue events and responses that were kept."""
         self._messages.extend(items)
@@ -92,6 +104,8 @@ class Outbox:
             while room > 0 and queue:
                 self._send(publish, queue.popleft(), now)
                 room -= 1
+        if self._aside and room > 0:
+            self._send_suspect(publish, now)
         if backlog and self._backlog:
             self._send_backlog(publish, now)
 
@@ -124,14 +138,54 @@ class Outbox:
             room -= 1
 
     def _send(self, publish: Publish, item: Item, now: float) -> None:
-        item.sent = now
-        self._in_flight[publish(item)] = item
+        if self._suspects.exist and self._is_held_back(item, now):
+            return
+        mid = publish(item)
+        if mid:
+            item.sent = now
+            self._in_flight[mid] = item
+        else:
+            self._reject(item)
+
+    def _reject(self, item: Item) -> None:
+        self._rejected.append(item)
+        if item.row and item.kind is Kind.STATE:
+            self.backlog_in_flight -= 1
+
+    def _is_held_back(self, item: Item, now: float) -> bool:
+        if self._suspects.is_given_up(item):
+            self._reject(item)
+        elif self._suspects.wait(item, now - self._begun) is not None or (self._aside and is_candidate(item)):
+            self._aside.append(item)  # also what is not suspected, or a suspect would never be alone under load
+        else:
+            return False
+        return True
+
+    def _send_suspect(self, publish: Publish, now: float) -> None:
+        """Send the first suspect that is due, if nothing else is in flight that the broker may close the connection for."""
+        if any(is_candidate(item) for item in self._in_flight.values()):
+            return
+        for _ in range(len(self._aside)):
+            item = self._aside.popleft()
+            if self._suspects.is_given_up(item):
+                self._reject(item)
+            elif self._suspects.wait(item, now - self._begun):
+                self._aside.append(item)
+            else:
+                mid = publish(item)
+                if mid:
+                    item.sent = now
+                    self._in_flight[mid] = item
+                    return
+                self._reject(item)
 
     # Acknowledgements.
 
     def acknowledged(self, mid: int) -> Item | None:
         """Take the message of a PUBACK out of those in flight; None where there is none."""
         item = self._in_flight.pop(mid, None)
+        if self._suspects.exist and item is not None:
+            self._suspects.acquit(item)
         if item is not None and item.row and item.kind is Kind.STATE:
             self.backlog_in_flight -= 1
         return item
@@ -140,6 +194,16 @@ class Outbox:
         """Send no samples of the backlog until then, and forget those that wait here; the backlog still has them."""
         self._backlog.clear()
         self._paused_until = until
+
+    @property
+    def has_rejected(self) -> bool:
+        """True if there are messages that can't be sent to this broker."""
+        return bool(self._rejected)
+
+    def take_rejected(self) -> list[Item]:
+        """Take away the messages that can't be sent to this broker."""
+        rejected, self._rejected = self._rejected, []
+        return rejected
 
     # State.
 
@@ -177,14 +241,19 @@ class Outbox:
         return None if oldest is None else oldest.sent
 
     @property
+    def in_flight(self) -> list[Item]:
+        """The messages that the broker has not acknowledged, in the order in which they were sent."""
+        return list(self._in_flight.values())
+
+    @property
     def in_flight_count(self) -> int:
         """How many messages the broker has not acknowledged."""
         return len(self._in_flight)
 
     @property
-    def has_responses(self) -> bool:
-        """True if a response waits, or has not been acknowledged."""
-        return bool(self._responses) or any(item.kind is Kind.RESPONSE for item in self._in_flight.values())
+    def response_count(self) -> int:
+        """How many responses wait to be sent."""
+        return len(self._responses)
 
     @property
     def is_idle(self) -> bool:
@@ -194,11 +263,19 @@ class Outbox:
     def undelivered(self) -> list[Item]:
         """Empty it.
 
-        :return: the messages that the broker may not have, and the backlog has not: those in flight, then those that wait
+        :return: the messages that the broker may not have, and the store has not: those in flight, then those that wait
         """
-        items = [*self._in_flight.values(), *self._responses, *self._messages, *self._live]
+        items = [
+            *self._in_flight.values(),
+            *self._rejected,
+            *self._aside,
+            *self._responses,
+            *self._messages,
+            *self._live,
+        ]
         self._in_flight.clear()
-        for queue in (self._responses, self._messages, self._live, self._backlog):
+        self._rejected.clear()
+        for queue in (self._aside, self._responses, self._messages, self._live, self._backlog):
             queue.clear()
         self.backlog_in_flight = 0
-        return [item for item in items if not item.row]
+        return [item for item in items if not item.row and not item.number]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-#: s. Without a PUBACK for this long the broker counts as gone for `on_broker_loss`, even if TCP is up.
+#: s. A broker that answers nothing for this long counts as gone for `on_broker_loss`, even if TCP is up.
 SILENCE = 2.0
 
 Listener = Callable[[float | None], None]
@@ -15,25 +15,33 @@ Listener = Callable[[float | None], None]
 
 
 class Presence:
-    """Tells if the broker is there. The session's thread changes it, any thread may read it."""
+    """Tells if the broker is there. The session's thread changes it, any thread may read it.
+
+    A broker that answers again ends a loss for good once it has done so for a while. Until then the loss only pauses: nobody is
+    told that the broker is gone, but if it goes again, it has been gone since the first moment. Otherwise an agent whose
+    connections never last would never apply `on_broker_loss`.
+    """
 
     def __init__(self, now: float) -> None:
         """The broker is gone until a connection is made."""
+        self._is_connected = False
+        self._is_silent = False
+        self._lost_at: float | None = now  # the first moment of a loss that has not ended for good
+        self._enough = 0.0
+        self._lasts_at = 0.0  # the loss ends for good then, if the broker has answered until then
         self._gone_since: float | None = now
-        self._silent_since: float | None = None
         self._listeners: list[Listener] = []
         self._told: float | None = None
 
     @property
     def connected(self) -> bool:
         """True while there is a connection, with its subscriptions."""
-        return self._gone_since is None
+        return self._is_connected
 
     @property
     def gone_since(self) -> float | None:
-        """The moment (`time.monotonic`) since when nothing was heard of the broker; None while it is there."""
-        gone_since = self._gone_since
-        return self._silent_since if gone_since is None else gone_since
+        """The moment (`time.monotonic`) since when the broker has been gone; None while it is there."""
+        return self._gone_since
 
     def listen(self, listener: Listener) -> None:
         """Have a listener called with each change of `gone_since`. To be called before the session's thread starts."""
@@ -41,27 +49,52 @@ class Presence:
 
     # In the session's thread.
 
-    def found(self) -> None:
-        """Note that there is a connection."""
-        self._gone_since = self._silent_since = None
-        self.tell()
+    def found(self, now: float, enough: float) -> None:
+        """Note that there is a connection. It ends a loss for good once it has worked for so long (s)."""
+        self._is_connected = True
+        self._is_silent = False
+        self._enough = enough
+        self._lasts_at = now + enough
+        self._update(now)
 
     def lost(self, now: float, last_heard: float) -> None:
         """Note that the connection is gone. Nothing has been heard on it since ``last_heard``."""
-        self._gone_since = min(last_heard, now)
-        self._silent_since = None
-        self.tell()
+        self._update(now)
+        self._is_connected = False
+        self._begin_loss(min(last_heard, now))
+        self._update(now)
 
-    def watch(self, now: float, oldest_sent: float | None, last_heard: float) -> None:
-        """Count a connected broker as gone if it has been silent for longer than `SILENCE` with a PUBACK due."""
-        silent = oldest_sent is not None and now - oldest_sent > SILENCE and now - last_heard > SILENCE
-        self._silent_since = last_heard if silent else None
-        if self.gone_since != self._told:
+    def watch(self, now: float, silence: float, last_heard: float) -> None:
+        """Count a connected broker as gone if it has answered nothing for longer than `SILENCE`. To be called every second or so.
+
+        :param silence: s since its last answer, with another one due; 0 where none is due
+        :param last_heard: when anything came from it
+        """
+        if silence > SILENCE:
+            if not self._is_silent:
+                self._update(now - silence)
+            self._is_silent = True
+            self._begin_loss(last_heard if now - last_heard > SILENCE else now - silence)
+        elif self._is_silent:
+            self._is_silent = False
+            self._lasts_at = now + self._enough
+        self._update(now)
+
+    def _begin_loss(self, since: float) -> None:
+        if self._lost_at is None:
+            self._lost_at = since
+
+    def _update(self, now: float) -> None:
+        is_there = self._is_connected and not self._is_silent
+        if is_there and now >= self._lasts_at:
+            self._lost_at = None
+        self._gone_since = None if is_there else self._lost_at
+        if self._gone_since != self._told:
             self.tell()
 
     def tell(self) -> None:
         """Call every listener."""
-        self._told = gone_since = self.gone_since
+        self._told = gone_since = self._gone_since
         for listener in self._listeners:
             try:
                 listener(gone_since)

@@ -7,6 +7,7 @@ are sent again. Each connection has a client of its own, so that paho sends noth
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ import tenacity
 
 from agent.mqtt.connection import CONNECT_TIMEOUT, Connection, ConnectionLost
 from agent.mqtt.exchange import Exchange
+from agent.mqtt.freshness import INTERVAL
 from agent.mqtt.inbox import MessageQueue, items_of
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item, Kind, Serializable
@@ -25,17 +27,23 @@ from agent.mqtt.turn import NAP, Turn
 from agent.protocol.report import Report
 from agent.protocol.topics import Topics
 from agent.store.backlog import Backlog
+from agent.store.commands import OpenCommands
 from agent.timing import backoff
 
 log = logging.getLogger(__name__)
 
 #: s; reconnection backs off from the first to the second, each time by a random part more.
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.2, 10.0, 0.5
-#: s. A connection that did not last that long is not made again at once.
+#: s. A connection that did not last that long is not made again at once, and does not end the broker's loss.
 SHORT_LIVED = 5.0
-_TICK = 1.0
+_TICK = INTERVAL
 #: s between two looks at the acknowledgements at the end.
 _ENDING_TICK = 0.05
+#: s that a new connection may be in doubt before it is used. On a link that is slower than the age that a command may have
+#: the doubt never ends.
+_LONGEST_DOUBT = 1.0
+#: Different complaints that are logged, each once until a connection has lasted.
+_MOST_COMPLAINTS = 100
 #: States that may wait before units that are polled without a pause are slowed down.
 _CONGESTED = 300
 
@@ -52,15 +60,23 @@ class Session:
         settings: BrokerSettings,
         *,
         agent: str,
+        client_id: str = "",
         topics: Topics,
         backlog: Backlog,
+        commands: OpenCommands,
         subscriptions: Iterable[str],
     ) -> None:
-        """Connect nothing yet. ``subscriptions`` are the topic filters to listen to."""
+        """Connect nothing yet.
+
+        :param client_id: where the settings have none. The same one over restarts makes the broker end what is left of an older
+            connection; who knows it can do so, too. Empty: another one each time
+        :param subscriptions: the topic filters to listen to
+        """
         #: Connections after the first one.
         self.reconnects = 0
         self._settings = settings
         self._agent = agent
+        self._client_id = client_id
         self._topics = topics
         self._status = topics.agent_status(agent)
         self._handle: Callable[[Incoming], None] = _ignore
@@ -68,12 +84,14 @@ class Session:
         self._presence = Presence(time.monotonic())
         self._inbox = MessageQueue()
         self._subscriptions = Subscriptions(subscriptions)
-        self._exchange = Exchange(self._inbox, self._subscriptions, backlog, self._turn, self._presence)
+        self._exchange = Exchange(
+            self._inbox, self._subscriptions, backlog, commands, self._turn, self._presence, topics
+        )
         self._connected_before = False
         self._connected_at = 0.0
         self._reported_at = 0.0  # of the newest report, for the threads of units
         self._short_lived = 0  # connections in a row
-        self._last_problem = ""
+        self._told: set[str] = set()  # complaints, since a connection that lasted
         self._stop_by: float | None = None
         self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
@@ -86,6 +104,11 @@ class Session:
         return self._exchange.published
 
     @property
+    def undeliverable(self) -> int:
+        """The number of messages that the broker did not take where they were to go."""
+        return self._exchange.undeliverable
+
+    @property
     def gone_since(self) -> float | None:
         """The moment (`time.monotonic`) since when nothing was heard of the broker; None while it is there."""
         return self._presence.gone_since
@@ -94,6 +117,11 @@ class Session:
     def connected(self) -> bool:
         """True while there is a connection, with its subscriptions."""
         return self._presence.connected
+
+    @property
+    def is_ending(self) -> bool:
+        """True once `stop` was called."""
+        return self._exchange.is_ending
 
     def on_presence(self, listener: Listener) -> None:
         """Have a listener called with every change of `gone_since`, in this session's thread. To be called before `start`.
@@ -108,8 +136,12 @@ class Session:
         self._subscriptions.filters += filters
 
     def start(self, handle: Callable[[Incoming], None]) -> None:
-        """Connect, and give every message that comes in to ``handle``, in this session's thread. It must return at once."""
+        """Connect, and give every message that comes in to ``handle``, in this session's thread. It must return at once.
+
+        Commands that an earlier run took and did not answer are answered first.
+        """
         self._handle = handle
+        self._exchange.receipts.recover()
         self._thread.start()
 
     def stop(self, timeout: float) -> bool:
@@ -147,7 +179,9 @@ class Session:
         States alone may wait up to `NAP` s for more of them. A response is sent at once, in the calling thread if this
         session's sleeps: to wake it would take longer.
         """
-        items = items_of(report, self._topics)
+        items = self._exchange.receipts.answer(items_of(report, self._topics))
+        if not items:
+            return
         self._inbox.put(items)
         is_urgent = len(items) > len(report.states)
         if is_urgent:
@@ -224,11 +258,11 @@ class Session:
                 raise _Stopped
 
     def _tell_failure(self, state: tenacity.RetryCallState) -> None:
+        self._heartbeat = time.monotonic()
         self._exchange.end()
         error = state.outcome.exception() if state.outcome else None
         problem = str(error) or type(error).__name__
-        if problem != self._last_problem:
-            self._last_problem = problem
+        if self._is_news(problem):
             log.warning("broker %s: %s; trying again for ever", self._address(), problem)
 
     def _address(self) -> str:
@@ -241,36 +275,64 @@ class Session:
         connection = Connection(
             self._settings,
             agent=self._agent,
+            client_id=self._client_id,
             will=self._status,
-            handle=self._handle,
+            handle=self._take,
             acknowledged=self._exchange.on_acknowledged,
+            complain=self._complain_once,
         )
+        self._heartbeat = math.inf  # looking up the broker's name may take minutes, and is not this thread's work
         self._exchange.begin(connection)
-        self._await(lambda: connection.is_accepted, "it did not answer")
+        self._heartbeat = time.monotonic()
+        self._await(lambda: connection.is_accepted, "it did not answer; is settings.mqtt.port a broker's?")
         self._subscriptions.take_over(None)
         connection.subscribe(self._subscriptions.filters)
+        connection.keep_alive()
         self._await(lambda: connection.is_subscribed, "it did not confirm the subscriptions")
+        # A client that sees "online" may send commands at once: so it is published after the subscriptions, and after a doubt.
+        self._wait_for(lambda: not connection.is_in_doubt, _LONGEST_DOUBT)
 
-        self._last_problem = ""
         if self._connected_before:
             self.reconnects += 1
         self._connected_before = True
-        log.info("broker %s: connected, MQTT %s", self._address(), self._settings.protocol)
-        # A client that sees "online" may send commands at once: so it is published after the subscriptions.
+        level = logging.INFO if self._short_lived < 3 else logging.DEBUG
+        log.log(level, "broker %s: connected, MQTT %s", self._address(), self._settings.protocol)
         self._inbox.put((Item(Kind.KEEP, self._status, b"online"),))
         self._exchange.tell_present(connection)
         self._connected_at = time.monotonic()
-        self._presence.found()
+        self._presence.found(self._connected_at, SHORT_LIVED)
+
+    def _complain_once(self, text: str) -> None:
+        if self._is_news(text):
+            log.error("broker: %s", text)
+
+    def _is_news(self, complaint: str) -> bool:
+        # Strangers can cause some of these as often as they like, and a broker that has one fault has it at each connection.
+        if complaint in self._told or len(self._told) >= _MOST_COMPLAINTS:
+            return False
+        self._told.add(complaint)
+        return True
+
+    def _take(self, incoming: Incoming) -> None:
+        try:
+            self._handle(incoming)
+        finally:
+            self._exchange.receipts.take(incoming)
 
     def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
-        deadline = time.monotonic() + CONNECT_TIMEOUT
+        if not self._wait_for(condition, CONNECT_TIMEOUT):
+            raise ConnectionLost(f"within {CONNECT_TIMEOUT:g} s {otherwise}")
+
+    def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
         while not condition():
             left = deadline - time.monotonic()
             if left <= 0:
-                raise ConnectionLost(f"{otherwise} within {CONNECT_TIMEOUT:g} s")
+                return False
             if self._stop_by is not None:
                 raise _Stopped
             self._exchange.wait(min(left, _TICK))
+        return True
 
     def _serve(self) -> None:
         exchange, inbox = self._exchange, self._inbox
@@ -286,12 +348,12 @@ class Session:
                 before = now
             self._subscriptions.take_over(connection)  # before the messages that were just taken
             exchange.send(now)
-            exchange.wait(exchange.patience(now, _TICK if self._stop_by is None else _ENDING_TICK))
+            longest = max(0.0, tick + _TICK - now) if self._stop_by is None else _ENDING_TICK
+            exchange.wait(exchange.patience(now, longest))
             now = self._heartbeat = time.monotonic()
             if now - tick >= _TICK:
                 tick = now
-                connection.keep_alive()
-                exchange.check_acknowledgements(now, self._settings.keepalive)
+                exchange.check_link(now, self._settings.keepalive)
             if self._stop_by is not None and (now >= self._stop_by or exchange.is_idle):
                 raise _Stopped
 
@@ -303,7 +365,10 @@ class Session:
             again = (
                 f"; if that goes on, is a second agent called {self._agent!r} running?" if self._short_lived > 2 else ""
             )
-            log.warning("broker %s: gone: %s%s", self._address(), reason, again)
+            if not self._short_lived:
+                self._told.clear()
+            if self._is_news(f"gone: {reason}{again}"):
+                log.warning("broker %s: gone: %s%s", self._address(), reason, again)
             self._presence.lost(now, self._exchange.connection.last_heard)
         self._exchange.end()
 

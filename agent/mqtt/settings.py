@@ -65,4 +65,4 @@ class BrokerSettings(LoginSettings, Protocol):
 
     @property
     def client_id(self) -> str | None:
-        """The client identifier; None: it is made from the agent's name."""
+        """The client identifier; None: one that nobody can guess."""

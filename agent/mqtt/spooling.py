@@ -43,13 +43,16 @@ class Spooling:
         self._ask_samples_at = 0.0
 
     def keep(self, items: Iterable[Item]) -> None:
-        """Give samples, events and responses to the backlog. Of the rest only the newest counts, or nothing."""
+        """Give samples, events and responses to the backlog. Of the rest only the newest counts, or nothing.
+
+        The response to a command that is kept (`agent.store.commands`) is kept with it already.
+        """
         samples = []
         messages = []
         for item in items:
             if item.kind is Kind.STATE:
                 samples.append((item.backlog_topic, item.payload))
-            elif item.kind in (Kind.MESSAGE, Kind.RESPONSE):
+            elif item.kind in (Kind.MESSAGE, Kind.RESPONSE) and not item.number:
                 messages.append((item.topic, item.payload, item.correlation))
         self._backlog.add_samples(samples)
         self._backlog.add_messages(messages)

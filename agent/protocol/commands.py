@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Annotated, Any, Literal, NoReturn
+from datetime import datetime
+from typing import Annotated, Any, Literal, NoReturn, Self
 
 from pydantic import (
     AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
 from agent.protocol.errors import Refusal
+from agent.protocol.offs import find_off, is_off, off_text
 from agent.protocol.quantities import BY_NAME, COMMANDED, COMMANDED_OF_UNIT, Quantity
 
 #: bytes. A command has a few hundred; a larger payload is refused unread.
@@ -72,6 +75,8 @@ class Command(BaseModel):
     ramp: float | None = None
     id: Annotated[str | None, BeforeValidator(_checked_id)] = None
     expires_at: Annotated[AwareDatetime | None, BeforeValidator(_checked_time)] = None
+    # No field: a payload must not be able to set it.
+    _fault: Refusal | None = PrivateAttr(None)
 
     @field_validator(*COMMANDED, mode="before")
     @classmethod
@@ -88,7 +93,20 @@ class Command(BaseModel):
     @property
     def turns_off(self) -> bool:
         """True if it asks for nothing but off: such a command is always accepted and goes first."""
-        return self.fields == {"state": False}
+        return self.state is False and len(self.fields) == 1
+
+    @property
+    def fault(self) -> Refusal | None:
+        """Of an off: why the rest of what its sender asked for is not carried out; None if there is no such rest."""
+        return self._fault
+
+    def only_off(self, fault: Refusal) -> Self:
+        """Nothing but the off of this command. ``fault``: why the rest is not carried out; an earlier fault stays."""
+        off = self.model_copy(update={name: None for name in self.fields if name != "state"})
+        if off._fault is None:  # noqa: SLF001 - it is of this class
+            # Without its traceback, which would keep the payload in memory for as long as the command waits.
+            off._fault = Refusal(fault.code, fault.message, fault.command_id)  # noqa: SLF001
+        return off
 
 
 def _checked_value(quantity: Quantity, value: object) -> float | bool:
@@ -105,8 +123,11 @@ def _checked_value(quantity: Quantity, value: object) -> float | bool:
                 return value
             if isinstance(value, int) and value in (0, 1):
                 return value == 1
-            if isinstance(value, str) and (switch := _SWITCH_WORDS.get(value.strip().upper())) is not None:
+            # Word for word: blanks in a JSON string are no ON. An off may have them.
+            if isinstance(value, str) and (switch := _SWITCH_WORDS.get(value.upper())) is not None:
                 return switch
+            if quantity.name == "state" and is_off(value):
+                return False
         case _:
             number = _finite(value)
             if number is not None and quantity.is_within(number):
@@ -146,21 +167,78 @@ def _bounds(quantity: Quantity) -> str:
 def parse_command(payload: bytes, scope: Scope = "channel") -> Command:
     """Read a command from the payload of a ``…/set`` message and check all of it that needs no unit.
 
-    ``OFF`` alone stands for ``{"state": false}``: turning off is accepted in every clear form.
+    An off is read in every form that can mean nothing else, see `agent.protocol.offs`: its `Command.fault` says what else was
+    wrong, and none of the rest is to be carried out. Any other command is read strictly.
 
     :raises Refusal: ``bad_payload`` with the reason; ``unsupported`` where the scope has no such field
     """
+    try:
+        return _strictly(payload, scope)
+    except Refusal as refusal:
+        off = _off(payload, refusal, scope)
+        if off is None:
+            raise
+        return off
+
+
+def parse_field(field: str, payload: bytes, scope: Scope = "channel") -> Command:
+    """Read a bare value from the payload of a ``…/set/{field}`` message. An off is read as by `parse_command`.
+
+    :raises Refusal: ``bad_payload`` with the reason; ``unsupported`` where the scope has no such field
+    """
+    try:
+        return _field_strictly(field, payload, scope)
+    except Refusal as refusal:
+        if field.strip().casefold() != "state":
+            raise
+        off = _off(payload, refusal)
+        if off is None:
+            raise
+        return off if field == "state" else off.only_off(refusal)
+
+
+def _off(payload: bytes, fault: Refusal, scope: Scope | None = None) -> Command | None:
+    """The off that a payload means which could not be read strictly, for the reason ``fault``; None if it means none.
+
+    ``scope``: None where the topic asks for a bare value, so that an object is a fault by itself.
+    """
+    text = off_text(payload)
+    if text is None:
+        return None
+    if is_off(text):
+        return Command(state=False)
+    if scope is not None and "\ufffd" not in text:
+        try:
+            command = _validated(_load_object(text), scope)
+            if command.turns_off:  # nothing was wrong but NULs or a byte order mark around it
+                return command
+        except Refusal:
+            pass
+    found = find_off(text)
+    if found is None:
+        return None
+    known_id = found.ids[0] if len(found.ids) == 1 and _is_id(found.ids[0]) else fault.command_id
+    expiries = {moment: text for text in found.expiries if (moment := _moment(text)) is not None}
+    return Command.model_validate(
+        {"state": False, "id": known_id, "expires_at": expiries[min(expiries)] if expiries else None}
+    ).only_off(fault)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return Command.model_validate({"expires_at": text}).expires_at
+    except ValidationError:
+        return None
+
+
+def _strictly(payload: bytes, scope: Scope) -> Command:
     text = _decode(payload)
     if text.strip().upper() == "OFF":
         return Command(state=False)
     return _validated(_load_object(text), scope)
 
 
-def parse_field(field: str, payload: bytes, scope: Literal["channel", "unit"] = "channel") -> Command:
-    """Read a bare value from the payload of a ``…/set/{field}`` message.
-
-    :raises Refusal: ``bad_payload`` with the reason; ``unsupported`` where the scope has no such field
-    """
+def _field_strictly(field: str, payload: bytes, scope: Scope) -> Command:
     if field not in COMMANDED:
         raise Refusal("bad_payload", f"there is no field {_shorten(field)}; fields: {', '.join(COMMANDED)}")
     kind = BY_NAME[field].kind

@@ -12,6 +12,9 @@ from agent.protocol.errors import ErrorCode
 
 Mode = Literal["CV", "CC", "UR", "OFF"]
 Trip = Literal["OVP", "OCP", "OTP"]
+#: The author of a change: a command, a person at the panel or another program, the agent itself, or the unit, whose modes and
+#: trips nobody asks for.
+By = Literal["command", "panel", "agent", "unit"]
 
 
 def utc_now() -> datetime:
@@ -66,7 +69,7 @@ class ChannelState(_Message):
 
 
 class Event(_Message):
-    """One change of one field of a channel, and its author: a command, a person at the panel, or the agent itself."""
+    """One change of one field of a channel, and its author."""
 
     time: Time
     agent: str
@@ -77,7 +80,7 @@ class Event(_Message):
     field: str
     from_: float | bool | str | None = Field(serialization_alias="from", validation_alias="from")
     to: float | bool | str | None
-    by: Literal["command", "panel", "agent"]
+    by: By
     id: str | None = None
     text: str
 
@@ -94,7 +97,10 @@ class ResponseError(_Message):
 
 
 class Response(_Message):
-    """The outcome of a command: the state of the channel, or of the unit's channels, as read back; or the error."""
+    """The outcome of a command: the state of the channel, or of the unit's channels, as read back; the error; or both.
+
+    Both: it was not, or not wholly, carried out, and the unit was read after the last write.
+    """
 
     id: str | None
     ok: bool
@@ -158,7 +164,7 @@ class UnitInfo(_Message):
 
 
 class AgentInfo(_Message):
-    """The agent: its version, its host and the units that it serves."""
+    """The agent: its version, its host and the units that it serves. ``instance`` is another one with each start."""
 
     time: Time
     agent: str
@@ -167,6 +173,7 @@ class AgentInfo(_Message):
     start_time: Time
     units: list[str]
     base_topic: str
+    instance: str | None = None
 
 
 class Metrics(_Message):
@@ -185,8 +192,11 @@ class Metrics(_Message):
     commands: int
     refusals: int
     published: int
+    undeliverable: int
     backlog: int
     dropped_samples: int
+    dropped_messages: int
+    dropped_log_lines: int
     broker_reconnects: int
     memory: int
     poll_rate: float

@@ -166,6 +166,8 @@ def names(chosen: Callable[[Quantity], bool]) -> tuple[str, ...]:
 COMMANDED: tuple[str, ...] = names(lambda quantity: quantity.commanded is not None)
 #: Those of them that a whole unit takes.
 COMMANDED_OF_UNIT: frozenset[str] = frozenset(names(lambda quantity: quantity.commanded == "unit"))
+#: All that a driver writes.
+SETTINGS = cast("frozenset[Setting]", frozenset(names(lambda quantity: quantity.written)))
 #: Settings with a number, a range and a unit symbol.
 LEVELS = cast("tuple[Setting, ...]", names(lambda quantity: quantity.written and quantity.kind == "number"))
 _FIRST = ("state", "tripped", "mode")

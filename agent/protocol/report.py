@@ -4,17 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Protocol
 
 from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
 
 
+class Stage(IntEnum):
+    """How far a command is on the way to its response."""
+
+    OPEN = 0  # neither answered nor kept
+    ANSWERED = 1  # its response is on the way, and not kept
+    KEPT = 2  # it is kept, for a restart, without a response
+    KEPT_ANSWERED = 3  # its response is kept
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One command, from its arrival until it has its response. The broker is told that it is taken once it ``is_safe``."""
+
+    unit: str
+    channel: int | None
+    topic: str
+    correlation: bytes | None
+    command_id: str | None = None
+    stage: Stage = Stage.OPEN
+    #: The number under which it is kept; 0 where it is not.
+    number: int = 0
+    #: A restart of this process can't leave it without a response any more.
+    is_safe: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyTo:
-    """The address of a response: MQTT 5's Response Topic and Correlation Data, if any."""
+    """The address of a response: MQTT 5's Response Topic and Correlation Data, if any, and the command's ticket."""
 
     topic: str | None = None
     correlation: bytes | None = None
+    ticket: Ticket | None = None
 
 
 @dataclass(frozen=True, slots=True)

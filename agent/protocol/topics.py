@@ -16,10 +16,12 @@ _CHANNEL_KINDS: dict[str, _ChannelKind] = {kind: kind for kind in get_args(_Chan
 _AGENT_KINDS: dict[str, _AgentKind] = {kind: kind for kind in get_args(_AgentKind)}
 #: A response never goes to a topic with one of these as its last level: there the agent publishes, or is sent requests.
 _TAKEN = (_UNIT_KINDS.keys() | _CHANNEL_KINDS.keys() | _AGENT_KINDS.keys() | {"set", "get"}) - {"response"}
-#: MQTT 5, 4.7.3: a topic takes at most 65,535 bytes. Ours end long before that.
-_LONGEST_LEVEL = 256
+#: Characters. MQTT 5, 4.7.3: a topic takes at most 65,535 bytes. Ours end long before that.
+LONGEST_LEVEL = 256
 #: bytes
 _LONGEST_RESPONSE_TOPIC = 1024
+#: Mosquitto ends the connection of a client that publishes to a topic of more than 200 levels; other brokers allow fewer.
+_MOST_RESPONSE_LEVELS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +29,16 @@ class Request:
     """The meaning of a topic that an agent listens to.
 
     ``unit`` is None for ``all``; ``channel`` is None for the whole unit, else a number or a name as it stood in the
-    topic; ``field`` is None where the payload is a whole command.
+    topic, which may be empty; ``field`` is None where the payload is a whole command. ``has_slash``: the topic ends with a slash,
+    which is a fault. ``copies``: the filters that the topic matches; some brokers deliver the message once for each.
     """
 
     verb: Literal["set", "get"]
     unit: str | None
     channel: str | None = None
     field: str | None = None
+    has_slash: bool = False
+    copies: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,41 +158,43 @@ class Topics:
         return f"{self._prefix}{unit}/get" if channel is None else f"{self._prefix}{unit}/{channel}/get"
 
     def subscriptions(self, units: list[str]) -> list[str]:
-        """The filters through which every request to these units, and no other unit's, arrives."""
-        filters = [self.set("all")]
+        """The filters through which every request to these units, and no other unit's, arrives.
+
+        They end in ``#``, so that a command on a topic with a level too many is answered, too.
+        """
+        filters = [f"{self._prefix}all/set/#", f"{self._prefix}all/+/set/#"]
         for unit in units:
-            filters += [
-                self.set(unit),
-                self.set(unit, field="+"),
-                self.set(unit, "+"),
-                self.set(unit, "+", "+"),
-                self.get(unit),
-                self.get(unit, "+"),
-            ]
+            root = f"{self._prefix}{unit}"
+            filters += [f"{root}/set/#", f"{root}/+/set/#", f"{root}/+/+/set/#", f"{root}/get/#", f"{root}/+/get/#"]
         return filters
 
     def parse(self, topic: str) -> Request | None:
-        """The request that a message on this topic is; None where it is none."""
-        match self._levels(topic):
-            case ["all", "set"]:
-                return Request("set", None)
-            case [name, *_] if name in RESERVED_UNITS:
+        """The request that a message on this topic is; None where it is none. Everything that `subscriptions` lets in is one."""
+        if not topic.startswith(self._prefix):
+            return None
+        name, *levels = topic[len(self._prefix) :].split("/")
+        if not name or (name in RESERVED_UNITS and name != "all"):
+            return None
+        unit = None if name == "all" else name
+        match levels:
+            case ["set", *rest]:
+                channel = None
+            case [channel, "set", *rest]:
+                pass
+            case ["get", *_] | [_, "get", *_] if unit is None:
                 return None
-            case [unit, "set"]:
-                return Request("set", unit)
-            case [unit, "get"]:
+            case ["get", *_]:
                 return Request("get", unit)
-            case [unit, "set", "set" | "get"]:
-                return None
-            case [unit, "set", field]:
-                return Request("set", unit, None, field)
-            case [unit, channel, "set"]:
-                return Request("set", unit, channel)
-            case [unit, channel, "get"]:
+            case [channel, "get", *_]:
                 return Request("get", unit, channel)
-            case [unit, channel, "set", field]:
-                return Request("set", unit, channel, field)
-        return None
+            case [first, second, "set", *rest] if unit is not None:
+                channel = f"{first}/{second}"
+            case _:
+                return None
+        has_slash = bool(rest) and not rest[-1]
+        field = "/".join(rest).rstrip("/")
+        copies = sum(level in ("set", "get") for level in levels[:2]) + (levels[2:3] == ["set"])
+        return Request("set", unit, channel, field or None, has_slash, copies)
 
     def takes_responses(self, topic: str) -> bool:
         """True if a response may go to a topic that a requester named.
@@ -198,6 +205,7 @@ class Topics:
         if (
             not topic
             or len(topic.encode()) > _LONGEST_RESPONSE_TOPIC
+            or topic.count("/") >= _MOST_RESPONSE_LEVELS
             or topic.startswith("$")
             or not topic.isprintable()
         ):
@@ -214,4 +222,4 @@ class Topics:
         if not topic.startswith(self._prefix):
             return None
         levels = topic[len(self._prefix) :].split("/")
-        return None if any(not level or len(level) > _LONGEST_LEVEL for level in levels) else levels
+        return None if any(not level or len(level) > LONGEST_LEVEL for level in levels) else levels

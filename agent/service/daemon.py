@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import queue
+import secrets
 import signal
 import socket
 import threading
@@ -18,16 +21,17 @@ from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session
 from agent.protocol.messages import AgentInfo, utc_now
 from agent.protocol.report import Outlet
-from agent.protocol.topics import Topics, UnitTopic
+from agent.protocol.topics import AgentTopic, Topics, UnitTopic
 from agent.service import metrics, systemd
 from agent.service.descriptors import raise_limit
 from agent.service.dispatch import Dispatcher
 from agent.service.duties import Duty, in_order
-from agent.service.reload import ReloadError, read_again
+from agent.service.reload import Reading, ReloadError
 from agent.service.retained import OwnInfos
+from agent.service.twins import Twins
 from agent.service.units import Difference, Units
 from agent.store.store import Store
-from agent.timing import system_clock
+from agent.timing import HoldUps, boot_id, system_clock
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,10 @@ SESSION_STOP_TIMEOUT, STORE_STOP_TIMEOUT = 2.0, 0.5
 #: s. The MQTT thread may wait this long for a connection; if it has done nothing for longer it is dead to the watchdog.
 LONGEST_SILENCE = 180.0
 _TICK = 0.25
+_NAME_ADVICE = (
+    "this agent's name is the host's, which a container has another of each time it is made: if one of these is this agent's, "
+    "give its name, the part before .sqlite3, as settings.agent"
+)
 
 
 class Daemon:
@@ -51,15 +59,28 @@ class Daemon:
         settings = config.settings
         self._config = config
         self._started = utc_now()
-        self._stop = threading.Event()
+        self._instance = secrets.token_hex(8)
+        self._is_stopping = False
+        # Its put is reentrant; the lock of an Event is not, and a signal handler would wait for it for ever.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._reload_wanted = False
+        self._reading: Reading | None = None
         self._topics = Topics(settings.mqtt.base_topic)
-        self.store = Store(_state_file(settings.state_dir, settings.agent), config.backlog_capacity(), system_clock)
+        self.store = Store(
+            _state_file(settings.state_dir, settings.agent),
+            config.backlog_capacity(),
+            system_clock,
+            boot_id(),
+            advice=None if "agent" in settings.model_fields_set else _NAME_ADVICE,
+        )
+        meters = self.store.meters.begin()
         self.session = Session(
             settings.mqtt,
             agent=settings.agent,
+            client_id=f"psu-agent-{settings.agent}-{self.store.identity.secret('client id')}",
             topics=self._topics,
             backlog=self.store.backlog,
+            commands=self.store.commands,
             subscriptions=self._topics.subscriptions([unit.name for unit in config.units]),
         )
         self._homeassistant = HomeAssistantOutlet(
@@ -68,21 +89,24 @@ class Daemon:
             units={unit.name: unit.address for unit in config.units},
             topics=self._topics,
             store=self.store.discovered,
-            saved=self.store.meters.all(),
+            saved=meters,
             publisher=self.session,
         )
         # Without its section it removes the devices that an earlier configuration published, and needs no reports.
         outlets: list[Outlet] = [self.session]
         if settings.homeassistant is not None:
             outlets.append(self._homeassistant)
-        self._units = Units(config, outlets, self.store.meters.all())
+        self._hold_ups = HoldUps()
+        self._units = Units(config, outlets, meters, self._hold_ups)
         self._metrics = metrics.MetricsReader(settings.agent, self.session, self.store)
         self._dispatcher = Dispatcher(self._topics, lambda: self._units.by_name, self.store.seen, self.session)
         self._own_infos = OwnInfos(
             settings.agent, self._topics, self.session, lambda name: name in self._units.by_name, settings.mqtt.protocol
         )
-        self.session.listen([*self._homeassistant.subscriptions, self._topics.every_info])
+        self._twins = Twins(settings.agent, self._instance, self._topics, self.session, self._publish_info)
+        self.session.listen([*self._homeassistant.subscriptions, self._topics.every_info, *self._twins.subscriptions])
         self.session.on_presence(self._units.broker_gone)
+        self.session.on_presence(self._twins.broker_gone)
 
     @property
     def supplies(self) -> Units:
@@ -95,7 +119,9 @@ class Daemon:
             self._start()
             watchdog = systemd.watchdog_interval()
             duties = self._duties(watchdog)
-            while not self._stop.wait(min(_TICK, watchdog or _TICK)):
+            while not self._is_stopping:
+                with contextlib.suppress(queue.Empty):
+                    self._wake.get(timeout=min(_TICK, watchdog or _TICK))
                 now = time.monotonic()
                 for duty in duties:
                     duty.run(now)
@@ -104,13 +130,15 @@ class Daemon:
         return 0
 
     def stop(self) -> None:
-        """End `run`. No output changes."""
-        self._stop.set()
+        """End `run`. No output changes. From any thread, or a signal handler."""
+        self._is_stopping = True
+        self._wake.put(None)
 
     def reload(self) -> None:
         """Have `run` read the configuration again: what changed in ``units`` comes into effect, and nothing at all if it has a
         fault. No output changes."""
         self._reload_wanted = True
+        self._wake.put(None)
 
     def _start(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -125,13 +153,14 @@ class Daemon:
         self._homeassistant.start()
         # In this order a unit that answers at once is offered under its present name before what is left of an older one is
         # removed, which Home Assistant would still listen to.
+        self._hold_ups.start()
         self._units.start()
         self.session.start(self._handle)
         systemd.notify("READY=1")
 
     def _duties(self, watchdog: float | None) -> list[Duty]:
         duties = [
-            Duty("the reload", lambda _: self._reload_if_wanted()),
+            Duty("the reload", self._reload_if_wanted),
             Duty("removing what is left of other units", self._own_infos.tick),
             Duty("Home Assistant's discovery", lambda _: self._homeassistant.tick()),
             Duty("the metrics", self._publish_metrics, METRICS_INTERVAL),
@@ -149,6 +178,7 @@ class Daemon:
                 ("saving energy and charge", self._save_meters),
                 ("ending the MQTT session", self._end_session),
                 ("ending the store", self._end_store),
+                ("ending the watch for hold-ups", self._hold_ups.stop),
             ]
         )
         log.info("stopped")
@@ -167,11 +197,11 @@ class Daemon:
         if os.isatty(0):  # the terminal that it was started in is closed
             self._on_signal(number, frame)
         else:
-            self._reload_wanted = True
+            self.reload()
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         log.info("%s: stopping; no output changes", signal.Signals(number).name)
-        self._stop.set()
+        self.stop()
 
     # Messages, in the MQTT thread.
 
@@ -179,19 +209,30 @@ class Daemon:
         published = self._topics.parse_published(incoming.topic)
         if isinstance(published, UnitTopic) and published.kind == "info":
             self._own_infos.handle(published.unit, incoming)
+        elif isinstance(published, AgentTopic):
+            self._twins.handle(published, incoming)
         elif not self._homeassistant.handle(incoming):
             self._dispatcher.handle(incoming)
 
     # Duties, in the main thread.
 
-    def _reload_if_wanted(self) -> None:
-        if not self._reload_wanted:
+    def _reload_if_wanted(self, now: float) -> None:
+        if self._reading is None:
+            if not self._reload_wanted:
+                return
+            self._reload_wanted = False
+            systemd.reloading()
+            self._reading = Reading(self._config, lambda: self._wake.put(None))
+        if not self._reading.is_done:
+            if self._reading.is_slow(now):
+                status = "the configuration file can't be read yet, as the disk does not answer; nothing changes until it does"
+                log.warning("reload: %s", status)
+                systemd.notify(f"READY=1\nSTATUS={status}")
             return
-        self._reload_wanted = False
-        systemd.reloading()
+        reading, self._reading = self._reading, None
         status = "nothing changed, as an error inside psu-agent ended it"
         try:
-            newer, late = read_again(self._config)
+            newer, late = reading.result()
             status = "an error inside psu-agent ended it before it was complete; restart psu-agent"
             status = self._take_over(newer)
             if late:
@@ -212,14 +253,16 @@ class Daemon:
         self._config = newer
         # The old ones end before the new ones begin: some units take two sessions in all, and a unit may have a new name.
         before = self._units.by_name
-        self._units.end(difference.removed | difference.changed, "its configuration has changed")
+        self._units.end(
+            difference.removed | difference.changed, "its configuration has changed", replaced=difference.changed
+        )
         self._save_meters()
         supplies = self._units.replace(newer, drivers, self.store.meters.all())
         for name in difference.removed:
             self._metrics.retire(before[name].counters)
             self._own_infos.retire(name, [channel.index for channel in before[name].channels])
-        to_all = self._topics.set("all")
-        dropped = [name for name in self._topics.subscriptions(sorted(difference.removed)) if name != to_all]
+        to_all = self._topics.subscriptions([])
+        dropped = [name for name in self._topics.subscriptions(sorted(difference.removed)) if name not in to_all]
         self.session.resubscribe(add=self._topics.subscriptions(sorted(difference.added)), remove=dropped)
         self.store.backlog.capacity = newer.backlog_capacity()
         self._homeassistant.serve({unit.name: unit.address for unit in newer.units})
@@ -237,11 +280,12 @@ class Daemon:
         return True
 
     def _save_meters(self) -> None:
+        self._units.credit(self.store.meters.take_late())
         meters = self._units.meters()
         self.store.meters.save(meters, lambda: self._homeassistant.saved(meters))
 
     def _is_alive(self) -> bool:
-        return self.session.alive(LONGEST_SILENCE) and self._units.alive()
+        return self.session.alive(LONGEST_SILENCE) and self._units.alive() and self.store.is_alive
 
     def _publish_info(self) -> None:
         info = self._info()
@@ -252,10 +296,11 @@ class Daemon:
             time=utc_now(),
             agent=self._config.settings.agent,
             version=__version__,
-            host=socket.gethostname(),
+            host=socket.gethostname().encode("utf-8", "replace").decode(),  # it may be any bytes
             start_time=self._started,
             units=[unit.name for unit in self._config.units],
             base_topic=self._topics.base,
+            instance=self._instance,
         )
 
 

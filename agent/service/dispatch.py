@@ -6,19 +6,23 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from agent.mqtt.incoming import Incoming
-from agent.protocol.commands import Command, parse_command, parse_field
+from agent.protocol.commands import Command, Scope, parse_command, parse_field
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import Response, ResponseError, utc_now
-from agent.protocol.report import Outlet, ReplyTo, Report
-from agent.protocol.topics import Request, Topics
+from agent.protocol.report import Outlet, ReplyTo, Report, Ticket
+from agent.protocol.topics import LONGEST_LEVEL, Request, Topics
 from agent.store.seen import SeenCommands
 from agent.unit.job import Job
 from agent.unit.supply import Supply
 
 log = logging.getLogger(__name__)
+
+#: s. Copies of one message for several filters come right after each other.
+COPY_WINDOW = 0.2
+#: Characters that have a meaning in topics and filters, or that MQTT does not allow there.
+_OUT_OF_LEVELS = frozenset("/+#\0")
 
 
 class Dispatcher:
@@ -34,11 +38,13 @@ class Dispatcher:
         self._supplies = supplies
         self._seen = seen
         self._outlet = outlet
+        # The last message on a topic that several filters match, how often it was delivered, and when it was first.
+        self._copied: tuple[Incoming | None, int, float] = (None, 0, 0.0)
 
     def handle(self, incoming: Incoming) -> None:
         """Take one message. No content of it raises an exception."""
         request = self._topics.parse(incoming.topic)
-        if request is None or (incoming.retain and not incoming.payload):  # the removal of a retained message
+        if request is None or (request.copies > 1 and self._is_copy(incoming, request)):
             return
         supplies = self._supplies()
         if request.unit is not None:
@@ -54,6 +60,16 @@ class Dispatcher:
                     "%s: a command was not handled, by an error inside psu-agent; please report it", supply.name
                 )
 
+    def _is_copy(self, incoming: Incoming, request: Request) -> bool:
+        """True if the broker has just delivered the same message for another filter: it gets no second response."""
+        last, number, moment = self._copied
+        now = time.monotonic()
+        if incoming == last and number < request.copies and now - moment < COPY_WINDOW:
+            self._copied = (last, number + 1, moment)
+            return True
+        self._copied = (incoming, 1, now)
+        return False
+
     def _command(self, incoming: Incoming, request: Request, supply: Supply) -> None:
         supply.counters.commands += 1
         channels = supply.channels
@@ -61,11 +77,15 @@ class Dispatcher:
         unknown: Refusal | None = None
         if request.channel is not None:
             try:
+                if request.unit is None:
+                    raise Refusal(
+                        "bad_payload", f"all units together take no channel; publish to {self._topics.set('all')}"
+                    )
                 channels = (supply.channel(request.channel),)
                 index = channels[0].index
             except Refusal as refusal:
                 unknown = refusal
-        reply_to = self._reply_to(incoming, supply.name, request.channel if index is None else index)
+        reply_to = self._reply_to(incoming, supply.name, index if unknown is None else _level(request), index)
         command_id: str | None = None
         try:
             if unknown is not None:
@@ -73,11 +93,14 @@ class Dispatcher:
                 raise unknown
             if incoming.retain:
                 why = "it was published with the retain flag; send it again without"
+                if not incoming.payload:
+                    why = "it is empty and was published with the retain flag, which removes a retained message and does no more"
                 raise Refusal("retained", why, _id_of(incoming, request))
-            command = self._parse(incoming, request)
+            command = _parse(incoming, request)
             command_id = command.id
-            self._check_age(incoming, command)
-            self._check_repetition(incoming, command, supply.name, index)
+            if reply_to.ticket is not None:
+                reply_to.ticket.command_id = command_id
+            command = self._not_outdated(incoming, command, supply.name, index)
             supply.submit(
                 Job(
                     command,
@@ -85,6 +108,7 @@ class Dispatcher:
                     whole_unit=request.channel is None,
                     reply_to=reply_to,
                     expires=None if incoming.expiry is None else time.monotonic() + incoming.expiry,
+                    received=incoming.came,
                 )
             )
         except Refusal as refusal:
@@ -100,57 +124,91 @@ class Dispatcher:
             )
             self._outlet.report(Report(response=response, reply_to=reply_to))
 
-    def _parse(self, incoming: Incoming, request: Request) -> Command:
-        payload = bytes(incoming.payload)
-        if request.field is not None:
-            return parse_field(request.field, payload, "unit" if request.channel is None else "channel")
-        return parse_command(payload, _scope(request))
+    def _not_outdated(self, incoming: Incoming, command: Command, unit: str, index: int | None) -> Command:
+        """The command; of an off that came late or before nothing but the off.
 
-    def _check_age(self, incoming: Incoming, command: Command) -> None:
-        if incoming.stale:
-            raise Refusal("expired", "it came in while the agent was held up, nobody knows when; send it again")
+        Its id and its Correlation Data are seen from now on, also if it is an off.
+
+        :raises Refusal: ``expired`` or ``duplicate``
+        """
         if command.expires_at is not None and utc_now() > command.expires_at:
             raise Refusal("expired", f"its expires_at, {command.expires_at.isoformat()}, is past by the agent's clock")
+        if incoming.stale:
+            why = "the agent or its link to the broker was held up, so nobody knows how old it is; send it again"
+            command = _refused(command, Refusal("expired", why))
+        repetition = self._repetition(incoming, command, unit, index)
+        return command if repetition is None else _refused(command, repetition)
 
-    def _check_repetition(self, incoming: Incoming, command: Command, unit: str, index: int | None) -> None:
-        """Refuse a command whose id or Correlation Data came before, for the same target.
+    def _repetition(self, incoming: Incoming, command: Command, unit: str, index: int | None) -> Refusal | None:
+        """The refusal of a command whose id or Correlation Data came before, for the same target; None of any other.
 
         An id is remembered for its target, as one and the same goes to several units through ``all``.
-
-        :raises Refusal: ``duplicate``
         """
+        found: Refusal | None = None
         if incoming.dup:
-            raise Refusal("duplicate", "the broker delivered it for a second time; the first may have been carried out")
+            found = Refusal(
+                "duplicate", "the broker delivered it for a second time; the first may have been carried out"
+            )
         for kind, value in (("id", command.id), ("correlation", incoming.correlation)):
             if value is None:
                 continue
             raw = value.encode() if isinstance(value, str) else bytes(value)
             key = hashlib.blake2b(repr((kind, unit, index, raw)).encode(), digest_size=16).digest()
-            if self._seen.is_duplicate(key):
+            if self._seen.is_duplicate(key) and found is None:
                 what = "id" if kind == "id" else "Correlation Data"
-                raise Refusal("duplicate", f"a command with this {what} came within the last 10 minutes; it was heard")
+                found = Refusal(
+                    "duplicate", f"a command with this {what} came within the last 10 minutes; it was heard"
+                )
+        return found
 
-    def _reply_to(self, incoming: Incoming, unit: str, channel: int | str | None) -> ReplyTo:
+    def _reply_to(self, incoming: Incoming, unit: str, channel: int | str | None, index: int | None) -> ReplyTo:
         """MQTT 5's Response Topic where the sender gave one that a response may go to, else the unit's or the channel's own."""
-        own = self._topics.response(unit, channel)
+        topic = self._topics.response(unit, channel)
         wanted = incoming.response_topic
-        if wanted is None:
-            return ReplyTo(own, incoming.correlation)
-        if not self._topics.takes_responses(wanted):
-            log.warning("%s: no response goes to the topic %s; it went to %s", unit, ascii(wanted)[:120], own)
-            return ReplyTo(own, incoming.correlation)
-        return ReplyTo(wanted, incoming.correlation)
+        if wanted is not None:
+            if self._topics.takes_responses(wanted):
+                topic = wanted
+            else:
+                log.warning("%s: no response goes to the topic %s; it went to %s", unit, ascii(wanted)[:120], topic)
+        ticket = Ticket(unit, index, topic, incoming.correlation)
+        incoming.tickets.append(ticket)
+        return ReplyTo(topic, incoming.correlation, ticket)
 
 
-def _scope(request: Request) -> Literal["channel", "unit", "all"]:
-    if request.unit is None:
-        return "all"
-    return "unit" if request.channel is None else "channel"
+def _refused(command: Command, refusal: Refusal) -> Command:
+    """An off without what rides on it, for this reason; a plain off is not touched by it.
+
+    :raises Refusal: it is no off
+    """
+    if command.state is not False:
+        raise refusal
+    return command if command.turns_off else command.only_off(refusal)
+
+
+def _parse(incoming: Incoming, request: Request) -> Command:
+    payload = bytes(incoming.payload)
+    scope: Scope = "all" if request.unit is None else "unit" if request.channel is None else "channel"
+    field = request.field
+    command = parse_command(payload, scope) if field is None else parse_field(field, payload, scope)
+    if request.has_slash:
+        fault = Refusal("bad_payload", "its topic ends with a slash; take that off", command.id)
+        if command.state is not False:
+            raise fault
+        command = command.only_off(fault)
+    return command
+
+
+def _level(request: Request) -> str | None:
+    """The channel of a topic, if its response can have it as a level: else that goes to the unit's own topic."""
+    channel = request.channel
+    if request.unit is None or not channel or len(channel) > LONGEST_LEVEL or not _OUT_OF_LEVELS.isdisjoint(channel):
+        return None
+    return channel
 
 
 def _id_of(incoming: Incoming, request: Request) -> str | None:
     """The id of a command that is refused without being looked at any further."""
     try:
-        return None if request.field is not None else parse_command(bytes(incoming.payload), _scope(request)).id
+        return _parse(incoming, request).id
     except Refusal as refusal:
         return refusal.command_id

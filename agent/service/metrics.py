@@ -10,6 +10,7 @@ from pathlib import Path
 from agent import __version__
 from agent.mqtt.session import Session
 from agent.protocol.messages import Metrics, utc_now
+from agent.service import logs
 from agent.store.store import Store
 from agent.unit.status import Counters
 from agent.unit.supply import Supply
@@ -52,8 +53,11 @@ class MetricsReader:
             commands=total.commands,
             refusals=total.refusals,
             published=self._session.published,
+            undeliverable=self._session.undeliverable,
             backlog=self._store.backlog.sample_count,
             dropped_samples=self._store.backlog.dropped,
+            dropped_messages=self._store.backlog.dropped_messages,
+            dropped_log_lines=logs.dropped(),
             broker_reconnects=self._session.reconnects,
             memory=_resident_memory(),
             poll_rate=round(polled / elapsed, 3),

@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
+import threading
+import time
+from collections.abc import Callable
 
 from agent.config import Config, ConfigError, load
 
 log = logging.getLogger(__name__)
 
+#: s. A file that takes longer to be read is told of.
+PATIENCE = 10.0
+
 
 class ReloadError(Exception):
     """The reload changes nothing; one sentence says why."""
+
+
+class Reading:
+    """The file while it is read, in a thread of its own: the file, a certificate or a password may lie on a disk that hangs."""
+
+    def __init__(self, current: Config, done: Callable[[], None]) -> None:
+        """Begin. ``done`` is called in the thread when the result is there."""
+        self._began = time.monotonic()
+        self._is_told = False
+        self._result: concurrent.futures.Future[tuple[Config, list[str]]] = concurrent.futures.Future()
+
+        def read() -> None:
+            try:
+                self._result.set_result(read_again(current))
+            except BaseException as error:  # noqa: BLE001  # it is raised again by `result`
+                self._result.set_exception(error)
+            done()
+
+        threading.Thread(target=read, name="reload", daemon=True).start()
+
+    @property
+    def is_done(self) -> bool:
+        """True once `result` has one."""
+        return self._result.done()
+
+    def result(self) -> tuple[Config, list[str]]:
+        """See `read_again`. To be called when it is done."""
+        return self._result.result(0)
+
+    def is_slow(self, now: float) -> bool:
+        """True once, at a moment (`time.monotonic`) by which it has taken longer than `PATIENCE`."""
+        if self._is_told or now - self._began < PATIENCE:
+            return False
+        self._is_told = True
+        return True
 
 
 def read_again(current: Config) -> tuple[Config, list[str]]:

@@ -8,16 +8,25 @@ import socket
 import time
 from collections.abc import Callable
 
+#: s that a manager may take to read a message.
+PATIENCE = 0.2
 
-def notify(message: str) -> None:
-    """Send a state such as ``READY=1`` to the service manager, if there is one."""
+
+def notify(message: str) -> bool:
+    """Send a state such as ``READY=1`` to the service manager, if there is one. False if it did not take it.
+
+    A manager that reads nothing is waited for up to `PATIENCE` s: a datagram waits for room in the reader's queue.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
-        return
+        return True
     if address.startswith("@"):
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as link:
+        link.settimeout(PATIENCE)
         link.sendto(message.encode(), address)
+        return True
+    return False
 
 
 def reloading() -> None:
@@ -43,6 +52,5 @@ class Watchdog:
 
     def feed(self, now: float) -> None:
         """Tell it, if that is due at this moment (`time.monotonic`) and true. A thread that recovers is told of at once."""
-        if now >= self._due and self._is_alive():
+        if now >= self._due and self._is_alive() and notify("WATCHDOG=1"):
             self._due = now + self._interval
-            notify("WATCHDOG=1")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.config import Config
+from agent.config.units import UnitSettings
+from agent.instruments.claims import Claims
 from agent.instruments.driver import Driver
 from agent.instruments.factory import Knowledge, make_driver
 from agent.protocol.report import Outlet
+from agent.timing import HoldUps
 from agent.unit.admission import Admission
 from agent.unit.meters import Meter
 from agent.unit.supply import STOPPED, Supply
@@ -54,18 +57,25 @@ class Difference:
 class Units:
     """The supplies of one agent, by name. `by_name` is replaced as a whole, so any thread may read it."""
 
-    def __init__(self, config: Config, outlets: Sequence[Outlet], meters: Meters) -> None:
+    def __init__(
+        self, config: Config, outlets: Sequence[Outlet], meters: Meters, hold_ups: HoldUps | None = None
+    ) -> None:
         self._outlets = tuple(outlets)
+        self._hold_ups = hold_ups
         self._admission = Admission()
+        self._claims = Claims(unit.name for unit in config.units)
         self._knowledge = Knowledge()
         self._start_moment = time.monotonic()
         # Guards that every unit in `by_name` has been told of it: the MQTT thread may tell while units are replaced.
         self._lock = threading.Lock()
         self._broker_gone_since: float | None = self._start_moment
         self.by_name: Mapping[str, Supply] = {
-            unit.name: self._make(config, number, make_driver(unit, config.folder, self._knowledge), meters)
+            unit.name: self._make(config, number, self._driver(config, unit), meters)
             for number, unit in enumerate(config.units)
         }
+
+    def _driver(self, config: Config, unit: UnitSettings) -> Driver:
+        return make_driver(unit, config.folder, self._knowledge, config.secrets())
 
     def _make(
         self, config: Config, number: int, driver: Driver, meters: Meters, predecessor: Supply | None = None
@@ -83,6 +93,8 @@ class Units:
             # Spread over the interval, so that many units do not all want the processor in the same moment.
             phase=self._start_moment + interval * number / len(config.units),
             admission=self._admission,
+            claims=self._claims,
+            hold_ups=self._hold_ups,
             predecessor=predecessor,
         )
 
@@ -104,9 +116,7 @@ class Units:
     def drivers(self, difference: Difference, newer: Config) -> dict[str, Driver]:
         """New drivers, not connected, for the units that a newer configuration adds or changes."""
         fresh = difference.added | difference.changed
-        return {
-            unit.name: make_driver(unit, newer.folder, self._knowledge) for unit in newer.units if unit.name in fresh
-        }
+        return {unit.name: self._driver(newer, unit) for unit in newer.units if unit.name in fresh}
 
     def replace(self, newer: Config, drivers: Mapping[str, Driver], meters: Meters) -> Mapping[str, Supply]:
         """Serve the units of a newer configuration: new supplies, not started, where there is a driver, the others as they are.
@@ -119,20 +129,25 @@ class Units:
             else self.by_name[unit.name]
             for number, unit in enumerate(newer.units)
         }
+        self._claims.retain(by_name)
         with self._lock:
             self.by_name = by_name
             for name in drivers:
                 by_name[name].broker_gone(self._broker_gone_since)
         return by_name
 
-    def end(self, names: Iterable[str] | None = None, why: str = STOPPED) -> None:
+    def end(
+        self, names: Iterable[str] | None = None, why: str = STOPPED, *, replaced: Collection[str] = frozenset()
+    ) -> None:
         """End units, all of them where none are named, within `STOP_TIMEOUT`. No output changes.
 
         One that its instrument holds up is given up: its link ends with the process.
+
+        :param replaced: those of them for which `replace` is to be called
         """
         supplies = list(self) if names is None else [self.by_name[name] for name in sorted(names)]
         for supply in supplies:
-            supply.stop(why)
+            supply.stop(why, is_replaced=supply.name in replaced)
         deadline = time.monotonic() + STOP_TIMEOUT
         for supply in supplies:
             if not supply.join(max(0.0, deadline - time.monotonic())):
@@ -142,6 +157,12 @@ class Units:
     def alive(self) -> bool:
         """True if the thread of every unit runs and did something within `LONGEST_SILENCE`."""
         return all(supply.alive(LONGEST_SILENCE) for supply in self)
+
+    def credit(self, meters: Meters) -> None:
+        """Add what an earlier run counted, where the disk told it late. Once."""
+        for name, totals in meters.items():
+            if (supply := self.by_name.get(name)) is not None:
+                supply.credit(totals)
 
     def meters(self) -> dict[str, dict[int, tuple[float, float]]]:
         """Energy (Wh) and charge (Ah) of every channel now."""

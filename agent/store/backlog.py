@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from agent.store.database import Database
 from agent.store.part import Shared
 from agent.store.rows import Deliver, Rows
 
@@ -18,10 +17,10 @@ class Backlog:
     Messages that a disk does not take stay in memory, up to `rows.MOST_QUEUED`, and are delivered from there.
     """
 
-    def __init__(self, shared: Shared, database: Database, capacity: int) -> None:
+    def __init__(self, shared: Shared, capacity: int) -> None:
         """``capacity`` is the most samples that are kept; beyond it the oldest are dropped and counted."""
-        self.samples = Rows(shared, database, "samples", ("id", "topic", "payload"), capacity)
-        self.messages = Rows(shared, database, "messages", ("id", "topic", "payload", "correlation"), MOST_MESSAGES)
+        self.samples = Rows(shared, "samples", ("id", "topic", "payload"), capacity)
+        self.messages = Rows(shared, "messages", ("id", "topic", "payload", "correlation"), MOST_MESSAGES)
 
     @property
     def capacity(self) -> int:
@@ -36,6 +35,11 @@ class Backlog:
     def dropped(self) -> int:
         """The number of samples that were dropped since the start."""
         return self.samples.dropped
+
+    @property
+    def dropped_messages(self) -> int:
+        """The number of events and responses that were dropped since the start."""
+        return self.messages.dropped
 
     @property
     def sample_count(self) -> int:

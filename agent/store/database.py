@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,46 +22,89 @@ CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL, correlation BLOB);
 CREATE TABLE IF NOT EXISTS meters (
     unit TEXT NOT NULL, channel INTEGER NOT NULL, energy REAL NOT NULL, charge REAL NOT NULL, PRIMARY KEY (unit, channel));
-CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (
+    key BLOB PRIMARY KEY, time REAL NOT NULL, boot TEXT NOT NULL DEFAULT '', moment REAL NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS seen_time ON seen (time);
 CREATE TABLE IF NOT EXISTS discovered (topic TEXT PRIMARY KEY, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS commands (
+    number INTEGER PRIMARY KEY, topic TEXT NOT NULL, correlation BLOB, unit TEXT NOT NULL, channel INTEGER, id TEXT,
+    payload BLOB);
+CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 #: Together they read every page that is needed later.
 _CHECKS = (
     "SELECT count(*) FROM samples",
     "SELECT count(*) FROM messages",
-    "SELECT key, time FROM seen ORDER BY key",
+    "SELECT key, time, boot, moment FROM seen ORDER BY key",
     "SELECT unit, channel, energy, charge FROM meters",
     "SELECT topic, record FROM discovered",
+    "SELECT number, payload FROM commands",
+    "SELECT name, value FROM identity",
 )
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+#: A path that is no place for the file, whatever the disk does.
+_WRONG_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
+
+
 class StoreError(Exception):
-    """The state directory can't be used. The message says why, and what would help."""
+    """The state directory is the wrong one. The message says why, and what would help."""
 
 
 class Database:
     """The file, for one thread at a time: the one that opens it, then the store's."""
 
     def __init__(self, path: Path) -> None:
+        """Open nothing yet."""
+        self.path = path
+        self.is_open = False
+        #: True after a damaged file could be neither put aside nor replaced.
+        self.is_lost = False
+        #: The state of other agents that lay beside the file when it was made anew.
+        self.strangers: list[Path] = []
+        self._complained = -COMPLAINT_INTERVAL
+
+    def open(self) -> None:
         """Open the file, or make it.
 
-        :raises StoreError: it can't be written, or another agent uses it
+        :raises StoreError: its path can't be right, or another agent uses it
+        :raises OSError, sqlite3.Error: the disk is full, read-only or failing, or this user may not write there
         """
-        self.path = path
-        self._complained = -COMPLAINT_INTERVAL
+        path = self.path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                self.strangers = sorted(other for other in path.parent.glob("*.sqlite3") if other != path)
+            elif path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
             self.connection = self._open()
         except OSError as error:
+            if error.errno not in _WRONG_PATH:
+                raise
             raise StoreError(
-                f"{path.parent}: {error.strerror}; settings.state_dir must be a writable directory"
+                f"{error.filename or path.parent}: {error.strerror}; settings.state_dir must be a writable directory"
             ) from None
         except sqlite3.Error as error:
-            busy = "locked" in str(error)
-            why = "another agent of this name uses it" if busy else str(error)
-            raise StoreError(f"{path}: {why}; settings.state_dir must be a writable directory of its own") from None
+            if "locked" not in str(error):
+                raise
+            raise StoreError(
+                f"{path}: another agent of this name uses it; settings.state_dir must be a writable directory of its own"
+            ) from None
+        self.is_open = True
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Database]:
+        """The file for `select` alone, where it can't be opened for writing. Without the changes since a crash, if there was one.
+
+        :raises sqlite3.Error: it can't be read, or there is none
+        """
+        uri = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"  # without a lock or a journal, for which there is no room
+        self.connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        try:
+            yield self
+        finally:
+            self.connection.close()
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -87,7 +131,12 @@ class Database:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
             db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            db.execute("PRAGMA temp_store=MEMORY")
             db.executescript(_SCHEMA)
+            if len(db.execute("PRAGMA table_info(seen)").fetchall()) == 2:  # a file of version 0.1
+                for column in ("boot TEXT NOT NULL DEFAULT ''", "moment REAL NOT NULL DEFAULT 0"):
+                    db.execute(f"ALTER TABLE seen ADD COLUMN {column}")
+            # Takes the lock that tells of another agent, and the journal that a disk without room has no place for.
             db.execute("BEGIN EXCLUSIVE")
             db.execute("COMMIT")
             for query in _CHECKS:  # so that damage shows now, not later
@@ -130,20 +179,33 @@ class Database:
             self._put_aside(error)
             self.connection = self._connect()
         except (OSError, sqlite3.Error):
+            self.is_lost = True
             return False
+        self.is_lost = False
         return True
 
-    def complain(self, error: Exception) -> None:
+    def complain(self, error: Exception | str) -> None:
         """Log that the disk fails, at most once in `COMPLAINT_INTERVAL`."""
         now = time.monotonic()
-        if now - self._complained >= COMPLAINT_INTERVAL:
-            self._complained = now
+        if now - self._complained < COMPLAINT_INTERVAL:
+            return
+        self._complained = now
+        if self.is_open:
             log.error("%s: %s; samples may be lost until it can be written again", self.path, error)
+        else:
+            why = error.strerror if isinstance(error, OSError) else error
+            log.error(
+                "%s: %s; until it can be opened, energy, the ids of commands and what waits for the broker are in memory "
+                "alone; give a settings.state_dir that this user can write",
+                self.path,
+                why,
+            )
 
     def close(self) -> None:
-        """Close the file. Never raises."""
-        with contextlib.suppress(sqlite3.Error):
-            self.connection.close()
+        """Close the file, if it is open. Never raises."""
+        if self.is_open:
+            with contextlib.suppress(sqlite3.Error):
+                self.connection.close()
 
 
 def is_damage(error: sqlite3.Error) -> bool:

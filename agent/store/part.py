@@ -6,6 +6,8 @@ import sqlite3
 import threading
 from abc import ABC, abstractmethod
 
+from agent.store.database import Database
+
 
 class Shared:
     """The lock of all that the store holds in memory, and the way to wake the store's thread.
@@ -32,6 +34,13 @@ class Shared:
 
 class Part(ABC):
     """One kind of records: memory has the newest, and the store's thread writes to the file what the file lacks."""
+
+    @abstractmethod
+    def load(self, database: Database) -> None:
+        """Take over what the file has, once it is open. Memory may have newer records already, where the disk was late.
+
+        :raises sqlite3.Error: the file can't be read; nothing was taken over
+        """
 
     @property
     @abstractmethod

@@ -15,6 +15,8 @@ from agent.store.part import Part, Shared
 MOST_QUEUED, MOST_QUEUED_BYTES = 20_000, 32 * 1024 * 1024
 #: Rows in one transaction.
 MOST_IN_TRANSACTION = 5_000
+#: Where the disk is late, ids begin behind this one: above all that the file has, which is not known yet.
+_LAST_ID_WITHOUT_FILE = 2**40
 
 
 class Row(NamedTuple):
@@ -35,8 +37,8 @@ class Rows(Part):
     A row is in one of three places: queued (in memory alone), being written, or in the file.
     """
 
-    def __init__(self, shared: Shared, database: Database, table: str, columns: Sequence[str], capacity: int) -> None:
-        """Read from the file how many rows it has."""
+    def __init__(self, shared: Shared, table: str, columns: Sequence[str], capacity: int) -> None:
+        """Begin empty: what the file has comes with `load`."""
         self.capacity = capacity
         self.dropped = 0
         self._shared = shared
@@ -47,12 +49,19 @@ class Rows(Part):
         self._delete_oldest = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY id LIMIT ?)"  # noqa: S608
         self._find_oldest = f"SELECT min(id) FROM {table}"  # noqa: S608
         self._select = f"SELECT {names} FROM {table} WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
-        self._in_file: int = database.select(f"SELECT count(*) FROM {table}")[0][0]  # noqa: S608
-        # AUTOINCREMENT remembers the largest id ever used, also after the table has become empty.
-        used = database.select("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", table)[0][0]
-        self._last_id: int = used or 0
+        self._count = f"SELECT count(*) FROM {table}"  # noqa: S608
+        self._renumber = (
+            f"CREATE TEMP TABLE renumbered AS SELECT row_number() OVER (ORDER BY id) AS {names} FROM {table}",  # noqa: S608
+            f"DELETE FROM {table}",  # noqa: S608
+            f"INSERT INTO {table} ({names}) SELECT * FROM renumbered",  # noqa: S608
+            "DROP TABLE renumbered",
+            f"UPDATE sqlite_sequence SET seq = (SELECT count(*) FROM {table}) WHERE name = '{table}'",  # noqa: S608
+        )
+        self._table = table
+        self._in_file = 0
+        self._last_id = _LAST_ID_WITHOUT_FILE
         # The range of the ids that the file may have; older rows have been dropped.
-        self._first_id, self._last_in_file = 0, self._last_id
+        self._first_id, self._last_in_file = 0, 0
         self._queued: dict[int, Row] = {}
         self._queued_bytes = 0
         self._writing: dict[int, Row] = {}
@@ -62,6 +71,23 @@ class Rows(Part):
         # By the transaction under way: the change of the number of rows in the file, rows dropped, the oldest id that stays.
         self._change, self._trimmed, self._oldest = 0, 0, 0
         self._requests: deque[tuple[int, int, Deliver]] = deque()
+
+    def load(self, database: Database) -> None:
+        """Take over the rows of the file: they are older than those in memory, so their ids have to be lower."""
+        # AUTOINCREMENT remembers the largest id ever used, also after the table has become empty.
+        used = database.select("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", self._table)[0][0] or 0
+        in_file: int = database.select(self._count)[0][0]
+        if used >= _LAST_ID_WITHOUT_FILE:  # an earlier run began without the file, too
+            database.change(self._begin_at_1)
+        with self._shared.lock:
+            if self._last_id == _LAST_ID_WITHOUT_FILE:  # it has given no id yet
+                self._last_id = max(used, in_file)
+            self._in_file = in_file
+            self._last_in_file = min(used, _LAST_ID_WITHOUT_FILE)
+
+    def _begin_at_1(self, db: sqlite3.Connection) -> None:
+        for statement in self._renumber:
+            db.execute(statement)
 
     # From any thread. Nothing here waits for the disk.
 

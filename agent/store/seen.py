@@ -16,31 +16,44 @@ MOST_SEEN = 100_000
 
 
 class SeenCommands(Part):
-    """The keys of the commands that came within the last 10 minutes.
+    """The keys of the commands that came within the last 10 minutes, by a clock that nobody sets.
 
-    The wall clock counts only across a restart, where there is nothing better.
+    The wall clock counts only after the host was started anew, where there is nothing better.
     """
 
-    def __init__(self, shared: Shared, database: Database, clock: Callable[[], float]) -> None:
-        """Load the keys that an earlier run has seen.
-
-        :param clock: in s, one that nobody sets
+    def __init__(self, shared: Shared, clock: Callable[[], float], boot: str) -> None:
+        """
+        :param clock: in s, one that nobody sets, and that goes on until the host is started anew
+        :param boot: the present boot of the host, to which moments of the clock belong; empty if nobody knows
         """
         self._shared = shared
         self._clock = clock
+        self._boot = boot
         self._seen: dict[bytes, float] = {}  # key → moment of the clock, oldest first
-        self._unsaved: dict[bytes, float] = {}  # key → wall clock
-        self._saving: dict[bytes, float] = {}
+        self._unsaved: dict[bytes, tuple[float, float]] = {}  # key → wall clock, moment of the clock
+        self._saving: dict[bytes, tuple[float, float]] = {}
         self._forgotten: set[bytes] = set()  # to be deleted from the file
         self._deleting: set[bytes] = set()
-        wall, now = time.time(), clock()
-        for key, seen in sorted(database.select("SELECT key, time FROM seen"), key=lambda row: float(row[1])):
+
+    def load(self, database: Database) -> None:
+        """Take over the keys that an earlier run has seen."""
+        rows = database.select("SELECT key, time, boot, moment FROM seen")
+        wall, now = time.time(), self._clock()
+        ages: list[tuple[float, bytes]] = []
+        for key, seen, seen_boot, moment in rows:
+            age = now - moment if self._boot and seen_boot == self._boot else wall - seen
             # A time in the future was saved before the wall clock was set back: it counts as seen just now.
-            age = max(0.0, wall - seen)
-            if age < DUPLICATE_WINDOW:
-                self._seen[key] = now - age
-            else:
-                self._forgotten.add(key)
+            ages.append((max(0.0, age), key))
+        earlier: dict[bytes, float] = {}
+        with self._shared.lock:
+            for age, key in sorted(ages, reverse=True):
+                if age < DUPLICATE_WINDOW:
+                    earlier[key] = now - age
+                elif key not in self._seen:
+                    self._forgotten.add(key)
+            for key in self._seen:  # seen since: they are the newest
+                earlier.pop(key, None)
+            self._seen = earlier | self._seen
 
     def is_duplicate(self, key: bytes) -> bool:
         """True if this key was seen within the last 10 minutes; it is seen from now on. From any thread."""
@@ -52,7 +65,7 @@ class SeenCommands(Part):
                 return True
             self._forget(key)
             self._seen[key] = now
-            self._unsaved[key] = time.time()
+            self._unsaved[key] = time.time(), now
             while self._seen and (len(self._seen) > MOST_SEEN or next(iter(self._seen.values())) < fresh):
                 self._forget(next(iter(self._seen)))
             self._shared.note()
@@ -73,7 +86,10 @@ class SeenCommands(Part):
             self._saving, self._unsaved = self._unsaved, {}
             self._deleting, self._forgotten = self._forgotten, set()
         db.executemany("DELETE FROM seen WHERE key = ?", [(key,) for key in self._deleting])
-        db.executemany("INSERT OR REPLACE INTO seen (key, time) VALUES (?, ?)", list(self._saving.items()))
+        db.executemany(
+            "INSERT OR REPLACE INTO seen (key, time, boot, moment) VALUES (?, ?, ?, ?)",
+            [(key, wall, self._boot, moment) for key, (wall, moment) in self._saving.items()],
+        )
 
     def finish(self, saved: bool) -> None:
         """Forget the changes that were written, or keep them for the next time."""
@@ -88,5 +104,5 @@ class SeenCommands(Part):
         """Write all that is in memory."""
         with self._shared.lock:
             offset = time.time() - self._clock()
-            self._unsaved = {key: moment + offset for key, moment in self._seen.items()}
+            self._unsaved = {key: (moment + offset, moment) for key, moment in self._seen.items()}
             self._forgotten.clear()

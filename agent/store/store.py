@@ -1,11 +1,12 @@
 """The agent's state that outlives a lost broker and a restart, in one SQLite file that a thread of its own writes and reads.
 
-Memory has all that must be known at once. No other thread waits for the disk, except at the start and, up to a time limit, at
-the end. A disk that is full, fails or hangs stops nothing: memory keeps what it does not take, up to a limit.
+Memory has all that must be known at once. No other thread waits for the disk, except up to a time limit at the start and at the
+end. A disk that is full, fails or hangs stops nothing, not the start either: memory keeps what it does not take, up to a limit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -15,42 +16,74 @@ from functools import partial
 from pathlib import Path
 
 from agent.store.backlog import Backlog
-from agent.store.database import Database, is_damage
+from agent.store.commands import OpenCommands
+from agent.store.database import Database, StoreError, is_damage
 from agent.store.part import Part, Shared
-from agent.store.records import DiscoveryRecords, SavedMeters
+from agent.store.records import DiscoveryRecords, Identity, SavedMeters
 from agent.store.seen import SeenCommands
 
 log = logging.getLogger(__name__)
 
 #: s. How long changes gather before they are written in one transaction; `kill -9` loses no more than these.
 GATHER = 0.02
-#: s between two tries at a disk that fails.
-RETRY = 1.0
+#: s between two tries at a disk that fails, and at a file that can't be opened.
+RETRY, RETRY_OPENING = 1.0, 5.0
+#: s that the start waits for the file to be opened. Then it goes on, and takes the file over when it is there.
+OPENING_TIMEOUT = 2.0
 
 
 class Store:
-    """The agent's state on disk: `backlog`, `seen`, `meters` and `discovered`, each for any thread."""
+    """The agent's state on disk: `backlog`, `commands`, `seen`, `meters`, `discovered` and `identity`, each for any thread."""
 
-    def __init__(self, path: Path, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Open the file, or make it, and load all that must be known at once.
+    def __init__(
+        self,
+        path: Path,
+        capacity: int,
+        clock: Callable[[], float] = time.monotonic,
+        boot: str = "",
+        *,
+        advice: str | None = None,
+    ) -> None:
+        """Open the file, or make it, and load all that must be known at once; begin in memory where the disk takes too long.
 
         :param capacity: the most samples that are kept
         :param clock: in s, one that nobody sets; it tells how old a command's id is
-        :raises StoreError: the file can't be written, or another agent uses it
+        :param boot: the present boot of the host, until whose end the clock goes on; empty if nobody knows
+        :param advice: what the user is told to do who has state under other names, and none under this one
+        :raises StoreError: the path can't be right, or another agent uses the file
         """
         self.path = path
         self._database = Database(path)
+        self._advice = advice
         self._shared = Shared()
-        self.backlog = Backlog(self._shared, self._database, capacity)
-        self.seen = SeenCommands(self._shared, self._database, clock)
-        self.meters = SavedMeters(self._shared, self._database)
-        self.discovered = DiscoveryRecords(self._shared, self._database)
+        self.backlog = Backlog(self._shared, capacity)
+        self.commands = OpenCommands(self._shared)
+        self.seen = SeenCommands(self._shared, clock, boot)
+        self.meters = SavedMeters(self._shared)
+        self.discovered = DiscoveryRecords(self._shared)
+        self.identity = Identity(self._shared)
         self._rows = (self.backlog.messages, self.backlog.samples)
-        self._parts: tuple[Part, ...] = (self.seen, *self._rows, self.meters, self.discovered)
+        self._parts: tuple[Part, ...] = (
+            self.commands,
+            self.seen,
+            *self._rows,
+            self.meters,
+            self.discovered,
+            self.identity,
+        )
         self._closing = False
         self._is_busy = False
         self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self._wrong: StoreError | None = None
+        self._is_looked_into = False
+        self._opening = threading.Thread(target=self._open, name="store-opening", daemon=True)
+        self._opening.start()
+        self._opening.join(OPENING_TIMEOUT)
+        if self._opening.is_alive():
+            self._database.complain("the disk does not answer")
+        elif self._wrong is not None:
+            raise self._wrong
 
     def start(self) -> None:
         """Start the thread that writes."""
@@ -73,6 +106,11 @@ class Store:
         return False
 
     @property
+    def is_alive(self) -> bool:
+        """True while the thread runs, or before it was started. It may wait for the disk."""
+        return self._thread.ident is None or self._thread.is_alive()
+
+    @property
     def is_saved(self) -> bool:
         """True if the file has all that is in memory."""
         with self._shared.lock:
@@ -81,6 +119,7 @@ class Store:
     # The store's thread.
 
     def _run(self) -> None:
+        self._opening.join()
         while True:
             closing = self._closing
             self._await_work()
@@ -90,6 +129,43 @@ class Store:
                 break
         self._database.close()
         self._is_busy = False
+
+    def _open(self) -> bool:
+        """Open the file and take over what it has. True if that was possible."""
+        database = self._database
+        try:
+            database.open()
+            try:
+                read = (self.identity, self.seen, self.discovered, self.meters, self.commands)
+                for part in (*self._rows, *read):  # what may write goes first
+                    part.load(database)
+            except BaseException:
+                database.close()
+                database.is_open = False
+                raise
+        except StoreError as error:
+            self._wrong = error
+            if self._thread.ident is not None:
+                database.complain(error)
+        except (OSError, sqlite3.Error) as error:
+            database.complain(error)
+            self._look_into_it()
+        else:
+            if database.strangers and self._advice is not None:
+                names = ", ".join(other.name for other in database.strangers[:5])
+                log.warning("%s is new, and beside it lies the state of others: %s; %s", self.path, names, self._advice)
+        self._retry_at = 0.0 if database.is_open else time.monotonic() + RETRY_OPENING
+        return database.is_open
+
+    def _look_into_it(self) -> None:
+        """Take over, once, what can be read of a file that can't be opened: its disk may be read-only or full."""
+        if self._is_looked_into:
+            return
+        self._is_looked_into = True
+        with contextlib.suppress(OSError, sqlite3.Error), self._database.reading() as database:
+            # Not the backlog and the commands, which could not be removed from it.
+            for part in (self.identity, self.seen, self.discovered, self.meters):
+                part.load(database)
 
     def _guarded(self, duty: Callable[[], bool]) -> bool:
         """The duty's result; False if it raised: the exception is logged and does not end the thread."""
@@ -111,10 +187,14 @@ class Store:
             self._is_busy = True
 
     def _is_urgent(self) -> bool:
-        return self._closing or any(rows.has_requests for rows in self._rows)
+        if self._closing or any(rows.has_requests for rows in self._rows):
+            return True
+        return (
+            self.commands.is_urgent and time.monotonic() >= self._retry_at
+        )  # a disk that fails is not asked in a loop
 
     def _is_dirty(self) -> bool:
-        return any(part.is_dirty for part in self._parts)
+        return not self._database.is_open or any(part.is_dirty for part in self._parts)
 
     def _answer(self) -> bool:
         for rows in self._rows:
@@ -127,6 +207,8 @@ class Store:
     def _write(self) -> bool:
         """True if the changes have been written, or may be tried again at once."""
         if not self._closing and time.monotonic() < self._retry_at:
+            return False
+        if not self._database.is_open and not self._open():
             return False
         with self._shared.lock:
             dirty = [part for part in self._parts if part.is_dirty]
@@ -161,7 +243,7 @@ class Store:
 
         :return: true if it may be tried again at once
         """
-        if is_damage(error) and self._database.begin_anew(error):
+        if (is_damage(error) or self._database.is_lost) and self._database.begin_anew(error):
             for part in self._parts:
                 part.restart()
             return True

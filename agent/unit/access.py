@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from agent.instruments.driver import Driver, GiveWay, Inspection, Profile, Write, never
 from agent.protocol.messages import ChannelState, UnitInfo, utc_now
-from agent.timing import system_clock
+from agent.protocol.quantities import SETTINGS, Setting
+from agent.timing import HoldUps, system_clock
 from agent.unit.changes import Changes
 from agent.unit.gate import Readings, WriteGate
 from agent.unit.inbox import Inbox, Stopped
@@ -21,6 +23,9 @@ from agent.unit.status import Status, unit_info
 
 log = logging.getLogger(__name__)
 
+#: A heartbeat that is not too old at any time.
+WAITING = math.inf
+
 
 class UnitAccess:
     """Access to one unit for its worker: polls are counted, shown to the gate and published; writes pass the gate.
@@ -31,11 +36,13 @@ class UnitAccess:
     __slots__ = (
         "_agent",
         "_poll_interval",
+        "_reopened",
         "_settings",
         "changes",
         "driver",
         "gate",
         "heartbeat",
+        "hold_ups",
         "inbox",
         "name",
         "reporter",
@@ -55,6 +62,7 @@ class UnitAccess:
         changes: Changes,
         samples: Samples,
         reporter: Reporter,
+        hold_ups: HoldUps,
     ) -> None:
         """``settings``: of the channels, by their numbers. The other arguments are the unit's parts."""
         self.name = name
@@ -63,10 +71,13 @@ class UnitAccess:
         self.changes = changes
         self.samples = samples
         self.reporter = reporter
+        self.hold_ups = hold_ups
         self._agent = agent
         self._poll_interval = poll_interval
         self._settings = settings
-        #: The moment (`time.monotonic`) when the worker last did something; a later one while it sleeps until then.
+        self._reopened = 0
+        #: The moment (`time.monotonic`) when the worker last did something; a later one while it sleeps until then, and `WAITING`
+        #: while it is the driver's turn: a unit that hangs is no reason to start the agent anew.
         self.heartbeat = time.monotonic()
         self.status = Status(False, "not connected yet", driver.expected, {})
         self._become(driver.expected)
@@ -83,7 +94,7 @@ class UnitAccess:
 
     def _become(self, profile: Profile) -> None:
         channels = channels_of(self.name, profile, self._settings)
-        self.gate = WriteGate(self.driver.write, channels)
+        self.gate = WriteGate(self.driver.write, self.driver.write_checked, channels)
         self.samples.adopt(profile, channels.values())
         self.status = replace(self.status, profile=profile, channels=channels)
 
@@ -134,19 +145,23 @@ class UnitAccess:
 
         :raises DriverError: the link broke
         """
-        self.heartbeat = time.monotonic()
+        self.heartbeat = WAITING
         readings = self.driver.poll(give_way)
+        self.heartbeat = time.monotonic()
         if readings is not None:
             self._polled(readings)
         return readings
 
-    def inspect(self, channels: Collection[int], give_way: GiveWay = never) -> Inspection:
-        """A poll, the unit's complaints and the couplings of these channels; no readings if the poll was dropped for an off.
+    def inspect(
+        self, channels: Collection[int], give_way: GiveWay = never, settings: Collection[Setting] = SETTINGS
+    ) -> Inspection:
+        """A poll, the unit's complaints and the conditions of these settings; no readings if the poll was dropped for an off.
 
         :raises DriverError: the link broke
         """
+        self.heartbeat = WAITING
+        inspection = self.driver.inspect(channels, give_way, settings)
         self.heartbeat = time.monotonic()
-        inspection = self.driver.inspect(channels, give_way)
         if inspection.readings:
             self._polled(inspection.readings)
         return inspection
@@ -156,21 +171,32 @@ class UnitAccess:
 
         :raises DriverError: the link broke
         """
+        self.heartbeat = WAITING
+        complaints = self.driver.complaints()
         self.heartbeat = time.monotonic()
-        return self.driver.complaints()
+        return complaints
 
-    def write(self, write: Write, job: Job) -> None:
+    def write(self, write: Write, job: Job, *, is_checked: bool = False) -> list[str] | None:
         """Send a job's write, if the gate lets it pass.
 
+        The unit's complaints if they were asked for in the same message; None if it is still to be asked.
+
+        :param is_checked: ask for them, where the unit takes that
         :raises Refusal: it may not pass; nothing was sent
         :raises DriverError: the link broke; it may or may not have been carried out
         :raises Stopped: the worker was abandoned; nothing was sent
         """
         if self.reporter.is_closed:
             raise Stopped
-        self.heartbeat = time.monotonic()
         self.changes.wrote(write, job)  # before it is sent: it may be carried out even if the link breaks
-        self.gate.send(write)
+        self.heartbeat = WAITING
+        complaints = None
+        if is_checked:
+            complaints = self.gate.send_checked(write)
+        else:
+            self.gate.send(write)
+        self.heartbeat = time.monotonic()
+        return complaints
 
     def publish(self, readings: Readings) -> None:
         """Have the readings' states and events go with the next report."""
@@ -192,5 +218,9 @@ class UnitAccess:
                 self.publish_at_once(readings)
 
     def _polled(self, readings: Readings) -> None:
-        self.reporter.counters.polls += 1
+        counters = self.reporter.counters
+        counters.polls += 1
+        if self.driver.reopened != self._reopened:
+            counters.reconnects += self.driver.reopened - self._reopened
+            self._reopened = self.driver.reopened
         self.gate.saw(readings)

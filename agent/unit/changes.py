@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from agent.instruments.driver import Reading, Write
-from agent.protocol.messages import Event
+from agent.protocol.messages import By, Event
 from agent.protocol.quantities import BY_NAME, WATCHED
-from agent.unit.job import By, Job
+from agent.unit.job import Job
 from agent.unit.limits import Channel
 
 #: The author of a change, and the id of the command.
@@ -17,6 +17,7 @@ Author = tuple[By, str | None]
 #: The quantities that change with a setting. No command causes a trip, but one may end it.
 _TOUCHED: dict[str, tuple[str, ...]] = {"state": ("state", "mode"), "clear_protection": ("tripped", "mode")}
 _AT_THE_UNIT: Author = ("panel", None)
+_BY_THE_UNIT: Author = ("unit", None)
 
 
 class Changes:
@@ -73,7 +74,7 @@ class Changes:
             old, new = getattr(before, name), getattr(after, name)
             if old == new:
                 continue
-            author = authors.get(name, _AT_THE_UNIT)
+            author = _author(name, before, after, authors)
             if name == "voltage_limit" and author[0] == "command" and self._ramps.get(index, new) != new:
                 self._held[index] = old
                 self._authors[index] = {name: author}
@@ -96,6 +97,7 @@ class Changes:
             "command": f"by command {command_id}" if command_id else "by command",
             "panel": "at the unit",
             "agent": "by the agent",
+            "unit": "by the unit itself",
         }[by]
         shown = BY_NAME[name].shown
         return Event(
@@ -112,3 +114,22 @@ class Changes:
             id=command_id,
             text=f"{name} {shown(old)} → {shown(new)} {doer}",
         )
+
+
+def _author(name: str, before: Reading, after: Reading, authors: Mapping[str, Author]) -> Author:
+    """The author of a change of this quantity.
+
+    A trip is the unit's, also if a command led to it, and so is what the trip turns off. Some units answer the question for the
+    state before the one for the trip, so an output may go off one reading later. A mode goes with the state, or is the unit's.
+    """
+    has_just_tripped = bool(after.tripped and not before.tripped)
+    match name:
+        case "tripped" if after.tripped:
+            return _BY_THE_UNIT
+        case "mode" if has_just_tripped:
+            return _BY_THE_UNIT
+        case "mode" if name not in authors:
+            return _author("state", before, after, authors) if after.state != before.state else _BY_THE_UNIT
+        case "state" if after.tripped and not after.state and (has_just_tripped or name not in authors):
+            return _BY_THE_UNIT
+    return authors.get(name, _AT_THE_UNIT)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NoReturn
 
-from agent.instruments.driver import DriverError
+from agent.instruments.claims import Claims
+from agent.instruments.driver import DriverError, Identity, IdentityError
 from agent.timing import retry_delay
-from agent.unit.access import UnitAccess
+from agent.unit.access import WAITING, UnitAccess
 from agent.unit.admission import Admission, check_room
 from agent.unit.job import Job
 from agent.unit.schedule import Schedule
@@ -19,24 +21,49 @@ log = logging.getLogger(__name__)
 FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.25, 5.0, 0.5
 #: s. A link that did not last that long is not opened again at once.
 SHORT_LIVED = 1.0
+#: s between two looks at a supply that another unit serves. Each opens a second link to it, and some supplies have but two.
+NEXT_LOOK = 30.0
 
 
 class Connector:
     """Connects one unit. Only the unit's worker calls it."""
 
-    __slots__ = ("_admission", "_online_since", "_schedule", "_unit", "_was_online")
+    __slots__ = (
+        "_admission",
+        "_claims",
+        "_look_at",
+        "_online_since",
+        "_schedule",
+        "_shared",
+        "_unit",
+        "_was_online",
+        "displaced_by",
+    )
 
-    def __init__(self, unit: UnitAccess, schedule: Schedule, admission: Admission | None) -> None:
-        """``admission``: None for no bound on the units that connect at once."""
+    def __init__(
+        self, unit: UnitAccess, schedule: Schedule, admission: Admission | None, claims: Claims | None = None
+    ) -> None:
+        """
+        :param admission: None for no bound on the units that connect at once
+        :param claims: of all units; None where a supply may have two
+        """
         self._unit = unit
         self._schedule = schedule
         self._admission = admission
+        self._claims = claims or Claims()
+        self._shared: Identity | None = None  # of a supply that another unit was found to serve
+        self._look_at = 0.0  # the moment (time.monotonic) from which it is looked at again
+        #: The unit that took the supply over since this one connected.
+        self.displaced_by: str | None = None
+        unit.driver.admit = self._admit
+        self._claims.watch(unit.name, self._displaced)
         self._was_online = False
         self._online_since = -SHORT_LIVED
 
-    def connect_until_it_works(self) -> None:
+    def connect_until_it_works(self, failed: Callable[[], None]) -> None:
         """Try until the unit is online, with growing waits.
 
+        :param failed: called after each try that did not work
         :raises Stopped: the worker is to end
         """
         if time.monotonic() - self._online_since < SHORT_LIVED:
@@ -49,6 +76,7 @@ class Connector:
                 return
             except DriverError:
                 tries += 1
+            failed()
             self._sleep(retry_delay(tries, FIRST_RETRY, LAST_RETRY, RETRY_JITTER))
 
     def connect(self, offs: Iterable[Job] = ()) -> None:
@@ -63,13 +91,20 @@ class Connector:
         counters = unit.reporter.counters
         if self._was_online:
             counters.reconnects += 1
+        self._claims.lost(unit.name)
         try:
             check_room()
+            self._check_shared()
+            unit.heartbeat = WAITING
             profile = unit.driver.connect()
+            unit.heartbeat = time.monotonic()
+            if profile.identity is not None:
+                self._admit(profile.identity)
             unit.adopt(profile)
             readings = unit.poll()
         except DriverError as error:
             unit.driver.close()
+            unit.heartbeat = time.monotonic()
             counters.errors += 1
             unit.go_offline(str(error))
             raise
@@ -89,6 +124,37 @@ class Connector:
         unit.go_online(readings, offs)
         self._was_online = True
 
+    def _check_shared(self) -> None:
+        """:raises IdentityError: the supply that was found last has another unit still, and it is not time to look again"""
+        identity, self._shared = self._shared, None
+        if identity is not None and time.monotonic() < self._look_at and (holder := self._claims.holder(identity)):
+            self._shared = identity
+            raise _same(identity, holder)
+
+    def _admit(self, identity: Identity) -> None:
+        """:raises IdentityError: another unit serves this supply"""
+        self.displaced_by = None
+        if (holder := self._claims.claim(self._unit.name, identity)) is not None:
+            self._leave(identity, holder)
+
+    def _displaced(self, by: str) -> None:
+        self.displaced_by = by
+        self._unit.inbox.wake()
+
+    def give_up(self) -> None:
+        """Leave the supply to the unit that took it over.
+
+        :raises IdentityError: it did
+        """
+        holder, identity = self.displaced_by, self._unit.status.profile.identity
+        self.displaced_by = None
+        if holder is not None and identity is not None:
+            self._leave(identity, holder)
+
+    def _leave(self, identity: Identity, holder: str) -> NoReturn:
+        self._shared, self._look_at = identity, time.monotonic() + NEXT_LOOK
+        raise _same(identity, holder)
+
     def _connect_in_turn(self) -> None:
         if self._admission is None:
             self.connect()
@@ -106,3 +172,11 @@ class Connector:
     def _sleep(self, seconds: float) -> None:
         self._unit.heartbeat = time.monotonic() + seconds
         self._unit.inbox.sleep(seconds)
+
+
+def _same(identity: Identity, holder: str) -> IdentityError:
+    return IdentityError(
+        f"this is the supply that {holder} serves ({identity.model}, serial number {identity.serial}); use {holder}, "
+        "and take one of the two out of the configuration",
+        identity,
+    )

@@ -19,17 +19,38 @@ class WriteGate:
     unit's worker calls it.
     """
 
-    __slots__ = ("_channels", "_seen", "_write")
+    __slots__ = ("_channels", "_latest", "_seen", "_write", "_write_checked")
 
-    def __init__(self, write: Callable[[Write], None], channels: Mapping[int, Channel]) -> None:
-        """:param write: the driver's method"""
+    def __init__(
+        self,
+        write: Callable[[Write], None],
+        write_checked: Callable[[Write], list[str] | None],
+        channels: Mapping[int, Channel],
+    ) -> None:
+        """``write`` and ``write_checked``: the driver's methods."""
         self._write = write
+        self._write_checked = write_checked
         self._channels = channels
-        self._seen: Readings | None = None
+        self._seen: Readings | None = None  # None once something was written since
+        self._latest: Readings = {}
 
     def saw(self, readings: Readings) -> None:
         """Note the settings of the unit, which hold until the next write."""
-        self._seen = readings
+        self._seen = self._latest = readings
+
+    def rises(self, write: Write) -> bool:
+        """True unless a write can only make an output safer: it turns off, lowers a level as it was last read, or protects."""
+        match write.setting:
+            case "state" | "current_protection":
+                return bool(write.value) is (write.setting == "state")
+            case "clear_protection":
+                return True
+            case level:
+                readings = self._latest
+                return any(
+                    (present := getattr(readings.get(index), level, None)) is None or abs(write.value) > abs(present)
+                    for index in write.channels
+                )
 
     def check(self, writes: tuple[Write, ...]) -> None:
         """Check writes that belong together before the first of them is sent.
@@ -48,6 +69,18 @@ class WriteGate:
         self._admit(write)
         self._seen = None
         self._write(write)
+
+    def send_checked(self, write: Write) -> list[str] | None:
+        """Check a write, pass it to the driver, and have the unit asked in the same message if it took it.
+
+        The unit's complaints; None if it is still to be asked.
+
+        :raises Refusal: it is not allowed; nothing was sent
+        :raises DriverError: the link broke; it may or may not have been carried out
+        """
+        self._admit(write)
+        self._seen = None
+        return self._write_checked(write)
 
     def _admit(self, write: Write) -> None:
         for index in write.channels:

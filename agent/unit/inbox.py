@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from agent.protocol.errors import Refusal
+from agent.unit.brokerloss import BrokerLoss
 from agent.unit.job import Job
 
 #: Commands that may wait for one unit; further ones are refused as busy.
 MOST_WAITING = 100
+#: Offs of the same outputs that may wait for one unit, done together and answered each. More are not worth the memory.
+MOST_MERGED = 2000
 
 
 class InboxClosed(Exception):
@@ -25,15 +28,16 @@ class Stopped(Exception):
 class Inbox:
     """Takes jobs from any thread, and hands them to the worker: offs go ahead of all others.
 
-    It is closed while the unit is offline. `wake` and `stop` may be called from any thread; `next_off`, `next_waiting`, `open`
-    and `wait` are the worker's.
+    It is closed while the unit is offline, and to all but offs while the worker ends or makes its first connection. `wake`
+    and `stop` may be called from any thread; `next_off`, `next_waiting`, `open` and `wait` are the worker's.
     """
 
-    __slots__ = ("_condition", "_is_open", "_news", "_offs", "_unit", "_waiting", "is_stopping")
+    __slots__ = ("_condition", "_is_open", "_loss", "_news", "_offs", "_unit", "_waiting", "is_stopping", "takes_offs")
 
-    def __init__(self, unit: str) -> None:
-        """``unit``: its name, for messages."""
+    def __init__(self, unit: str, loss: BrokerLoss) -> None:
+        """``unit``: its name, for messages. ``loss``: its policy, whose off waits without being a job here."""
         self._unit = unit
+        self._loss = loss
         self._condition = threading.Condition(threading.Lock())
         # Lists, not deques: an empty deque takes 700 bytes, and there are two a unit.
         self._offs: list[Job] = []
@@ -41,50 +45,104 @@ class Inbox:
         self._is_open = False
         self._news = False
         self.is_stopping = False
+        #: True while the first connection is made, and an off may wait for it: the unit was online just before.
+        self.takes_offs = False
 
     def put(self, job: Job) -> list[Job]:
         """Take a job. The jobs that it supersedes, for the caller to refuse: those that would turn on what it turns off.
 
+        A job for an off and something else waits as a setting; its off goes ahead. If too many wait, it becomes a plain off.
+
         :raises InboxClosed: it was not taken, as the unit is offline or its worker ends
         :raises Refusal: ``busy``; it was not taken
         """
-        superseded: list[Job] = []
         with self._condition:
             if not self._is_open or self.is_stopping:
-                raise InboxClosed
+                closed = Refusal("offline", f"{self._unit} takes nothing else at present; send the rest again")
+                if not (self._is_open or self.takes_offs) or not job.keep_off(closed):
+                    raise InboxClosed
+            is_crowded = len(self._waiting) >= MOST_WAITING
+            if is_crowded and not job.turns_off:
+                busy = Refusal("busy", f"{MOST_WAITING} commands wait for {self._unit} already; send fewer at a time")
+                if not job.rides_on_off:
+                    raise busy
+                job.keep_off(busy)
+            superseded: list[Job] = []
             if job.turns_off:
-                self._offs.append(job)
-                superseded = [other for other in self._waiting if other.turns_on and other.indices & job.indices]
-                for other in superseded:
-                    self._waiting.remove(other)
-            elif len(self._waiting) >= MOST_WAITING:
-                raise Refusal("busy", f"{MOST_WAITING} commands wait for {self._unit} already; send fewer at a time")
-            else:
+                self._merge(job)
+            elif job.rides_on_off:
+                self._merge(job.off_part())
+            if job.turns_off or job.rides_on_off:
+                superseded = self._remove(lambda other: other.turns_on and not other.indices.isdisjoint(job.indices))
+            if not job.turns_off:
                 self._waiting.append(job)
             self._notify()
         return superseded
 
+    def supersede(self, indices: Collection[int]) -> list[Job]:
+        """Remove and return all jobs but offs that wait for one of these channels, for the caller to refuse."""
+        with self._condition:
+            return self._remove(lambda other: not other.indices.isdisjoint(indices))
+
+    def _remove(self, condition: Callable[[Job], bool]) -> list[Job]:
+        removed = [job for job in self._waiting if condition(job)]
+        if removed:
+            self._waiting = [job for job in self._waiting if job not in removed]
+        return removed
+
+    def _merge(self, off: Job, most: float = MOST_MERGED) -> None:
+        """Put an off in the place of the first waiting one that it covers, or into one that covers it, or behind them all.
+
+        :raises Refusal: ``busy``; too many have been merged with it
+        """
+        for waiting in self._offs:
+            if waiting.indices >= off.indices:
+                if len(waiting.merged) >= most:
+                    raise Refusal(
+                        "busy",
+                        f"{MOST_MERGED} offs of the same outputs of {self._unit} wait already; they are carried out, and its "
+                        "next state tells the outcome",
+                    )
+                waiting.merged += [off, *off.take_merged()]
+                return
+        covered = [waiting for waiting in self._offs if off.indices > waiting.indices]
+        if not covered:
+            self._offs.append(off)
+            return
+        place = self._offs.index(covered[0])
+        for waiting in covered:
+            off.merged += [waiting, *waiting.take_merged()]
+        self._offs[place] = off
+        self._offs = [waiting for waiting in self._offs if waiting not in covered]
+
     def open(self, offs: Iterable[Job] = ()) -> None:
         """Take jobs from now on; ``offs`` go ahead of them."""
         with self._condition:
-            self._is_open = True
-            self._offs[:0] = offs
+            self._is_open, self.takes_offs = True, False
+            waiting, self._offs = self._offs, []
+            for off in (*offs, *waiting):
+                self._merge(off, math.inf)
 
     def close(self) -> list[Job]:
         """Take no more jobs. The jobs that were not begun, offs first."""
         with self._condition:
-            self._is_open = False
+            self._is_open = self.takes_offs = False
             left = [*self._offs, *self._waiting]
             self._offs.clear()
             self._waiting.clear()
         return left
 
     def next_off(self) -> Job | None:
-        """Remove and return the first off, if there is one."""
+        """Remove and return the first off, if there is one; the whole that it is a part of if that would be the next job."""
         if not self._offs:  # spares the lock, as this is asked before everything that the worker does
             return None
         with self._condition:
-            return self._offs.pop(0) if self._offs else None
+            if not self._offs:
+                return None
+            off = self._offs.pop(0)
+            if off.whole is not None and off.whole in self._waiting[:1] and not off.merged:
+                return self._waiting.pop(0)
+            return off
 
     def next_waiting(self) -> Job | None:
         """Remove and return the first of the other jobs, if there is one."""
@@ -93,12 +151,21 @@ class Inbox:
         with self._condition:
             return self._waiting.pop(0) if self._waiting else None
 
+    def waits_since(self) -> float | None:
+        """The moment (`agent.timing.system_clock`) when the job that `next_waiting` returns came in; None if there is none."""
+        if not self._waiting:
+            return None
+        with self._condition:
+            return self._waiting[0].received if self._waiting else None
+
     def has_off(self) -> bool:
-        """True while an off waits: a poll gives way to it then."""
-        return bool(self._offs)
+        """True while an off waits, or `on_broker_loss` is due: a poll gives way to it then."""
+        return bool(self._offs) or self._loss.is_due()
 
     def off_waits_for(self, indices: Collection[int]) -> bool:
-        """True while an off waits for one of these channels."""
+        """True while an off waits for one of these channels, or `on_broker_loss` is due for one."""
+        if self._loss.is_due() and self._loss.is_due_for(indices):
+            return True
         if not self._offs:
             return False
         with self._condition:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from agent.protocol.commands import Command
-from agent.protocol.errors import ErrorCode
-from agent.protocol.messages import ChannelState, Response, ResponseError, utc_now
+from agent.protocol.errors import ErrorCode, Refusal
+from agent.protocol.messages import By, ChannelState, Response, ResponseError, utc_now
 from agent.protocol.report import ReplyTo
 from agent.timing import system_clock
 from agent.unit.limits import Channel
-
-#: The author of a change: a command, a person at the panel or another program, the agent itself.
-By = Literal["command", "panel", "agent"]
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +20,9 @@ class Job:
     """A checked command for some channels of one unit.
 
     ``by``: the agent's own jobs get no response. ``expires``: a moment of `time.monotonic`, from MQTT's message expiry.
-    ``retried``: True for an off that a broken link interrupted; it gets no third try.
+    ``retried``: True for an off that a broken link interrupted; it gets no third try. ``merged``: further offs of the same
+    outputs or of some of them, which are carried out with this one, and are answered with it. ``whole``: the job that this one is
+    the off of, see `off_part`.
     """
 
     command: Command
@@ -34,6 +33,8 @@ class Job:
     expires: float | None = None
     retried: bool = False
     received: float = field(default_factory=system_clock)
+    merged: list[Job] = field(default_factory=list)
+    whole: Job | None = None
     indices: frozenset[int] = field(init=False)
     _answer: threading.Lock = field(init=False, default_factory=threading.Lock)
 
@@ -42,8 +43,44 @@ class Job:
 
     @property
     def turns_off(self) -> bool:
-        """True if outputs are to be off, whatever else is asked for: it goes ahead of all other jobs then."""
-        return self.command.state is False
+        """True if it asks for nothing but off: it goes ahead of all other jobs then."""
+        return self.command.turns_off
+
+    @property
+    def rides_on_off(self) -> bool:
+        """True if it asks for something else beside an off. The off goes ahead as a job of its own, see `off_part`."""
+        return self.command.state is False and not self.command.turns_off
+
+    def off_part(self) -> Job:
+        """The off of a command that asks for something else as well, as a job that gets no response.
+
+        The author of the change is the command, so it has the same id.
+        """
+        command = Command(state=False, id=self.command.id).model_copy(update={"expires_at": self.command.expires_at})
+        part = Job(command, self.channels, whole_unit=self.whole_unit, expires=self.expires, whole=self)
+        part.claim_answer()
+        return part
+
+    def keep_off(self, fault: Refusal) -> bool:
+        """Make it a job for nothing but its off. False if it asks for none.
+
+        :param fault: why the rest is not carried out, for the response
+        """
+        if self.command.state is not False:
+            return False
+        if not self.turns_off:
+            self.command = self.command.only_off(fault)
+        return True
+
+    def narrow(self, channels: tuple[Channel, ...]) -> None:
+        """Make it a job for these channels."""
+        self.channels = channels
+        self.indices = frozenset(channel.index for channel in channels)
+
+    def take_merged(self) -> list[Job]:
+        """Empty `merged`, and return what was in it."""
+        merged, self.merged = self.merged, []
+        return merged
 
     @property
     def turns_on(self) -> bool:
@@ -62,23 +99,31 @@ class Job:
         return self._answer.acquire(blocking=False)
 
     def done(self, unit: str, states: list[ChannelState]) -> Response:
-        """The response that it was carried out, with the states of its channels as they were read back."""
+        """The response that it was carried out, with the states of its channels as they were read back.
+
+        Of an off with a fault it says the fault beside the states.
+        """
+        fault = self.command.fault
         return Response(
             id=self.command.id,
-            ok=True,
+            ok=fault is None,
             time=utc_now(),
             psu=unit,
             index=None if self.whole_unit else self.channels[0].index,
             result=states if self.whole_unit else states[0],
+            error=None
+            if fault is None
+            else ResponseError(code=fault.code, message=f"it was turned off, but {fault.message}"),
         )
 
-    def refused(self, unit: str, code: ErrorCode, message: str) -> Response:
-        """The response that it was not, or not wholly, carried out."""
+    def refused(self, unit: str, code: ErrorCode, message: str, states: Sequence[ChannelState] = ()) -> Response:
+        """The response that it was not, or not wholly, carried out, with the states of its channels if they were read back."""
         return Response(
             id=self.command.id,
             ok=False,
             time=utc_now(),
             psu=unit,
             index=None if self.whole_unit else self.channels[0].index,
+            result=None if not states else list(states) if self.whole_unit else states[0],
             error=ResponseError(code=code, message=message),
         )

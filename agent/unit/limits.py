@@ -13,6 +13,8 @@ from agent.protocol.quantities import BY_NAME, COMMANDED, LEVELS
 
 #: V or A by which a value may be past an end: the rounding of binary fractions.
 _ROUNDING = 1e-9
+#: By how much a measured voltage may be wrong: a part of it, and V. Bench supplies are more accurate than that.
+_ACCURACY, _OFFSET = 0.002, 0.01
 
 
 class ChannelSettings(Protocol):
@@ -169,6 +171,84 @@ def check(command: Command, channels: Iterable[Channel]) -> None:
                 raise Refusal("unsupported", f"{channel} has no {field}{_remedy(field, channel)}")
             if field in LEVELS:
                 channel.check(field, float(value))
+
+
+def admit_off(command: Command, channels: Iterable[Channel]) -> tuple[Command, tuple[Channel, ...]]:
+    """As much of an off as can be done: all of it, or its off alone; and those of the channels that can be turned off.
+
+    :raises Refusal: ``unsupported``; none of them can
+    """
+    fault: Refusal | None = None
+    able: list[Channel] = []
+    for channel in channels:
+        try:
+            check(Command(state=False), (channel,))
+            able.append(channel)
+        except Refusal as refusal:
+            fault = fault or refusal
+    if fault is not None and not able:
+        raise fault
+    try:
+        check(command, able)
+    except Refusal as refusal:
+        fault = fault or refusal
+    return command if fault is None else command.only_off(fault), tuple(able)
+
+
+def judge(command: Command, channel: Channel, before: Reading, *, to_go_on: bool = False) -> None:
+    """Refuse a command that the present state of its output forbids, or that would have the voltage above the trip level.
+
+    Over-current protection is not judged: its trip depends on the load, and is what ``current_protection`` asks for.
+
+    :param to_go_on: another command is about to turn the output on
+    :raises Refusal: ``instrument_error``, ``limit_exceeded`` or ``out_of_range``
+    """
+    turns_on = bool(command.state) or command.cycle is not None
+    volts = before.voltage_limit if command.voltage_limit is None else command.voltage_limit
+    if before.tripped and (turns_on or command.ramp is not None) and not command.clear_protection:
+        raise Refusal("instrument_error", f"{channel} has tripped ({before.tripped}); send clear_protection first")
+    if turns_on:
+        amperes = before.current_limit if command.current_limit is None else command.current_limit
+        channel.check_settings(before._replace(voltage_limit=volts, current_limit=amperes))
+    if command.ramp is not None and (before.state or not turns_on):
+        # Its steps lead from the voltage that the unit has.
+        if before.voltage_limit is None:
+            raise Refusal(
+                "readback_mismatch", f"the unit does not tell the voltage_limit of {channel}, where a ramp begins"
+            )
+        limit = channel.limit("voltage_limit")
+        if limit is not None and abs(before.voltage_limit) > limit + channel.tolerance("voltage_limit"):
+            channel.check("voltage_limit", before.voltage_limit, "no ramp from where the unit is: ")
+    sets_voltage = command.voltage_limit is not None or command.voltage_protection is not None
+    if turns_on or (sets_voltage and (before.state or to_go_on) and command.state is None):
+        _judge_voltage(command, channel, before, volts)
+
+
+def _judge_voltage(command: Command, channel: Channel, before: Reading, volts: float | None) -> None:
+    level = before.voltage_protection if command.voltage_protection is None else command.voltage_protection
+    if not level:
+        return
+    present = before.voltage_limit
+    # It has not tripped at a higher voltage (the unit's protection may be switched off): going down is no reason for it.
+    goes_down = before.state and command.voltage_protection is None and abs(volts or 0.0) < abs(present or 0.0)
+    if volts is not None and abs(volts) > level + _ROUNDING and not goes_down:
+        raise Refusal(
+            "out_of_range",
+            f"{channel} would trip (OVP): voltage_limit {plain(volts)} V is above its voltage_protection of {plain(level)} V; "
+            "raise voltage_protection, or set both in one command",
+        )
+    stays = command.voltage_limit is None and before.state and command.cycle is None
+    if command.voltage_protection is not None and stays and measures_above(before, level):
+        raise Refusal(
+            "out_of_range",
+            f"{channel} would trip (OVP): it measures {plain(before.voltage or 0.0)} V, which is above voltage_protection "
+            f"{plain(level)} V",
+        )
+
+
+def measures_above(reading: Reading, level: float) -> bool:
+    """True if the measured voltage is above a level (V) by more than it may be wrong by."""
+    return reading.voltage is not None and abs(reading.voltage) > level * (1 + _ACCURACY) + _OFFSET
 
 
 def _remedy(field: str, channel: Channel) -> str:

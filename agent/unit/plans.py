@@ -1,103 +1,123 @@
 """From a checked command to the steps that carry it out.
 
-A plan is a generator. It yields its next step: `LOOK`, a tuple of writes, `SETTLE` or a `Pause`, and is sent the readings that
-a look found. During a pause the unit's worker is free for polls and for other commands. A plan touches nothing itself.
+A plan is a generator. It yields its next step: a look, a tuple of writes, a `Checked` write or a `Pause`, and is sent what a
+look has `Seen`. During a pause the unit's worker is free for polls and for other commands. A plan touches nothing itself. It
+judges the command with what its first look has seen before it yields a write that turns on or sets anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Collection, Generator
 
 from agent.instruments.driver import Reading, Write
 from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
-from agent.protocol.quantities import BY_NAME, LEVELS, Setting
 from agent.timing import system_clock
 from agent.unit.gate import Readings
 from agent.unit.limits import Channel, plain
+from agent.unit.steps import LOOK, LOOK_AT_ALL, Checked, Look, Newest, Pause, Plan, Seen, Step
+from agent.unit.steps.checks import indices_of, judge_whole, see, shown, verify, verify_still_on
+from agent.unit.steps.waiting import come_down, go_off, go_on, has_to_come_down, is_live, settled, take_back
 
 #: s between two steps of a ramp, where the unit's resolution does not ask for more.
 RAMP_INTERVAL = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Poll the unit, publish the readings and ask if it took the last write; the plan is sent the readings."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """Ask the unit if it took the last write, and go on when it has answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Wait until this moment of `agent.timing.system_clock` (s)."""
-
-    until: float
-
-
-Step = Look | Settle | Pause | tuple[Write, ...]
-Plan = Generator[Step, Readings, None]
-
-#: The newest reading of a channel and its moment of `agent.timing.system_clock`; None where there is none.
-Newest = Callable[[int], tuple[Reading, float] | None]
-
-LOOK = Look()
-SETTLE = Settle()
+#: s after which a ramp asks again, before its next step, if a setting at the unit has changed the effect of that.
+RAMP_WATCH = 0.5
+LOOK_AT_VOLTAGE = Look(is_whole=True, settings=frozenset(("voltage_limit",)))
+#: s. A ramp that would take longer gets nowhere, and its sender would never get a response.
+LONGEST_RAMP = 24 * 3600.0
 
 
 def off(channels: tuple[Channel, ...]) -> Plan:
     """Turn outputs off at once, without a question before, and then check that they are off."""
-    yield (Write("state", _indices(channels), False),)
-    after = yield LOOK
+    yield (Write("state", indices_of(channels), False),)
+    after = (yield LOOK).readings
+    told = system_clock()  # its answer shows that the unit has the off, whose delay it counts from there
     for channel in channels:
-        _verify(channel, after[channel.index], Command(state=False))
+        verify(channel, after[channel.index], Command(state=False))
+    if any(is_live(after[channel.index]) for channel in channels):
+        yield from go_off(channels, told, (yield LOOK_AT_ALL))
 
 
-def apply(command: Command, channels: tuple[Channel, ...], newest: Newest) -> Plan:
+def apply(
+    command: Command, channels: tuple[Channel, ...], newest: Newest, to_go_on: frozenset[int] = frozenset()
+) -> Plan:
     """Carry a command out in the safe order: off first when turning off, settings before on when turning on.
 
     :param newest: the newest reading of a channel; a ramp ends if it shows a change at the unit
+    :param to_go_on: outputs that are off, and that a cycle under way is to turn on again
     :raises Refusal: the unit does not do what was asked, or its settings forbid to turn it on
     """
-    indices = _indices(channels)
+    indices = indices_of(channels)
     if command.state is False:
         yield (Write("state", indices, False),)
-    before = yield LOOK
+    seen = yield LOOK
+    off_since = system_clock()  # as in `off`
+    before = seen.readings
     turning_on = bool(command.state) or command.cycle is not None
-    if turning_on:
-        _refuse_tripped(channels, before)
     cleared = _to_be_cleared(command, indices, before)
+    judge_whole(command, channels, cleared, seen, to_go_on)
+    _refuse_endless(command, channels, before)
     if command.cycle is not None:
         yield (Write("state", indices, False),)
+        off_since = system_clock()
     elif cleared and command.state is None:
         # Some supplies turn their output on again when a trip is cleared: it has to be off before.
         yield (Write("state", cleared, False),)
-    off_since = system_clock()
     if cleared:
         yield (Write("clear_protection", cleared, True),)
-    yield from _set(command, channels, before, newest)
+    verified = command
+    for channel in channels:
+        running = before[channel.index].state and not (command.cycle is not None or command.state is False)
+        if command.ramp is None:
+            yield from _set(command, channel, before[channel.index], running)
+        else:
+            verified = yield from _ramp(command, channel, before[channel.index], newest)
     if command.cycle is not None:
-        yield from _see(channels, command.model_copy(update={"state": False}))
-        yield Pause(off_since + command.cycle)
+        yield from see(channels, command.model_copy(update={"state": False}))
+        fall = max(seen.conditions.fall_delay.get(index, 0.0) for index in indices)
+        yield Pause(off_since + fall + command.cycle)
     if turning_on and command.ramp is None:
         if len(command.fields) > 1 or command.cycle is not None:
-            # Check the settings in the unit, which may have been changed since, before the output is turned on.
-            yield from _see(channels, command.model_copy(update={"state": None}))
+            # Check the unit again, whose settings may have been changed since, before the output is turned on.
+            seen = yield from see(channels, command.model_copy(update={"state": None}), LOOK_AT_ALL)
+            judge_whole(command, channels, cleared, seen)
         yield (Write("state", indices, True),)
-    after = yield LOOK
+        yield from go_on(channels, seen.conditions)
+    after = yield from settled(channels, before, seen.conditions)
+    if command.voltage_limit is not None and any(
+        after[index].voltage_limit != before[index].voltage_limit for index in after if index not in indices
+    ):
+        yield LOOK_AT_VOLTAGE  # it is refused if the outputs follow each other since the first look
+    expected = {
+        channel.index: True if turning_on else False if channel.index in cleared else command.state
+        for channel in channels
+    }
+    if turning_on:
+        yield from take_back(channels, seen.readings, after)
     for channel in channels:
-        wanted = True if command.cycle is not None else False if channel.index in cleared else command.state
-        _verify(channel, after[channel.index], command.model_copy(update={"state": wanted}))
+        state = expected[channel.index]
+        if state is None and before[channel.index].state:
+            verify_still_on(channel, after[channel.index])
+        verify(channel, after[channel.index], verified.model_copy(update={"state": state}))
+    if command.state is False and any(is_live(after[index]) for index in indices):
+        yield from go_off(channels, off_since, (yield LOOK_AT_ALL))
 
 
-def _refuse_tripped(channels: tuple[Channel, ...], before: Readings) -> None:
+def _refuse_endless(command: Command, channels: tuple[Channel, ...], before: Readings) -> None:
+    if command.ramp is None or command.voltage_limit is None:
+        return
     for channel in channels:
-        tripped = before[channel.index].tripped
-        if tripped:
-            raise Refusal("instrument_error", f"{channel} has tripped ({tripped}); send clear_protection first")
+        start = before[channel.index].voltage_limit or 0.0
+        volts = channel.range("voltage_limit")
+        if command.state and not before[channel.index].state and volts is not None:
+            start = min((volts.min, volts.max), key=abs)  # a soft start
+        if abs(command.voltage_limit - start) / command.ramp > LONGEST_RAMP:
+            raise Refusal(
+                "out_of_range",
+                f"ramp {plain(command.ramp)} V/s would take more than {LONGEST_RAMP / 3600:g} hours from {plain(start)} V to "
+                f"{plain(command.voltage_limit)} V; give a higher rate",
+            )
 
 
 def _to_be_cleared(command: Command, indices: tuple[int, ...], before: Readings) -> tuple[int, ...]:
@@ -107,130 +127,129 @@ def _to_be_cleared(command: Command, indices: tuple[int, ...], before: Readings)
     return tuple(index for index in indices if before[index].tripped or not before[index].state)
 
 
-def _set(command: Command, channels: tuple[Channel, ...], before: Readings, newest: Newest) -> Plan:
-    """The settings of each channel, then its ramp."""
-    for channel in channels:
-        writes = _settings(command, channel, before[channel.index])
-        if writes:
-            yield writes
-        if command.ramp is not None:
-            yield from _ramp(command, channel, before[channel.index], newest)
+def _set(command: Command, channel: Channel, before: Reading, running: bool) -> Plan:
+    """The settings of a channel, in an order in which no value in between is above both the old and the new one, or trips.
 
-
-def _see(channels: tuple[Channel, ...], command: Command) -> Plan:
-    """Read the unit, and compare each channel with the command."""
-    seen = yield LOOK
-    for channel in channels:
-        _verify(channel, seen[channel.index], command)
-
-
-def _settings(command: Command, channel: Channel, before: Reading) -> tuple[Write, ...]:
-    """The settings of a command, in an order in which no value in between is above both the old and the new one."""
+    With a ramp, all but its ``voltage_limit`` and a trip level that it has to come down to first.
+    """
+    one = (channel.index,)
     lowering: list[Write] = []
     raising: list[Write] = []
-    one = (channel.index,)
-    levels: tuple[tuple[Setting, float | None, float | None], ...] = (
+    if command.current_protection is False:
+        lowering.append(Write("current_protection", one, False))
+    for setting, value, present in (
         ("voltage_limit", command.voltage_limit if command.ramp is None else None, before.voltage_limit),
         ("current_limit", command.current_limit, before.current_limit),
-    )
-    for setting, value, present in levels:
+    ):
         if value is not None:
             is_lower = present is not None and abs(value) < abs(present)
-            (lowering if is_lower else raising).append(Write(setting, one, value))
+            (lowering if is_lower else raising).append(Write(setting, one, value))  # type: ignore[arg-type]
+    if running and before.current_protection:
+        raising.reverse()  # the current first: the higher voltage might need it
     if command.voltage_protection is not None:
-        write = Write("voltage_protection", one, command.voltage_protection)
-        present_level = before.voltage_protection
-        if present_level is not None and command.voltage_protection < present_level:
-            lowering.append(write)  # after the voltage has come down, or it trips
-        else:
-            raising.insert(0, write)  # before the voltage goes up
-    protection: list[Write] = []
-    if command.current_protection is not None:
-        protection.append(Write("current_protection", one, command.current_protection))
-    return (*lowering, *raising, *protection)
+        protection = Write("voltage_protection", one, command.voltage_protection)
+        if not has_to_come_down(command, before, running):
+            # Up before the voltage goes up; down at once.
+            (raising if _is_raised(command, before) else lowering).insert(0, protection)
+        elif command.ramp is None:
+            if lowering:
+                yield tuple(lowering)
+                lowering = []
+            yield from come_down(channel, command.voltage_protection)
+            yield (protection,)
+    if command.current_protection:
+        raising.append(Write("current_protection", one, True))
+    if lowering or raising:
+        yield (*lowering, *raising)
 
 
-def _ramp(command: Command, channel: Channel, before: Reading, newest: Newest) -> Plan:
-    """Move ``voltage_limit`` to its target, never faster than asked for, also after a hold-up.
+def _is_raised(command: Command, before: Reading) -> bool:
+    level = before.voltage_protection
+    return level is None or (command.voltage_protection or 0.0) >= level
 
-    With ``state: true`` on an output that is off it starts at the least voltage of the range: a soft start.
+
+def _ramp(command: Command, channel: Channel, before: Reading, newest: Newest) -> Generator[Step, Seen, Command]:
+    """Set all but ``voltage_limit``, and move that to its target, never faster than asked for, also after a hold-up.
+
+    With ``state: true`` on an output that is off it starts at the least voltage of the range: a soft start. It returns the
+    settings that are left to be verified: other commands may change the others meanwhile.
     """
     assert command.ramp is not None
     assert command.voltage_limit is not None
-    one = (channel.index,)
-    target, rate = command.voltage_limit, command.ramp
+    yield from _set(command, channel, before, before.state)
+    comes_down = has_to_come_down(command, before, before.state)
+    done = {"state": None, "voltage_limit": None, **({"voltage_protection": None} if comes_down else {})}
+    if command.fields.keys() - {"ramp", "state", "voltage_limit"}:
+        yield from see((channel,), command.model_copy(update=done))
     value = before.voltage_limit
     if command.state and not before.state:
-        volts = channel.range("voltage_limit")
-        assert volts is not None  # or it would have no voltage_limit to go to
-        value = min((volts.min, volts.max), key=abs)
-        yield (Write("voltage_limit", one, value),)
-        seen = yield LOOK
-        _verify(channel, seen[channel.index], Command(voltage_limit=value))
-        yield (Write("state", one, True),)
-        seen = yield LOOK
-        _verify(channel, seen[channel.index], Command(state=True, voltage_limit=value))
-    if value is None:
-        raise Refusal(
-            "readback_mismatch", f"the unit does not tell the voltage_limit of {channel}, where a ramp begins"
-        )
+        value = yield from _start_softly(channel)
+    assert value is not None  # the judgement has seen to it
     running = bool(command.state) or before.state
+    holds = {"voltage_limit", "cycle"} | ({"voltage_protection"} if comes_down else set())
+    yield from _move(command, channel, value, newest, frozenset(holds if running else holds | {"state"}))
+    left = {"voltage_limit": command.voltage_limit}
+    if comes_down:
+        assert command.voltage_protection is not None
+        yield from come_down(channel, command.voltage_protection)
+        left["voltage_protection"] = command.voltage_protection
+        yield (Write("voltage_protection", (channel.index,), command.voltage_protection),)
+    return Command(**left)
+
+
+def _start_softly(channel: Channel) -> Generator[Step, Seen, float]:
+    """Turn an output on at the least voltage of its range, which is returned (V)."""
+    volts = channel.range("voltage_limit")
+    assert volts is not None  # or it would have no voltage_limit to go to
+    value = min((volts.min, volts.max), key=abs)
+    yield (Write("voltage_limit", (channel.index,), value),)
+    seen = yield from see((channel,), Command(voltage_limit=value), LOOK_AT_ALL)
+    judge_whole(Command(state=True), (channel,), (), seen)
+    yield (Write("state", (channel.index,), True),)
+    yield from go_on((channel,), seen.conditions)
+    after = (yield LOOK).readings
+    yield from take_back((channel,), seen.readings, after)
+    verify(channel, after[channel.index], Command(state=True, voltage_limit=value))
+    return value
+
+
+def _move(command: Command, channel: Channel, value: float, newest: Newest, holds: Collection[str]) -> Plan:
+    """The steps of a ramp, from this voltage (V) on."""
+    assert command.ramp is not None
+    assert command.voltage_limit is not None
+    target, rate = command.voltage_limit, command.ramp
+    running = "state" not in holds
     interval = max(RAMP_INTERVAL, channel.output.voltage_resolution / rate)
-    wrote = system_clock()
+    wrote = looked = system_clock()
     while value != target:
-        yield Pause(wrote + interval)
+        # The last step may be smaller than the unit's resolution: it waits no longer than the rate asks for.
+        yield Pause(wrote + min(interval, max(RAMP_INTERVAL, abs(target - value) / rate)), frozenset(holds))
+        if system_clock() - looked >= RAMP_WATCH:
+            yield LOOK_AT_VOLTAGE
+            looked = system_clock()
         known = newest(channel.index)
         if known is not None and known[1] > wrote:
-            _undisturbed(channel, known[0], value, running)
+            _undisturbed(channel, known[0], value, target, running)
         now = system_clock()
         reach = rate * min(now - wrote, 2 * interval)
         distance = target - value
         value = target if abs(distance) <= reach else value + (reach if distance > 0 else -reach)
-        yield (Write("voltage_limit", one, value),)
-        yield SETTLE
+        yield Checked(Write("voltage_limit", (channel.index,), value))
         wrote = system_clock()
 
 
-def _undisturbed(channel: Channel, reading: Reading, value: float, running: bool) -> None:
+def _undisturbed(channel: Channel, reading: Reading, value: float, target: float, running: bool) -> None:
     if reading.tripped or reading.state is not running:
         what = f"tripped ({reading.tripped})" if reading.tripped else f"was turned {'on' if reading.state else 'off'}"
         raise Refusal("readback_mismatch", f"ramp ended at {plain(value)} V: {channel} {what}")
     if reading.voltage_limit is None or abs(reading.voltage_limit - value) > channel.tolerance("voltage_limit"):
         raise Refusal(
             "superseded",
-            f"ramp ended: voltage_limit of {channel} was changed at the unit to {_shown(reading.voltage_limit)}",
+            f"ramp ended: voltage_limit of {channel} was changed at the unit to {shown(reading.voltage_limit)}",
         )
-
-
-def _verify(channel: Channel, reading: Reading, command: Command) -> None:
-    """Compare what was asked for with what the unit says it has.
-
-    :raises Refusal: ``readback_mismatch``
-    """
-    if command.state is not None and reading.state is not command.state:
-        tripped = f"; it has tripped ({reading.tripped})" if reading.tripped else ""
+    level = reading.voltage_protection
+    if running and level and abs(target) > level and abs(target) > abs(value):
         raise Refusal(
-            "readback_mismatch",
-            f"{channel} is still {'on' if reading.state else 'off'} although it was turned "
-            f"{'on' if command.state else 'off'}{tripped}",
+            "superseded",
+            f"ramp ended at {plain(value)} V: voltage_protection of {channel} is {plain(level)} V now, and it would trip",
         )
-    if command.state and reading.tripped:
-        raise Refusal("readback_mismatch", f"{channel} has tripped ({reading.tripped}) on being turned on")
-    for field in LEVELS:
-        unit = BY_NAME[field].unit
-        wanted, found = getattr(command, field), getattr(reading, field)
-        if wanted is not None and (found is None or abs(found - wanted) > channel.tolerance(field) * 1.000001):
-            shown = "nothing" if found is None else f"{plain(found)} {unit}"
-            raise Refusal("readback_mismatch", f"{field} of {channel} reads back {shown}, not {plain(wanted)} {unit}")
-    if command.current_protection is not None and reading.current_protection is not command.current_protection:
-        raise Refusal("readback_mismatch", f"current_protection of {channel} did not change")
-    if command.clear_protection and reading.tripped:
-        raise Refusal("readback_mismatch", f"{channel} is still tripped ({reading.tripped}): its cause is still there")
-
-
-def _indices(channels: tuple[Channel, ...]) -> tuple[int, ...]:
-    return tuple(channel.index for channel in channels)
-
-
-def _shown(volts: float | None) -> str:
-    return "nothing" if volts is None else f"{plain(volts)} V"

@@ -64,28 +64,49 @@ class Reporter:
                     self._hand_out(Report(info, states, events))
 
     def confirm(self, job: Job, states: list[ChannelState]) -> None:
-        """Send the response that a job was carried out, with what was added."""
-        if job.by == "command":
-            self._respond(job, job.done(self._unit, states))
-        else:
-            self.send()
-        log.info("%s: done: %s (%s)", self._unit, job.command.fields, job.by)
+        """Send the response that a job was carried out, and that what was merged with it was, with what was added.
 
-    def refuse(self, job: Job, code: ErrorCode, message: str) -> None:
-        """Send the response that a job is not, or not wholly, carried out, with what was added."""
-        self._log_refusal(job, code, message)
-        if job.by == "command":
-            self._respond(job, job.refused(self._unit, code, message))
+        :param states: of the channels of all of them
+        """
+        for each in (job, *job.merged):
+            if each.by == "command":
+                own = [state for state in states if state.index in each.indices]
+                self._respond(each, each.done(self._unit, own))
+            else:
+                self.send()
+        fault = job.command.fault
+        if fault is None:
+            log.info("%s: done: %s (%s)%s", self._unit, job.command.fields, job.by, _and_more(job))
         else:
-            self.send()
+            self._log_refusal(job, fault.code, f"it was turned off, but {fault.message}")
+
+    def refuse(
+        self, job: Job, code: ErrorCode, message: str, states: Sequence[ChannelState] = (), *, is_logged: bool = True
+    ) -> None:
+        """Send the response that a job is not, or not wholly, carried out, nor what was merged with it, with what was added.
+
+        :param states: of the channels of all of them, if they were read back after the last write
+        """
+        if is_logged:
+            self._log_refusal(job, code, message)
+        for each in (job, *job.merged):
+            if each.by == "command":
+                own = [state for state in states if state.index in each.indices]
+                self._respond(each, each.refused(self._unit, code, message, own))
+            else:
+                self.send()
 
     def refuse_at_once(self, job: Job, code: ErrorCode, message: str) -> None:
-        """Refuse a job from any thread, beside the worker's reports. Does nothing if it has its response already."""
-        if job.by != "command" or not job.claim_answer():
-            return
-        self._log_refusal(job, code, message)
-        self.counters.refusals += 1
-        self._hand_out(Report(response=job.refused(self._unit, code, message), reply_to=job.reply_to))
+        """Refuse a job and what was merged with it from any thread, beside the worker's reports.
+
+        Does nothing for one that has its response already.
+        """
+        for each in (job, *job.merged):
+            if each.by != "command" or not each.claim_answer():
+                continue
+            self._log_refusal(each, code, message)
+            self.counters.refusals += 1
+            self._hand_out(Report(response=each.refused(self._unit, code, message), reply_to=each.reply_to))
 
     def close(self) -> None:
         """Drop the states and events that the worker reports from now on."""
@@ -118,4 +139,8 @@ class Reporter:
                 log.exception("%s: a report could not be handed to %s", self._unit, type(outlet).__name__)
 
     def _log_refusal(self, job: Job, code: ErrorCode, message: str) -> None:
-        log.warning("%s: refused: %s (%s): %s", self._unit, job.command.fields, code, message)
+        log.warning("%s: refused: %s (%s)%s: %s", self._unit, job.command.fields, code, _and_more(job), message)
+
+
+def _and_more(job: Job) -> str:
+    return f", and {len(job.merged)} like it" if job.merged else ""

@@ -182,6 +182,11 @@ class Samples:
         track = self._tracks[index]
         return None if track.reading is None or track.moment is None else (track.reading, track.moment)
 
+    def are_off(self, indices: Iterable[int], since: float) -> bool:
+        """True if all these channels were off when they were read after that moment (`agent.timing.system_clock`)."""
+        newest = map(self.newest, indices)
+        return all(found is not None and found[1] > since and not found[0].state for found in newest)
+
     def state(self, index: int) -> ChannelState:
         """The newest state of a channel, which has to have one."""
         state = self._tracks[index].state
@@ -200,6 +205,11 @@ class Samples:
     def meters(self) -> dict[int, Meter]:
         """From any thread: copies of the channels' meters, those included that the unit has not shown yet."""
         return {index: meter.copy() for index, meter in list(self._meters.items())}
+
+    def credit(self, totals: Mapping[int, tuple[float, float]]) -> None:
+        """From any thread, once: add energy (Wh) and charge (Ah) of an earlier run, by channel, which became known late."""
+        for index, (energy, charge) in totals.items():
+            self._meters.setdefault(index, Meter()).credit(energy, charge)
 
     def _time_after_the_last(self, now: datetime) -> datetime:
         """Now, or a millisecond after the last sample if that is later: some databases identify a sample by its time.

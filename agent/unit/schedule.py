@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 
 class Schedule:
     """The moments of one unit's polls. Its callers tell it the time (s, `time.monotonic`). Only `want` is for other threads."""
@@ -12,7 +14,7 @@ class Schedule:
         """``interval`` between two polls (s), 0 for as fast as the unit answers; ``phase``: a moment of the grid."""
         self.interval = interval
         self._phase = phase
-        self._wanted = False
+        self._wanted: float | None = None  # since when
         self.due = 0.0
 
     def begin(self, now: float) -> None:
@@ -21,18 +23,24 @@ class Schedule:
 
     def want(self) -> None:
         """Have a poll as soon as the worker is free, out of the grid."""
-        self._wanted = True
+        self._wanted = time.monotonic()
+
+    @property
+    def since(self) -> float:
+        """The moment from which a poll is due."""
+        wanted = self._wanted
+        return self.due if wanted is None else min(self.due, wanted)
 
     def is_due(self, now: float) -> bool:
         """True if the unit is to be polled now."""
-        return self._wanted or now >= self.due
+        return self._wanted is not None or now >= self.due
 
     def take(self, now: float, rest: float = 0.0) -> bool:
         """Note that a poll begins. True if it is late by an interval or more; the moments that were missed are left out.
 
         :param rest: s before the next poll of a unit that is polled as fast as it answers
         """
-        self._wanted = False
+        self._wanted = None
         if now < self.due:
             return False
         if self.interval <= 0:

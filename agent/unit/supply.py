@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
+from agent.instruments.claims import Claims
 from agent.instruments.driver import Driver
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import UnitInfo
 from agent.protocol.report import Outlet
+from agent.timing import HoldUps
 from agent.unit.access import UnitAccess
 from agent.unit.admission import Admission
 from agent.unit.brokerloss import BrokerLoss
@@ -17,7 +19,7 @@ from agent.unit.changes import Changes
 from agent.unit.connecting import Connector
 from agent.unit.inbox import Inbox, InboxClosed
 from agent.unit.job import Job
-from agent.unit.limits import Channel, ChannelSettings, check
+from agent.unit.limits import Channel, ChannelSettings, admit_off, check
 from agent.unit.meters import Meter
 from agent.unit.reporter import Reporter
 from agent.unit.samples import Samples
@@ -36,15 +38,20 @@ class Supply:
     __slots__ = (
         "_access",
         "_driver",
+        "_handover",
         "_inbox",
+        "_is_replaced",
+        "_late_offs",
         "_loss",
         "_reporter",
         "_samples",
         "_schedule",
+        "_successor",
         "_thread",
         "_worker",
         "counters",
         "name",
+        "was_online",
     )
 
     def __init__(
@@ -59,6 +66,8 @@ class Supply:
         meters: Mapping[int, Meter] | None = None,
         phase: float = 0.0,
         admission: Admission | None = None,
+        claims: Claims | None = None,
+        hold_ups: HoldUps | None = None,
         predecessor: Supply | None = None,
     ) -> None:
         """Connect nothing yet.
@@ -69,17 +78,22 @@ class Supply:
         :param meters: the energy and charge that were saved
         :param phase: a moment (`time.monotonic`) of the grid on which the unit is polled
         :param admission: bounds how many units connect at once
+        :param claims: which units serve which supplies; None where one supply may be two units
+        :param hold_ups: of this process; None where nobody watches for them
         :param predecessor: the unit under an older configuration, whose counts go on; it has been stopped
         """
         self.name = name
+        #: True if it was online when `stop` was called.
+        self.was_online = False
         self.counters: Counters = Counters() if predecessor is None else predecessor.counters
         settings = channels or {}
         changes = Changes(agent, name)
         self._driver = driver
-        self._inbox = Inbox(name)
+        self._loss = BrokerLoss(settings)
+        self._inbox = Inbox(name, self._loss)
+        self._inbox.takes_offs = predecessor is not None and predecessor.was_online
         self._reporter = Reporter(name, outlets, self.counters)
         self._schedule = Schedule(poll_interval, phase)
-        self._loss = BrokerLoss(settings)
         self._samples: Samples = Samples(
             agent=agent,
             unit=name,
@@ -98,21 +112,34 @@ class Supply:
             changes=changes,
             samples=self._samples,
             reporter=self._reporter,
+            hold_ups=hold_ups or HoldUps(),
         )
-        connector = Connector(self._access, self._schedule, admission)
+        connector = Connector(self._access, self._schedule, admission, claims)
         self._worker = Worker(self._access, connector, self._schedule, self._loss, STOPPED)
         self._thread = threading.Thread(target=self._worker.run, name=f"supply-{name}", daemon=True)
+        self._is_replaced = False
+        self._handover = threading.Lock()  # of the next two
+        self._successor: Supply | None = None
+        self._late_offs: list[Job] = []  # they came between the worker's end and the successor
+        for job in [] if predecessor is None else predecessor.hand_over(self):
+            try:
+                self.submit(job)
+            except Refusal as refusal:
+                self._reporter.refuse_at_once(job, refusal.code, refusal.message)
 
     def start(self) -> None:
         """Begin to serve the unit, in a thread of its own."""
         self._thread.start()
 
-    def stop(self, why: str = STOPPED) -> None:
-        """Ask the worker to end; `join` waits for it. No output changes.
+    def stop(self, why: str = STOPPED, *, is_replaced: bool = False) -> None:
+        """Ask the worker to end; `join` waits for it. Offs that came before are done; else no output changes.
 
         :param why: the reason that senders of unfinished commands are told
+        :param is_replaced: a successor will be made, which gets the offs that come from now on
         """
         self._worker.why_stopped = why
+        self.was_online = self.online
+        self._is_replaced = is_replaced
         self._inbox.stop()
         self._driver.hurry(HURRY)
 
@@ -167,7 +194,8 @@ class Supply:
     def submit(self, job: Job) -> None:
         """Check a command and give it to the worker. An off goes ahead of all commands that wait.
 
-        Commands that wait to turn one of the same outputs on are older than the off, and are refused.
+        Commands that wait to turn one of the same outputs on are older than the off, and are refused. Of an off with something
+        else that is not allowed the off remains.
 
         :raises Refusal: it is not carried out, and nothing of it was
         """
@@ -175,13 +203,39 @@ class Supply:
             raise Refusal(
                 "expired", f"it has expired: expires_at was {job.command.expires_at}, or MQTT's expiry ran out"
             )
-        check(job.command, job.channels)
+        if job.command.state is False:
+            job.command, channels = admit_off(job.command, job.channels)
+            job.narrow(channels)
+        else:
+            check(job.command, job.channels)
         try:
             superseded = self._inbox.put(job)
         except InboxClosed:
-            raise Refusal("offline", self._worker.offline_reason()) from None
+            if not self._passes_on(job):
+                raise Refusal("offline", self._worker.offline_reason()) from None
+            return
         for other in superseded:
             self._reporter.refuse_at_once(other, "superseded", "the output was turned off before it was begun")
+
+    def _passes_on(self, job: Job) -> bool:
+        """True if an off goes to the successor, which there may be later."""
+        offline = Refusal("offline", self._worker.offline_reason())
+        if not (self._is_replaced and self.was_online and job.keep_off(offline)):
+            return False
+        with self._handover:
+            successor = self._successor
+            if successor is None:
+                self._late_offs.append(job)
+        if successor is not None:
+            successor.submit(job)
+        return True
+
+    def hand_over(self, successor: Supply) -> list[Job]:
+        """The offs that came since this unit's worker ended; later ones go to the successor at once."""
+        with self._handover:
+            self._successor = successor
+            late, self._late_offs = self._late_offs, []
+        return late
 
     def poll_now(self) -> None:
         """Poll and publish as soon as the worker is free, out of its schedule."""
@@ -204,6 +258,10 @@ class Supply:
     def meters(self) -> dict[int, Meter]:
         """A copy of the channels' energy and charge."""
         return self._samples.meters()
+
+    def credit(self, totals: Mapping[int, tuple[float, float]]) -> None:
+        """Add energy (Wh) and charge (Ah) of an earlier run, by channel, which became known late. Once."""
+        self._samples.credit(totals)
 
     def info(self) -> UnitInfo:
         """The message on the unit: its identity, its channels, and why it is offline if it is."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from agent.instruments.driver import DriverError
 from agent.protocol.commands import Command
@@ -15,10 +16,12 @@ from agent.unit import connecting, plans
 from agent.unit.access import UnitAccess
 from agent.unit.brokerloss import BrokerLoss
 from agent.unit.connecting import Connector
-from agent.unit.execution import Execution
-from agent.unit.inbox import InboxClosed, Stopped
+from agent.unit.execution import HELD_UP, Execution, most_due, time_left, to_go_on
+from agent.unit.inbox import Stopped
 from agent.unit.job import Job
+from agent.unit.limits import Channel
 from agent.unit.schedule import Schedule
+from agent.unit.steps.checks import listed
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +29,24 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT = 10.0
 #: s between two polls of a unit that is polled faster than the broker takes its states.
 CONGESTION_PAUSE = 0.002
+#: s between two looks at an off that is not done yet when the worker is to end.
+_ENDING_PAUSE = 0.01
 
 
 class Worker:
     """The work of one unit's thread from its start to its end. Other threads read ``executions``, too."""
 
-    __slots__ = ("_connector", "_loss", "_mishaps", "_schedule", "_unit", "executions", "why_stopped")
+    __slots__ = (
+        "_began",
+        "_connector",
+        "_loss",
+        "_mishaps",
+        "_polled",
+        "_schedule",
+        "_unit",
+        "executions",
+        "why_stopped",
+    )
 
     def __init__(self, unit: UnitAccess, connector: Connector, schedule: Schedule, loss: BrokerLoss, why: str) -> None:
         """:param why: the reason that senders of unfinished commands are told at the end"""
@@ -40,6 +55,7 @@ class Worker:
         self._schedule = schedule
         self._loss = loss
         self._mishaps = 0  # unexpected errors in a row
+        self._began = self._polled = 0.0  # when the last command was begun, and the last poll done (`time.monotonic`)
         self.executions: list[Execution] = []
         self.why_stopped = why
 
@@ -58,11 +74,12 @@ class Worker:
                         first, last, jitter = connecting.FIRST_RETRY, connecting.LAST_RETRY, connecting.RETRY_JITTER
                         unit.inbox.sleep(retry_delay(self._mishaps, first, last, jitter))
                 if not unit.status.online:
-                    self._connector.connect_until_it_works()
+                    self._connector.connect_until_it_works(self._refuse_waiting)
                 while True:
                     self._serve_once()
             except Stopped:
-                break
+                if not self._has_off_left():
+                    break
             except DriverError as error:
                 failure = str(error)
             except Exception:
@@ -72,34 +89,52 @@ class Worker:
         self._end()
 
     def _serve_once(self) -> None:
-        """Do one thing, or wait for one: in this order an off, a step of a plan, another command, a poll."""
+        """Do one thing, or wait for one: an off first, else the step of a plan, command or poll that is due for longest."""
         now = time.monotonic()
         unit, inbox = self._unit, self._unit.inbox
         unit.heartbeat = now
-        inbox.check_stop()
-        self._apply_broker_loss(now)
+        if inbox.is_stopping and not self._has_off_left():
+            raise Stopped
+        if self._connector.displaced_by is not None:
+            self._connector.give_up()
+        if self._apply_broker_loss(now):
+            return
         job = inbox.next_off()
-        if job is None:
-            execution = self._due_execution()
-            if execution is not None:
-                self._advance(execution)
-                return
-            job = inbox.next_waiting()
         if job is not None:
             self._begin(job)
+            return
+        execution, waits_since = most_due(self.executions), inbox.waits_since()
+        if execution is not None or waits_since is not None:
+            self._take_turn(execution, waits_since, now)
         elif self._schedule.is_due(now):
             self._poll(now)
+        elif inbox.is_stopping:
+            time.sleep(_ENDING_PAUSE)
         else:
             unit.heartbeat = until = self._next_due()
             inbox.wait(until)
 
-    def _due_execution(self) -> Execution | None:
-        if not self.executions:
-            return None
-        now = system_clock()
-        due = [execution for execution in self.executions if execution.due <= now]
-        # One that gave way goes on right after the off: the step of another would make the gate forget what the off saw.
-        return next((execution for execution in due if execution.gave_way), due[0] if due else None)
+    def _has_off_left(self) -> bool:
+        """True while an off that came before the worker's end is not done: off is always done, also at a reload or a stop."""
+        unit = self._unit
+        if not unit.status.online or unit.reporter.is_closed:
+            return False
+        return unit.inbox.has_off() or any(execution.job.command.state is False for execution in self.executions)
+
+    def _take_turn(self, execution: Execution | None, waits_since: float | None, now: float) -> None:
+        """Do one of the things that are due: commands and polls take turns, however many of one kind there are."""
+        ahead = system_clock() - now
+        step = math.inf if execution is None else -math.inf if execution.gave_way else execution.due
+        command = math.inf if waits_since is None else max(waits_since, self._began + ahead)
+        poll = max(self._schedule.since, self._polled) + ahead if self._schedule.is_due(now) else math.inf
+        if execution is not None and step <= min(command, poll):
+            self._advance(execution)
+        elif command <= poll:
+            if (job := self._unit.inbox.next_waiting()) is not None:  # None: an off has refused it
+                self._begin(job)
+            self._began = time.monotonic()
+        else:
+            self._poll(now)
 
     def _next_due(self) -> float:
         due = min(self._schedule.due, self._loss.next_due())
@@ -126,43 +161,84 @@ class Worker:
         finally:
             unit.publish_at_once(readings)
         self._mishaps = 0
+        self._polled = time.monotonic()
 
     # Commands.
 
     def _begin(self, job: Job) -> None:
-        if job.has_expired() or (not job.turns_off and system_clock() - job.received > LONGEST_WAIT):
-            if job.retried:
-                self._refuse(
-                    job, "uncertain", "the link broke after it was sent, and it expired before the link was back"
-                )
-            else:
-                self._refuse(job, "expired", "it expired while it waited for the unit")
+        if self._is_outdated(job):
             return
         present = self._unit.status.channels
         if missing := job.indices - present.keys():
-            self._refuse(job, "unknown_channel", f"{self._unit.name} has no channel {_listed(missing)} any more")
+            self._unit.inbox.open(job.take_merged())  # to wait again, ahead of all others
+            self._refuse(job, "unknown_channel", f"{self._unit.name} has no channel {listed(missing)} any more")
             left = tuple(present[index] for index in sorted(job.indices - missing))
             if job.turns_off and left:
                 self._begin(Job(Command(state=False), left, by="agent"))
             return
-        for execution in [e for e in self.executions if not e.job.indices.isdisjoint(job.indices)]:
-            self._finish(execution)
-            self._refuse(
-                execution.job,
-                "superseded",
-                "the rest of it was replaced by a newer command"
-                if job.by == "command"
-                else "the output was turned off",
-            )
-        plan = (
-            plans.off(job.channels)
-            if job.command.turns_off
-            else plans.apply(job.command, job.channels, self._unit.samples.newest)
-        )
-        execution = Execution(job, plan)
+        command = job.command
+        if command.cycle is not None and time_left(job) < command.cycle:
+            why = f"it would expire within the {command.cycle:g} s of its cycle; the output stays as it is"
+            self._refuse(job, "expired", why)
+            return
+        if command.turns_off:
+            plan = plans.off(job.channels)
+        else:
+            plan = plans.apply(command, job.channels, self._unit.samples.newest, to_go_on(self.executions))
+        execution = Execution(job, plan, self._replace_older)
         self.executions.append(execution)
-        self._unit.changes.ramp_begins(job)
         self._advance(execution)
+
+    def _is_outdated(self, job: Job) -> bool:
+        """True if a job is not to be begun any more: it was refused. Jobs merged with it are kept, or refused for themselves."""
+        for other in job.take_merged():
+            if other.has_expired():
+                self._refuse(other, "expired", _EXPIRED)
+            else:
+                job.merged.append(other)
+        if job.has_expired():
+            self._unit.inbox.open(job.take_merged())
+            why = (
+                "the link broke while it was carried out, and it expired before the link was back"
+                if job.retried
+                else _EXPIRED
+            )
+            self._refuse(job, "uncertain" if job.retried else "expired", why)
+            return True
+        if job.turns_off:
+            return False
+        if system_clock() - job.received > LONGEST_WAIT:
+            why = f"it waited for the unit for more than {LONGEST_WAIT:g} s"
+        elif self._unit.hold_ups.any_since(job.received):
+            why = HELD_UP
+        else:
+            return False
+        if job.rides_on_off and not self._unit.samples.are_off(job.indices, job.received):
+            job.keep_off(Refusal("expired", why))
+            return False
+        self._refuse(job, "expired", why)
+        return True
+
+    def _replace_older(self, newer: Execution) -> Callable[[], None]:
+        """End the plans under way that the first write of this one is about to overtake. It returns what tells their senders."""
+        # Not before: a command that is refused has no effect on others.
+        job = newer.job
+        ended = [older for older in self.executions if newer.ends(older)]
+        for older in ended:
+            self._finish(older)
+        if job.turns_on:
+            self._loss.turned_on(job.indices, time.monotonic())
+        newer.is_ramp = job.command.ramp is not None
+        self._unit.changes.ramp_begins(job)
+        reason = (
+            "the rest of it was replaced by a newer command" if job.by == "command" else "the output was turned off"
+        )
+
+        def tell() -> None:
+            for older in ended:
+                self._refuse(older.job, "superseded", reason)
+
+        return tell
 
     def _advance(self, execution: Execution) -> None:
         """Carry a plan on to its next pause, or to its end."""
@@ -172,7 +248,12 @@ class Worker:
             is_done = execution.advance(unit)
         except Refusal as refusal:
             self._finish(execution)
-            self._refuse(job, refusal.code, refusal.message)
+            if job.rides_on_off and not self._unit.samples.are_off(job.indices, job.received):
+                # It may have given way before it was turned off.
+                job.keep_off(refusal)
+                unit.inbox.open([job])
+                return
+            self._refuse(job, refusal.code, refusal.message, has_result=execution.wrote and execution.is_published)
             if execution.wrote and not execution.is_published and not unit.inbox.has_off():
                 # Publish the present settings of the unit. An off does that itself, and must not wait for this.
                 readings = unit.poll(unit.inbox.has_off)
@@ -181,42 +262,67 @@ class Worker:
             return
         if is_done:
             self._finish(execution)
-            unit.reporter.confirm(job, [unit.samples.state(channel.index) for channel in job.channels])
+            self._confirm(job, job.channels)
         else:
             unit.reporter.send()
 
     def _finish(self, execution: Execution) -> None:
         """End an execution. The next sample comes with the event for the voltage that its ramp has reached."""
         self.executions.remove(execution)
-        self._unit.changes.ramp_ends(execution.job.indices)
+        if execution.is_ramp:
+            self._unit.changes.ramp_ends(execution.job.indices)
         execution.close()
 
-    def _refuse(self, job: Job, code: ErrorCode, message: str) -> None:
-        if job.by != "command" and code in ("uncertain", "offline"):
-            self._loss.failed(job.indices)  # to be tried again
-        self._unit.reporter.refuse(job, code, message)
+    def _refuse(self, job: Job, code: ErrorCode, message: str, *, has_result: bool = False) -> None:
+        """Tell the sender that a job is not, or not wholly, carried out; and what was read back, or that the output is off."""
+        off: list[Job] = []
+        was_read_back = code in ("readback_mismatch", "instrument_error")
+        for other in job.take_merged():
+            is_off = was_read_back and self._unit.samples.are_off(other.indices, other.received)
+            (off if is_off else job.merged).append(other)
+        if job.by != "command":
+            self._not_turned_off(job, code, message)
+        elif job.rides_on_off and self._unit.samples.are_off(job.indices, job.received):
+            job.keep_off(Refusal(code, message))
+            self._confirm(job, job.channels)
+        else:
+            states = [self._unit.samples.state(i) for i in sorted(job.indices)] if has_result and was_read_back else []
+            self._unit.reporter.refuse(job, code, message, states)
+        if off:
+            off[0].merged = off[1:]
+            self._confirm(off[0], job.channels)
+
+    def _confirm(self, job: Job, channels: tuple[Channel, ...]) -> None:
+        self._unit.reporter.confirm(job, [self._unit.samples.state(channel.index) for channel in channels])
 
     # The loss of the broker, of the link, and the end.
 
-    def _apply_broker_loss(self, now: float) -> None:
-        """Queue an off for the outputs whose ``on_broker_loss`` is due, ahead of all other commands."""
+    def _apply_broker_loss(self, now: float) -> bool:
+        """Turn off the outputs whose ``on_broker_loss`` is due, and refuse the commands that wait for them. True if any were."""
         due = self._loss.due(now)
         if not due:
-            return
+            return False
         unit = self._unit
         channels = tuple(unit.status.channels[index] for index in due if index in unit.status.channels)
         if not channels:
-            return
-        log.warning(
-            "%s: no broker for %.0f s: turning off %s",
-            unit.name,
-            self._loss.gone_for(now),
-            ", ".join(map(str, channels)),
-        )
+            return False
+        doing = f"turning off {', '.join(map(str, channels))}"
+        if self._loss.is_news(doing):
+            log.warning("%s: no broker for %.0f s: %s", unit.name, self._loss.gone_for(now), doing)
         job = Job(Command(state=False), channels, by="agent")
-        with contextlib.suppress(InboxClosed):  # the worker is to end
-            for superseded in unit.inbox.put(job):
-                self._refuse(superseded, "superseded", "the output was turned off before it was begun")
+        self._begin(job)
+        for superseded in unit.inbox.supersede(job.indices):
+            self._refuse(superseded, "superseded", "the broker was gone for too long, and the output was turned off")
+        return True
+
+    def _not_turned_off(self, job: Job, code: ErrorCode, message: str) -> None:
+        """Have outputs tried again that the agent itself was to turn off."""
+        self._unit.reporter.refuse(job, code, message, is_logged=self._loss.is_news(message))
+        if code in ("uncertain", "offline"):
+            self._loss.interrupted(job.indices)
+        elif code != "superseded":
+            left = [index for index in job.indices if not self._unit.samples.are_off((index,), job.received)]
+            self._loss.failed(left, time.monotonic())
 
     def _lost(self, reason: str) -> None:
         """Publish that the link failed, and answer the commands in progress and in the inbox.
@@ -225,21 +331,22 @@ class Worker:
         """
         unit = self._unit
         unit.driver.close()
+        unit.heartbeat = time.monotonic()
         unit.reporter.counters.errors += 1
         unit.go_offline(reason)
         retries: list[Job] = []
         for execution in sorted(self.executions, key=lambda execution: not execution.wrote):
             job = execution.job
             self._finish(execution)
-            if job.turns_off and not job.retried:
-                job.retried = True
-                retries.append(job)
-            elif execution.wrote:
-                self._refuse(job, "uncertain", _UNCERTAIN.format(reason))
-            else:
-                self._refuse(job, "offline", self.offline_reason())
+            code: ErrorCode = "uncertain" if execution.wrote else "offline"
+            why = _UNCERTAIN.format(reason) if execution.wrote else self.offline_reason()
+            if job.retried or not job.keep_off(Refusal(code, why)):
+                self._refuse(job, code, why)
+                continue
+            job.retried = True
+            retries.append(job)
         for job in unit.inbox.close():
-            if job.turns_off:
+            if job.keep_off(Refusal("offline", self.offline_reason())):
                 retries.append(job)
             else:
                 self._refuse(job, "offline", self.offline_reason())
@@ -257,6 +364,10 @@ class Worker:
                     self._refuse(job, "uncertain", _UNCERTAIN.format(reason))
                 else:
                     self._refuse(job, "offline", self.offline_reason())
+
+    def _refuse_waiting(self) -> None:
+        for job in self._unit.inbox.close():
+            self._refuse(job, "offline", self.offline_reason())
 
     def offline_reason(self) -> str:
         """The reason why the unit takes no command, for the sender of one. From any thread."""
@@ -280,8 +391,5 @@ class Worker:
             unit.driver.close()
 
 
-def _listed(indices: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(indices)))
-
-
-_UNCERTAIN = "the link broke after it was sent; it may or may not have happened: {}"
+_EXPIRED = "it expired while it waited for the unit"
+_UNCERTAIN = "the link broke while it was carried out; it may or may not have happened: {}"

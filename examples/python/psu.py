@@ -28,7 +28,7 @@ from paho.mqtt.properties import Properties
 
 
 class Refused(Exception):
-    """The command was not carried out. ``code`` is for programs, the message for people."""
+    """The command was not, or not wholly, carried out. ``code`` is for programs, the message for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 
 import pytest
 
-from benchmarks import command, fleet, outage, plainloop, polling, psudaemon
+from benchmarks import command, fleet, off, outage, plainloop, polling, psudaemon
+from benchmarks.offcases import CASES, Case
 from benchmarks.rig import POLL_MESSAGE
 from tests.support.figures import Figure, table
+from tests.support.frozen import NoFrozenDiskError
 
 pytestmark = pytest.mark.skipif(
     shutil.which("mosquitto_sub") is None or not sys.platform.startswith("linux"),
@@ -39,6 +42,27 @@ def test_command() -> None:
     assert result.scpi >= len([message for message in result.messages if "?" in message]) * 0.002
     assert result.command > result.scpi
     assert result.echo > 0
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_off(case: Case) -> None:
+    try:
+        result = off.measure(case, count=2)
+    except NoFrozenDiskError as error:
+        pytest.skip(str(error))
+    assert 0 < len(result.others) <= len(result.offs) <= 2
+    assert all(0 < seconds < 5 for seconds in result.others)
+    if not result.unanswered:
+        assert all(0 < seconds < 5 for seconds in result.offs)
+    assert result.said
+
+
+def test_percentiles() -> None:
+    values = [n / 1000 for n in range(1, 201)]
+    assert off.percentile(values, 50) == 0.1
+    assert off.percentile(values, 99) == 0.198
+    assert off.percentile([1.0, math.inf], 99) == math.inf
+    assert off.shown([0.001, math.inf]) == "1.0 / never / never"
 
 
 def test_fleet() -> None:

@@ -88,6 +88,11 @@ def unit(**keys: str) -> str:
     return "units:\n  - " + "\n    ".join(f"{key}: {value}" for key, value in given.items() if value) + "\n"
 
 
+def serial(args: str) -> str:
+    """A file of one unit on a serial port, with these ``pyvisa_args``."""
+    return unit(uri="ASRL/dev/ttyUSB0::INSTR", pyvisa_args=args)
+
+
 def mqtt(**keys: str) -> str:
     """A file whose settings.mqtt begins on line 4."""
     return f"units: [{UNIT}]\nsettings:\n  mqtt:\n" + "".join(f"    {key}: {value}\n" for key, value in keys.items())

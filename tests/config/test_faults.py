@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.samples import UNIT, faults, mqtt, one_fault, read, unit
+from tests.config.samples import UNIT, faults, mqtt, one_fault, read, serial, unit
 
 
 def test_secrets_stay_out_of_faults(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +124,30 @@ on a negative output its magnitude
         (unit(pyvisa_args="{timeout: null}"), "give milliseconds"),
         (unit(pyvisa_args="{read_termination: '\\n'}"), 'in double quotes YAML reads it: read_termination: "\\n"'),
         (unit(pyvisa_args="{resource_pyclass: x}"), "can't be given here"),
+        (unit(pyvisa_args="{query: x}"), "unknown argument; give arguments of pyvisa's open_resource()"),
+        (unit(pyvisa_args="{stop_bit: 1}"), "unknown argument; did you mean stop_bits?"),
+        (unit(pyvisa_args="{stop_bits: 1}"), "is no argument of a link to TCPIP"),
+        (serial("{stop_bits: 3}"), "5: units[0].pyvisa_args.stop_bits: '3' is not right here; give 1, 1.5 or 2"),
+        (serial("{stop_bits: true}"), "give 1, 1.5 or 2"),
+        (serial("{stop_bits: [1]}"), "pyvisa_args.stop_bits: a list is not right here; give 1, 1.5 or 2"),
+        (serial("{data_bits: [8]}"), "give 5, 6, 7 or 8"),
+        (serial("{encoding: asci}"), "'asci' is not right here; give the name of a text encoding, such as ascii"),
+        (serial("{encoding: hex}"), "give the name of a text encoding"),
+        (serial("{read_termination: é}"), "'é' is not right here; give text such as"),
+        (serial('{read_termination: "\\n\\n"}'), "give text such as"),
+        (serial("{write_termination: é}"), "'é' is not right here; give text such as"),
+        (serial("{session: 5}"), "unknown argument"),
+        (serial("{CR: x}"), "unknown argument"),
+        (serial("{parity: maybe}"), "'maybe' is not right here; give none, odd, even, mark or space"),
+        (serial("{parity: null}"), "give none, odd, even, mark or space"),
+        (serial("{parity: 5}"), "give none, odd, even, mark or space"),
+        (serial("{flow_control: hardware}"), "give none, xon_xoff, rts_cts or dtr_dsr"),
+        (serial("{flow_control: 8}"), "give none, xon_xoff, rts_cts or dtr_dsr"),
+        (serial("{data_bits: 9}"), "give 5, 6, 7 or 8"),
+        (serial("{end_input: 7}"), "give none, last_bit, termination_char or termination_break"),
+        (serial("{xon_char: long}"), "give one character"),
+        (serial("{allow_dma: 1}"), "give true or false"),
+        (serial("{break_length: long}"), "give a whole number, -32768 to 32767"),
         (unit(pyvisa_args="{1: x}"), "5: units[0].pyvisa_args.1: is no argument; give arguments of pyvisa"),
         (mqtt(host="mqtt://x"), "is an address with a scheme; give the host alone"),
         (mqtt(host="x:1883"), "holds a port"),
@@ -141,6 +165,7 @@ on a negative output its magnitude
         (mqtt(base_topic="a/+"), "holds a wildcard"),
         (mqtt(base_topic="$SYS/x"), "begins with `$`"),
         (mqtt(base_topic="a//b"), "has an empty level"),
+        (mqtt(base_topic="a/" * 100 + "b"), "has more than 100 levels"),
         (mqtt(base_topic='"a\\0b"'), "holds control characters"),
         (mqtt(protocol="4"), "'4' is not one of the choices; give the MQTT version, 5 or 3.1.1"),
         (mqtt(keepalive="1"), "'1' is out of range"),
@@ -205,7 +230,10 @@ def test_password_files(folder: Path) -> None:
     for content, message in (
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"\xff\xfe", "is no text"),
+        (b"\xff\xfe", "is empty"),
+        (b"\xef\xbb\xbf\r\n", "is empty"),
+        (b"\xff\xfe\x00", "is no text"),
+        (b"\x80", "is no text"),
         (b"x" * 70000, "MQTT"),
     ):
         secret.write_bytes(content)

@@ -36,3 +36,19 @@ def test_a_file_without_a_password(content: bytes, message: str, tmp_path: Path)
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_password(tmp_path / "secret")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"gr\xc3\xb6\xc3\x9fe\xe2\x82\xac$$",
+        b"\xef\xbb\xbfgr\xc3\xb6\xc3\x9fe\xe2\x82\xac$$",
+        b"\xef\xbb\xbfgr\xc3\xb6\xc3\x9fe\xe2\x82\xac$$\r\n",
+        "\ufeffgröße€$$\r\n".encode("utf-16-le"),
+        "\ufeffgröße€$$\n".encode("utf-16-be"),
+    ],
+)
+def test_a_password_file_from_any_editor(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(content)
+    assert read_password(file).get_secret_value() == "größe€$$"

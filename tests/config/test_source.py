@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent import config
 from agent.config import ConfigError, source
@@ -56,7 +58,7 @@ def test_values_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MQTT_PASSWORD", "0123")
     monkeypatch.setenv("HOST_PART", "lab")
     settings_mqtt = read(
-        mqtt(port="${MQTT_PORT}", username="a$$b", password="${MQTT_PASSWORD}", host="'mqtt.${HOST_PART}.example'")
+        mqtt(port="${MQTT_PORT}", username="a$b", password="${MQTT_PASSWORD}", host="'mqtt.${HOST_PART}.example'")
     ).settings.mqtt
     assert settings_mqtt.port == 1884
     assert settings_mqtt.username == "a$b"
@@ -69,9 +71,40 @@ def test_values_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings_mqtt.password.get_secret_value() == "true"
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("a$$b", "a$$b"),
+        ("$$", "$$"),
+        ("a$b$", "a$b$"),
+        ("$$$$x", "$$$$x"),
+        ("$${NAME}", "${NAME}"),
+        ("$${", "${"),
+        ("${NAME}$$", "lab$$"),
+        ("$$$${NAME}", "$${NAME}"),
+        ("$$${NAME}", "$lab"),
+        ("$${a${NAME}}", "${alab}"),
+        ("{$$}", "{$$}"),
+        ("{x}", "{x}"),
+    ],
+)
+def test_dollar_signs_arrive_as_they_are_written(monkeypatch: pytest.MonkeyPatch, written: str, meant: str) -> None:
+    """Half of the dollar signs of a password were lost, without a word."""
+    monkeypatch.setenv("NAME", "lab")
+    password = read(mqtt(username="a", password=f"'{written}'")).settings.mqtt.password
+    assert password is not None
+    assert password.get_secret_value() == meant
+
+
+@given(st.text("${}aN", max_size=12))
+def test_any_text_can_be_written(text: str) -> None:
+    document = source.read(f"'{source.escaped(text)}'".encode(), {})
+    assert (document.data, document.problems) == (text, [])
+
+
 def test_an_unset_variable_is_one_fault() -> None:
     assert one_fault(mqtt(port="${NOT_SET_ANYWHERE}")) == (
-        "4: settings.mqtt.port: environment variable NOT_SET_ANYWHERE is not set: set it, or write $$ for a dollar sign"
+        "4: settings.mqtt.port: environment variable NOT_SET_ANYWHERE is not set: set it, or write $${ for the text itself"
     )
     assert "write ${NAME}" in one_fault(mqtt(host="${oh no}"))
 

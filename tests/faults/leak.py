@@ -59,8 +59,8 @@ def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every:
     inside.retry_soon(setattr, first=0.01, longest=0.05, jitter=0.0)
     inside.wait_little_for_instruments(setattr)
     with LocalBroker(folder) as broker, Proxy(broker.port) as broker_way:
-        simulator = Simulator(socket_port=0, vxi11_port=0, hislip_port=0).start()
-        ports: list[Any] = [simulator.socket_port, simulator.vxi11_port, simulator.hislip_port]
+        simulators = [Simulator(socket_port=0, vxi11_port=0, hislip_port=0).start() for _ in range(3)]
+        ports: list[Any] = [simulators[0].socket_port, simulators[1].vxi11_port, simulators[2].hislip_port]
         links = [Proxy(port) for port in ports]
         uris = (
             f"TCPIP::127.0.0.1::{links[0].port}::SOCKET",
@@ -68,7 +68,7 @@ def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every:
             f"TCPIP::127.0.0.1::hislip0,{links[2].port}::INSTR",
         )
         args = {"timeout": 100, "open_timeout": 100}
-        units = [unit(f"psu{n}", simulator, uri=uri, pyvisa_args=args) for n, uri in enumerate(uris, 1)]
+        units = [unit(f"psu{n}", simulators[n - 1], uri=uri, pyvisa_args=args) for n, uri in enumerate(uris, 1)]
         data = settings(broker_way.port, units, folder / "state", poll_interval=0.02, backlog={"samples": 1000})
         with Agent(data) as agent:
             daemon = agent.daemon
@@ -100,7 +100,8 @@ def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every:
             end = settled()
         for link in links:
             link.close()
-        simulator.stop()
+        for simulator in simulators:
+            simulator.stop()
     return warm, end
 
 

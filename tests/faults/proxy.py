@@ -42,6 +42,16 @@ def swallow(data: bytes) -> Iterator[bytes]:
     yield from ()
 
 
+def until(event: threading.Event) -> Way:
+    """A link that stalls: nothing passes until the event, and then everything, in order."""
+
+    def way(data: bytes) -> Iterator[bytes]:
+        event.wait()
+        yield data
+
+    return way
+
+
 def drop(data: bytes) -> Iterator[bytes]:
     raise Drop
     yield b""

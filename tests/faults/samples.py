@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from agent.simulator import Simulator
 from tests.lab import Bench, Observer, wait_until
@@ -33,3 +34,15 @@ def wait_polls(simulator: Simulator, number: int) -> None:
 def wait_drained(observer: Observer) -> None:
     """Wait until all that was kept has been acknowledged, by metrics that come after this call."""
     observer.wait("psu/agents/bench/metrics", lambda m: m["backlog"] == 0, after=observer.mark())
+
+
+def wait_carried_out(observer: Observer, channel: int, command: dict[str, Any]) -> None:
+    """Send a command until it is carried out: after a stall that is when the broker has answered the agent in time, twice."""
+
+    def is_carried_out() -> bool:
+        before = len(observer.responses("psu1", channel))
+        observer.send(f"psu/psu1/{channel}/set", command)
+        wait_until(lambda: len(observer.responses("psu1", channel)) > before, "the response")
+        return bool(observer.responses("psu1", channel)[-1]["ok"])
+
+    wait_until(is_carried_out, "a command to be carried out")

@@ -11,8 +11,9 @@ import pytest
 
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
+from agent.timing import LONGEST_ABSENCE
 from tests.faults.proxy import Proxy
-from tests.faults.samples import MakeBench
+from tests.faults.samples import MakeBench, wait_carried_out
 from tests.lab import AgentProcess, Observer, settings, unit, wait_until
 from tests.support import inside
 
@@ -131,20 +132,19 @@ def test_what_came_in_while_the_process_was_stopped_is_refused_and_told(
         observer = Observer(broker.port)
         with AgentProcess(data, tmp_path) as agent:
             observer.wait_state("psu1", online=True)
-            agent.signal(signal.SIGSTOP)
-            stopped = time.monotonic()
+            agent.suspend()
             for number in range(50):
                 observer.send("psu/psu1/1/set", {"id": f"asleep {number}", "state": True})
-            wait_until(lambda: time.monotonic() > stopped + 5.6, "the time that makes it too old")
+            sent = time.monotonic()
+            wait_until(lambda: time.monotonic() > sent + LONGEST_ABSENCE + 0.3, "the time that makes it too old")
             simulator.instrument.clear_log()
             after = observer.mark()
             agent.signal(signal.SIGCONT)
             wait_until(lambda: len(observer.responses("psu1", 1)) >= 50, "a response for each")
             assert {r["error"]["code"] for r in observer.responses("psu1", 1)} == {"expired"}
             assert sorted(r["id"] for r in observer.responses("psu1", 1)) == sorted(f"asleep {n}" for n in range(50))
-            observer.wait_agent(after=after)
-            observer.send("psu/psu1/2/set", {"id": "awake", "voltage_limit": 1})
-            assert observer.wait("psu/psu1/2/response")["ok"]
+            observer.wait_state("psu1", after=after)
+            wait_carried_out(observer, 2, {"voltage_limit": 1})
             assert [m for m in simulator.instrument.log if m.startswith("OUTP ")] == []
             assert not simulator.instrument.channels[1].output
         observer.close()

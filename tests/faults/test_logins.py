@@ -140,15 +140,20 @@ def test_two_agents_of_one_name(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """They take the connection from each other, say so, and one of them is well when the other is gone."""
+    """Both say so, neither disturbs the other's connection, and the status is right when one of them is gone."""
     inside.suspect_short_connections(monkeypatch.setattr)
+    complaint = "is a second agent called 'bench' running?"
     bench = make_bench(port=broker.port)
     with Simulator() as other:
         data = settings(broker.port, [unit("psu2", other)], tmp_path / "elsewhere")
-        with AgentProcess(data, tmp_path / "second"):
-            wait_until(lambda: "is a second agent called 'bench' running?" in caplog.text, "the complaint")
-    after = bench.observer.mark()
+        with AgentProcess(data, tmp_path / "second") as second:
+            wait_until(lambda: complaint in caplog.text, "the complaint")
+            wait_until(lambda: complaint in second.text(), "the other's complaint")
+            assert caplog.text.count(complaint) == second.text().count(complaint) == 1
+            after = bench.observer.mark()
+    bench.observer.wait_agent(status="offline", after=after)  # its last will
     bench.observer.wait_agent(after=after)
+    assert bench.daemon.session.reconnects == 0
     assert bench.observer.ask("psu/psu1/1/set", {"voltage_limit": 1})["ok"]
 
 

@@ -15,6 +15,7 @@ class Peer:
 
     def __init__(self, *answers: bytes | Callable[[socket.socket], None]) -> None:
         self.received = b""
+        self.ended = 0  # connections
         self._answers = iter(answers)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -40,6 +41,7 @@ class Peer:
                         answer(connection)
                     else:
                         connection.sendall(answer)
+        self.ended += 1
 
     def session(self, **options: object) -> VisaSession:
         return VisaSession(

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from agent.instruments.catalogue import EXTERNAL, all_models, candidates, identify, models_of
+from agent.instruments.catalogue import EXTERNAL, Model, all_models, candidates, identify, models_of
 from agent.instruments.catalogue.schema import Series
 from agent.instruments.driver import Identity
-from agent.protocol.quantities import BY_NAME
+from agent.protocol.quantities import BY_NAME, SETTINGS
 
 
 def test_the_series_has_these_models_and_ratings() -> None:
@@ -129,3 +129,39 @@ def test_the_settings_of_a_series_are_those_of_its_outputs() -> None:
 def test_what_a_series_file_may_not_say(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         Series.model_validate({**ONE_BY_ONE, **changed})
+
+
+def guarded(**guard: Any) -> dict[str, Any]:
+    return {**ONE_BY_ONE, "conditions": [{"ask": "OUTP:COUP?", "text": "something holds", **guard}]}
+
+
+@pytest.mark.parametrize(
+    ("guard", "said"),
+    [
+        ({"remedy": "end it"}, "give one of expect, refuse and tells"),
+        ({"expect": ["0"], "tells": "coupled"}, "give one of expect, refuse and tells"),
+        ({"expect": ["0"], "refuse": ["1"], "remedy": "end it"}, "give one of expect, refuse and tells"),
+        ({"expect": ["0"]}, "say in remedy what to do at the unit"),
+        ({"tells": "colour"}, "tells"),
+        ({"tells": "coupled", "settings": ["voltage"]}, "settings"),
+    ],
+)
+def test_what_a_condition_may_not_say(guard: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Series.model_validate(guarded(**guard))
+
+
+def test_a_condition_concerns_all_settings_and_models_unless_it_names_some() -> None:
+    (model,) = models_of(Series.model_validate(guarded(expect=["0"], remedy="end it")))
+    (guard,) = model.guards
+    assert guard.settings == SETTINGS
+    (model,) = models_of(Series.model_validate(guarded(tells="coupled", models=["T200"])))
+    assert model.guards == ()
+
+
+@pytest.mark.parametrize("model", all_models(), ids=lambda model: model.name)
+def test_every_text_of_a_condition_can_be_filled_in(model: Model) -> None:
+    for guard in model.guards:
+        text = f"{guard.text}; {guard.remedy}".format(channel=1, answer="X")
+        assert "{" not in text
+        assert text.isprintable()

@@ -10,29 +10,27 @@ import pytest
 from agent.instruments.driver import Identity, IdentityError, LinkError, MalformedAnswerError, Write
 from agent.instruments.scpi.driver import ScpiDriver
 from tests.instruments.e36300 import (
+    LISTS,
     MODELS,
     NO_ERROR,
     OFF,
     POLL,
     QUERIES,
-    UNCOUPLED,
-    answers,
+    REFUSED,
+    SINGLES,
+    TOGETHER,
+    UNKNOWN,
+    all_guards,
     connected,
     connecting,
+    guards,
     idn,
     joined,
     make_driver,
+    one_by_one,
     poll,
 )
 from tests.instruments.transcript import Line, Transcript
-
-REFUSED: Line = ("SYST:ERR?", '-103,"Invalid separator"')
-LISTS: list[Line] = list(zip(QUERIES, answers(), strict=True))
-SINGLES: list[Line] = [
-    (query.replace("(@1,2,3)", f"(@{number})"), part)
-    for query, answer in LISTS
-    for number, part in enumerate(str(answer).split(","), 1)
-]
 
 
 def never() -> bool:
@@ -108,7 +106,7 @@ def test_a_queue_that_never_ends_is_left() -> None:
 
 
 def test_a_unit_that_takes_no_compound_messages_is_polled_by_lists() -> None:
-    lines = [idn(), NO_ERROR, (POLL, None), idn(), REFUSED, NO_ERROR, *LISTS, *UNCOUPLED, *LISTS]
+    lines = [idn(), NO_ERROR, (POLL, None), idn(), REFUSED, NO_ERROR, *LISTS, *all_guards(), *LISTS]
     link = Transcript(lines)
     driver = make_driver(link)
     assert driver.connect().effort == "12 messages"
@@ -121,7 +119,8 @@ def test_a_unit_that_takes_no_compound_messages_is_polled_by_lists() -> None:
 
 def by_single_channels() -> tuple[Transcript, ScpiDriver]:
     lines = [idn(), NO_ERROR, (POLL, None), idn(), REFUSED, NO_ERROR]
-    lines += [(QUERIES[0], None), idn(), ("SYST:ERR?", '-171,"Invalid expression"'), NO_ERROR, *SINGLES, *UNCOUPLED]
+    lines += [(QUERIES[0], None), idn(), ("SYST:ERR?", '-171,"Invalid expression"'), NO_ERROR]
+    lines += [*SINGLES, *one_by_one(all_guards())]
     link = Transcript(lines)
     driver = make_driver(link)
     assert driver.connect().effort == "30 messages"
@@ -137,7 +136,7 @@ def test_a_unit_that_takes_no_channel_lists_is_polled_one_by_one() -> None:
     assert readings[1].voltage == 0.00011
     link.check()
     # A reconnection does not try again what it has refused.
-    link.expect([idn(), NO_ERROR, *SINGLES, *UNCOUPLED])
+    link.expect([idn(), NO_ERROR, *SINGLES, *one_by_one(all_guards())])
     driver.connect()
     link.check()
 
@@ -173,75 +172,16 @@ def test_a_silent_unit_that_refused_nothing_is_not_asked_in_smaller_messages() -
     link.check()
 
 
-def test_a_unit_that_can_not_be_asked_about_coupling() -> None:
-    unknown: list[Line] = [("SYST:ERR?", '-113,"Undefined header"'), NO_ERROR]
-    lines = [idn(), NO_ERROR, OFF, ("OUTP:TRAC:STAT?", None), idn(), *unknown]
-    lines += [("OUTP:PAIR?", None), idn(), *unknown, joined(NO_ERROR, OFF)]
-    link = Transcript(lines)
-    driver = make_driver(link)
-    driver.connect()
-    link.expect([joined(NO_ERROR, OFF)])
-    assert driver.inspect((2,)).couplings == []
-    # A reconnection does not spend the time again.
-    link.expect([idn(), NO_ERROR, OFF, joined(NO_ERROR, OFF)])
-    driver.connect()
-    link.check()
-
-
-@pytest.mark.parametrize("errors", [[], ['-410,"Query INTERRUPTED"'], ['-420,"Query UNTERMINATED"']])
-def test_a_coupling_goes_on_being_asked_for_where_the_unit_did_not_refuse_to_tell(errors: list[str]) -> None:
-    """Its answer was lost on the way, and the only error is of the link's own making."""
-    queue: list[Line] = [*(("SYST:ERR?", error) for error in errors), NO_ERROR]
-    link = Transcript([idn(), NO_ERROR, OFF, ("OUTP:TRAC:STAT?", None), idn(), *queue])
-    driver = make_driver(link)
-    with pytest.raises(LinkError):
-        driver.connect()
-    link.expect(connecting()[:-1])
-    driver.connect()
-    link.expect([joined(NO_ERROR, ("OUTP:TRAC:STAT?", "1"), ("OUTP:PAIR?", "OFF"), OFF)])
-    assert driver.inspect([3]).couplings == ["outputs 2 and 3 track each other"]
-    link.check()
-
-
-def test_errors_of_the_link_count_when_they_come_twice() -> None:
-    lost: list[Line] = [("OUTP:TRAC:STAT?", None), idn(), ("SYST:ERR?", '-420,"Query UNTERMINATED"'), NO_ERROR]
-    link = Transcript([idn(), NO_ERROR, OFF, *lost])
-    driver = make_driver(link)
-    with pytest.raises(LinkError):
-        driver.connect()
-    link.expect([idn(), NO_ERROR, OFF, *lost, UNCOUPLED[1], joined(NO_ERROR, UNCOUPLED[1], OFF)])
-    driver.connect()
-    link.check()
-
-
-@pytest.mark.parametrize("it_tells", [True, False])
-def test_a_unit_that_takes_no_other_question_beside_a_poll_is_asked_one_by_one(it_tells: bool) -> None:
-    hello = [idn(), NO_ERROR, OFF, *UNCOUPLED, (joined(NO_ERROR, *UNCOUPLED, OFF)[0], None), idn()]
-    link = Transcript([*hello, REFUSED, NO_ERROR] if it_tells else [*hello, NO_ERROR])
-    driver = make_driver(link)
-    if not it_tells:
-        with pytest.raises(LinkError):
-            driver.connect()
-        link.expect([*hello, NO_ERROR])
-    driver.connect()
-    link.expect([NO_ERROR, *UNCOUPLED, OFF])
-    inspection = driver.inspect((1, 2))
-    assert (inspection.complaints, inspection.couplings, inspection.readings[1].state) == ([], [], False)
-    link.expect([NO_ERROR, OFF])
-    driver.inspect(())
-    link.check()
-
-
-@pytest.mark.parametrize("messages", [1, 2, 3, 4])
+@pytest.mark.parametrize("messages", [1, 2, 3, 4, 5])
 def test_an_inspection_of_several_messages_gives_way_between_them(messages: int) -> None:
-    hello = [idn(), NO_ERROR, OFF, *UNCOUPLED, (joined(NO_ERROR, *UNCOUPLED, OFF)[0], None), idn(), REFUSED, NO_ERROR]
-    link = Transcript(hello)
+    link = Transcript([idn(), NO_ERROR, OFF, (TOGETHER[0], None), idn(), REFUSED, NO_ERROR, *all_guards()])
     driver = make_driver(link)
     driver.connect()
-    link.expect([NO_ERROR, *UNCOUPLED, OFF][:messages])
+    asked = [line for line in guards("clear_protection") if line[0].startswith(("VOLT", "CURR", "OUTP"))]
+    link.expect([NO_ERROR, *asked, OFF][:messages])
     sent = len(link.sent)
-    inspection = driver.inspect((2,), lambda: len(link.sent) == sent + messages)
-    assert (inspection.readings == {}) is (messages < 4)
+    inspection = driver.inspect((1,), lambda: len(link.sent) == sent + messages, ["clear_protection"])
+    assert (inspection.readings == {}) is (messages < 5)
     link.check()
     link.expect([NO_ERROR, OFF])
     assert driver.inspect(()).readings != {}
@@ -273,7 +213,7 @@ def test_another_unit_than_the_configured_one_gets_no_other_message(answer: str,
 
 
 @pytest.mark.parametrize(
-    "begun", [[(POLL, None)], [OFF, ("OUTP:TRAC:STAT?", None)], [OFF, *UNCOUPLED, (joined(NO_ERROR, *UNCOUPLED, OFF)[0], None)]]
+    "begun", [[(POLL, None)], [OFF, (TOGETHER[0], None)], [OFF, (TOGETHER[0], None), idn(), *UNKNOWN, ("OUTP:TRAC:STAT?", None)]]
 )  # fmt: skip
 def test_another_unit_behind_a_failed_probe_gets_no_other_message(begun: list[Line]) -> None:
     """The unit is exchanged while the link is opened again (DHCP, a plug): what was found of the first does not hold."""
@@ -305,12 +245,14 @@ def test_settings_are_one_message_each() -> None:
 
 def test_an_inspection_is_one_message() -> None:
     link, driver = connected()
-    coupled: list[Line] = [("OUTP:TRAC:STAT?", "1"), ("OUTP:PAIR?", '"ser"')]
-    link.expect([joined(NO_ERROR, OFF), joined(NO_ERROR, *coupled, OFF), joined(NO_ERROR, *UNCOUPLED, OFF)])
-    assert driver.inspect((1,)).couplings == []
-    assert driver.inspect((1, 2)).couplings == ["outputs 2 and 3 track each other", "outputs 2 and 3 are paired"]
-    inspection = driver.inspect((3,))
-    assert (inspection.couplings, inspection.complaints) == ([], [])
+    coupled = guards("voltage_limit", channel=2, changed={"TRAC": "1", "PAIR": '"ser"'})
+    link.expect([joined(NO_ERROR, *guards("voltage_limit"), OFF), joined(NO_ERROR, *coupled, OFF)])
+    link.expect([joined(NO_ERROR, *guards("voltage_limit", channel=3), OFF)])
+    assert driver.inspect((1,), never, ["voltage_limit"]).bars == []
+    bars = driver.inspect((1, 2), never, ["voltage_limit"]).bars
+    assert [bar[:22] for bar in bars] == ["outputs 2 and 3 track ", "outputs 2 and 3 are pa"]
+    inspection = driver.inspect((3,), never, ["voltage_limit"])
+    assert (inspection.bars, inspection.complaints) == ([], [])
     assert inspection.readings[2].voltage_protection == 27.5
     link.check()
 

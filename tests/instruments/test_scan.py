@@ -157,4 +157,4 @@ def test_entries() -> None:
         ("psu3", None),
         ("psu4", "MY$3"),
     ]
-    assert yaml.safe_load(scan.as_yaml(entries[2:]))["units"][0]["serial"] == "MY$$3"
+    assert yaml.safe_load(scan.as_yaml(entries[2:]))["units"][0]["serial"] == "MY$3"

@@ -16,7 +16,7 @@ from agent.instruments.driver import Identity, LinkError, Write
 from agent.instruments.scpi.driver import ScpiDriver
 from agent.instruments.scpi.knowledge import Knowledge, UnitKind
 from agent.instruments.scpi.messages import setting_messages
-from tests.instruments.e36300 import NO_ERROR, OFF, UNCOUPLED, connecting, idn, joined, make_driver
+from tests.instruments.e36300 import NO_ERROR, OFF, all_guards, connecting, idn, joined, make_driver
 from tests.instruments.test_catalogue import ONE_BY_ONE
 from tests.instruments.transcript import Line, Transcript
 from tests.lab import wait_until
@@ -30,7 +30,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> tuple[Transcript, ScpiDriver]
     monkeypatch.setattr(catalogue, "all_models", lambda: (model,))
     poll = [(f"{ask} CH{n}", answer) for ask, answer in _QUESTIONS for n in (1, 2, 3)]
     one = ";:".join(ask for ask, _ in poll), ";".join(answer for _, answer in poll)
-    link = Transcript([("*IDN?", "Test,T100,1,1"), NO_ERROR, one, joined(NO_ERROR, one)])
+    link = Breaking([("*IDN?", "Test,T100,1,1"), NO_ERROR, one, joined(NO_ERROR, one)])
     driver = ScpiDriver(link, name="psu1", models=(model,), knowledge=Knowledge())
     assert driver.connect().outputs == model.outputs
     link.check()
@@ -61,6 +61,62 @@ def test_a_complaint_about_one_output_keeps_the_off_from_none_of_the_others(
     link.check()
 
 
+class Breaking(Transcript):
+    """A link that some messages break, as often as they stand in ``breaks``."""
+
+    def __init__(self, lines: list[Line]) -> None:
+        super().__init__(lines)
+        self.breaks: list[str] = []
+
+    def tell(self, message: str) -> None:
+        if message in self.breaks:
+            self.breaks.remove(message)
+            self.sent.append(message)
+            self.close()
+            raise LinkError("not sent: the link broke")
+        super().tell(message)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "sent"),
+    [
+        ([1], [1, "*IDN?", 1, 2, 3]),
+        ([1, 1], [1, "*IDN?", 1, "*IDN?", 2, 3]),
+        ([2, 2, 3, 3], [1, 2, "*IDN?", 2, "*IDN?", 3, "*IDN?", 3]),
+        ([1, 1, 2, 2, 3, 3], [1, "*IDN?", 1, "*IDN?", 2, "*IDN?", 2, "*IDN?", 3, "*IDN?", 3]),
+    ],
+)
+def test_an_off_that_breaks_the_link_reaches_the_other_outputs(
+    one_by_one: tuple[Transcript, ScpiDriver], breaks: list[int], sent: list[int | str]
+) -> None:
+    link, driver = one_by_one
+    assert isinstance(link, Breaking)
+    messages = [message if isinstance(message, str) else f"OUTP CH{message},0" for message in sent]
+    link.breaks = [f"OUTP CH{index},0" for index in breaks]
+    told, left = len(link.sent), list(link.breaks)
+    for message in messages:
+        if message in left:
+            left.remove(message)
+        else:
+            link.expect([(message, "Test,T100,1,1" if message == "*IDN?" else None)])
+    with pytest.raises(LinkError, match="the link broke"):
+        driver.write(Write("state", (1, 2, 3), False))
+    assert link.sent[told:] == messages
+    assert not link.is_open
+
+
+def test_another_setting_that_breaks_the_link_is_sent_to_no_other_output(
+    one_by_one: tuple[Transcript, ScpiDriver],
+) -> None:
+    link, driver = one_by_one
+    assert isinstance(link, Breaking)
+    link.breaks = ["OUTP CH1,1"]
+    told = len(link.sent)
+    with pytest.raises(LinkError, match="the link broke"):
+        driver.write(Write("state", (1, 2, 3), True))
+    assert link.sent[told:] == ["OUTP CH1,1"]
+
+
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=5, unique=True))
 def test_a_template_names_every_output_once(indices: list[int]) -> None:
     write = Write("state", tuple(indices), False)
@@ -72,21 +128,27 @@ def test_a_template_names_every_output_once(indices: list[int]) -> None:
 # Questions that units of one kind do not answer.
 
 UNKNOWN: list[Line] = [("SYST:ERR?", '-113,"Undefined header"'), NO_ERROR]
+ALL = joined(NO_ERROR, *all_guards(), OFF)
+WITHOUT_PAIR = joined(NO_ERROR, *(line for line in all_guards() if line[0] != "OUTP:PAIR?"), OFF)
 
 
 def hello(serial: str, asked: bool, pairs: bool = False) -> list[Line]:
     """A connection to a unit that does not know OUTP:PAIR?, where it is asked for that."""
-    start = [idn(serial=serial), NO_ERROR, OFF, UNCOUPLED[0]]
-    if pairs:
-        return [*start, UNCOUPLED[1], joined(NO_ERROR, *UNCOUPLED, OFF)]
-    refusal = [("OUTP:PAIR?", None), idn(serial=serial), *UNKNOWN] if asked else []
-    return [*start, *refusal, joined(NO_ERROR, UNCOUPLED[0], OFF)]
+    start = [idn(serial=serial), NO_ERROR, OFF]
+    if pairs or not asked:
+        return [*start, ALL if pairs else WITHOUT_PAIR]
+    lines: list[Line] = [*start, (ALL[0], None), idn(serial=serial), *UNKNOWN]
+    for ask, answer in all_guards():
+        refusal: list[Line] = [(ask, None), idn(serial=serial), *UNKNOWN]
+        lines += [*refusal, *refusal] if ask == "OUTP:PAIR?" else [(ask, answer)]
+    return [*lines, WITHOUT_PAIR]
 
 
-def test_two_refusals_hold_for_all_units_of_the_kind() -> None:
+def test_a_check_is_given_up_for_the_unit_that_refused_it_alone() -> None:
+    """However many of its kind refuse: each is asked itself, twice, and warned about."""
     knowledge = Knowledge()
-    for serial, asked in [("A", True), ("B", True), ("C", False), ("D", False), ("A", False)]:
-        link = Transcript(hello(serial, asked))
+    for serial, asked, pairs in [("A", True, False), ("B", True, False), ("C", True, True), ("A", False, False)]:
+        link = Transcript(hello(serial, asked, pairs))
         make_driver(link, knowledge=knowledge).connect()
         link.check()
     other = Transcript([("*IDN?", "Keysight Technologies,E36313A,E,2.0"), *connecting()[1:-1]])
@@ -94,10 +156,27 @@ def test_two_refusals_hold_for_all_units_of_the_kind() -> None:
     other.check()
 
 
-def test_a_question_that_one_unit_of_the_kind_answered_is_asked_of_all() -> None:
+def small(serial: str, asked: bool) -> list[Line]:
+    """A connection to a unit that does not take a poll in one message, where it is asked for that."""
+    refusal = [(OFF[0], None), idn(serial=serial), ("SYST:ERR?", '-103,"Invalid separator"'), NO_ERROR]
+    return [idn(serial=serial), NO_ERROR, *(refusal if asked else []), *LISTS, *all_guards()]
+
+
+LISTS: list[Line] = list(zip(OFF[0].split(";:"), str(OFF[1]).split(";"), strict=True))
+
+
+def test_two_refusals_of_large_messages_hold_for_all_units_of_the_kind() -> None:
     knowledge = Knowledge()
-    for serial, pairs in [("A", False), ("B", True), ("C", False), ("D", True)]:
-        link = Transcript(hello(serial, True, pairs))
+    for serial, asked in [("A", True), ("B", True), ("C", False), ("D", False), ("A", False)]:
+        link = Transcript(small(serial, asked))
+        make_driver(link, knowledge=knowledge).connect()
+        link.check()
+
+
+def test_large_messages_that_one_unit_of_the_kind_takes_are_tried_with_all() -> None:
+    knowledge = Knowledge()
+    for serial, takes in [("A", False), ("B", True), ("C", False), ("D", True)]:
+        link = Transcript(hello(serial, True, pairs=True) if takes else small(serial, True))
         make_driver(link, knowledge=knowledge).connect()
         link.check()
 

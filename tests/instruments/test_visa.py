@@ -42,7 +42,7 @@ def test_questions_and_their_answers(make_peer: Callable[..., Peer]) -> None:
     [
         ([b""], "Timeout"),
         ([b"half"], "Timeout"),
-        ([b"\xff\xfe\n"], "ascii"),
+        ([b"\xff\xfe\n"], "bytes that are no text"),
         ([b"x" * 70_000], "more than 65536 bytes"),
         ([b"1\n2\n", b"3\n"], "nobody asked for: b'2"),
         ([lambda connection: connection.close()], "closed the connection"),

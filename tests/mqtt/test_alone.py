@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.config import Mqtt
 from agent.local.broker import LocalBroker
-from agent.mqtt import exchange as exchange_module
+from agent.mqtt import connection as connection_module
 from agent.mqtt import session as session_module
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session
 from agent.protocol.report import ReplyTo, Report
-from agent.protocol.topics import Topics
 from agent.store.store import Store
 from agent.timing import system_clock
 from tests.faults import proxy as ways
-from tests.faults.proxy import Proxy
-from tests.lab import PATIENCE, Observer, wait_until
+from tests.lab import PATIENCE, wait_until
+from tests.mqtt.alone import TOPICS, Alone
 from tests.mqtt.reports import event, info, response, state
 from tests.store.disk import Disk
-
-TOPICS = Topics("psu")
 
 
 @pytest.fixture(autouse=True)
@@ -33,46 +31,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "LAST_RETRY", 0.1)
     monkeypatch.setattr(session_module, "RETRY_JITTER", 0.02)
     monkeypatch.setattr(session_module, "SHORT_LIVED", 0.0)
-
-
-class Alone:
-    """A session, its store, its way to the broker, and an observer that has a way of its own."""
-
-    def __init__(self, broker: LocalBroker, folder: Path) -> None:
-        self.store = Store(folder / "bench.sqlite3", 1000)
-        self.store.start()
-        self.way = Proxy(broker.port)
-        self.observer = Observer(broker.port)
-        self.heard: list[Incoming] = []
-        self.presence: list[float | None] = []
-        self.session = Session(
-            Mqtt(host="127.0.0.1", port=self.way.port, keepalive=60),
-            agent="bench",
-            topics=TOPICS,
-            backlog=self.store.backlog,
-            subscriptions=TOPICS.subscriptions(["psu1"]),
-        )
-        self.session.on_presence(self.presence.append)
-
-    def start(self, handle: Callable[[Incoming], None] | None = None) -> None:
-        self.session.start(handle or self.heard.append)
-        self.observer.wait_agent()
-
-    def reconnected(self) -> None:
-        """Wait for the next connection."""
-        count = self.session.reconnects
-        self.way.start()
-        wait_until(lambda: self.session.reconnects > count and self.session.connected, "the next connection")
-
-    def lost(self) -> None:
-        self.way.stop()
-        wait_until(lambda: not self.session.connected, "the loss")
-
-    def close(self) -> None:
-        assert self.session.stop(PATIENCE)
-        self.store.close(PATIENCE)
-        self.observer.close()
-        self.way.close()
 
 
 @pytest.fixture
@@ -159,6 +117,29 @@ def test_a_handler_that_raises_loses_neither_the_connection_nor_the_next_message
     assert "Traceback" in caplog.text
 
 
+def test_a_flood_leaves_time_for_everything_else(alone: Alone) -> None:
+    """400 commands that take 15 ms each: what is sent meanwhile goes out, and the work is taken for no absence."""
+    number = 400
+    seen_after: list[int] = []
+
+    def handle(incoming: Incoming) -> None:
+        alone.heard.append(incoming)
+        if len(alone.heard) == 1:
+            alone.session.report(Report(response=response("first")))
+        if not seen_after and alone.observer.count("psu/psu1/1/response"):
+            seen_after.append(len(alone.heard))
+        time.sleep(0.015)
+
+    alone.start(handle)
+    for _ in range(number):
+        alone.observer.post("psu/psu1/1/set", b"x")
+    wait_until(lambda: len(alone.heard) == number, "all of them")
+    assert seen_after
+    assert seen_after[0] < number // 2
+    assert alone.session.reconnects == 0
+    assert alone.presence[-1] is None
+
+
 def test_a_listener_that_raises_does_not_end_the_session(alone: Alone) -> None:
     def raise_(_: float | None) -> None:
         raise RuntimeError("of the listener's")
@@ -243,7 +224,7 @@ def test_removals_are_pending_until_the_broker_has_confirmed_them(alone: Alone) 
 
 def test_other_topics_are_listened_to_from_now_on(alone: Alone) -> None:
     alone.start()
-    alone.session.resubscribe(add=TOPICS.subscriptions(["psu2"]), remove=["psu/psu1/set", "psu/all/set"])
+    alone.session.resubscribe(add=TOPICS.subscriptions(["psu2"]), remove=["psu/psu1/set/#", "psu/all/set/#"])
     alone.session.report(Report(response=response("after the change")))
     alone.observer.wait("psu/psu1/1/response")
     for topic in ("psu/psu1/set", "psu/all/set", "psu/psu2/1/set"):
@@ -299,6 +280,7 @@ def test_a_broker_that_never_answers_does_not_hold_up_the_end(tmp_path: Path, br
             agent="other",
             topics=TOPICS,
             backlog=alone.store.backlog,
+            commands=alone.store.commands,
             subscriptions=[],
         )
         session.start(alone.heard.append)
@@ -317,7 +299,7 @@ def test_what_waited_while_a_connecting_process_was_held_up_is_not_carried_out(
 ) -> None:
     """Between SUBSCRIBE and the moment at which the session takes its SUBACK."""
     offset = [0.0]
-    monkeypatch.setattr(exchange_module, "system_clock", lambda: system_clock() + offset[0])
+    monkeypatch.setattr(connection_module, "system_clock", lambda: system_clock() + offset[0])
     alone.start()
     alone.lost()
     held: list[bytes] = []
@@ -339,11 +321,13 @@ def test_what_waited_while_a_connecting_process_was_held_up_is_not_carried_out(
     alone.observer.send("psu/psu1/1/set", b"old")
     wait_until(lambda: b"old" in b"".join(held), "the command")
     alone.way.down = release
+    after = alone.observer.mark()
     alone.observer.send("psu/psu1/1/set", b"old, too")
-    wait_until(lambda: alone.session.connected, "the next connection")
-    alone.observer.send("psu/psu1/1/set", b"fresh")
+    alone.observer.wait_agent(after=after)
+    alone.observer.send("psu/psu1/1/set", b"fresh")  # the agent has said that it is online
     wait_until(lambda: alone.heard and alone.heard[-1].payload == b"fresh", "the fresh one")
-    assert [incoming.payload for incoming in alone.heard if not incoming.stale] == [b"fresh"]
+    heard = [(incoming.payload, incoming.stale) for incoming in alone.heard]
+    assert heard == [(b"old", True), (b"old, too", True), (b"fresh", False)]
 
 
 def test_a_session_that_never_began_keeps_what_it_was_told(alone: Alone) -> None:

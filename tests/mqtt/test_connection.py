@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.config import Mqtt
 from agent.local.broker import LocalBroker
@@ -25,7 +23,12 @@ from tests.lab import wait_until
 def make(settings: BrokerSettings, heard: list[Incoming] | None = None) -> Connection:
     handle = heard.append if heard is not None else (lambda _: None)
     return Connection(
-        settings, agent="bench", will="psu/agents/bench/status", handle=handle, acknowledged=lambda *_: None
+        settings,
+        agent="bench",
+        client_id="psu-agent-bench-1",
+        will="psu/agents/bench/status",
+        handle=handle,
+        acknowledged=lambda *_: None,
     )
 
 
@@ -54,10 +57,6 @@ def test_from_connect_to_disconnect(broker: LocalBroker, protocol: str) -> None:
     wait_until(lambda: exchange() and heard, "the message")
     assert [(i.topic, i.payload, i.retain, i.stale) for i in heard] == [("t/0", b"yes", False, False)]
     assert heard[0].correlation == (b"correlation" if protocol == "5" else None)
-    connection.stale = True
-    connection.publish(Item(Kind.MESSAGE, "t/0", b"old"))
-    wait_until(lambda: exchange() and len(heard) == 2, "the message")
-    assert heard[1].stale
     connection.disconnect()
     connection.close()
     with pytest.raises(ConnectionLost):
@@ -70,26 +69,6 @@ def test_where_there_is_no_broker() -> None:
         connection.open()
     connection.close()
     assert connection.socket_number is None
-
-
-def test_refused_subscriptions_are_named(caplog: pytest.LogCaptureFixture) -> None:
-    connection = make(Mqtt())
-    connection._subscribing = {7: ["psu/all/set", "psu/psu1/set"]}
-    granted, refused = (ReasonCode(PacketTypes.SUBACK, identifier=code) for code in (1, 135))
-    connection._on_subscribe(connection._client, None, 7, [granted, refused], None)
-    assert connection.is_subscribed
-    assert "psu/psu1/set" in caplog.text
-    assert "psu/all/set" not in caplog.text
-
-
-def test_a_topic_that_is_not_utf_8_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
-    heard: list[Incoming] = []
-    connection = make(Mqtt(), heard)
-    connection._on_message(connection._client, None, MQTTMessage(topic=b"psu/\xff/set"))
-    connection._on_message(connection._client, None, MQTTMessage(topic=b"psu/psu1/set"))
-    assert [incoming.topic for incoming in heard] == ["psu/psu1/set"]
-    assert "not UTF-8" in caplog.text
-    assert "Traceback" not in caplog.text
 
 
 class Files:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agent.mqtt.presence import SILENCE, Presence
+from tests.properties import examples
+
+ENOUGH = 5.0
 
 
 @pytest.fixture
@@ -16,40 +21,58 @@ def told() -> list[float | None]:
 def presence(told: list[float | None]) -> Presence:
     presence = Presence(100.0)
     presence.listen(told.append)
+    presence.tell()
     return presence
 
 
 def test_it_is_gone_until_it_is_found(presence: Presence, told: list[float | None]) -> None:
-    assert (presence.gone_since, presence.connected, told) == (100.0, False, [])
-    presence.tell()
-    presence.found()
-    assert (presence.gone_since, presence.connected) == (None, True)
+    assert (presence.gone_since, presence.connected) == (100.0, False)
+    presence.found(110.0, ENOUGH)
+    assert presence.gone_since is None
+    assert presence.connected
     presence.lost(130.0, 120.0)
-    assert (presence.gone_since, presence.connected) == (120.0, False)
-    presence.found()
+    assert presence.gone_since == 120.0
+    assert not presence.connected
+    presence.found(131.0, ENOUGH)
     assert told == [100.0, None, 120.0, None]
 
 
+def test_a_connection_that_does_not_last_does_not_end_the_loss(presence: Presence, told: list[float | None]) -> None:
+    for start in (101.0, 104.0, 107.0):
+        presence.found(start, ENOUGH)
+        presence.watch(start + 1.0, 0.0, start + 1.0)
+        assert presence.gone_since is None
+        presence.lost(start + 2.0, start + 1.0)
+        assert presence.gone_since == 100.0
+    presence.found(110.0, ENOUGH)
+    presence.lost(110.0 + ENOUGH, 110.0 + ENOUGH)
+    assert presence.gone_since == 110.0 + ENOUGH
+    assert told == [100.0, None] * 4 + [115.0]
+
+
 def test_a_broker_that_is_silent_is_gone_though_it_is_connected(presence: Presence, told: list[float | None]) -> None:
-    presence.found()
-    presence.watch(200.0, None, 110.0)  # nothing is due
-    presence.watch(200.0, 200.0 - SILENCE, 110.0)  # not for long
-    presence.watch(200.0, 150.0, 200.0 - SILENCE)  # it was heard just now
-    assert told == [None]
-    presence.watch(200.0, 150.0, 160.0)
-    presence.watch(201.0, 150.0, 160.0)
-    assert told == [None, 160.0]
-    assert (presence.gone_since, presence.connected) == (160.0, True)
-    presence.watch(202.0, 201.5, 201.6)
-    assert told == [None, 160.0, None]
-    presence.watch(210.0, 205.0, 206.0)
-    presence.lost(220.0, 206.0)
-    assert presence.gone_since == 206.0
-    assert told[3:] == [206.0, 206.0]
+    presence.found(110.0, ENOUGH)
+    presence.watch(120.0, 0.0, 110.0)  # nothing is due
+    presence.watch(120.0, SILENCE, 110.0)  # not for long
+    assert told == [100.0, None]
+    presence.watch(130.0, 3.0, 127.0)
+    presence.watch(131.0, 4.0, 127.0)
+    assert told == [100.0, None, 127.0]
+    assert (presence.gone_since, presence.connected) == (127.0, True)
+    presence.watch(132.0, 0.0, 131.9)
+    assert presence.gone_since is None
+    presence.watch(136.0, 2.5, 133.5)  # it had not answered for long enough in between
+    assert presence.gone_since == 127.0
+    presence.lost(137.0, 133.5)
+    assert presence.gone_since == 127.0
+    presence.found(138.0, ENOUGH)
+    presence.watch(138.0 + ENOUGH, 0.0, 143.0)
+    presence.watch(150.0, 3.0, 149.9)  # messages come, and no answers
+    assert presence.gone_since == 147.0
 
 
 def test_a_listener_that_raises_keeps_nothing_from_the_others(
-    presence: Presence, told: list[float | None], caplog: pytest.LogCaptureFixture
+    told: list[float | None], caplog: pytest.LogCaptureFixture
 ) -> None:
     def raise_(_: float | None) -> None:
         raise RuntimeError("of the listener's")
@@ -60,3 +83,63 @@ def test_a_listener_that_raises_keeps_nothing_from_the_others(
     presence.tell()
     assert told == [1.0]
     assert "of the listener's" in caplog.text
+
+
+@examples(100)
+class LifeMachine(RuleBasedStateMachine):
+    """Connections and silences in any order. A model keeps the moments at which the broker was there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.told: list[float | None] = []
+        self.presence = Presence(self.now)
+        self.presence.listen(self.told.append)
+        self.presence.tell()
+        self.there_since: float | None = None
+        self.lost_at: float | None = self.now
+
+    def _is_there(self, is_there: bool, moment: float) -> None:
+        """The model: a loss begins with the first absence and ends with a presence of `ENOUGH`."""
+        if self.there_since is not None and moment - self.there_since >= ENOUGH:
+            self.lost_at = None
+        if is_there:
+            self.there_since = moment if self.there_since is None else self.there_since
+        else:
+            self.there_since = None
+            self.lost_at = moment if self.lost_at is None else self.lost_at
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 2.5, 4.0, 6.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: not self.presence.connected)
+    @rule()
+    def connect(self) -> None:
+        self.presence.found(self.now, ENOUGH)
+        self._is_there(True, self.now)
+
+    @precondition(lambda self: self.presence.connected)
+    @rule()
+    def disconnect(self) -> None:
+        self.presence.lost(self.now, self.now)
+        self._is_there(False, self.now)
+
+    @precondition(lambda self: self.presence.connected)
+    @rule(is_silent=st.booleans())
+    def look(self, is_silent: bool) -> None:
+        silence = SILENCE + 0.25
+        self.presence.watch(self.now, silence if is_silent else 0.0, self.now)
+        self._is_there(not is_silent, self.now - silence if is_silent else self.now)
+
+    @invariant()
+    def it_is_gone_since_the_first_moment_of_the_loss(self) -> None:
+        gone_since = self.presence.gone_since
+        assert self.told[-1] == gone_since
+        if self.there_since is not None:
+            assert gone_since is None
+        else:
+            assert gone_since == self.lost_at
+
+
+TestLifeMachine = LifeMachine.TestCase

@@ -48,9 +48,11 @@ class Wire:
             self.client._sock = None
 
 
-def make(kind: type[Client], version: MQTTProtocolVersion) -> Client:
+def make(kind: type[Client], version: MQTTProtocolVersion, *, is_accepted: bool = True) -> Client:
     client = kind(CallbackAPIVersion.VERSION2, client_id="x", protocol=version)
     client.on_socket_register_write = lambda *_: None
+    if isinstance(client, PublishingClient) and is_accepted:
+        client.connack_code = 0
     return client
 
 
@@ -134,6 +136,7 @@ def test_what_comes_in_is_understood_wherever_it_is_cut(packets: list[Any], cuts
     assert isinstance(client, PublishingClient)
     wire = Wire(client)
     heard: list[tuple[Any, ...]] = []
+    client.on_ping_answered = lambda: heard.append(("ping", 0, 0))
     client.on_acknowledged = lambda mid, reason: heard.append(("ack", mid, reason))
     client.on_message = lambda _, __, message: heard.append(("message", 0, bytes(message.payload)))
     try:
@@ -148,7 +151,49 @@ def test_what_comes_in_is_understood_wherever_it_is_cut(packets: list[Any], cuts
                 client.loop_read()
     finally:
         wire.close()
-    assert heard == [tuple(packet[:3]) for packet in packets if packet[0] != "ping"]
+    assert heard == [tuple(packet[:3]) for packet in packets]
+
+
+def numbered(mid: int, properties: bytes = b"\x00") -> bytes:
+    body = b"\x00\x03a/b" + mid.to_bytes(2, "big") + properties + b"x"
+    return bytes([0x32, len(body)]) + body
+
+
+def read_all(client: Client) -> None:
+    assert isinstance(client, PublishingClient)
+    client.loop_read()
+    while client.has_received:
+        client.loop_read()
+
+
+def test_acknowledgements_can_be_kept_back_and_stay_in_order(wires_v5: Wire) -> None:
+    client = wires_v5.client
+    assert isinstance(client, PublishingClient)
+    wires_v5.there.sendall(numbered(1) + numbered(2))
+    read_all(client)
+    assert client.unacknowledged == 0
+    client.hold_acknowledgements(True)
+    wires_v5.there.sendall(numbered(3) + numbered(4))
+    read_all(client)
+    assert client.unacknowledged == 2
+    client.ping()
+    assert wires_v5.sent() == puback(1, None, False) + puback(2, None, False) + b"\xc0\x00"
+    client.hold_acknowledgements(False)
+    assert client.unacknowledged == 0
+    assert wires_v5.sent() == puback(3, None, False) + puback(4, None, False)
+
+
+def test_a_message_that_is_no_valid_mqtt_costs_not_the_connection(wires_v5: Wire) -> None:
+    client = wires_v5.client
+    assert isinstance(client, PublishingClient)
+    complaints: list[str] = []
+    client.on_malformed = complaints.append
+    for properties in (b"\x05\x08\x00\x02\xff\xfe", b"\x03\x08\x00\x05", b"\x02\x7f\x00"):
+        wires_v5.there.sendall(numbered(7, properties))
+        read_all(client)
+    assert len(complaints) == 3
+    assert client.socket() is not None
+    assert wires_v5.sent() == puback(7, None, False) * 3
 
 
 def test_a_broker_that_closes_is_noticed(wires_v5: Wire) -> None:
@@ -164,7 +209,7 @@ def test_a_broker_that_closes_is_noticed(wires_v5: Wire) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_real_broker_takes_and_acknowledges(broker: LocalBroker, version: MQTTProtocolVersion) -> None:
-    client = make(PublishingClient, version)
+    client = make(PublishingClient, version, is_accepted=False)
     assert isinstance(client, PublishingClient)
     open_: set[int] = set()
     arrived: list[bytes] = []

@@ -113,10 +113,17 @@ def test_any_bare_value_is_a_command_or_refused(field: str, payload: bytes) -> N
     assert list(command.fields) == [field]
 
 
+@pytest.mark.parametrize("word", ["on ", " ON", "ON\\n", "\\u00a0ON", "ON\\u0000"])
+def test_an_on_with_blanks_in_its_string_is_refused(word: str) -> None:
+    for field in ("state", "current_protection"):
+        with pytest.raises(Refusal, match=f"{field} takes true or false"):
+            parse_command(f'{{"{field}": "{word}"}}'.encode())
+
+
 def test_a_command_may_come_in_many_dresses() -> None:
     assert parse_command(b" off\n") == Command(state=False)
     assert parse_command(b'{"state": 1}').state is True
-    assert parse_command(b'{"state": "On "}').state is True
+    assert parse_command(b'{"state": "On"}').state is True
     assert parse_command(b'{"voltage_limit": 3}').voltage_limit == 3.0
     assert parse_command(b'\t{"id": "\\u00e9", "state": "OFF"}\r\n').id == "é"
     assert parse_command(b'{"state": true, "expires_at": "2026-11-23t09:15:02.5+05:30"}').expires_at == datetime(
@@ -124,7 +131,7 @@ def test_a_command_may_come_in_many_dresses() -> None:
     )
 
 
-@pytest.mark.parametrize("payload", [b"ON", b"on", b"true", b"1", b"0", b"false", b'"OFF"'])
+@pytest.mark.parametrize("payload", [b"ON", b"on", b"true", b"1", b'"ON"'])
 def test_only_off_goes_without_an_object(payload: bytes) -> None:
     with pytest.raises(Refusal, match=r"object"):
         parse_command(payload)

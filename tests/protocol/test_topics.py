@@ -67,17 +67,32 @@ def test_the_tree_of_the_contract() -> None:
         ("psu1/2/set/voltage_limit", Request("set", "psu1", "2", "voltage_limit")),
         ("psu1/get", Request("get", "psu1")),
         ("psu1/2/get", Request("get", "psu1", "2")),
+        ("psu1/set/get", Request("set", "psu1", None, "get", copies=2)),
+        ("psu1/set/set", Request("set", "psu1", None, "set", copies=2)),
+        ("psu1/1/set/set", Request("set", "psu1", "1", "set", copies=2)),
+        ("psu1/1/set/get", Request("set", "psu1", "1", "get")),
+        ("all/set/state", Request("set", None, None, "state")),
+        ("all/1/set", Request("set", None, "1")),
+        ("psu1//set", Request("set", "psu1", "")),
+        ("psu1//set/state", Request("set", "psu1", "", "state")),
+        ("psu1/2/set/state/", Request("set", "psu1", "2", "state", has_slash=True)),
+        ("psu1/2/set/", Request("set", "psu1", "2", has_slash=True)),
+        ("psu1/set//", Request("set", "psu1", has_slash=True)),
+        ("all/set/", Request("set", None, has_slash=True)),
+        ("psu1/2/set/state/x", Request("set", "psu1", "2", "state/x")),
+        ("psu1/2/3/set", Request("set", "psu1", "2/3")),
+        ("psu1/2/3/set/state", Request("set", "psu1", "2/3", "state")),
+        ("psu1/" + "x" * 257 + "/set", Request("set", "psu1", "x" * 257)),
+        ("psu1/get/", Request("get", "psu1")),
+        ("psu1/2/get/foo", Request("get", "psu1", "2")),
         ("psu1/2/state", None),
-        ("psu1/set/get", None),
-        ("psu1/set/set", None),
         ("all/get", None),
-        ("all/1/set", None),
+        ("all/1/get", None),
+        ("all/1/2/set", None),
         ("agents/bench/set", None),
         ("groups/bench/set", None),
-        ("psu1//set", None),
         ("/set", None),
-        ("psu1/2/set/state/", None),
-        ("x" * 257 + "/set", None),
+        ("psu1/1/2/3/set", None),
     ],
 )
 def test_requests(topic: str, request_: Request | None) -> None:
@@ -92,8 +107,24 @@ def test_any_topic_is_parsed_or_is_none_of_ours(topic: str) -> None:
         return
     assert request.verb in ("set", "get")
     parts = [part for part in (request.unit or "all", request.channel, request.verb, request.field) if part is not None]
-    assert topic == "/".join(["lab3/psu", *parts])
-    assert all(parts)
+    if request.verb == "set":
+        assert topic.rstrip("/") == "/".join(["lab3/psu", *parts])
+        assert topic.endswith("/") == request.has_slash
+    else:
+        assert f"{topic}/".startswith("/".join(["lab3/psu", *parts]) + "/")
+
+
+@given(_ANY_TOPIC)
+@examples(400)
+def test_all_that_the_subscriptions_let_in_is_a_request(topic: str) -> None:
+    """So that it is answered, and that no response is heard as a command."""
+    if any(topic_matches_sub(pattern, topic) for pattern in TOPICS.subscriptions(["psu1"])):
+        request = TOPICS.parse(topic)
+        assert request is not None
+        assert not TOPICS.takes_responses(topic)
+        if request.verb == "set" and request.unit is not None:
+            heard = [pattern for pattern in TOPICS.subscriptions(["psu1"]) if topic_matches_sub(pattern, topic)]
+            assert request.copies == len(heard)
 
 
 @given(_UNITS, _CHANNELS | st.sampled_from(["VDD", "5 V"]), st.sampled_from(["state", "voltage_limit"]))
@@ -209,7 +240,8 @@ def test_topics_that_take_none(topic: str) -> None:
 
 def test_one_subscription_hears_each_request_once() -> None:
     filters = TOPICS.subscriptions(["psu1", "psu2"])
-    for topic in ("all/set", "psu1/set", "psu1/set/state", "psu1/1/set", "psu2/1/set/state", "psu2/get", "psu2/1/get"):
+    for topic in ("all/set", "all/set/state", "all/1/set", "psu1/set", "psu1/set/state", "psu1/1/set", "psu2/1/set/state",
+                  "psu2/get", "psu2/1/get", "psu1//set", "psu1/1/set/", "psu1/1/set/state/", "psu1/1/2/set"):  # fmt: skip
         assert sum(topic_matches_sub(pattern, f"lab3/psu/{topic}") for pattern in filters) == 1
     for topic in ("psu3/set", "psu1/1/state", "agents/bench/status", "psu1/1/response"):
         assert not any(topic_matches_sub(pattern, f"lab3/psu/{topic}") for pattern in filters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ END = [
     "saving energy and charge",
     "ending the MQTT session",
     "ending the store",
+    "ending the watch for hold-ups",
 ]
 
 
@@ -111,7 +113,7 @@ def test_an_error_in_the_start_does_not_keep_it_from_its_ordered_end(
             pool.submit(daemon.run).result(PATIENCE)
     assert steps_of_the_end(caplog) == END
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
-    ours = {thread.name for thread in threading.enumerate()} & {"broker", "store", "supply-psu1"}
+    ours = {thread.name for thread in threading.enumerate()} & {"broker", "store", "supply-psu1", "hold-ups"}
     assert not ours
     assert Store(daemon.store.path, 10).close(PATIENCE)  # which another one that is open would not allow
 
@@ -138,3 +140,24 @@ def test_an_error_in_a_duty_ends_neither_the_agent_nor_its_ordered_end(
     status = [m.payload for m in bench.observer.received[after:] if m.topic == "psu/psu1/status"]
     assert status == [b"offline"]
     assert daemon.store.is_saved
+
+
+@pytest.mark.parametrize(("named", "told"), [(False, True), (True, False)])
+def test_a_new_name_beside_the_state_of_others_is_told_how_to_keep_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, named: bool, told: bool
+) -> None:
+    """A container that is made anew has another host name, and its energy and backlog lie under the old one."""
+    data = settings(1, [unit("psu1", uri="TCPIP::127.0.0.1::1::SOCKET")], tmp_path)
+    for name in ("3f2a", "77de") if named else ("3f2a", None):
+        data["settings"].pop("agent", None)
+        if name is not None:
+            data["settings"]["agent"] = name
+        daemon = Daemon(config.from_data(data))
+        assert daemon.store.close(PATIENCE)
+    assert ("beside it lies the state of others: 3f2a.sqlite3; this agent's name is the host's" in caplog.text) == told
+
+
+def test_a_host_name_of_any_bytes(make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "b\udcff")
+    info = make_bench().observer.wait("psu/agents/bench/info")
+    assert info["host"] == "b?"

@@ -12,9 +12,10 @@ from agent.config import ChannelSettings
 from agent.mqtt.incoming import Incoming
 from agent.protocol.topics import Topics
 from agent.service.dispatch import Dispatcher
+from agent.timing import HoldUps, system_clock
 from agent.unit.supply import Supply
 from tests.properties import examples
-from tests.unit.fakedriver import FakeDriver, Sheet
+from tests.unit.fakedriver import FakeDriver, Sheet, Unit, held_up
 
 _topics = st.lists(
     st.sampled_from(["psu1", "psu2", "psu9", "all", "agents", "set", "get", "1", "3", "VDD", "state", "ramp", "id", ""])
@@ -62,7 +63,7 @@ def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(inco
     seen.is_duplicate.return_value = False
     Dispatcher(topics, lambda: supplies, seen, sheet).handle(incoming)
     request = topics.parse(incoming.topic)
-    if request is None or request.verb == "get" or (incoming.retain and not incoming.payload):
+    if request is None or request.verb == "get":
         expected = []
     elif request.unit is None:
         expected = ["psu1", "psu2"]
@@ -72,6 +73,19 @@ def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(inco
     for response in sheet.responses:
         assert response.error is not None  # no unit is there
         response.to_json()
+
+
+def test_copies_for_several_filters_get_one_response() -> None:
+    sheet = Sheet()
+    supply = Supply(name="psu1", agent="bench", driver=FakeDriver(), outlets=(sheet,))
+    dispatcher = Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet)
+    for payload, count in ((b"ON", 2), (b"OFF", 2), (b"OFF", 1), (b"ON", 1)):
+        for _ in range(count):
+            dispatcher.handle(Incoming("psu/psu1/set/set", payload, False, False))
+    assert len(sheet.responses) == 4
+    for _ in range(3):
+        dispatcher.handle(Incoming("psu/psu1/set/state", b"x", False, False))
+    assert len(sheet.responses) == 7
 
 
 def test_a_response_topic_that_is_not_taken_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -117,3 +131,20 @@ def test_a_refusal_for_an_unknown_channel_echoes_the_id() -> None:
         response = sheet.responses[-1]
         assert response.error is not None
         assert (response.error.code, response.id) == ("unknown_channel", identity)
+
+
+def test_a_command_is_as_old_as_its_message() -> None:
+    """The process was stopped between the moment at which it came in and the one at which it became a job."""
+    hold_ups = HoldUps()
+    came = system_clock()
+    seen = MagicMock()
+    seen.is_duplicate.return_value = False
+    with Unit(hold_ups=hold_ups) as unit:
+        held_up(hold_ups)
+        dispatcher = Dispatcher(Topics("psu"), lambda: {"psu1": unit.supply}, seen, unit.sheet)
+        dispatcher.handle(Incoming("psu/psu1/1/set", b'{"id": "on", "state": true}', False, False, came=came))
+        assert unit.sheet.code("on") == "expired"
+        dispatcher.handle(Incoming("psu/psu1/1/set", b'{"id": "off", "state": false}', False, False, came=came))
+        assert unit.sheet.code("off") == "ok"
+        dispatcher.handle(Incoming("psu/psu1/1/set", b'{"id": "new", "state": true}', False, False))
+        assert unit.sheet.code("new") == "ok"

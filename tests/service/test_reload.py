@@ -163,6 +163,33 @@ def test_a_plan_of_a_changed_unit_is_given_up_and_told(
     }
 
 
+def test_an_off_is_done_while_its_unit_is_changed(
+    agent: Reloading, simulators: list[Simulator], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = simulators[0]
+    first.latency = 0.03
+    agent.write(unit("psu1", first, pyvisa_args={"timeout": 3000, "open_timeout": 3000}))
+    agent.start()
+    agent.observer.wait_online("psu1")
+    first.instrument.panel.press_all(True)
+    agent.write(unit("psu1", first, poll_interval=0.2, pyvisa_args={"timeout": 3000, "open_timeout": 3000}))
+    done = threading.Event()
+
+    def reload() -> None:
+        agent.reload(caplog)
+        agent.observer.wait("psu/psu1/info", lambda info: info["online"] and info["poll_interval"] == 0.2)
+        done.set()
+
+    thread = threading.Thread(target=reload)
+    thread.start()
+    answers = []
+    while not done.is_set():  # before, during and after
+        answers.append(agent.observer.ask("psu/psu1/1/set", {"id": "1", "state": False}))
+    thread.join()
+    assert all(answer["ok"] for answer in answers), answers
+    assert not first.instrument.channels[1].output
+
+
 def test_a_unit_that_is_gone_is_taken_off_the_broker(
     agent: Reloading, simulators: list[Simulator], caplog: pytest.LogCaptureFixture
 ) -> None:

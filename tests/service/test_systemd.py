@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from agent.local.broker import LocalBroker
 from agent.service import systemd
 from agent.service import units as units_module
 from agent.simulator import Simulator
-from tests.lab import AgentProcess, Bench, Observer, settings, unit, wait_until
+from tests.lab import PATIENCE, AgentProcess, Bench, Observer, settings, unit, wait_until
 
 
 class Manager:
@@ -128,23 +130,59 @@ def test_the_watchdog_starves_when_a_worker_is_dead(
     assert len(manager.told) <= fed + 1
 
 
+def test_a_unit_that_hangs_under_a_long_timeout_does_not_starve_the_watchdog(
+    monkeypatch: pytest.MonkeyPatch, manager: Manager, broker: LocalBroker, make_bench: Callable[..., Bench]
+) -> None:
+    """To start the agent anew would cost all units their telemetry, and not make this one answer."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
+    monkeypatch.setenv("WATCHDOG_USEC", "100000")
+    monkeypatch.setattr(units_module, "LONGEST_SILENCE", 0.5)
+    units = [unit("psu1", simulator := Simulator().start(), pyvisa_args={"timeout": 600_000})]
+    bench = make_bench([simulator], units, port=broker.port)
+    simulator.freeze()
+    supply = bench.daemon.supplies.by_name["psu1"]
+    wait_until(lambda: supply.alive(-1e9), "the worker to wait for its unit")
+    begun, fed = time.monotonic(), len(manager.told)
+    wait_until(lambda: len(manager.told) >= fed + 5 and time.monotonic() - begun > 1.0, "signs of life all the while")
+    assert supply.alive(-1e9)
+    simulator.thaw()
+
+
 def test_the_watchdog_starves_when_a_worker_hangs(
     monkeypatch: pytest.MonkeyPatch, manager: Manager, broker: LocalBroker, make_bench: Callable[..., Bench]
 ) -> None:
-    """A worker that waits for its unit is alive for as long as any timeout lasts; one that waits longer hangs."""
+    """In the agent's own code, not in waiting for its unit."""
     monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
     monkeypatch.setenv("WATCHDOG_USEC", "100000")
-    monkeypatch.setattr(units_module, "LONGEST_SILENCE", 2.5)
-    units = [unit("psu1", simulator := Simulator().start(), pyvisa_args={"timeout": 60_000})]
-    bench = make_bench([simulator], units, port=broker.port)
+    monkeypatch.setattr(units_module, "LONGEST_SILENCE", 0.5)
+    bench = make_bench(port=broker.port)
     wait_until(lambda: "WATCHDOG=1" in manager.told, "a sign of life")
-    simulator.freeze()
-    wait_until(lambda: not bench.daemon.supplies.by_name["psu1"].alive(2.5), "the silence")
+    goes_on = threading.Event()
+    monkeypatch.setattr(bench.daemon.session, "report", lambda _: goes_on.wait(PATIENCE))
+    supply = bench.daemon.supplies.by_name["psu1"]
+    wait_until(lambda: not supply.alive(0.5), "the silence")
     fed = len(manager.told)
-    wait_until(lambda: not bench.daemon.supplies.by_name["psu1"].alive(3.0), "more silence")
+    wait_until(lambda: not supply.alive(1.0), "more silence")
     assert len(manager.told) <= fed + 1
-    simulator.thaw()
+    goes_on.set()
+    monkeypatch.undo()
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
     wait_until(lambda: len(manager.told) > fed + 2, "more signs of life")
+
+
+def test_a_manager_that_reads_nothing_holds_up_nothing(monkeypatch: pytest.MonkeyPatch, manager: Manager) -> None:
+    """A datagram waits for room in the reader's queue, which has it for some ten to some hundred of them."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(manager.path))
+    monkeypatch.setattr(systemd, "PATIENCE", 0.01)
+    sent = 0
+    while systemd.notify("WATCHDOG=1"):
+        sent += 1
+        assert sent < 10_000
+    watchdog = systemd.Watchdog(10.0, lambda: True)
+    watchdog.feed(100.0)  # is not taken
+    assert len(manager.told) == sent
+    watchdog.feed(100.25)
+    assert len(manager.told) == sent + 1
 
 
 def test_the_process_as_a_service(manager: Manager, broker: LocalBroker, tmp_path: Path) -> None:

@@ -321,3 +321,48 @@ def test_any_order_of_messages_leaves_a_working_supply(messages: list[str]) -> N
     supply.execute("*RST;*CLS;:OUTP:PAIR OFF")
     assert ask(supply, "*IDN?").startswith("Keysight Technologies,E36313A")
     assert ask(supply, "OUTP? (@1:3);:SYST:ERR?") == '0,0,0;+0,"No error"'
+
+
+@pytest.mark.parametrize(("mode", "comes_back"), [("LIVE", True), ("LATC", False)])
+def test_the_remote_inhibit(supply: E36300, mode: str, comes_back: bool) -> None:
+    supply.execute(f"VOLT 5,(@1);:OUTP ON,(@1);:OUTP:INH:MODE {mode}")
+    supply.inhibit(signal=True)
+    assert ask(supply, "OUTP? (@1)") == "1"  # pin 3 has another function
+    supply.inhibit(signal=False)
+    supply.execute("DIG:PIN3:FUNC INH")
+    supply.inhibit(signal=True)
+    assert ask(supply, "OUTP? (@1);:STAT:QUES:INST:ISUM1:COND?;:VOLT:PROT:TRIP? (@1)") == "0;+0;0"
+    assert numbers(ask(supply, "MEAS:VOLT? (@1)")) == pytest.approx([0], abs=0.01)
+    supply.execute("OUTP:PROT:CLE (@1)")
+    assert ask(supply, "OUTP? (@1)") == "0"  # the signal is still there
+    supply.inhibit(signal=False)
+    assert ask(supply, "OUTP? (@1)") == ("1" if comes_back else "0")
+    supply.execute("OUTP:PROT:CLE (@1)")
+    assert ask(supply, "OUTP? (@1)") == "1"
+
+
+def test_the_digital_port_of_the_larger_models(supply: E36300) -> None:
+    supply.execute("DIG:PIN1:FUNC ONCouple;:DIG:PIN2:FUNC OFFC")
+    assert ask(supply, "DIG:PIN1:FUNC?;:DIG:PIN2:FUNC?;:DIG:PIN3:FUNC?;:OUTP:INH:MODE?") == "ONC;OFFC;DIO;OFF"
+    small = E36300("E36311A", noise=False)
+    for question in ("DIG:PIN1:FUNC?", "OUTP:INH:MODE?"):
+        assert small.execute(question) is None
+        assert small.errors.pop()[0] == -113
+
+
+def test_the_panel_couples_and_delays(supply: E36300) -> None:
+    assert supply.panel.couple(1, 3)
+    assert ask(supply, "OUTP:COUP:CHAN?") == "CH1,CH3"
+    assert supply.panel.press_output(1, True)
+    assert ask(supply, "OUTP? (@1:3)") == "1,0,1"
+    assert supply.panel.couple()
+    assert ask(supply, "OUTP:COUP:CHAN?") == "NONE"
+    assert supply.panel.delay(2, rise=3, fall=4)
+    assert numbers(ask(supply, "OUTP:DEL:RISE? (@2);FALL? (@2)")) == [3, 4]
+    assert supply.panel.choose_inhibit("LIVE")
+    assert ask(supply, "OUTP:INH:MODE?;:DIG:PIN3:FUNC?") == "LIVE;INH"
+    supply.execute("SYST:RWL")
+    assert not supply.panel.couple(1, 2)
+    assert not supply.panel.delay(1, rise=1)
+    assert not supply.panel.choose_inhibit("OFF")
+    assert ask(supply, "OUTP:COUP:CHAN?;:OUTP:INH:MODE?") == "NONE;LIVE"

@@ -238,6 +238,17 @@ def test_quirk_missing_commands() -> None:
     assert run("OUTP?", tree) == [-113]
 
 
+def test_quirk_read_only_commands() -> None:
+    tree = CommandTree(COMMANDS, Quirks(read_only=("OUTPut[:STATe]",)))
+    assert run("OUTP ON;:CURR 1", tree) == [-113]
+    assert run("OUTP?", tree) == run("OUTP?")
+
+
+def test_quirk_resumes_after_a_command_error() -> None:
+    tree = CommandTree(COMMANDS, Quirks(resumes=True))
+    assert run("VOLT 5;FOO;CURR 1", tree) == ["volt[5.0]-/1", -113, "curr[1.0]-/1"]
+
+
 def test_the_same_header_twice_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="same header"):
         CommandTree([Command("A[:B]", set=refuse), Command("A", set=refuse)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import socket
@@ -50,6 +51,13 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
+@pytest.fixture
+def collected() -> None:
+    """What earlier tests left to the garbage collector must not go while descriptors are counted."""
+    gc.collect()
+
+
+@pytest.mark.usefixtures("collected")
 def test_stop_leaves_nothing_behind() -> None:
     threads, files = threading.active_count(), descriptors()
     for _ in range(5):
@@ -64,6 +72,7 @@ def test_stop_leaves_nothing_behind() -> None:
     assert descriptors() == files
 
 
+@pytest.mark.usefixtures("collected")
 def test_a_port_that_is_taken_leaves_nothing_behind() -> None:
     threads, files = threading.active_count(), descriptors()
     with socket.create_server(("127.0.0.1", 0)) as taken:

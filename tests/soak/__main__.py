@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--units", type=int, default=20)
     parser.add_argument("--seed", type=int, help="of an earlier run, to have the same commands and faults again")
+    parser.add_argument("--pace", type=float, default=1.0, help="how many times as often as usual there are faults")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where to leave logs and state; default: nowhere")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if arguments.seed is None else arguments.seed
@@ -30,7 +31,7 @@ def main() -> int:
             print(f"logs and state: {folder}", file=sys.stderr)
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="psu-agent-soak-")))
-        soak = Soak(folder, units=arguments.units, seed=seed)
+        soak = Soak(folder, units=arguments.units, seed=seed, pace=arguments.pace)
         stack.callback(soak.close)
         soak.run(arguments.minutes * 60)
         if soak.completed:
@@ -38,6 +39,8 @@ def main() -> int:
             print(f"\n{machine()}")
     if soak.violations:
         again = f"make soak MINUTES={arguments.minutes:g} UNITS={arguments.units} SEED={seed}"
+        if arguments.pace != 1:
+            again += f" PACE={arguments.pace:g}"
         print(f"\n{len(soak.violations)} violations; the same commands and faults again: {again}", file=sys.stderr)
         return 1
     return 0

@@ -15,6 +15,8 @@ CHANNELS = (1, 2, 3)
 #: V and A that the configuration limits the channels of every unit to; an E36313A could do more.
 LIMITS: Mapping[int, tuple[float, float]] = {1: (5.0, 3.0), 2: (12.0, 1.0), 3: (9.0, 0.5)}
 ALL = "all"
+#: The channel that is turned off when the broker stays away, and after how many s.
+LOSS_CHANNEL, LOSS_AFTER = 3, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,8 @@ class Command:
     """One message on a ``set`` topic, and what is known of it beforehand.
 
     ``refusals``: the codes, one of which it has to be refused with; empty if it may be carried out. ``group``: commands of one
-    group have the same id or Correlation Data, so at most one of them may be carried out on a unit.
+    group have the same id or Correlation Data, so at most one of them may be carried out on a unit, but for offs.
+    ``may_say``: the codes that an off may be answered with although it is done, as something beside it was wrong.
     """
 
     number: int
@@ -36,6 +39,7 @@ class Command:
     turns_off: bool = False
     wanted: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what the state in the response has to have
     refusals: frozenset[str] = frozenset()
+    may_say: frozenset[str] = frozenset()
     retain: bool = False
     expiry: int | None = None
     own_topic: bool = False  # no Response Topic: the response goes to the unit's or the channel's own
@@ -60,17 +64,33 @@ class Command:
         return "/".join(levels)
 
 
+#: As people, shells, templates and Windows write it.
+_WORDS_FOR_OFF = (
+    b"OFF", b"off", b"Off", b"false", b"False", b"0", b'"OFF"', b'"off"', b" off ", b"off\n", b"OFF\r\n", b"\xef\xbb\xbfOFF",
+    b"OFF\x00", b"0\n", b"\tOFF", b"false\x00\x00",
+)  # fmt: skip
+_OBJECTS_FOR_OFF = (
+    b'{"state": false}\n', b'\xef\xbb\xbf{"state": false}', b'{"state": false}\x00', b'{"state": "off"}', b'{"state": 0}',
+    b'{"state": "OFF"}', b' {"state":false} ', b'{"state": " off "}', b'{"state": "false"}', b'{"state": "0"}',
+)  # fmt: skip
+#: How a setting beside an off may be refused: for itself, for its age, or as too much else waits.
+_WRONG = frozenset({"bad_payload", "busy", "expired", "limit_exceeded", "out_of_range", "superseded", "unsupported"})
+
+
 class Commands:
     """An endless supply of them, the same for the same seed. ``next`` gives one or two (a repetition) at a time."""
 
-    def __init__(self, units: list[str], seed: int) -> None:
-        self._random = random.Random(f"commands {seed}")
+    def __init__(self, units: list[str], seed: int, stream: str = "commands", *, first: int = 1) -> None:
+        self._random = random.Random(f"{stream} {seed}")
         self._units = units
-        self._numbers: Iterator[int] = itertools.count(1)
+        self._numbers: Iterator[int] = itertools.count(first)
         self._makers: list[tuple[Callable[[], list[Command]], float]] = [
             (self._settings, 20),
             (self._on, 14),
             (self._off, 10),
+            (self._odd_off, 6),
+            (self._off_beside_wrong, 4),
+            (self._repeated_off, 4),
             (self._cycle, 5),
             (self._ramp, 5),
             (self._bare, 8),
@@ -135,6 +155,89 @@ class Commands:
             on = self._make("on", {"state": True}, unit=off.unit, channel=off.channel, turns_on=True)
             return [replace(on, number=off.number, group=off.number), replace(off, number=on.number, group=on.number)]
         return [off]
+
+    def _odd_off(self) -> list[Command]:
+        """Forms that can mean nothing but off."""
+        channel = self._random.choice([*CHANNELS, None])
+        field, payload = self._random.choice(
+            [
+                *((None, form) for form in _WORDS_FOR_OFF),
+                *((None, form) for form in _OBJECTS_FOR_OFF),
+                *(("state", form) for form in _WORDS_FOR_OFF),
+            ]
+        )
+        return [self._make("odd off", payload, channel=channel, field=field, turns_off=True)]
+
+    def _off_beside_wrong(self) -> list[Command]:
+        """Off, and something that is refused."""
+        channel = self._random.choice(CHANNELS)
+        voltage, current = LIMITS[channel]
+        beside: dict[str, Any] = self._random.choice(
+            [
+                {"stat": 1},
+                {"id": 7},
+                {"id": ""},
+                {"id": "x" * 300},
+                {"voltage_limit": voltage + 0.01},
+                {"current_limit": current * 10},
+                {"voltage_limit": "5"},
+                {"voltage_limit": None},
+                {"ramp": 1.0},
+                {"cycle": 1.0},
+            ]
+        )
+        data = {"state": False, **beside} if self._random.random() < 0.5 else {**beside, "state": False}
+        return [self._make("off beside wrong", data, channel=channel, turns_off=True, may_say=_WRONG)]
+
+    def _repeated_off(self) -> list[Command]:
+        """Off with an id, or Correlation Data, that another command had, which need not be an off."""
+        same = self._random.choice(["flow", f"again-{self._random.getrandbits(64):x}"])
+        off = self._make("off", {"state": False, "id": same}, turns_off=True, wanted={"state": False})
+        match self._random.randrange(3):
+            case 0:
+                return [off, replace(off, number=next(self._numbers), kind="repeated off")]
+            case 1:
+                return [off, replace(off, kind="repeated off")]
+        on = self._make("on", {"state": True, "id": off.number}, unit=off.unit, channel=off.channel)
+        on = replace(on, payload=b'{"voltage_limit": 1e9, "id": "%s"}' % same.encode(), kind="forbidden")
+        return [
+            replace(on, number=off.number, group=on.group, refusals=frozenset({"limit_exceeded", "duplicate"})),
+            replace(off, number=on.number, kind="repeated off"),
+        ]
+
+    def removal(self, command: Command) -> Command:
+        """Removes a retained command from the broker again. It is a command with the retain flag, and empty."""
+        return replace(command, number=next(self._numbers), kind="removal", payload=b"")
+
+    def flood(self, count: int) -> list[Command]:
+        """Many for one unit at once, an off among them."""
+        unit = self._random.choice(self._units)
+        offs = self._random.randrange(count)
+        found = []
+        for number in range(count):
+            channel = self._random.choice(CHANNELS)
+            if number == offs:
+                found.append(self._make("off", b"OFF", unit=unit, channel=channel, turns_off=True))
+            else:
+                wanted = {"current_limit": self._current(channel)}
+                found.append(self._make("flood", wanted, unit=unit, channel=channel, wanted=wanted))
+        return found
+
+    def ramps(self) -> list[Command]:
+        """A ramp on each channel of a unit, or cycles."""
+        unit = self._random.choice(self._units)
+        found = []
+        for channel in CHANNELS:
+            if self._random.random() < 0.3:
+                data: dict[str, Any] = {"cycle": round(self._random.uniform(1, 4), 2)}
+                found.append(
+                    self._make("cycle", data, unit=unit, channel=channel, turns_on=True, wanted={"state": True})
+                )
+            else:
+                wanted = {"voltage_limit": self._voltage(channel), "state": True}
+                data = {**wanted, "ramp": round(LIMITS[channel][0] / self._random.uniform(3, 10), 2)}
+                found.append(self._make("ramp", data, unit=unit, channel=channel, turns_on=True, wanted=wanted))
+        return found
 
     def _cycle(self) -> list[Command]:
         return [
@@ -216,7 +319,7 @@ class Commands:
                 b"[" * 20_000,
                 b'{"a":' * 3000,
                 b'{"state": true, "id": "' + b"x" * 1_000_000 + b'"}',
-                self._random.randbytes(self._random.randrange(1, 200)),
+                b"{" + self._random.randbytes(self._random.randrange(1, 200)),
             ]
         )
         return [self._make("malformed", payload, refusals=frozenset({"bad_payload"}))]

@@ -14,7 +14,8 @@ def figures(soak: Soak) -> list[Figure]:
     ledger, counts = soak.ledger, soak.ledger.counts
     by_rule = Counter(violation.partition(":")[0] for violation in soak.violations)
     refused = ", ".join(f"{count} `{code}`" for code, count in ledger.outcomes.most_common() if code != "ok")
-    unit_faults = {name: count for name, count in soak.faults.items() if not name.startswith("broker")}
+    agent_faults = {name: count for name, count in soak.faults.items() if name.startswith("agent")}
+    unit_faults = {name: count for name, count in soak.faults.items() if not name.startswith(("agent", "broker"))}
     broker_faults = {name: count for name, count in soak.faults.items() if name.startswith("broker")}
     memory, threads, descriptors = soak.begin
     memory_after, threads_after, descriptors_after = soak.end
@@ -23,6 +24,7 @@ def figures(soak: Soak) -> list[Figure]:
         Figure("duration, units, seed", f"{soak.duration / 60:.1f} min, {len(soak.units)}, {soak.seed}"),
         Figure("faults of units", _listed(unit_faults)),
         Figure("faults of the broker", _listed(broker_faults)),
+        Figure("faults of the agent's surroundings", _listed(agent_faults)),
         Figure(
             "commands delivered to units", f"{counts['deliveries']}, {counts['deliveries cut off']} of them cut off"
         ),
@@ -54,6 +56,21 @@ def figures(soak: Soak) -> list[Figure]:
             by_rule["rule 4"] == 0,
         ),
         Figure("states that the unit did not answer at that time", str(by_rule["rule 5"]), "0", by_rule["rule 5"] == 0),
+        Figure(
+            "commands that came too late; carried out nevertheless",
+            f"{counts['deliveries of old commands']}; {by_rule['rule 7']}",
+            "0",
+            by_rule["rule 7"] == 0,
+        ),
+        Figure("offs that were not done", str(by_rule["rule 8"]), "0", by_rule["rule 8"] == 0),
+        Figure("ramps and cycles ended by what was refused", str(by_rule["rule 9"]), "0", by_rule["rule 9"] == 0),
+        Figure(
+            "units watched in an outage; `on_broker_loss` not kept",
+            f"{counts['outages that outputs were watched in']}; {by_rule['rule 10']}",
+            "0",
+            by_rule["rule 10"] == 0,
+        ),
+        Figure("well units that were not polled", str(by_rule["rule 11"]), "0", by_rule["rule 11"] == 0),
         *(
             Figure(f"delivered to answered, {kind}: median, 99 %", _percentiles(delays))
             for kind, delays in sorted(ledger.delays.items())

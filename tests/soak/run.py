@@ -18,13 +18,13 @@ from typing import Any
 
 from agent.local.broker import LocalBroker
 from agent.simulator.reactor import Reactor
+from tests.soak.agentfaults import AgentFaults
 from tests.soak.brokerfaults import BrokerFaults
-from tests.soak.commands import LIMITS, Commands
-from tests.soak.ledger import Ledger
+from tests.soak.commands import LIMITS, LOSS_AFTER, LOSS_CHANNEL, Commands
 from tests.soak.publisher import Publisher
+from tests.soak.rules.ledger import Ledger
 from tests.soak.tap import Tap
 from tests.soak.units import WatchedUnit
-from tests.support.agents import AgentProcess
 from tests.support.bench import settings, unit
 from tests.support.waiting import WaitedInVainError, wait_until
 
@@ -34,19 +34,27 @@ POLL_INTERVAL = 0.5
 TIMEOUT = 1.0
 KEEPALIVE = 4
 #: s between two of them, on average.
-COMMAND_INTERVAL, GET_INTERVAL, UNIT_FAULT_INTERVAL, BROKER_FAULT_INTERVAL = 0.12, 3.0, 0.6, 15.0
+COMMAND_INTERVAL, GET_INTERVAL, UNIT_FAULT_INTERVAL, BROKER_FAULT_INTERVAL = 0.12, 3.0, 0.8, 20.0
+AGENT_FAULT_INTERVAL, FLOOD_INTERVAL, RAMPS_INTERVAL = 20.0, 20.0, 6.0
+#: Commands of a flood; s that a unit takes for a message while it has ramps on all of its channels.
+FLOOD, SLOW = 400, 0.03
 #: s that everything may take to come to rest after the last fault.
 LONGEST_REST = 60.0
 #: s; the contract's.
 LONGEST_STOP = 5.0
-#: bytes that the agent's memory may grow by from the second quarter of the time to the last.
-MOST_GROWTH = 6e6
+#: bytes that the agent's memory may grow by from the second quarter of the time to the last. It remembers each id, and each
+#: command of a flood, for 10 minutes.
+MOST_GROWTH = 12e6
 
 
 class Soak:
-    """One run."""
+    """One run.
 
-    def __init__(self, folder: Path, *, units: int, seed: int) -> None:
+    :param pace: how many times as often as usual units, broker and agent have faults
+    """
+
+    def __init__(self, folder: Path, *, units: int, seed: int, pace: float = 1.0) -> None:
+        self._pace = pace
         self.seed = seed
         self.violations: list[str] = []
         self.completed = False
@@ -56,7 +64,7 @@ class Soak:
         # One for each stream of events: what happens in one of them must not depend on how fast the others go.
         self._randoms = {
             name: random.Random(f"{name} {seed}")
-            for name in ("command", "get", "unit fault", "broker fault", "retained")
+            for name in ("command", "get", "unit fault", "broker fault", "agent fault", "flood", "ramps", "retained")
         }
         self._actions: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -73,15 +81,20 @@ class Soak:
         self._broker.start()
         self._tap = Tap(self._broker.port, self.ledger)
         self._broker_faults = BrokerFaults(
-            self._broker, self._tap, self._randoms["broker fault"], self._in, self.faults
+            self._broker, self._tap, self.ledger, self._randoms["broker fault"], self._in, self.faults
         )
+        self._agent_faults = AgentFaults(folder, self.ledger, self._randoms["agent fault"], self._in, self.faults)
+        self._agent_faults.before_kill = self._load
+        self._agent_faults.on_restart = self._memory.clear
         self._publisher = Publisher(self._broker.port, BASE, self.ledger, keepalive=KEEPALIVE)
-        self._commands = Commands(names, seed)
+        # Three supplies: how many floods there are must not change the other commands.
+        self._commands, self._floods = Commands(names, seed), Commands(names, seed, "floods", first=1_000_000)
+        self._removals = Commands(names, seed, "removals", first=2_000_000)
         channels: dict[int, dict[str, Any]] = {
             index: {"voltage_max": voltage, "current_max": current} for index, (voltage, current) in LIMITS.items()
         }
         # Some outputs are turned off when the broker stays away.
-        channels[3] |= {"on_broker_loss": "off", "broker_loss_after": 3}
+        channels[LOSS_CHANNEL] |= {"on_broker_loss": "off", "broker_loss_after": LOSS_AFTER}
         milliseconds = round(TIMEOUT * 1000)
         entries = [
             unit(
@@ -93,9 +106,13 @@ class Soak:
             for one in self.units
         ]
         data = settings(
-            self._tap.port, entries, folder / "state", poll_interval=POLL_INTERVAL, mqtt={"keepalive": KEEPALIVE}
+            self._tap.port,
+            entries,
+            self._agent_faults.state,
+            poll_interval=POLL_INTERVAL,
+            mqtt={"keepalive": KEEPALIVE},
         )
-        self._agent = AgentProcess(data, folder).start()
+        self._agent = self._agent_faults.start(data)
 
     def _complain(self, what: str) -> None:
         self.violations.append(what)
@@ -110,6 +127,12 @@ class Soak:
         start = time.monotonic()
         for action in (self._command, self._get, self._unit_fault, self._broker_fault, self._look):
             self._in(0.0, action)
+        for stream, interval, action in (
+            ("agent fault", AGENT_FAULT_INTERVAL, self._agent_fault),
+            ("flood", FLOOD_INTERVAL, self._flood),
+            ("ramps", RAMPS_INTERVAL, self._ramps),
+        ):
+            self._again(stream, interval, action)
         while (now := time.monotonic()) < start + seconds and self._agent.ended() is None:
             due, _, action = self._actions[0]
             if due > now:
@@ -128,16 +151,16 @@ class Soak:
 
     def _again(self, stream: str, interval: float, action: Callable[[], None], after: float = 0.0) -> random.Random:
         rng = self._randoms[stream]
-        self._in(after + rng.expovariate(1 / interval), action)
+        self._in(after + rng.expovariate(self._pace / interval), action)
         return rng
 
     def _command(self) -> None:
-        self._again("command", COMMAND_INTERVAL, self._command)
+        self._again("command", COMMAND_INTERVAL * self._pace, self._command)
         for command in self._commands.next():
             self._publisher.send(command)
             if command.retain:
                 seconds = self._randoms["retained"].uniform(0.2, 5)
-                self._in(seconds, functools.partial(self._publisher.remove, command.topic))
+                self._in(seconds, functools.partial(self._publisher.send, self._removals.removal(command)))
 
     def _get(self) -> None:
         self._publisher.get(self._again("get", GET_INTERVAL, self._get).choice(self.units).name)
@@ -153,9 +176,44 @@ class Soak:
         lasts = self._broker_faults.fault()
         self._again("broker fault", BROKER_FAULT_INTERVAL, self._broker_fault, lasts)
 
+    def _agent_fault(self) -> None:
+        lasts = self._agent_faults.fault()
+        self._again("agent fault", AGENT_FAULT_INTERVAL, self._agent_fault, lasts)
+
+    def _flood(self) -> None:
+        self._again("flood", FLOOD_INTERVAL, self._flood)
+        self.faults["flood of commands"] += 1
+        self._send_flood(FLOOD)
+
+    def _send_flood(self, count: int) -> None:
+        for command in self._floods.flood(count):
+            self._publisher.send(command)
+
+    def _ramps(self) -> None:
+        self._again("ramps", RAMPS_INTERVAL, self._ramps)
+        self._send_ramps()
+
+    def _load(self) -> None:
+        """Commands that are under way when the agent is killed."""
+        for _ in range(3):
+            self._send_ramps()
+        self._send_flood(FLOOD // 8)
+
+    def _send_ramps(self) -> None:
+        """Ramps and cycles on all channels of a unit, which is slow meanwhile."""
+        self.faults["ramps at once"] += 1
+        commands = self._floods.ramps()
+        unit = next(one for one in self.units if one.name == commands[0].unit)
+        unit.ramp_slowly(SLOW)
+        self._in(10.0, functools.partial(unit.ramp_slowly, 0.0))
+        for command in commands:
+            self._publisher.send(command)
+
     def _look(self) -> None:
         self._in(1.0, self._look)
         self.ledger.sweep()
+        if not self._agent.runs:
+            return
         with contextlib.suppress(FileNotFoundError):  # it may just have ended
             memory, threads, descriptors = self._measure()
             self._memory.append((time.monotonic(), memory))
@@ -171,6 +229,7 @@ class Soak:
         return self._agent.resident_bytes(), self._agent.thread_count(), self._agent.descriptor_count()
 
     def _rest(self) -> None:
+        self._agent_faults.heal()
         self._broker_faults.heal()
         for one in self.units:
             one.heal()
@@ -190,13 +249,14 @@ class Soak:
         self.completed = True
 
     def _judge(self) -> None:
-        with contextlib.closing(sqlite3.connect(self._folder / "state" / "bench.sqlite3")) as database:
+        with contextlib.closing(sqlite3.connect(self._agent_faults.state / "bench.sqlite3")) as database:
             self.ledger.kept(
                 [(topic, bytes(payload)) for topic, payload in database.execute("SELECT topic, payload FROM samples")],
                 [
                     (topic, bytes(payload), correlation)
                     for topic, payload, correlation in database.execute(
-                        "SELECT topic, payload, correlation FROM messages"
+                        "SELECT topic, payload, correlation FROM messages UNION ALL "
+                        "SELECT topic, payload, correlation FROM commands WHERE payload IS NOT NULL"
                     )
                 ],
             )
@@ -221,7 +281,7 @@ class Soak:
 
     def close(self) -> None:
         """End what is still there, in any state."""
-        self._agent.kill()
+        self._agent_faults.close()
         self._publisher.close()
         self._tap.close()
         self._broker_faults.stop()

@@ -48,8 +48,9 @@ class Tap(Relay):
 
     def __init__(self, broker_port: int, observer: Observer) -> None:
         self._observer = observer
-        self._flows = threading.Event()
-        self._flows.set()
+        self._flows = {upward: threading.Event() for upward in (True, False)}
+        for flows in self._flows.values():
+            flows.set()
         self._readers: dict[tuple[int, bool], PacketReader] = {}
         super().__init__(broker_port)
 
@@ -62,13 +63,16 @@ class Tap(Relay):
         """End the agent's connection, as a switch that is unplugged and noticed does."""
         self.end_all()
 
-    def hold(self) -> None:
-        """Pass nothing on, and say nothing, until `release`."""
-        self._flows.clear()
+    def hold(self, *, up: bool = True, down: bool = True) -> None:
+        """Pass nothing on, and say nothing, until `release`: from the agent (``up``), from its broker (``down``)."""
+        for upward, is_meant in ((True, up), (False, down)):
+            if is_meant:
+                self._flows[upward].clear()
 
     def release(self) -> None:
         """End a `hold`: what came meanwhile is passed on."""
-        self._flows.set()
+        for flows in self._flows.values():
+            flows.set()
 
     def opened(self, number: int) -> None:
         for upward in (True, False):
@@ -76,7 +80,7 @@ class Tap(Relay):
         self._observer.connected(number)
 
     def passing(self, number: int, upward: bool, data: bytes) -> Iterable[bytes]:
-        self._flows.wait()
+        self._flows[upward].wait()
         take = self._from_agent if upward else self._from_broker
         for first_byte, body in self._readers[number, upward].feed(data):
             take(number, first_byte, body)

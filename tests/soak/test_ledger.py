@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.soak.books import Setting
 from tests.soak.commands import CHANNELS, LIMITS, Commands
+from tests.soak.rules.books import Setting
 from tests.soak.scene import OFF, Scene, with_on
-
-
-@pytest.fixture
-def scene() -> Scene:
-    return Scene()
 
 
 def test_all_is_well(scene: Scene) -> None:
@@ -289,7 +285,9 @@ def test_rule_4(scene: Scene, story: Callable[[Scene], None]) -> None:
 def test_what_is_kept_on_disk_is_accounted_for(scene: Scene) -> None:
     scene.answer_voltages(1.0, 2.0, 3.0)
     scene.state(1, acknowledged=False)
-    scene.ledger.kept([("psu/psu1/1/backlog", b'{"seq": 1}')], [])
+    scene.ledger.kept(
+        [("psu/psu1/1/backlog", json.dumps({"seq": 1, "time": datetime.now(UTC).isoformat()}).encode())], []
+    )
     scene.ledger.close()
     assert scene.complaints == []
 
@@ -311,6 +309,25 @@ def test_rule_5_an_old_answer(scene: Scene) -> None:
     scene.answer_voltages(1.0, 2.0, 3.0)
     scene.state(1, age=-10)
     assert scene.rules() == ["rule 5"]
+
+
+@pytest.mark.parametrize(("stopped", "broken"), [(7, []), (0.5, ["rule 5"])])
+def test_what_an_agent_that_was_stopped_reads_afterwards_is_as_old_as_the_stop(
+    scene: Scene, stopped: float, broken: list[str]
+) -> None:
+    """However late it is published: the broker may be away, or the agent be stopped once more."""
+    scene.answer_voltages(1.0, 2.0, 3.0)
+    scene.wait(7 - stopped)
+    scene.ledger.agent_stops()
+    scene.wait(stopped)
+    scene.ledger.agent_goes_on()
+    read = 10
+    scene.wait(read)
+    scene.ledger.agent_stops()
+    scene.wait(0.5)
+    scene.ledger.agent_goes_on()
+    scene.state(1, age=read + 0.4)
+    assert scene.rules() == broken
 
 
 def test_rule_5_values_of_a_unit_that_is_offline(scene: Scene) -> None:

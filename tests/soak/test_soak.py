@@ -15,7 +15,7 @@ from tests.lab import needs
 def test_soak() -> None:
     needs("mosquitto")
     run = subprocess.run(
-        [sys.executable, "-m", "tests.soak", "--minutes", "0.1", "--units", "3", "--seed", "1"],
+        [sys.executable, "-m", "tests.soak", "--minutes", "0.2", "--units", "3", "--seed", "6", "--pace", "5"],
         capture_output=True,
         text=True,
         timeout=110,

@@ -11,9 +11,9 @@ from agent.simulator.loads import Load, Open, Resistor, Short, Wander
 from agent.simulator.reactor import Reactor
 from agent.simulator.scpi import ScpiError
 from agent.simulator.simulator import Simulator
-from tests.soak.books import Setting
 from tests.soak.commands import CHANNELS, LIMITS
-from tests.soak.ledger import Ledger
+from tests.soak.rules.books import Setting
+from tests.soak.rules.ledger import Ledger
 
 #: A function that ends a fault, and the seconds after which it is called. None: nothing has to be done.
 Undo = tuple[float, Callable[[], None]] | None
@@ -27,6 +27,7 @@ class WatchedUnit:
         self._ledger = ledger
         self._random = random.Random(f"unit {number} {seed}")
         self._garbled = 0
+        self._ignored = 0
         loads = {index: Wander(0.4, 0.35, 15.0, seed=seed * 100 + 3 * number + index) for index in CHANNELS}
         self.simulator = Simulator(
             "E36313A", serial=f"MY6100{number:04}", loads=loads, seed=seed * 1000 + number, reactor=reactor, log_size=0
@@ -48,6 +49,10 @@ class WatchedUnit:
             ("trip", self._trip, 1),
             ("trip cleared at the panel", self._clear, 2),
             ("load changed", self._load, 3),
+            ("ignores the next off", self._ignore_off, 1),
+            ("outputs coupled at the unit", self._couple, 2),
+            ("outputs made to track at the unit", self._track, 1),
+            ("delay set at the unit", self._delay, 1),
         ]
 
     @property
@@ -62,7 +67,8 @@ class WatchedUnit:
         return str(names[chosen]), cause()
 
     def heal(self) -> None:
-        self._garbled = 0
+        self._garbled = self._ignored = 0
+        self._ledger.recovered(self.name)
         if not self.simulator.running:
             self.simulator.start()
         self.simulator.thaw()
@@ -73,7 +79,13 @@ class WatchedUnit:
     def _watched(self, message: str) -> str | None:
         with self.instrument.lock:
             before = self._settings()
-            answer = self._execute(message)
+            if self._ignored and "OUTP 0" in message:
+                self._ignored -= 1
+                self._ledger.trouble(self.name, f"it does not do {message}")
+                self.instrument.report(ScpiError(-221))
+                answer = None
+            else:
+                answer = self._execute(message)
             given, is_whole = self._distorted(answer)
             self._ledger.executed(self.name, message, before, self._settings(), answer if is_whole else None)
         return given
@@ -89,6 +101,7 @@ class WatchedUnit:
         if answer is None or self._garbled <= 0:
             return answer, True
         self._garbled -= 1
+        self._ledger.trouble(self.name, "it answers garbage")
         kind = self._random.choice(["noise", "half", "more", "fewer", "empty", "twice", "text", "endless"])
         match kind:
             case "noise":
@@ -112,11 +125,13 @@ class WatchedUnit:
     # --- what can go wrong
 
     def _disconnect(self) -> Undo:
+        self._ledger.trouble(self.name, "its connection is closed")
         if self.simulator.running:
             self.simulator.disconnect()
         return None
 
     def _reset(self) -> Undo:
+        self._ledger.trouble(self.name, "its connection is reset")
         if self.simulator.running:
             self.simulator.disconnect(reset=True)
         return None
@@ -125,19 +140,23 @@ class WatchedUnit:
         """For less than the timeout, so that it answers late, or for longer."""
         if not self.simulator.running:
             return None
+        self._ledger.trouble(self.name, "it hangs", lasts=True)
         self.simulator.freeze()
 
         def thaw() -> None:
             if self.simulator.running:
                 self.simulator.thaw()
+            self._ledger.recovered(self.name)
 
         return self._random.choice([0.3, 0.9, 1.1, 2.5, 6.0]), thaw
 
     def _slow(self) -> Undo:
+        self._ledger.trouble(self.name, "it is slow", lasts=True)
         self.simulator.latency = self._random.choice([0.05, 0.2, 0.8])
 
         def recover() -> None:
             self.simulator.latency = 0.0
+            self._ledger.recovered(self.name)
 
         return self._random.uniform(1, 6), recover
 
@@ -146,20 +165,24 @@ class WatchedUnit:
         return None
 
     def _refuse(self) -> Undo:
+        self._ledger.trouble(self.name, "it refuses connections", lasts=True)
         self.simulator.stop()
 
         def listen() -> None:
             if not self.simulator.running:
                 self.simulator.start()
+            self._ledger.recovered(self.name)
 
         return self._random.uniform(0.5, 6), listen
 
     def _power_cycle(self) -> Undo:
+        self._ledger.trouble(self.name, "its mains go off and on")
         if self.simulator.running:
             self.simulator.power_cycle()
         return None
 
     def _fill_error_queue(self) -> Undo:
+        self._ledger.trouble(self.name, "its error queue is full")
         for _ in range(25):
             self.instrument.report(ScpiError(-113))
         return None
@@ -181,7 +204,9 @@ class WatchedUnit:
         return None
 
     def _trip(self) -> Undo:
-        self.instrument.trip(self._random.choice(CHANNELS), self._random.choice(["OVP", "OCP"]))
+        index = self._random.choice(CHANNELS)
+        with self._hand_on(index):
+            self.instrument.trip(index, self._random.choice(["OVP", "OCP"]))
         return None
 
     def _clear(self) -> Undo:
@@ -194,6 +219,47 @@ class WatchedUnit:
         loads: list[Load] = [Open(), Short(), Resistor(5.0), Resistor(50.0), Wander(0.4, 0.35, 15.0, seed=1)]
         self.instrument.set_load(self._random.choice(CHANNELS), self._random.choice(loads))
         return None
+
+    def _ignore_off(self) -> Undo:
+        self._ignored = 1
+        return None
+
+    def _couple(self) -> Undo:
+        """The outputs go on and off together, until a hand ends it."""
+
+        def couple(indices: frozenset[int]) -> None:
+            with self.instrument.lock:
+                self._ledger.coupling(self.name, f"a hand couples {sorted(indices)}")
+                self.instrument.coupled = indices
+
+        couple(frozenset(CHANNELS))
+        return self._random.uniform(8, 20), lambda: couple(frozenset())
+
+    def _track(self) -> Undo:
+        """Output 3 follows the voltage of output 2, until a hand ends it."""
+
+        def track(on: bool) -> None:
+            with self._hand_on(2), self._hand_on(3):
+                self._ledger.coupling(self.name, f"a hand turns tracking {'on' if on else 'off'}")
+                self.instrument.set_tracking(on)
+
+        track(True)
+        return self._random.uniform(8, 20), lambda: track(False)
+
+    def _delay(self) -> Undo:
+        index = self._random.choice(CHANNELS)
+
+        def delay(seconds: float) -> None:
+            with self._hand_on(index):
+                settings = self.instrument.channels[index].settings
+                settings.rise_delay = settings.fall_delay = seconds
+
+        delay(self._random.choice([0.3, 1.5]))
+        return self._random.uniform(5, 15), lambda: delay(0.0)
+
+    def ramp_slowly(self, seconds: float) -> None:
+        """Take so long for each message, which is no trouble."""
+        self.simulator.latency = seconds
 
     @contextmanager
     def _hand_on(self, index: int) -> Iterator[FrontPanel]:

@@ -96,6 +96,7 @@ def metrics(agent: str = "bench3", time: datetime = START, **changed: Any) -> di
         "commands": 3,
         "refusals": 1,
         "published": 750,
+        "undeliverable": 0,
         "backlog": 0,
         "dropped_samples": 0,
         "broker_reconnects": 0,

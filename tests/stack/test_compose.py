@@ -135,11 +135,49 @@ def test_every_file_a_service_reads_from_its_secrets_is_generated(tmp_path: Path
         "agent": set(re.findall(r"/run/secrets/(\w+)", (ROOT / "examples" / "stack" / "psu-agent.yaml").read_text())),
         "influxdb": set(re.findall(r"/run/secrets/(\w+)", json.dumps(SERVICES["influxdb"]["environment"]))),
         "grafana": set(re.findall(r"/run/secrets/(\w+)", json.dumps(SERVICES["grafana"]["environment"]))),
-        "telegraf": set(re.findall(r"@\{secrets:(\w+)\}", (ROOT / "telegraf" / "telegraf.conf").read_text())),
+        "telegraf": set(re.findall(r"@\{secrets:(\w+)\}", (ROOT / "telegraf" / "telegraf.conf").read_text()))
+        | set(re.findall(r"/run/secrets/(\w+)", json.dumps(SERVICES["telegraf"]["entrypoint"]))),
     }
     for service, files in read.items():
         assert files, service
         assert {file for file in files if not (secrets / service / file).exists()} == set(), service
+
+
+def test_telegraf_is_started_under_the_name_that_was_made_for_it(tmp_path: Path) -> None:
+    """What the entrypoint does, with a program in Telegraf's place that tells its arguments and its environment."""
+    (tmp_path / "client_id").write_text("telegraf-1234\n")
+    (tmp_path / "telegraf").write_text('#!/bin/sh\necho "$PSU_CLIENT_ID" "$@"\n')
+    (tmp_path / "telegraf").chmod(0o755)
+    shell, option, script, name = (word.replace("$$", "$") for word in SERVICES["telegraf"]["entrypoint"])
+    command = [shell, option, script.replace("/run/secrets", str(tmp_path)), name, "--config", "a b"]
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("telegraf-1234 --config a b\n", "")
+
+
+def test_sessions_that_the_broker_keeps_have_names_that_nobody_can_guess(tmp_path: Path) -> None:
+    users = (ROOT / "mosquitto" / "users.toml").read_text()
+    (tmp_path / "users.toml").write_text(f'{users}\n[bridge]\naddress = "a:1"\nusername = "site1"\nsite = "site1"\n')
+    fresh, old = tmp_path / "fresh", tmp_path / "old"
+    for secrets in (fresh, old):
+        secrets.mkdir()
+        (secrets / "central_password").write_text("x")
+    # An installation from before goes on under its names, or the broker would keep messages for those, too.
+    (old / "telegraf").mkdir()
+    (old / "telegraf" / "mqtt_password").write_text("x")
+    (old / "mosquitto" / "conf.d").mkdir(parents=True)
+    (old / "mosquitto" / "conf.d" / "bridge.conf").write_text("remote_clientid site1-bridge\n")
+    for secrets, random in ((fresh, r"-[0-9a-f]{32}"), (old, "")):
+        names = []
+        for _ in range(2):
+            generate_secrets(secrets, tmp_path / "users.toml")
+            bridge = (secrets / "mosquitto" / "conf.d" / "bridge.conf").read_text()
+            found = re.search(r"^remote_clientid (\S+)$", bridge, re.MULTILINE)
+            assert found is not None
+            names.append(((secrets / "telegraf" / "client_id").read_text(), found[1]))
+        assert names[0] == names[1]
+        assert re.fullmatch(f"telegraf{random}", names[0][0])
+        assert re.fullmatch(f"site1-bridge{random}", names[0][1])
 
 
 def test_services_that_talk_to_each_other_share_a_network() -> None:

@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from agent.protocol.messages import By
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
@@ -79,7 +80,7 @@ def lab(broker: Broker, store: Store, tmp_path_factory: pytest.TempPathFactory) 
         for agent, status in (("bench3", "online"), ("bench4", "online"), ("bench5", "offline")):
             publisher.send(f"agents/{agent}/status", status, retain=True)
         publisher.send("psu1/1/event", Channel().event(30, "voltage_limit", "voltage_limit 5 V → 3.3 V by command 42"))
-        publisher.send("psu2/3/event", Channel("bench4", "psu2", 3).event(56, "tripped", "OVP has tripped", by="panel"))
+        publisher.send("psu2/3/event", Channel("bench4", "psu2", 3).event(56, "tripped", "OVP has tripped", by="unit"))
         publisher.settle()
     for number, query in (
         (6 * 60 + 51, "SELECT seq FROM psu_channel"),
@@ -165,7 +166,7 @@ EXPECTED: dict[tuple[str, str], list[Callable[[Rows], None]]] = {
         by(
             "psu",
             psu1={"text": "voltage_limit 5 V → 3.3 V by command 42", "by": "command", "channel": "1"},
-            psu2={"text": "OVP has tripped", "by": "panel", "channel": "3"},
+            psu2={"text": "OVP has tripped", "by": "unit", "channel": "3"},
         ),
     ],
     ("unit", "Now"): [channels],
@@ -219,6 +220,18 @@ def test_every_panel_shows_what_is_in_the_store(lab: Store, panel: dict[str, Any
 def test_every_panel_bears_an_empty_store(empty: Store, panel: dict[str, Any], index: int) -> None:
     assert empty.rows(fill_in(panel["targets"][index]["query"], **ALL)) == []
     assert panel["fieldConfig"]["defaults"]["noValue"] != ""
+
+
+@pytest.mark.parametrize("name", ["fleet", "unit"])
+def test_every_author_of_an_event_has_a_colour(name: str) -> None:
+    overrides = [
+        override
+        for panel in DASHBOARDS[name]["panels"]
+        for override in panel["fieldConfig"]["overrides"]
+        if override["matcher"]["options"] == "by"
+    ]
+    mappings = [p["value"][0] for o in overrides for p in o["properties"] if p["id"] == "mappings"]
+    assert [set(mapping["options"]) for mapping in mappings] == [set(get_args(By))]
 
 
 def test_the_unit_dashboard_shows_the_chosen_channel_alone(lab: Store) -> None:

@@ -39,10 +39,13 @@ RESPONSES = {"psu/psu1/1/response", "psu/psu1/response"}
 STATUS = {"psu/psu1/status", "psu/agents/bench3/status"}
 INFO = {"psu/psu1/info", "psu/agents/bench3/info"}
 METRICS = {"psu/agents/bench3/metrics"}
+STATUS_AND_INFO_OF_AGENT = {"psu/agents/bench3/status", "psu/agents/bench3/info"}
 PUBLISHED = TELEMETRY | RESPONSES | STATUS | INFO | METRICS
 REQUESTS = {"psu/psu1/set", "psu/psu1/set/state", "psu/psu1/1/set", "psu/psu1/1/set/voltage_limit", "psu/psu1/get",
             "psu/psu1/1/get"}  # fmt: skip
-ALL = {"psu/all/set"}
+ALL = {"psu/all/set", "psu/all/set/state", "psu/all/1/set"}
+#: Topics that mean a command and that nobody of a role for requests may publish to.
+ODD = {"psu/psu1/1/2/set", "psu/psu1/1/set/state/x", "psu/psu1/get/x"}
 OTHERS = {topic.replace("psu1", "psu9").replace("bench3", "bench9") for topic in PUBLISHED}
 OTHERS_REQUESTS = {topic.replace("psu1", "psu9") for topic in REQUESTS}
 DISCOVERY, BIRTH = {"homeassistant/device/psu1/config"}, {"homeassistant/status"}
@@ -59,6 +62,7 @@ EVERYTHING = set[str]().union(
         FOR_HOMEASSISTANT,
         REQUESTS,
         ALL,
+        ODD,
         OTHERS,
         OTHERS_REQUESTS,
         DISCOVERY,
@@ -70,7 +74,7 @@ EVERYTHING = set[str]().union(
     ELSEWHERE,
 )
 #: The one request that has the form of a state, {base}/{unit}/{ch}/state.
-LIKE_A_STATE = {"psu/psu1/set/state", "psu/psu9/set/state"}
+LIKE_A_STATE = {"psu/psu1/set/state", "psu/psu9/set/state", "psu/all/set/state"}
 
 MAY_PUBLISH = {
     # To its own unit, where it needs no request to do what it likes.
@@ -85,7 +89,7 @@ MAY_PUBLISH = {
 }
 ANY_PUBLISHED = PUBLISHED | OTHERS
 MAY_READ = {
-    "bench3": REQUESTS | ALL | BIRTH | DISCOVERY | METRICS | {"psu/psu1/info"},
+    "bench3": REQUESTS | ALL | ODD | BIRTH | DISCOVERY | METRICS | STATUS_AND_INFO_OF_AGENT | {"psu/psu1/info"},
     "bench4": ALL | BIRTH | DISCOVERY,
     "telegraf": {
         topic for topic in ANY_PUBLISHED if topic.endswith(("/state", "/backlog", "/event", "/status", "/metrics"))
@@ -93,7 +97,7 @@ MAY_READ = {
     "commands": ANY_PUBLISHED | LIKE_A_STATE | {"reply/commands/1"},
     "reader": ANY_PUBLISHED | {"reply/reader/1"},
     "hass": ANY_PUBLISHED | FOR_HOMEASSISTANT | LIKE_A_STATE | DISCOVERY | BIRTH,
-    "site1": SITE_REQUESTS - {"site1/psu/psu1/set/state"},
+    "site1": SITE_REQUESTS - {f"site1/{topic}" for topic in LIKE_A_STATE},
     "health": {"$SYS/broker/uptime"},
 }
 
@@ -305,7 +309,7 @@ def test_secrets_stay_as_they_are_when_made_again(tmp_path: Path) -> None:
     secrets = generate_secrets(tmp_path / "secrets")
     kept = {path: path.read_bytes() for folder in ("users", "agent", "telegraf", "influxdb", "grafana")
             for path in (secrets / folder).iterdir()}  # fmt: skip
-    assert len({*kept.values()}) == len(kept) == 8
+    assert len({*kept.values()}) == len(kept) == 9
     assert all(len(value) >= 32 for value in kept.values())
     generate_secrets(secrets)
     assert {path: path.read_bytes() for path in kept} == kept

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.local.ports import accepts, free_port
+from agent.local.ports import free_port
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
@@ -42,6 +42,14 @@ class Prometheus(Process):
                      f"--web.listen-address=127.0.0.1:{self.port}"]  # fmt: skip
         super().__init__([tool("prometheus", HINT), *arguments], folder / "prometheus.log")
 
+    def is_ready(self) -> bool:
+        """True when it answers queries. It listens before that, and answers 503."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=10):
+                return True
+        except OSError:
+            return False
+
     def ask(self, expression: str) -> dict[str, float]:
         """What an instant query gives: psu or agent, with index and mode if there are any, and the value."""
         query = urllib.parse.urlencode({"query": expression})
@@ -68,7 +76,7 @@ def prometheus(broker: Broker, store: Store, tmp_path_factory: pytest.TempPathFa
     with stopping(prometheus, telegraf):
         telegraf.start()
         prometheus.start()
-        wait_until(lambda: accepts(prometheus.port), "Prometheus listens")
+        wait_until(prometheus.is_ready, "Prometheus to be ready")
         yield prometheus
 
 

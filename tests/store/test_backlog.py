@@ -193,7 +193,8 @@ class RowsMachine(RuleBasedStateMachine):
         self.database.connection.execute(
             "CREATE TABLE samples (id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT, payload BLOB)"
         )
-        self.rows = Rows(Shared(), self.database, "samples", ("id", "topic", "payload"), capacity)
+        self.rows = Rows(Shared(), "samples", ("id", "topic", "payload"), capacity)
+        self.rows.load(self.database)
         self.kept: list[int] = []  # the numbers that may still be there, oldest first
         self.added = 0
         self.known: dict[int, int] = {}  # id → number

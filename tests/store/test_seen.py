@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import timing
 from agent.store import seen as seen_module
 from agent.store.store import Store
 from tests.lab import PATIENCE
@@ -19,7 +21,7 @@ class Clocks:
     """The clock that nobody sets, and the wall clock, in s."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.steady, self.wall = 5_000.0, 1_000_000.0
+        self.steady, self.wall, self.boot = 5_000.0, 1_000_000.0, "first"
         monkeypatch.setattr(time, "time", lambda: self.wall)
 
     def pass_(self, seconds: float) -> None:
@@ -28,7 +30,7 @@ class Clocks:
 
     @contextmanager
     def store(self, file: Path) -> Iterator[Callable[[bytes], bool]]:
-        store = Store(file, 1, lambda: self.steady)
+        store = Store(file, 1, lambda: self.steady, self.boot)
         store.start()
         yield store.seen.is_duplicate
         assert store.close(PATIENCE)
@@ -44,7 +46,7 @@ def test_duplicates_within_ten_minutes_and_over_a_restart(file: Path, clocks: Cl
         assert not is_duplicate(b"a")
         clocks.pass_(599)
         assert is_duplicate(b"a")
-    clocks.steady = 17.0  # the host was started anew, too
+    clocks.steady, clocks.boot = 17.0, "second"  # the host was started anew, too
     with clocks.store(file) as is_duplicate:
         assert is_duplicate(b"a")
         clocks.pass_(2)
@@ -68,10 +70,70 @@ def test_a_wall_clock_that_is_set_forgets_nothing(file: Path, clocks: Clocks, st
         assert not is_duplicate(b"a")
 
 
+@pytest.mark.parametrize("step", [-1e6, -3600, 3600, 1e9])
+def test_a_wall_clock_that_is_set_across_a_restart_forgets_nothing(file: Path, clocks: Clocks, step: float) -> None:
+    with clocks.store(file) as is_duplicate:
+        assert not is_duplicate(b"a")
+        clocks.wall += step / 2
+        assert not is_duplicate(b"b")
+    clocks.wall += step
+    clocks.pass_(300)
+    with clocks.store(file) as is_duplicate:
+        assert is_duplicate(b"a")
+        assert is_duplicate(b"b")
+        clocks.pass_(301)
+        assert not is_duplicate(b"a")
+        assert not is_duplicate(b"b")
+
+
+def test_where_nobody_knows_the_boot_the_wall_clock_counts(file: Path, clocks: Clocks) -> None:
+    clocks.boot = ""
+    with clocks.store(file) as is_duplicate:
+        assert not is_duplicate(b"a")
+    clocks.steady = 1.0
+    clocks.pass_(599)
+    with clocks.store(file) as is_duplicate:
+        assert is_duplicate(b"a")
+    clocks.pass_(601)
+    with clocks.store(file) as is_duplicate:
+        assert not is_duplicate(b"a")
+
+
+def test_a_moment_that_is_yet_to_come_counts_as_now(file: Path, clocks: Clocks) -> None:
+    """A container with a clock of its own on the same boot."""
+    with clocks.store(file) as is_duplicate:
+        assert not is_duplicate(b"a")
+    clocks.steady -= 1000
+    with clocks.store(file) as is_duplicate:
+        assert is_duplicate(b"a")
+        clocks.pass_(601)
+        assert not is_duplicate(b"a")
+
+
+def test_a_file_of_version_0_1_is_read(file: Path, clocks: Clocks) -> None:
+    with clocks.store(file):
+        pass
+    with sqlite3.connect(file) as db:
+        db.execute("DROP TABLE seen")
+        db.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, time REAL NOT NULL) WITHOUT ROWID")
+        db.execute("INSERT INTO seen VALUES (?, ?)", (b"a", clocks.wall - 100))
+    db.close()
+    with clocks.store(file) as is_duplicate:
+        assert is_duplicate(b"a")
+        assert not is_duplicate(b"b")
+    with clocks.store(file) as is_duplicate:
+        assert is_duplicate(b"b")
+
+
+def test_the_boot_of_this_host_is_known() -> None:
+    assert timing.boot_id() == timing.boot_id()
+    assert len(timing.boot_id()) == 36
+
+
 def test_times_in_the_future_count_as_seen_just_now(file: Path, clocks: Clocks) -> None:
     with clocks.store(file) as is_duplicate:
         assert not is_duplicate(b"a")
-    clocks.wall -= 3600
+    clocks.wall, clocks.boot = clocks.wall - 3600, "second"
     with clocks.store(file) as is_duplicate:
         assert is_duplicate(b"a")
         clocks.pass_(601)

@@ -45,11 +45,20 @@ class Agent:
 class AgentProcess(Process):
     """The agent as a process of its own, so that it can be killed, stopped and limited."""
 
-    def __init__(self, data: dict[str, Any], folder: Path, *, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: dict[str, Any],
+        folder: Path,
+        *,
+        environment: dict[str, str] | None = None,
+        stderr: Path | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / "psu-agent.yaml"
         self.file.write_text(yaml.safe_dump(data))
-        super().__init__([], folder / "agent.log", environment={"PYTHONPATH": str(ROOT), **(environment or {})})
+        super().__init__(
+            [], folder / "agent.log", environment={"PYTHONPATH": str(ROOT), **(environment or {})}, stderr=stderr
+        )
 
     def start(self, *, before: str = "") -> Self:
         """Start it. ``before`` is Python code that runs first."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from typing import Any
 
-from agent.instruments.visa import vxi11
+from agent.instruments import claims
+from agent.instruments.scpi import identified
+from agent.instruments.visa import sockets, tcp, vxi11
 from agent.mqtt import session
 from agent.service import daemon as service
 from agent.service.daemon import Daemon
@@ -26,6 +30,23 @@ def retry_soon(change: Change, *, first: float = 0.05, longest: float = 0.2, jit
 def wait_little_for_instruments(change: Change) -> None:
     """Shorten what is waited beyond a unit's timeout."""
     change(vxi11, "GRACE", 0.1)
+
+
+def timeval(connection: Any, seconds: float) -> bytes:
+    """A receive timeout (s) in the form that the kernel of a connection takes."""
+    return sockets._timeval(connection, socket.SO_RCVTIMEO, seconds)
+
+
+def take_over_soon(change: Change, *, patience: float) -> None:
+    """Have a supply under two entries looked at often, and taken over from one that does not reach it for ``patience`` s."""
+    change(connecting, "NEXT_LOOK", 0.0)
+    change(claims, "PATIENCE", patience)
+
+
+def reopen_at_once(change: Change) -> None:
+    """Have a link that the unit closed opened again however short it lasted, and looked at before each message."""
+    change(identified, "SHORT_LIVED", 0.0)
+    change(tcp, "IDLE", 0.0)
 
 
 def suspect_short_connections(change: Change) -> None:
@@ -60,6 +81,11 @@ def are_online(daemon: Daemon) -> bool:
 def errors(daemon: Daemon) -> list[int]:
     """How often each unit was lost."""
     return [supply.counters.errors for supply in daemon.supplies]
+
+
+def reconnects(daemon: Daemon, unit: str) -> int:
+    """How often the link to a unit was opened again."""
+    return daemon.supplies.by_name[unit].counters.reconnects
 
 
 def commands(daemon: Daemon, unit: str) -> int:

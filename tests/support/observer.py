@@ -42,12 +42,17 @@ def no_delay(_: Client, __: Any, connection: Any) -> None:
 
 
 class Observer:
-    """An MQTT 5 client that keeps all it hears, and sends."""
+    """An MQTT 5 client that keeps all it hears, and sends.
 
-    def __init__(self, port: int, topic: str = "#", **arguments: Any) -> None:
+    :param qos: 0 for one that hears all that a broker passed on before it was killed. One that acknowledges fails in sending,
+        and paho then closes the connection with what is unread.
+    """
+
+    def __init__(self, port: int, topic: str = "#", *, qos: int = 1, **arguments: Any) -> None:
         self.received: list[Received] = []
         self._by_topic: dict[str, list[Received]] = defaultdict(list)
         self._correlations = itertools.count()
+        self._qos = qos
         self._subscribed = threading.Event()
         self.name = f"observer-{os.getpid()}-{next(_numbers)}"
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=self.name, protocol=MQTTProtocolVersion.MQTTv5)
@@ -70,7 +75,7 @@ class Observer:
         raise WaitedInVainError(f"the broker on port {port} did not answer SUBSCRIBE for {PATIENCE:g} s; {state}")
 
     def _subscribe(self, topic: str) -> None:
-        self._client.subscribe(topic, qos=1)
+        self._client.subscribe(topic, qos=self._qos)
 
     def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
         correlation = getattr(message.properties, "CorrelationData", None)
@@ -130,6 +135,10 @@ class Observer:
             properties.CorrelationData = correlation
         content = json.dumps(payload) if isinstance(payload, dict) else payload
         self._client.publish(topic, content, qos=qos, retain=retain, properties=properties).wait_for_publish(PATIENCE)
+
+    def post(self, topic: str, payload: bytes) -> None:
+        """Send with QoS 1, and do not wait until the broker has it."""
+        self._client.publish(topic, payload, qos=1)
 
     def ask(self, topic: str, payload: bytes | str | dict[str, Any], **arguments: Any) -> Any:
         """Send a command and wait for its response, by Response Topic and Correlation Data."""

@@ -7,11 +7,12 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from signal import SIGCONT, SIGTERM
+from signal import SIGCONT, SIGSTOP, SIGTERM
 from types import TracebackType
 from typing import Self
 
 from agent.local import children
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
@@ -25,6 +26,7 @@ class Process:
     :param environment: more variables than this process has
     :param folder: where it runs; None: where this process does
     :param piped: its stdin and stdout belong to this process
+    :param stderr: where it writes instead of the log, such as a pipe whose other end somebody copies there
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Process:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
         piped: bool = False,
+        stderr: Path | None = None,
     ) -> None:
         self.command = command
         self.log = log
@@ -42,11 +45,12 @@ class Process:
         self._environment = environment
         self._folder = folder
         self._piped = piped
+        self._stderr = stderr or log
 
     def start(self) -> Self:
         """Start it. Returns at once."""
         assert self._process is None, f"{self.log.stem} runs already"
-        with self.log.open("ab") as log:
+        with self._stderr.open("ab") as log:
             self._process = children.start(
                 self.command,
                 log,
@@ -64,6 +68,11 @@ class Process:
         return self._process
 
     @property
+    def runs(self) -> bool:
+        """It was started, and neither stopped nor killed; it may have ended by itself."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Its number; it must have been started."""
         return self.process.pid
@@ -75,6 +84,14 @@ class Process:
     def signal(self, number: int) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
+
+    def suspend(self) -> None:
+        """Stop all of its threads by SIGSTOP, and wait until they are stopped; `signal` with SIGCONT lets them go on."""
+        self.signal(SIGSTOP)
+        stats = [task / "stat" for task in Path(f"/proc/{self.pid}/task").iterdir()]
+        wait_until(
+            lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats), "its threads to stop"
+        )
 
     def stop(self, number: int = SIGTERM, timeout: float = 25.0) -> int | None:
         """End it by a signal, or by SIGKILL after the timeout (s). Its exit status; None if it was not running."""

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from agent.instruments.driver import (
+    Conditions,
     Driver,
     GiveWay,
     Identity,
@@ -24,8 +25,9 @@ from agent.instruments.driver import (
 )
 from agent.protocol.commands import parse_command
 from agent.protocol.messages import ChannelState, Event, Response, UnitInfo
-from agent.protocol.quantities import Setting
+from agent.protocol.quantities import SETTINGS, Setting
 from agent.protocol.report import ReplyTo, Report
+from agent.timing import LONGEST_ABSENCE, HoldUps, system_clock
 from agent.unit.job import Job
 from agent.unit.supply import Supply
 from tests.lab import PATIENCE, wait_until
@@ -155,12 +157,14 @@ class FakeDriver(Driver):
 
 
 class TalkingDriver(FakeDriver):
-    """One with an error queue and couplings."""
+    """One with an error queue, and with settings at the unit that change the effect of a command."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.queue: list[str] = []
-        self.couplings: list[str] = []
+        self.bars: list[str] = []
+        self.silent: list[str] = []
+        self.conditions = Conditions()
         self.answer: Callable[[Write], str | None] = lambda write: None
 
     def write(self, write: Write) -> None:
@@ -176,7 +180,7 @@ class TalkingDriver(FakeDriver):
         queue, self.queue = self.queue, []
         return queue
 
-    def inspect(self, channels: Any, give_way: GiveWay = never) -> Inspection:
+    def inspect(self, channels: Any, give_way: GiveWay = never, settings: Any = SETTINGS) -> Inspection:
         self._called(f"inspect {sorted(channels)}")
         queue, self.queue = self.queue, []
         for _ in range(self.messages - 1):
@@ -184,7 +188,9 @@ class TalkingDriver(FakeDriver):
                 self.calls.append("dropped")
                 return Inspection({}, queue)
             self._called("message")
-        return Inspection(dict(self.readings), queue, self.couplings if channels else [])
+        if not channels:
+            return Inspection(dict(self.readings), queue)
+        return Inspection(dict(self.readings), queue, self.bars, self.silent, self.conditions)
 
 
 def after(before: Reading, write: Write) -> Reading:
@@ -254,8 +260,8 @@ class Unit:
         self.driver = driver or FakeDriver()
         self.sheet = Sheet()
         self.online = online
-        settings: dict[str, Any] = {"outlets": (self.sheet,), "poll_interval": 3600.0, **arguments}
-        self.supply = Supply(name="psu1", agent="bench", driver=self.driver, **settings)
+        self._settings: dict[str, Any] = {"outlets": (self.sheet,), "poll_interval": 3600.0, **arguments}
+        self.supply = Supply(name="psu1", agent="bench", driver=self.driver, **self._settings)
 
     def __enter__(self) -> Self:
         self.supply.start()
@@ -266,6 +272,12 @@ class Unit:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.supply.stop()
         assert self.supply.join(PATIENCE)
+
+    def succeed(self) -> None:
+        """Start a supply in the place of the one that has ended, as after a reload."""
+        settings = {**self._settings, "predecessor": self.supply}
+        self.supply = Supply(name="psu1", agent="bench", driver=self.driver, **settings)
+        self.supply.start()
 
     def wait_online(self) -> None:
         wait_until(lambda: any(info.online for info in self.sheet.infos), "the connection")
@@ -289,6 +301,14 @@ class Unit:
 
 def as_json(data: Mapping[str, Any]) -> bytes:
     return json.dumps(data).encode()
+
+
+def held_up(hold_ups: HoldUps) -> None:
+    """The process goes on after a stop. The watch ends with it, or a slow test would look like another stop."""
+    now = system_clock()
+    hold_ups.tick(now - LONGEST_ABSENCE - 1.0)
+    hold_ups.tick(now)
+    hold_ups.stop()
 
 
 class Breaks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from typing import Any
 
@@ -134,7 +133,7 @@ def test_an_off_of_another_output_goes_between_two_messages_of_a_plan() -> None:
         assert seqs == sorted(seqs)
 
 
-def test_a_plan_that_gave_way_goes_on_right_after_the_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_that_gave_way_goes_on_right_after_the_off() -> None:
     """The step of a ramp of a third output between the two would be a write after which nobody has read the unit."""
     driver = FakeDriver()
     with Unit(driver) as unit:
@@ -151,7 +150,6 @@ def test_a_plan_that_gave_way_goes_on_right_after_the_off(monkeypatch: pytest.Mo
                 (ramp, _) = unit.supply._worker.executions
                 ramp.due = 1.0  # its next step is due at once
 
-        monkeypatch.setattr("agent.unit.execution.LONGEST_ABSENCE", math.inf)
         driver.script = off_during_the_last_look
         unit.send(1, "on", voltage_limit=1, state=True)
         assert unit.sheet.code("on") == "ok"
@@ -218,7 +216,7 @@ def test_a_newer_command_replaces_the_rest_of_an_older_one() -> None:
         unit.send(1, "cycle", cycle=1000)
         wait_until(lambda: OFF_1 in unit.driver.writes, "off")
         assert unit.ask(2, "other", voltage_limit=1) == "ok"
-        assert unit.ask(1, "newer", voltage_limit=1) == "ok"
+        assert unit.ask(1, "newer", clear_protection=True) == "ok"
         assert unit.sheet.code("cycle") == "superseded"
         assert Write("state", (1,), True) not in unit.driver.writes
 
@@ -328,10 +326,12 @@ def test_a_complaint_does_not_stop_off_and_is_told_if_it_stayed_on() -> None:
 
 def test_coupled_outputs_take_no_setting_and_can_be_turned_off() -> None:
     driver = TalkingDriver()
-    driver.couplings = ["outputs 2 and 3 track each other"]
+    driver.bars = ["outputs 2 and 3 track each other; turn tracking off"]
     with Unit(driver) as unit:
         assert unit.ask(2, "set", voltage_limit=1) == "unsupported"
-        assert "outputs 2 and 3 track each other on psu1" in str(unit.sheet.response("set").error)
+        assert "at psu1 outputs 2 and 3 track each other; turn tracking off, then send the command again" in str(
+            unit.sheet.response("set").error
+        )
         assert unit.ask(2, "off", state=False) == "ok"
         assert unit.ask(2, "both", state=False, voltage_limit=1) == "unsupported"
         assert "it was turned off" in str(unit.sheet.response("both").error)
@@ -381,13 +381,6 @@ def test_what_waited_for_too_long_is_not_wanted_any_more(monkeypatch: pytest.Mon
         monkeypatch.setattr(worker, "LONGEST_WAIT", -1.0)
         assert unit.ask(1, "old", state=True) == "expired"
         assert unit.ask(1, "off", state=False) == "ok"
-
-
-def test_a_plan_that_was_held_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Unit() as unit:
-        monkeypatch.setattr("agent.unit.execution.LONGEST_ABSENCE", -1.0)
-        assert unit.ask(1, "cycle", cycle=0.01) == "superseded"
-        assert "held up" in str(unit.sheet.response("cycle").error)
 
 
 def test_channels_by_number_and_by_name() -> None:

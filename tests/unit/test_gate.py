@@ -13,14 +13,14 @@ from agent.unit.gate import WriteGate
 from agent.unit.limits import Channel
 from tests.properties import examples
 from tests.unit.fakedriver import FakeDriver, output
-from tests.unit.test_plans import CHANNELS, LIMITS, OUTPUTS, reading
+from tests.unit.steps.test_plans import CHANNELS, LIMITS, OUTPUTS, reading
 
 ON = Write("state", (1,), True)
 
 
 def made() -> tuple[WriteGate, list[Write]]:
     sent: list[Write] = []
-    return WriteGate(sent.append, CHANNELS), sent
+    return WriteGate(sent.append, sent.append, CHANNELS), sent
 
 
 def test_a_gate_that_was_not_shown_the_unit_lets_no_on_through() -> None:
@@ -42,10 +42,15 @@ def test_what_was_seen_is_old_even_if_the_link_breaks_in_the_write() -> None:
     def broken(write: Write) -> None:
         raise OSError
 
-    gate = WriteGate(broken, CHANNELS)
+    gate = WriteGate(broken, broken, CHANNELS)
     gate.saw({1: reading()})
     with pytest.raises(OSError):
         gate.send(ON)
+    with pytest.raises(Refusal, match="not read before"):
+        gate.check((ON,))
+    gate.saw({1: reading()})
+    with pytest.raises(OSError):
+        gate.send_checked(ON)
     with pytest.raises(Refusal, match="not read before"):
         gate.check((ON,))
 
@@ -69,9 +74,10 @@ def test_the_gate_knows_limits_and_rating_by_itself(write: Write, code: str) -> 
     with pytest.raises(Refusal) as refusal:
         gate.check((Write("voltage_limit", (2,), 1.0), write))
     assert refusal.value.code == code
-    with pytest.raises(Refusal) as refusal:
-        gate.send(write)
-    assert refusal.value.code == code
+    for send in (gate.send, gate.send_checked):
+        with pytest.raises(Refusal) as refusal:
+            send(write)
+        assert refusal.value.code == code
     assert sent == []
 
 
@@ -79,7 +85,7 @@ def test_a_setting_that_the_output_has_not_does_not_pass() -> None:
     watched = Channel("psu1", "CH1", output(1, settings=frozenset(), voltage=None))
     unknown = Channel("psu1", "CH2", output(2, voltage=None))
     sent: list[Write] = []
-    gate = WriteGate(sent.append, {1: watched, 2: unknown})
+    gate = WriteGate(sent.append, sent.append, {1: watched, 2: unknown})
     for write in (Write("state", (1,), False), Write("voltage_limit", (2,), 1.0), Write("state", (2, 1), False)):
         with pytest.raises(Refusal) as refusal:
             gate.send(write)
@@ -115,7 +121,7 @@ class GateMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.driver = FakeDriver(OUTPUTS.values())
-        self.gate = WriteGate(self.driver.write, CHANNELS)
+        self.gate = WriteGate(self.driver.write, self.driver.write_checked, CHANNELS)
         self.seen: dict[int, Reading] | None = None
 
     @rule()
@@ -134,19 +140,24 @@ class GateMachine(RuleBasedStateMachine):
         setting=st.sampled_from(LEVELS),
         channels=st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3, unique=True),
         value=st.floats(-30, 30) | st.floats(),
+        is_checked=st.booleans(),
     )
-    def set(self, setting: Setting, channels: list[int], value: float) -> None:
-        self._send(Write(setting, tuple(channels), value))
+    def set(self, setting: Setting, channels: list[int], value: float, is_checked: bool) -> None:
+        self._send(Write(setting, tuple(channels), value), is_checked)
 
-    @rule(channels=st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3, unique=True), on=st.booleans())
-    def switch(self, channels: list[int], on: bool) -> None:
-        self._send(Write("state", tuple(channels), on))
+    @rule(
+        channels=st.lists(st.sampled_from([1, 2, 3]), min_size=1, max_size=3, unique=True),
+        on=st.booleans(),
+        is_checked=st.booleans(),
+    )
+    def switch(self, channels: list[int], on: bool, is_checked: bool) -> None:
+        self._send(Write("state", tuple(channels), on), is_checked)
 
-    def _send(self, write: Write) -> None:
+    def _send(self, write: Write, is_checked: bool) -> None:
         count = len(self.driver.writes)
         seen, self.seen = self.seen, None
         try:
-            self.gate.send(write)
+            (self.gate.send_checked if is_checked else self.gate.send)(write)
         except Refusal:
             assert len(self.driver.writes) == count
             self.seen = seen

@@ -82,3 +82,12 @@ def test_the_rate_of_sampling_does_not_matter(interval: float) -> None:
     for number in range(round(600 / interval) + 1):
         meter.add(number * interval, 6.0, 1.0, 5.0)
     assert meter.energy == pytest.approx(1.0, abs=2e-6)
+
+
+def test_totals_of_an_earlier_run_are_added_once() -> None:
+    meter = Meter()
+    meter.add(0.0, 3600.0, 1.0, 5.0)
+    meter.credit(12.5, 2.5)
+    meter.add(1.0, 3600.0, 1.0, 5.0)
+    assert (meter.energy, meter.charge) == (13.5, 2.500278)
+    assert (meter.copy().energy, meter.copy().charge) == (meter.energy, meter.charge)

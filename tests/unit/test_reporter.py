@@ -14,7 +14,7 @@ from agent.unit.job import Job
 from agent.unit.limits import Channel
 from agent.unit.reporter import Reporter
 from agent.unit.status import Counters
-from tests.unit.fakedriver import Sheet, output
+from tests.unit.fakedriver import Call, Sheet, TalkingDriver, Unit, output
 
 CHANNEL = Channel("psu1", "CH1", output(1))
 
@@ -147,3 +147,41 @@ def test_congestion_is_any_outlets() -> None:
     assert not reporter.congested
     other.congested = True
     assert reporter.congested
+
+
+def test_a_refusal_says_what_the_unit_was_left_with() -> None:
+    """A command that trips its own output, and one that the unit refuses."""
+    driver = TalkingDriver()
+    with Unit(driver) as unit:
+        for index in (1, 2):
+            unit.set_at_the_panel(index, state=True, mode="CV")
+
+        def trip(call: Call) -> None:
+            if call == "inspect []":
+                driver.readings[1] = driver.readings[1]._replace(state=False, mode="OFF", tripped="OVP")
+
+        driver.script = trip
+        assert unit.ask(1, "trips", voltage_limit=3) == "readback_mismatch"
+        result = unit.sheet.response("trips").result
+        assert isinstance(result, ChannelState)
+        assert (result.index, result.state, result.tripped, result.voltage_limit) == (1, False, "OVP", 3.0)
+        driver.answer = lambda write: '-222,"Data out of range"'
+        assert unit.ask(2, "refused", voltage_limit=3) == "instrument_error"
+        result = unit.sheet.response("refused").result
+        assert isinstance(result, ChannelState)
+        assert (result.index, result.state, result.voltage_limit) == (2, True, 0.0)
+        assert unit.ask(None, "stays on", state=False) == "instrument_error"
+        results = unit.sheet.response("stays on").result
+        assert isinstance(results, list)
+        assert [(state.index, state.state) for state in results] == [(1, False), (2, True), (3, False)]
+
+
+def test_a_refusal_without_a_look_after_the_last_write_has_no_result() -> None:
+    driver = TalkingDriver()
+    with Unit(driver) as unit:
+        driver.answer = lambda write: '-222,"Data out of range"'
+        assert unit.ask(1, "two", voltage_limit=3, current_limit=0.5) == "instrument_error"
+        assert unit.sheet.response("two").result is None
+        unit.set_at_the_panel(1, tripped="OVP")
+        assert unit.ask(1, "before", state=True) != "ok"
+        assert unit.sheet.response("before").result is None

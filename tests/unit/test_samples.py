@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from agent.instruments.driver import Profile, Range, Reading, Write
 from agent.protocol.commands import Command
-from agent.protocol.messages import ChannelState, Event
+from agent.protocol.messages import By, ChannelState, Event
 from agent.protocol.quantities import QUANTITIES
 from agent.unit.changes import Changes
-from agent.unit.job import By, Job
+from agent.unit.job import Job
 from agent.unit.limits import Channel, channels_of
 from agent.unit.meters import Meter
 from agent.unit.samples import Samples
@@ -216,11 +216,73 @@ def test_a_trip_is_nobodys_doing_and_its_end_is() -> None:
     bench.take()
     bench.changes.wrote(Write("current_limit", (1,), 0.1), bench.job(current_limit=0.1))
     _, events = bench.take(current_limit=0.1, tripped="OCP", state=False, mode="OFF")
-    assert ("tripped", None, "OCP", "panel", None) in told(events)
+    assert told(events)[:3] == [
+        ("state", True, False, "unit", None),
+        ("tripped", None, "OCP", "unit", None),
+        ("mode", "CV", "OFF", "unit", None),
+    ]
+    assert {event.text for event in events} >= {"state on → off by the unit itself"}
     assert ("current_limit", 1.0, 0.1, "command", "a") in told(events)
     bench.changes.wrote(Write("clear_protection", (1,), True), bench.job(clear_protection=True))
     _, events = bench.take(current_limit=0.1, state=False, mode="OFF")
     assert told(events) == [("tripped", "OCP", None, "command", "a")]
+
+
+TRIPPED: dict[str, Any] = {"tripped": "OVP", "state": False, "mode": "OFF"}
+
+
+def test_an_output_that_trips_right_after_it_was_told_to_be_on_is_the_units_doing() -> None:
+    bench = Bench()
+    bench.take()
+    bench.changes.wrote(Write("state", (1,), True), bench.job(state=True))
+    _, events = bench.take(**TRIPPED)
+    assert {event.by for event in events} == {"unit"}
+
+
+def test_a_clear_after_which_it_tripped_again_for_another_reason_is_no_trip_by_command() -> None:
+    bench = Bench()
+    bench.take(**TRIPPED)
+    bench.changes.wrote(Write("clear_protection", (1,), True), bench.job(clear_protection=True))
+    _, events = bench.take(**TRIPPED | {"tripped": "OTP"})
+    assert told(events) == [("tripped", "OVP", "OTP", "unit", None)]
+
+
+def test_an_output_that_goes_off_one_reading_after_its_trip_is_the_units_doing() -> None:
+    bench = Bench()
+    bench.take()
+    bench.take(tripped="OVP")
+    _, events = bench.take(**TRIPPED)
+    assert told(events) == [("state", True, False, "unit", None), ("mode", "CV", "OFF", "unit", None)]
+
+
+def test_an_off_after_the_trip_is_the_commands() -> None:
+    bench = Bench()
+    bench.take()
+    bench.take(tripped="OVP")
+    bench.changes.wrote(Write("state", (1,), False), bench.job(state=False))
+    assert {event.by for event in bench.take(**TRIPPED)[1]} == {"command"}
+
+
+@pytest.mark.parametrize("by", ["command", "panel"])
+def test_a_mode_goes_with_the_state_or_is_the_units(by: By) -> None:
+    bench = Bench()
+    bench.take()
+    if by == "command":
+        bench.changes.wrote(Write("current_limit", (1,), 0.1), bench.job(current_limit=0.1))
+    _, events = bench.take(current_limit=0.1, mode="CC")
+    assert {event.field: event.by for event in events} == {"current_limit": by, "mode": "unit"}
+    if by == "command":
+        bench.changes.wrote(Write("state", (1,), False), bench.job(state=False))
+    _, events = bench.take(current_limit=0.1, state=False, mode="OFF")
+    assert {event.field: event.by for event in events} == {"state": by, "mode": by}
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_trip_that_is_cleared_at_the_unit_is_the_panels(goes_on: bool) -> None:
+    bench = Bench()
+    bench.take(**TRIPPED)
+    _, events = bench.take() if goes_on else bench.take(state=False, mode="OFF")
+    assert {event.by for event in events} == {"panel"}
 
 
 def test_a_ramp_is_told_when_it_has_arrived() -> None:

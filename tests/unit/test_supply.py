@@ -12,6 +12,7 @@ import pytest
 from agent.simulator import Quirks, Simulator
 from agent.simulator.loads import Resistor
 from tests.lab import Bench, Observer, unit, wait_until
+from tests.support.messages import writes_in
 
 
 def told(observer: Observer, name: str = "psu1", channel: int = 1) -> list[tuple[Any, ...]]:
@@ -42,7 +43,7 @@ def test_who_did_it(make_bench: Callable[..., Bench]) -> None:
         (lambda: panel.press_current_protection(1, True), ("current_protection", False, True, "panel", None)),
         (lambda: panel.press_output(1, False), ("state", True, False, "panel", None)),
         (lambda: panel.press_output(1, True), ("state", False, True, "panel", None)),
-        (lambda: bench.simulator.instrument.trip(1, "OVP"), ("tripped", None, "OVP", "panel", None)),
+        (lambda: bench.simulator.instrument.trip(1, "OVP"), ("tripped", None, "OVP", "unit", None)),
         (lambda: panel.clear_protection(1), ("tripped", "OVP", None, "panel", None)),
     ]  # fmt: skip
     for change, event in changes:
@@ -70,9 +71,15 @@ def test_a_trip_and_the_mode_it_ends(make_bench: Callable[..., Bench]) -> None:
     bench.simulator.instrument.set_load(2, Resistor(10.0))
     assert observer.ask("psu/psu1/2/set", {"voltage_limit": 5, "current_limit": 1, "state": True})["ok"]
     bench.simulator.instrument.set_load(2, Resistor(1.0))
-    observer.wait("psu/psu1/2/event", lambda e: e["field"] == "mode" and e["to"] == "CC" and e["by"] == "panel")
-    assert observer.code("psu/psu1/2/set", {"id": "ocp", "current_protection": True}) == "ok"
+    observer.wait("psu/psu1/2/event", lambda e: e["field"] == "mode" and e["to"] == "CC" and e["by"] == "unit")
+    response = observer.ask("psu/psu1/2/set", {"id": "ocp", "current_protection": True})
+    assert response["error"]["code"] == "readback_mismatch"
+    assert "tripped (OCP) while it was set" in response["error"]["message"]
+    assert (response["result"]["state"], response["result"]["tripped"]) == (False, "OCP")
     observer.wait("psu/psu1/2/event", lambda e: e["field"] == "tripped" and e["to"] == "OCP")
+    # The command set the protection; that the output went off is nobody's wish.
+    by_the_unit = [("state", True, False), ("tripped", None, "OCP"), ("mode", "CC", "OFF")]
+    assert [e for e in told(observer, channel=2) if e[:3] in by_the_unit] == [(*e, "unit", None) for e in by_the_unit]
     state = observer.wait_state("psu1", 2, tripped="OCP")
     assert (state["state"], state["mode"]) == (False, "OFF")
     assert observer.code("psu/psu1/2/set", {"id": "clear", "clear_protection": True}) == "ok"
@@ -238,15 +245,13 @@ def test_off_goes_ahead_of_a_command_in_progress(make_bench: Callable[..., Bench
     simulator.instrument.clear_log()
     payload = {"id": "long", "voltage_limit": 5, "current_limit": 1, "voltage_protection": 6, "state": True}
     observer.send("psu/psu1/1/set", payload)
-    wait_until(
-        lambda: any(m.startswith(("VOLT", "CURR")) and "?" not in m for m in simulator.instrument.log), "a write"
-    )
+    wait_until(lambda: any(m.startswith(("VOLT", "CURR")) for m in writes_in(simulator.instrument.log)), "a write")
     sent = len(simulator.instrument.log)
     assert observer.ask("psu/psu1/1/set", "OFF")["ok"]
     assert observer.wait("psu/psu1/1/response", lambda r: r["id"] == "long")["error"]["code"] == "superseded"
     before_off = simulator.instrument.log[sent : simulator.instrument.log.index("OUTP 0,(@1)")]
-    # The exchange under way may end: one write with its question for errors, but no poll, and no other write.
-    assert len([m for m in before_off if "ERR?" not in m]) <= 1, before_off
+    # The exchange under way may end, and nothing else: a write with its question for errors.
+    assert len(before_off) <= 1, before_off
     assert not simulator.instrument.channels[1].output
 
 

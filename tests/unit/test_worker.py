@@ -166,7 +166,7 @@ def test_the_end_answers_what_is_left_and_changes_no_output() -> None:
         unit.send(2, "waits", voltage_limit=1)
         unit.supply.stop("its configuration has changed")
         with pytest.raises(Refusal, match="not served any more: its configuration has changed"):
-            unit.send(2, "late", state=False)
+            unit.send(2, "late", state=True)
         hold.release()
         assert unit.supply.join(10)
         assert [unit.sheet.code(name) for name in ("cycle", "waits")] == ["superseded", "superseded"]
@@ -244,7 +244,8 @@ def test_signs_of_life() -> None:
         hold = unit.driver.hold("poll")
         unit.supply.poll_now()
         hold.wait()
-        wait_until(lambda: not unit.supply.alive(0.01), "the silence")
+        assert unit.supply.alive(-1e9)  # it waits for its unit, for as long as that takes
         hold.release()
-        wait_until(lambda: unit.supply.alive(0.5), "more signs of life")
+        wait_until(lambda: not unit.supply.alive(-1e9), "the end of the poll")
+        assert unit.supply.alive(0.5)
     assert not unit.supply.alive(1000)

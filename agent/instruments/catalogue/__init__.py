@@ -10,13 +10,13 @@ from importlib.resources import files
 
 import yaml
 
-from agent.instruments.catalogue.schema import ChannelModel, Coupling, Series
+from agent.instruments.catalogue.schema import ChannelModel, Guard, Series
 from agent.instruments.driver import Identity, Output
 
 __all__ = [
     "EXTERNAL",
     "ChannelModel",
-    "Coupling",
+    "Guard",
     "Model",
     "Series",
     "UnknownModelError",
@@ -48,6 +48,11 @@ class Model:
     def __post_init__(self) -> None:
         settings = frozenset(self.series.commands)
         object.__setattr__(self, "outputs", tuple(channel.output(settings) for channel in self.channels))
+
+    @property
+    def guards(self) -> tuple[Guard, ...]:
+        """The questions about settings at the unit that this model may answer."""
+        return tuple(guard for guard in self.series.conditions if not guard.models or self.name in guard.models)
 
     @property
     def manufacturer(self) -> str:

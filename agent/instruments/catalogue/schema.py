@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
 
 from agent.instruments.driver import Output, Range
-from agent.protocol.quantities import LEVELS, Setting
+from agent.protocol.quantities import LEVELS, SETTINGS, Setting
 
 AnswerKind = Literal["number", "boolean", "integer"]
 
@@ -87,16 +87,40 @@ class Query(_Strict):
         return "{list}" in self.ask
 
 
-class Coupling(_Strict):
-    """A question whose answer must be one of ``expect`` before a setting of these channels is written.
+class Guard(_Strict):
+    """A question about a setting at the unit that changes the effect of a command, asked before such a command is carried out.
 
-    ``text`` says, for people, which coupling holds if it is another.
+    ``ask`` is as in `Query`: with ``{list}`` or ``{channel}`` the unit answers one value for each of ``channels``, which are all
+    where none are named; without, it answers one for all. ``settings``: those whose effect it changes. ``models``: those that
+    have it; none for all of the series.
+
+    One of three says what the answer means: it must be one of ``expect``; it must not be one of ``refuse``; or it ``tells`` a
+    field of `agent.instruments.driver.Conditions`. ``text`` says, for people, what holds where it forbids the command, and
+    ``remedy`` what to do about it; ``{channel}`` and ``{answer}`` may stand in both.
     """
 
     ask: str
-    expect: list[str] = Field(min_length=1)
-    channels: list[int] = Field(min_length=1)
+    settings: frozenset[Setting] = SETTINGS
+    channels: tuple[int, ...] = ()
+    models: tuple[str, ...] = ()
+    expect: tuple[str, ...] = ()
+    refuse: tuple[str, ...] = ()
+    tells: Literal["coupled", "rise_delay", "fall_delay", "protection_delay"] | None = None
     text: str
+    remedy: str = ""
+
+    @property
+    def takes_channels(self) -> bool:
+        """True if it is answered for each output by itself."""
+        return "{list}" in self.ask or "{channel}" in self.ask
+
+    @model_validator(mode="after")
+    def _means_one_thing(self) -> Guard:
+        if sum((bool(self.expect), bool(self.refuse), self.tells is not None)) != 1:
+            raise ValueError(f"{self.ask}: give one of expect, refuse and tells")
+        if self.tells is None and not self.remedy:
+            raise ValueError(f"{self.ask}: it forbids commands; say in remedy what to do at the unit")
+        return self
 
 
 class IdentityPattern(_Strict):
@@ -153,7 +177,7 @@ class Series(_Strict):
     queries: dict[str, Query]
     condition_bits: dict[Literal["CC", "CV", "OTP"], int] = {}
     commands: dict[Setting, str]
-    couplings: list[Coupling] = []
+    conditions: tuple[Guard, ...] = ()
     error_query: str
     error_queue: int = Field(gt=0)
     models: dict[str, ModelEntry] = Field(min_length=1)

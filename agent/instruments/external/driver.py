@@ -7,7 +7,8 @@ channel, a field and a value. Limits and the order of settings are the worker's,
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +27,7 @@ from agent.instruments.driver import (
 )
 from agent.instruments.external.answers import Answer, ChannelAnswer, read_answer
 from agent.instruments.external.programs import Outcome, ProgramError, Runner
+from agent.instruments.external.several import run_in_turn, run_side_by_side
 from agent.protocol.quantities import LEVELS, Setting
 
 
@@ -54,7 +56,7 @@ class ProgramSettings(Protocol):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Variables for them, beside those of the agent."""
+        """Variables for them, beside PATH, HOME and LANG of the agent."""
 
 
 class ConfiguredChannel(Protocol):
@@ -80,6 +82,7 @@ class ExternalDriver(Driver):
     :param folder: where the programs run
     :param serial: the serial number that it must have, None for any
     :param channels: the configuration of the channels, by their numbers; the unit must have all of them
+    :param secrets: texts that no message may show
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class ExternalDriver(Driver):
         folder: Path,
         serial: str | None = None,
         channels: Mapping[int, ConfiguredChannel] | None = None,
+        secrets: Iterable[str] = (),
     ) -> None:
         self.address = f"external:{name}:{Path(commands.get_channels[0]).name}"
         self._commands = commands
@@ -101,8 +105,10 @@ class ExternalDriver(Driver):
             timeout=commands.timeout,
             output_limit=commands.output_limit,
             environment=commands.environment,
+            secrets=secrets,
         )
         self._is_open = False
+        self._identity: Identity | None = None
         self._indices: frozenset[int] = frozenset()
         self._complaints: list[str] = []
 
@@ -119,6 +125,8 @@ class ExternalDriver(Driver):
             self._ping()
             answer = self._get_channels()
             self._check(answer)
+            self._identity = _identity(answer)
+            self.admit(self._identity)
         except BaseException:
             self._is_open = False
             raise
@@ -127,7 +135,7 @@ class ExternalDriver(Driver):
         return Profile(
             answer.model,
             tuple(self._output(channel, settings) for channel in answer.channels),
-            Identity(answer.manufacturer, answer.model, answer.serial, answer.firmware),
+            self._identity,
             "one program" if self._commands.ping is None else "two programs",
         )
 
@@ -137,7 +145,14 @@ class ExternalDriver(Driver):
             self._ping()
             if self._commands.ping is not None and give_way():
                 return None
-            found = {channel.index: channel.reading() for channel in self._get_channels().channels}
+            answer = self._get_channels()
+            now = _identity(answer)
+            if self._identity is None or replace(now, firmware=self._identity.firmware) != self._identity:
+                raise IdentityError(
+                    f"get_channels tells of {now.model} {now.serial!r} now, and told of another unit before; it gets no commands",
+                    now,
+                )
+            found = {channel.index: channel.reading() for channel in answer.channels}
             if found.keys() != self._indices:
                 raise MalformedAnswerError(
                     f"get_channels printed channels {_listed(found)}, before {_listed(self._indices)}"
@@ -148,27 +163,25 @@ class ExternalDriver(Driver):
         return found
 
     def write(self, write: Write) -> None:
-        """Run ``set`` once for each channel, also for those behind one that fails or hangs."""
+        """Run ``set`` once for each channel, also for those behind one that fails; an off also beside one that hangs."""
         if not self._is_open or self._commands.set is None:
             raise LinkError("not sent: the unit is not connected, or has no `set` command")
+        programs = [self._filled_in(self._commands.set, write, channel) for channel in write.channels]
+        is_off = write.setting == "state" and not write.value
+        ends = run_side_by_side(self._runner, programs) if is_off else run_in_turn(self._runner, programs)
         failure: ProgramError | None = None
-        for channel in write.channels:
-            values = {
-                "{unit}": self._name,
-                "{channel}": str(channel),
-                "{field}": write.setting,
-                "{value}": write.text,
-            }
-            try:
-                outcome = self._runner.run([_filled_in(argument, values) for argument in self._commands.set])
-            except ProgramError as error:
-                failure = failure or error
-                continue
-            if outcome.status != 0:
-                self._complaints.append(f"set failed for channel {channel} ({outcome.complaint})")
+        for channel, end in zip(write.channels, ends, strict=True):
+            if isinstance(end, ProgramError):
+                failure = failure or end
+            elif end.status != 0:
+                self._complaints.append(f"set failed for channel {channel} ({end.complaint})")
         if failure is not None:
             self._is_open = False
             raise LinkError(str(failure)) from failure
+
+    def _filled_in(self, program: Sequence[str], write: Write, channel: int) -> list[str]:
+        values = {"{unit}": self._name, "{channel}": str(channel), "{field}": write.setting, "{value}": write.text}
+        return [re.sub(r"\{(?:unit|channel|field|value)\}", lambda match: values[match[0]], text) for text in program]
 
     def close(self) -> None:
         """Nothing runs between two calls, so there is nothing to end."""
@@ -196,9 +209,19 @@ class ExternalDriver(Driver):
         if outcome.status != 0:
             raise LinkError(f"get_channels failed ({outcome.complaint})")
         try:
-            return read_answer(outcome.stdout.decode())
+            printed = outcome.stdout.decode()
         except UnicodeDecodeError as error:
-            raise LinkError(f"get_channels printed bytes that are not UTF-8: {outcome.stdout[:40]!a}") from error
+            shown = self._runner.conceal(outcome.stdout.decode("utf-8", "surrogateescape"))
+            start = shown.encode("utf-8", "surrogateescape")[:40]
+            raise LinkError(f"get_channels printed bytes that are not UTF-8: {start!a}") from error
+        try:
+            return read_answer(printed)
+        except MalformedAnswerError:
+            if self._runner.conceal(printed) == printed:
+                raise
+            raise MalformedAnswerError(
+                "get_channels printed something else than channels, with a secret in it"
+            ) from None
 
     def _run(self, command: Sequence[str]) -> Outcome:
         if not self._is_open:
@@ -215,7 +238,7 @@ class ExternalDriver(Driver):
 
         :raises IdentityError: it is another unit, lacks a configured channel, or two channels would have one name
         """
-        identity = Identity(answer.manufacturer, answer.model, answer.serial, answer.firmware)
+        identity = _identity(answer)
         if self._serial is not None and answer.serial != self._serial:
             raise IdentityError(
                 f"get_channels tells the serial number {answer.serial!r}, not {self._serial!r}", identity
@@ -271,8 +294,8 @@ class ExternalDriver(Driver):
         )
 
 
-def _filled_in(argument: str, values: Mapping[str, str]) -> str:
-    return re.sub(r"\{(?:unit|channel|field|value)\}", lambda match: values[match[0]], argument)
+def _identity(answer: Answer) -> Identity:
+    return Identity(answer.manufacturer, answer.model, answer.serial, answer.firmware)
 
 
 def _name(channel: ChannelAnswer) -> str:

@@ -9,17 +9,23 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from agent.instruments.external.secrets import Secrets
 
 #: s between SIGTERM and SIGKILL.
 GRACE = 0.5
 #: s that a program which has ended may leave its output open by a child of its own.
 _LINGER = 0.2
 _CHUNK = 65536
-#: Variables of the service manager for the agent, not for its children.
-_NOT_INHERITED = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+#: Variables of the agent that its programs get, too. Others may hold the broker's password, or are of the service manager.
+_INHERITED = ("PATH", "HOME", "LANG")
+
+# vfork, which Python prefers, halts this whole process until a program has been read from its disk: for ever if that hangs.
+# The way to do without it is in the manual of `subprocess`.
+vars(subprocess)["_USE_VFORK"] = False
 
 
 class ProgramError(Exception):
@@ -28,38 +34,49 @@ class ProgramError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a program ended by itself: its exit status (negative: the signal that ended it), and what it printed."""
+    """How a program ended by itself: its exit status (negative: the signal that ended it), and what it printed.
+
+    ``stderr``: without secrets.
+    """
 
     status: int
     stdout: bytes
-    stderr: bytes
+    stderr: str
 
     @property
     def complaint(self) -> str:
-        """How it failed, in a few words: its status and the last line that it wrote to stderr."""
+        """How it failed, in a few words: its status and the last line that it wrote to stderr, without secrets."""
         how = f"exit status {self.status}" if self.status >= 0 else f"ended by {_signal_name(-self.status)}"
-        lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
+        lines = self.stderr.strip().splitlines()
         said = "".join(c if c.isprintable() else " " for c in lines[-1]).strip()[:200] if lines else ""
         return f"{how}: {said}" if said else f"{how}, nothing on stderr"
 
 
 class Runner:
-    """Runs programs one at a time, for one thread. Another thread may cut short what is running.
+    """Runs programs. Another thread may cut short what is running.
 
     :param folder: where they run
     :param timeout: s
     :param output_limit: bytes, of stdout and stderr each
-    :param environment: added to the agent's own
+    :param environment: theirs, beside PATH, HOME and LANG of the agent's own
+    :param secrets: what no message may show of what they print; the values of environments besides
     """
 
     def __init__(
-        self, folder: Path, *, timeout: float, output_limit: int, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        timeout: float,
+        output_limit: int,
+        environment: Mapping[str, str] | None = None,
+        secrets: Iterable[str] = (),
     ) -> None:
         self._folder = folder
         self._timeout = timeout
         self._output_limit = output_limit
-        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         self._environment = {**inherited, **(environment or {})}
+        self._secrets = Secrets([*secrets, *(environment or {}).values()])
         self._cut_short = threading.Event()
         self._cut_short_at = 0.0
 
@@ -71,8 +88,18 @@ class Runner:
     def run(self, command: Sequence[str]) -> Outcome:
         """Run a program to its end. Its standard input is empty; its process group is its own and ends with it.
 
-        :raises ProgramError: it could not be started, or was killed
+        :raises ProgramError: it could not be started, or was killed; the text has no secrets in it
         """
+        try:
+            return self._run(command)
+        except ProgramError as error:
+            raise ProgramError(self.conceal(str(error))) from None
+
+    def conceal(self, text: str) -> str:
+        """A text for people, without secrets."""
+        return self._secrets.conceal(text)
+
+    def _run(self, command: Sequence[str]) -> Outcome:
         name = Path(command[0]).name
         try:
             process = subprocess.Popen(  # noqa: S603  # the configuration's own
@@ -125,7 +152,8 @@ class Runner:
                     if len(kept) > self._output_limit:
                         raise ProgramError(f"{name} printed more than {self._output_limit} bytes and was killed")
         _end_group(process)
-        return Outcome(process.returncode, bytes(printed[process.stdout]), bytes(printed[process.stderr]))
+        complaint = self.conceal(printed[process.stderr].decode("utf-8", "replace"))
+        return Outcome(process.returncode, bytes(printed[process.stdout]), complaint)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Collection, Sequence
 
-from agent.instruments.catalogue import Coupling, Model, identify
+from agent.instruments.catalogue import Model, identify
 from agent.instruments.driver import (
     Driver,
     GiveWay,
@@ -21,14 +21,17 @@ from agent.instruments.driver import (
     Write,
     never,
 )
+from agent.instruments.scpi.errors import Error, ErrorQueue, in_words
+from agent.instruments.scpi.guards import Question, understood
+from agent.instruments.scpi.identified import IdentifiedLink
 from agent.instruments.scpi.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge, UnitKind
 from agent.instruments.scpi.link import TextLink
-from agent.instruments.scpi.messages import combine, parse_error, parse_identity, setting_messages, take_apart
+from agent.instruments.scpi.messages import combine, setting_messages, take_apart
 from agent.instruments.scpi.polling import Batching, PollPlan, PollReader, poll_plan
+from agent.protocol.quantities import SETTINGS, Setting
 
 log = logging.getLogger(__name__)
 
-_Error = tuple[int, str]
 #: The name under which `UnitKind` remembers a poll that is combined with the questions around a setting.
 _COMBINED = "everything around a setting in one message"
 
@@ -52,7 +55,8 @@ class ScpiDriver(Driver):
         knowledge: Knowledge = KNOWLEDGE,
     ) -> None:
         self.address = link.uri
-        self._link = link
+        self._link = IdentifiedLink(link)
+        self._queue = ErrorQueue(self._link, name)
         self._name = name
         self._models = tuple(models)
         self._serial = serial
@@ -60,7 +64,8 @@ class ScpiDriver(Driver):
         self._model = self._models[0]
         self._probed: Identity | None = None  # the unit that the last connection probed
         self._reader = PollReader(poll_plan(self._model, Batching.COMPOUND))
-        self._couplings: tuple[Coupling, ...] = ()
+        self._questions: tuple[Question, ...] = ()  # on settings at the unit
+        self._silent: tuple[Question, ...] = ()  # those that it neither answered nor refused
         self._combines = False  # it answers all that is asked around a setting in one message
         self._is_asked = False  # a poll is under way
         self._turn: threading.Event | None = None  # set while it waits for other units of the kind
@@ -75,15 +80,16 @@ class ScpiDriver(Driver):
         """Open the link, ask for the identity, empty the error queue, and find out which messages the unit takes."""
         self.close()
         try:
-            self._link.open()
-            identity = parse_identity(self._link.ask("*IDN?"))
+            identity = self._link.open()
             self._model = self._expected_model(identity)
+            self.admit(identity)
             for number, text in self._errors():
                 log.warning("%s: the unit reports an earlier error: %d, %s", self._name, number, text)
             self._probe(identity)
         except BaseException:
             self._link.close()
             raise
+        self._link.keep(identity)
         count = len(self._reader.plan.messages)
         effort = "one message" if count == 1 else f"{count} messages"
         return Profile(self._model.name, self._model.outputs, identity, effort)
@@ -102,9 +108,49 @@ class ScpiDriver(Driver):
         return self._read(answers)
 
     def write(self, write: Write) -> None:
-        """Send a setting: in one message, or in one for every output where the unit takes no channel list."""
-        for message in setting_messages(self._model.series.commands[write.setting], write):
-            self._link.tell(message)
+        """Send a setting: in one message, or in one for every output where the unit takes no channel list.
+
+        An off that finds the link closed goes on a new one; of several messages, each that breaks it is sent once more.
+        """
+        messages = setting_messages(self._model.series.commands[write.setting], write)
+        is_off = write.setting == "state" and not write.value
+        if is_off and len(messages) > 1:
+            self._turn_off(messages)
+            return
+        for message in messages:
+            self._link.tell(message, again=is_off)
+
+    def write_checked(self, write: Write) -> list[str] | None:
+        """Send a setting and the question for errors as one message, to a unit that answers a poll in one."""
+        messages = setting_messages(self._model.series.commands[write.setting], write)
+        if (
+            (write.setting == "state" and not write.value)
+            or len(messages) > 1
+            or self._reader.plan.batching is not Batching.COMPOUND
+            or not self._queue.may_follow(self._probed)
+        ):
+            self.write(write)
+            return None
+        assert self._probed is not None
+        return in_words(self._queue.read_behind(messages[0], self._model.series, self._probed))
+
+    def _turn_off(self, messages: list[str]) -> None:
+        failure: LinkError | None = None
+        is_broken = False
+        for message in messages:
+            for _ in range(2):
+                if is_broken and self._probed is not None:
+                    self._link.open(self._probed)
+                try:
+                    self._link.tell(message)
+                except LinkError as error:
+                    failure, is_broken = failure or error, True
+                else:
+                    is_broken = False
+                    break
+        if failure is not None:
+            self._link.close()
+            raise failure
 
     def close(self) -> None:
         """Close the link. A poll that is under way is read first: the unit would report an interrupted answer as an error."""
@@ -114,34 +160,38 @@ class ScpiDriver(Driver):
                 self._link.hear()
         self._link.close()
 
-    def inspect(self, channels: Collection[int], give_way: GiveWay = never) -> Inspection:
-        """The error queue, the couplings of these outputs and a poll: in one message where the unit takes that."""
-        couplings = [coupling for coupling in self._couplings if any(index in coupling.channels for index in channels)]
+    def inspect(
+        self, channels: Collection[int], give_way: GiveWay = never, settings: Collection[Setting] = SETTINGS
+    ) -> Inspection:
+        """The error queue, the conditions of these settings and a poll: in one message where the unit takes that."""
+        questions = [question for question in self._questions if question.concerns(channels, settings)]
         try:
-            errors, answers, readings = self._inspect([coupling.ask for coupling in couplings], give_way)
+            errors, answers, readings = self._inspect(
+                [ask for one in questions for ask in one.asks(channels)], give_way
+            )
+            if readings is None:  # it gave way
+                return Inspection({}, in_words(errors))
+            bars, conditions = understood(questions, answers, channels)
         except MalformedAnswerError:
             self._link.close()
             raise
-        held = [
-            coupling.text
-            for coupling, answer in zip(couplings, answers, strict=False)  # none where it gave way
-            if answer.strip().strip('"').upper() not in coupling.expect
-        ]
-        return Inspection(readings or {}, _complaints(errors), held)
+        silent = [f"{one.guard.ask} was not answered" for one in self._silent if one.concerns(channels, settings)]
+        return Inspection(readings, in_words(errors), bars, silent, conditions)
 
     def complaints(self) -> list[str]:
         """The unit's error queue, emptied."""
-        try:
-            return _complaints(self._errors())
-        except MalformedAnswerError:
-            self._link.close()
-            raise
+        return in_words(self._errors())
 
     def poll_ahead(self) -> bool:
         """Send the message of the next poll, where a poll is one message."""
         messages = self._reader.plan.messages
         self._is_asked = len(messages) == 1 and self._link.ask_ahead(messages[0])
         return self._is_asked
+
+    @property
+    def reopened(self) -> int:  # type: ignore[override]
+        """How often the link was opened again by itself, because the unit had closed it while it was idle."""
+        return self._link.reopened
 
     @property
     def is_poll_under_way(self) -> bool:
@@ -184,8 +234,7 @@ class ScpiDriver(Driver):
                 if self._is_hurried:
                     raise LinkError("the agent stops")
                 self._reader = PollReader(self._find_batching(identity, kind, unit))
-                self._couplings = self._find_couplings(identity, kind, unit)
-                self._combines = self._find_combined(identity, kind, unit)
+                self._find_questions(identity, kind, unit)
             self._probed = identity
         finally:
             self._turn = None
@@ -200,7 +249,7 @@ class ScpiDriver(Driver):
             try:
                 PollReader(plan).read([self._link.ask(message) for message in plan.messages])
             except (LinkError, MalformedAnswerError) as error:
-                self._open_again(identity)
+                self._link.open(identity)
                 refused = [number for number, _ in self._errors() if -500 < number <= -100]
                 if not refused or batching is Batching.SINGLE:
                     raise
@@ -211,66 +260,89 @@ class ScpiDriver(Driver):
             return plan
         raise AssertionError("unreachable")
 
-    def _find_couplings(self, identity: Identity, kind: UnitKind, unit: str) -> tuple[Coupling, ...]:
-        """The couplings that this unit can be asked about.
+    def _find_questions(self, identity: Identity, kind: UnitKind, unit: str) -> None:
+        """Find out which questions on settings at the unit it answers, and if it takes all that is asked around a setting in one.
 
-        A check is given up only if the unit itself reports an error for its question. Errors of the link's own making, such
-        as -410 for an answer that was interrupted, count when they come twice.
+        A question is given up only if the unit itself refused it twice in a row: other units of the kind, and an answer that was
+        lost on the way, take no check away.
         """
-        found = []
-        for coupling in self._model.series.couplings:
-            if kind.refuses(coupling.ask, unit):
-                continue
-            try:
-                self._link.ask(coupling.ask)
-            except LinkError:
-                self._open_again(identity)
-                errors = self._errors()
-                if not errors:
-                    raise
-                if all(-500 < number <= -400 for number, _ in errors) and not kind.is_doubted(coupling.ask, unit):
-                    raise
-                kind.has_refused(coupling.ask, unit)
-                log.warning(
-                    "%s: the unit does not tell whether %s; make sure that they do not", self._name, coupling.text
-                )
-                continue
-            kind.has_answered(coupling.ask, unit)
-            found.append(coupling)
-        return tuple(found)
+        batching = self._reader.plan.batching
+        asked = [
+            Question(guard, self._model, takes_lists=batching is not Batching.SINGLE)
+            for guard in self._model.guards
+            if not kind.has_itself_refused(guard.ask, unit)
+        ]
+        answered: list[Question] = asked
+        self._silent = ()
+        combines = batching is Batching.COMPOUND and not kind.refuses(_COMBINED, unit)
+        if not (combines and self._answers_combined(asked, identity, kind, unit)):
+            answered = [question for question in asked if self._answers(question, identity, kind, unit)]
+            if combines:
+                combines = len(answered) < len(asked) and self._answers_combined(answered, identity, kind, unit)
+                if not combines:
+                    kind.has_refused(_COMBINED, unit)
+                    log.info(
+                        "%s: a setting takes some messages more, as the unit does not answer them in one", self._name
+                    )
+        if combines:
+            kind.has_answered(_COMBINED, unit)
+        self._questions, self._combines = tuple(answered), combines
 
-    def _find_combined(self, identity: Identity, kind: UnitKind, unit: str) -> bool:
+    def _answers_combined(self, questions: list[Question], identity: Identity, kind: UnitKind, unit: str) -> bool:
         """True if this unit answers a poll together with all that is asked around a setting.
 
         A unit that fails twice without an error of its own counts as one that does not: it would never be online.
         """
-        if self._reader.plan.batching is not Batching.COMPOUND or kind.refuses(_COMBINED, unit):
-            return False
         try:
-            self._ask_combined([coupling.ask for coupling in self._couplings])
+            _, answers, _ = self._ask_combined([ask for one in questions for ask in one.asks(one.channels)])
+            understood(questions, answers, ())
         except (LinkError, MalformedAnswerError):
-            self._open_again(identity)
+            self._link.open(identity)
             if not self._errors() and not kind.is_doubted(_COMBINED, unit):
                 raise
-            kind.has_refused(_COMBINED, unit)
-            log.info("%s: a setting takes some messages more, as the unit does not answer them in one", self._name)
             return False
-        kind.has_answered(_COMBINED, unit)
+        for question in questions:
+            kind.has_answered(question.guard.ask, unit)
         return True
 
-    def _open_again(self, identity: Identity) -> None:
-        """Open the link again after a question without a usable answer.
+    def _answers(self, question: Question, identity: Identity, kind: UnitKind, unit: str) -> bool:
+        """True if this unit answers the question; it is among the silent ones if the unit did not even refuse it.
 
-        :raises IdentityError: another unit answers there now
+        :raises DriverError: it did not for the first time: the connection is to be tried again
         """
-        self._link.open()
-        now = parse_identity(self._link.ask("*IDN?"))
-        if now != identity:
-            raise IdentityError(
-                f"at {self.address} is {now.model} {now.serial} now, and was {identity.model} {identity.serial} a moment ago; "
-                "it gets no commands",
-                now,
-            )
+        guard = question.guard
+        for is_last in (False, True):
+            try:
+                outputs = question.channels
+                understood([question], [self._link.ask(ask) for ask in question.asks(outputs)], outputs)
+            except (LinkError, MalformedAnswerError):
+                self._link.open(identity)
+                if any(
+                    -200 < number <= -100 for number, _ in self._errors()
+                ):  # command errors: it does not know the question
+                    if is_last:
+                        break
+                    continue
+                if not kind.is_doubted(guard.ask, unit):
+                    raise
+                self._silent += (question,)
+                log.warning(
+                    "%s: the unit did not answer %s; commands whose effect depends on it are refused",
+                    self._name,
+                    guard.ask,
+                )
+                return False
+            kind.has_answered(guard.ask, unit)
+            return True
+        kind.has_refused(guard.ask, unit)
+        log.warning(
+            "%s: the unit (%s) does not know %s, so commands are carried out without this check: %s",
+            self._name,
+            unit,
+            guard.ask,
+            guard.text.format(channel="N", answer="another"),
+        )
+        return False
 
     # Asking.
 
@@ -281,20 +353,12 @@ class ScpiDriver(Driver):
             self._link.close()
             raise
 
-    def _errors(self) -> list[_Error]:
-        """Empty the error queue; at most a few entries more than it holds, from a unit that reports one without end."""
-        series = self._model.series
-        found: list[_Error] = []
-        for _ in range(series.error_queue + 5):
-            error = parse_error(self._link.ask(series.error_query))
-            if error[0] == 0:
-                break
-            found.append(error)
-        return found
+    def _errors(self) -> list[Error]:
+        return self._queue.read(self._model.series)
 
     def _inspect(
         self, questions: list[str], give_way: GiveWay
-    ) -> tuple[list[_Error], list[str], dict[int, Reading] | None]:
+    ) -> tuple[list[Error], list[str], dict[int, Reading] | None]:
         """The entries of the error queue, the answers to the questions, and a poll; None for it if it was dropped."""
         if not self._combines:
             errors = self._errors()
@@ -314,11 +378,7 @@ class ScpiDriver(Driver):
         error, answers, readings = self._ask_combined(questions)
         return (errors if error[0] == 0 else [*errors, error]), answers, readings
 
-    def _ask_combined(self, questions: list[str]) -> tuple[_Error, list[str], dict[int, Reading]]:
+    def _ask_combined(self, questions: list[str]) -> tuple[Error, list[str], dict[int, Reading]]:
         message = combine(self._model.series.error_query, questions, self._reader.plan.messages[0])
         error, answers, poll = take_apart(self._link.ask(message), len(questions))
         return error, answers, self._reader.read([poll])
-
-
-def _complaints(errors: list[_Error]) -> list[str]:
-    return [f'{number},"{text}"' for number, text in errors]

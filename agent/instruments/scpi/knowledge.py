@@ -1,7 +1,7 @@
 """The questions that units of one model and firmware do not answer: found out once a process, at a timeout each.
 
-A refusal holds for the unit that refused. It holds for all units of the kind when two of them refused and none has ever
-answered: one accident must not take a check of couplings away from a whole laboratory.
+A refusal holds for the unit that refused. One that only makes messages smaller holds for all units of the kind when two of them
+refused and none has ever answered. One that takes a check away (`UnitKind.has_itself_refused`) holds for no other unit.
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ class UnitKind:
         with self._lock:
             refused = self._refusals.get(question, ())
             return unit in refused or (len(refused) >= _ENOUGH and question not in self._answered)
+
+    def has_itself_refused(self, question: str, unit: str) -> bool:
+        """True if this very unit refused the question."""
+        with self._lock:
+            return unit in self._refusals.get(question, ())
 
     def has_answered(self, question: str, unit: str) -> None:
         """Note that the unit answered the question."""

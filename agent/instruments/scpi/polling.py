@@ -130,7 +130,7 @@ class PollReader:
 
     def __init__(self, plan: PollPlan) -> None:
         self.plan = plan
-        self._texts = [""] * len(plan.forms)
+        self._texts: list[str | None] = [None] * len(plan.forms)  # no text: an empty part is no answer either
         self._values: list[tuple[float | None, ...]] = [()] * len(plan.forms)
 
     def read(self, answers: Sequence[str]) -> dict[int, Reading]:

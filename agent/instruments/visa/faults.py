@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import termios
 from types import TracebackType
@@ -13,7 +14,8 @@ from pyvisa_py.protocols.rpc import RPCError
 from pyvisa_py.protocols.vxi11 import Vxi11Error
 from pyvisa_py.sessions import OpenError
 
-from agent.instruments.driver import LinkError
+from agent.instruments.driver import LinkClosedError, LinkError
+from agent.instruments.visa.tcp import UnsentError
 
 #: Raised by pyvisa and pyvisa-py if an instrument is not there, goes away or breaks the protocol; also bare Exceptions.
 _FAULTS = (
@@ -29,6 +31,15 @@ _FAULTS = (
     struct.error,  # protocols/usbtmc.py: a header that is too short
     termios.error,  # pyserial: the port of a serial adapter that was pulled out
 )
+_LOCKED = "the unit is locked by another client; release the lock there, or end that program"
+#: Why a unit makes no link (VXI-11, B.5.2), and what to do.
+_LINK_REFUSALS = {
+    3: "the unit has no device of that name, or it did not answer in time; check the resource name behind the host",
+    9: "the unit has no link left; end other programs that use it",
+    11: _LOCKED,
+}
+#: The peer closed the connection.
+_CLOSED = (ConnectionResetError, BrokenPipeError)
 #: Raised by them besides on opening: by the setters of attributes, given what the configuration has for them (TypeError:
 #: pyvisa/attributes.py:309, pyvisa/util.py:256; AttributeError: pyvisa/highlevel.py:3305), and for a USB unit that tells too few
 #: capabilities (IndexError: protocols/usbtmc.py, _get_capabilities).
@@ -64,7 +75,10 @@ class Calling:
             or type(cause) is Exception
             or (isinstance(cause, self._more) and not is_ours(cause))
         ):
-            raise LinkError(f"{self._what}: {reason_of(cause)}") from error
+            text = f"{self._what}: {reason_of(cause)}"
+            if isinstance(cause, _CLOSED):
+                raise LinkClosedError(text, sent=not isinstance(cause, UnsentError)) from error
+            raise LinkError(text) from error
         if cause is not error:
             raise cause from None
 
@@ -96,10 +110,19 @@ def is_ours(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException) -> str:
-    """The reason of an error, in one line of at most 200 characters."""
+    """The reason of an error, in one line of at most 200 characters, with what to do where a user can do something."""
     if isinstance(error, errors.VisaIOError):
+        if error.error_code in (StatusCode.error_resource_locked, StatusCode.error_resource_busy):
+            return f"{_LOCKED} ({error.abbreviation})"
         return f"{error.description} ({error.abbreviation})"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join(str(error).split())
+    if refusal := re.fullmatch(r"error creating link: (\d+)", text):  # tcpip.py, after_parsing of VXI-11
+        known = _LINK_REFUSALS.get(int(refusal[1]), "the unit refuses the link")
+        return f"{known} (VXI-11 error {refusal[1]})"
+    if "received 'FatalError" in text:  # protocols/hislip.py, RxHeader
+        said = re.search(r"b'([^']*)'", text)
+        why = said[1] if said and said[1] else "it may have as many clients as it takes; end other programs that use it"
+        return f"the unit refuses the connection: {why}"[:200]
     return text[:200] if text else type(error).__name__

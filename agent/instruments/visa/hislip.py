@@ -12,11 +12,16 @@ import contextlib
 import socket
 from collections.abc import Iterator
 
+from pyvisa import errors
+from pyvisa.constants import StatusCode
 from pyvisa_py.protocols import hislip
 
 from agent.instruments.visa.faults import is_ours
 from agent.instruments.visa.sockets import LONGEST_RECORD
-from agent.instruments.visa.tcp import DEFAULT_OPEN_TIMEOUT, BoundedSocket, connect
+from agent.instruments.visa.tcp import DEFAULT_OPEN_TIMEOUT, BoundedSocket, connect, end_in_order
+
+#: s that a unit which does not answer may take to say whether it is locked.
+_LOCK_INFO = 0.3
 
 
 class Instrument(hislip.Instrument):  # type: ignore[misc]
@@ -61,8 +66,10 @@ class Instrument(hislip.Instrument):  # type: ignore[misc]
     def send(self, data: bytes) -> int:
         """Send a message. The number of bytes sent.
 
+        :raises UnsentError: the connection was gone before; nothing was sent
         :raises OSError: it could not be sent in time, or the connection is gone
         """
+        self._sync.check_peer()
         self._sync.allow(self._timeout)
         return int(super().send(data))
 
@@ -70,11 +77,31 @@ class Instrument(hislip.Instrument):  # type: ignore[misc]
         """Receive up to ``max_len`` bytes of a message.
 
         :raises OSError: no answer in time, one that breaks the protocol, or the connection is gone
+        :raises errors.VisaIOError: no answer in time, and another client has locked the unit
         :raises RuntimeError: the answer breaks the protocol
         """
         self._sync.allow(self._timeout)
-        with _checked():
-            return bytes(super().receive(max_len))
+        try:
+            with _checked():
+                return bytes(super().receive(max_len))
+        except TimeoutError:
+            if self._is_locked():
+                raise errors.VisaIOError(StatusCode.error_resource_locked) from None
+            raise
+
+    def finish(self) -> None:
+        """Have the close that follows deliver the last message: nothing failed."""
+        end_in_order(self._sync)
+        end_in_order(self._async)
+
+    def _is_locked(self) -> bool:
+        """True if another client has locked the unit, which answers nobody else then."""
+        self._async.allow(_LOCK_INFO)
+        try:
+            with _checked():
+                return bool(self.async_lock_info())
+        except (OSError, RuntimeError):
+            return False
 
     def device_clear(self) -> None:
         """Have the unit discard its input and output (device clear).

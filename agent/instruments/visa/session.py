@@ -12,8 +12,9 @@ from pyvisa.constants import StatusCode
 from pyvisa.resources import MessageBasedResource
 
 from agent.instruments.driver import LinkError
-from agent.instruments.visa import hislip, sockets, vxi11
-from agent.instruments.visa.faults import OPENING_FAULTS, Calling, reason_of
+from agent.instruments.options import converted
+from agent.instruments.visa import ending, hislip, sockets, vxi11
+from agent.instruments.visa.faults import OPENING_FAULTS, Calling
 
 #: ms. pyvisa's own default is 0.1 s on VXI-11, too short for many links, and 10 s on a socket.
 DEFAULT_OPEN_TIMEOUT = 3000
@@ -40,7 +41,8 @@ class VisaSession:
     def __init__(self, uri: str, backend: str = "@py", options: dict[str, Any] | None = None) -> None:
         self.uri = uri
         self._backend = backend
-        self._options = {"open_timeout": DEFAULT_OPEN_TIMEOUT, "timeout": DEFAULT_TIMEOUT, **(options or {})}
+        given = {name: _converted(name, value) for name, value in (options or {}).items()}
+        self._options = {"open_timeout": DEFAULT_OPEN_TIMEOUT, "timeout": DEFAULT_TIMEOUT, **given}
         # On a stream only a character ends a message; on a link with an end of message a line feed does no harm.
         kind = uri.strip().upper()
         if kind.endswith("SOCKET") or kind.startswith("ASRL"):
@@ -70,7 +72,7 @@ class VisaSession:
             with Calling(f"can't open {self.uri}"):
                 self._start_afresh(resource)
         except BaseException:
-            self.close()
+            self.give_up()
             raise
 
     def _start_afresh(self, resource: MessageBasedResource) -> None:
@@ -91,7 +93,7 @@ class VisaSession:
             self._write(message, _ASKING)
             return self._read()
         except BaseException:
-            self.close()
+            self.give_up()
             raise
 
     def ask_ahead(self, message: str) -> bool:
@@ -110,7 +112,7 @@ class VisaSession:
         try:
             return self._read()
         except BaseException:
-            self.close()
+            self.give_up()
             raise
 
     def tell(self, message: str) -> None:
@@ -121,7 +123,7 @@ class VisaSession:
         try:
             self._write(message, _TELLING)
         except BaseException:
-            self.close()
+            self.give_up()
             raise
 
     def _write(self, message: str, calling: Calling) -> None:
@@ -144,7 +146,7 @@ class VisaSession:
         try:
             return answer.decode("ascii").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise LinkError(f"no answer: {reason_of(error)}") from error
+            raise LinkError(f"no answer but bytes that are no text: {answer[:40]!a}") from error
 
     def _opened(self) -> MessageBasedResource:
         if self._resource is None:
@@ -152,18 +154,35 @@ class VisaSession:
         return self._resource
 
     def close(self) -> None:
-        """Close the link; a failure of the link is ignored. It may be called twice."""
+        """Close the link, what was written last delivered if it can be; a failure is ignored. It may be called twice."""
+        self._end(in_order=True)
+
+    def give_up(self) -> None:
+        """Close the link after a failure: what was written and not delivered yet is discarded. It may be called twice."""
+        self._end(in_order=False)
+
+    def _end(self, *, in_order: bool) -> None:
         resource, self._resource = self._resource, None
         if resource is None:
             return
         library, session = resource.visalib, resource.session
+        sessions = getattr(library, "sessions", {})
         try:
+            with contextlib.suppress(LinkError), _CLOSING:
+                ending.prepare(sessions.get(session), in_order=in_order)
             with contextlib.suppress(LinkError), _CLOSING:
                 resource.close()
         finally:
             # pyvisa forgets no session by itself: 2 to 3 KiB each, 40 MB a day for a unit that is tried every 5 s.
             for table in ("sessions", "_last_status_in_session", "_ignore_warning_in_session"):
                 getattr(library, table, {}).pop(session, None)
+
+
+def _converted(name: str, value: Any) -> Any:
+    try:
+        return converted(name, value)
+    except ValueError:
+        return value  # pyvisa will say so when the link is opened
 
 
 def _manager(backend: str) -> pyvisa.ResourceManager:

@@ -8,10 +8,9 @@ for is waiting.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
-import struct
+import sys
 import time
 from typing import Any
 
@@ -19,6 +18,8 @@ from pyvisa import constants
 from pyvisa.constants import StatusCode
 from pyvisa_py.sessions import Session
 from pyvisa_py.tcpip import TCPIPSocketSession
+
+from agent.instruments.visa.tcp import UnsentError, end_in_order, prepare
 
 #: bytes. An answer of a supply has a few hundred; one that never ends is none.
 LONGEST_ANSWER = 64 * 1024
@@ -37,15 +38,19 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
         timeout = self.open_timeout / 1000 if self.open_timeout else _DEFAULT_OPEN_TIMEOUT
         host = self.parsed.host_address.strip("[]")
         self.interface = socket.create_connection((host, int(self.parsed.port)), timeout)
-        self.interface.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.interface.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        prepare(self.interface)
         # The kernel keeps the timeout: one system call instead of two, and none of select()'s ceiling on file descriptors.
         self.interface.setblocking(True)
         self._kernel_timeout = -1.0
         return StatusCode.success
 
+    def finish(self) -> None:
+        """Have the close that follows deliver the last message: nothing failed."""
+        if self.interface is not None:
+            end_in_order(self.interface)
+
     def close(self) -> StatusCode:
-        """Close the connection; it may be called twice."""
+        """Close the connection, by a reset unless `finish` was called; it may be called twice."""
         if self.interface is not None:
             self.interface.close()
             self.interface = None
@@ -60,10 +65,8 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
             raise ConnectionError("the connection is closed")
         timeout = self.timeout or 0.0  # to the kernel, 0 is for ever
         if timeout != self._kernel_timeout:
-            seconds, fraction = divmod(timeout, 1)
-            value = struct.pack("@ll", int(seconds), int(fraction * 1e6))
-            self.interface.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-            self.interface.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                self.interface.setsockopt(socket.SOL_SOCKET, option, _timeval(self.interface, option, timeout))
             self._kernel_timeout = timeout
         return self.interface
 
@@ -106,14 +109,19 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
     def write(self, data: bytes) -> tuple[int, StatusCode]:
         """Send all of ``data``.
 
+        :raises UnsentError: the connection was gone before; nothing was sent
         :raises OSError: the connection is gone, or bytes have come in that nobody asked for
         """
         connection = self._ready()
-        with contextlib.suppress(BlockingIOError):
+        try:
             unasked = connection.recv(LONGEST_ANSWER, socket.MSG_DONTWAIT)
             if not unasked:
-                raise ConnectionResetError("the unit closed the connection")
+                raise UnsentError("the unit closed the connection")
             self._pending_buffer += unasked
+        except BlockingIOError:
+            pass
+        except ConnectionResetError as error:
+            raise UnsentError(error.errno, error.strerror or str(error)) from error
         if self._pending_buffer:
             raise ConnectionError(f"an answer that nobody asked for: {bytes(self._pending_buffer[:60])!r}")
         sent = 0
@@ -132,6 +140,16 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
         if attribute == constants.ResourceAttribute.tcpip_nodelay:
             return self._set_tcpip_nodelay(attribute, attribute_state)  # type: ignore[no-any-return]
         return super()._set_attribute(attribute, attribute_state)  # type: ignore[no-any-return]
+
+
+def _timeval(connection: socket.socket, option: int, seconds: float) -> bytes:
+    """A time as the kernel takes it for an option: seconds and microseconds, as long as those that it tells by itself.
+
+    Each is 4 bytes or 8, also on one and the same system: Raspberry Pi OS 13 has 32-bit numbers and 64-bit times.
+    """
+    each = len(connection.getsockopt(socket.SOL_SOCKET, option, 16)) // 2
+    whole, fraction = divmod(seconds, 1)
+    return int(whole).to_bytes(each, sys.byteorder) + int(fraction * 1e6).to_bytes(each, sys.byteorder)
 
 
 def register() -> None:

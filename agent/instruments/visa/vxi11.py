@@ -13,15 +13,19 @@ import contextlib
 import struct
 from typing import Any
 
+from pyvisa import errors
+from pyvisa.constants import StatusCode
 from pyvisa_py import tcpip
 from pyvisa_py.protocols import rpc, vxi11
 
 from agent.instruments.visa.sockets import LONGEST_RECORD
-from agent.instruments.visa.tcp import DEFAULT_OPEN_TIMEOUT, BoundedSocket, connect
+from agent.instruments.visa.tcp import DEFAULT_OPEN_TIMEOUT, BoundedSocket, connect, end_in_order
 
 #: s. A VXI-11 server is told the timeout and answers when it has run out: how much longer its answer may take.
 GRACE = 0.5
 _PYVISA_GRACE = 1.0
+#: The error "device locked by another link" (B.5.2).
+_LOCKED = 11
 #: The portmapper's procedure (RFC 1833).
 _GET_PORT = 3
 
@@ -44,6 +48,7 @@ class _Records(rpc.RawTCPClient):  # type: ignore[misc]  # pyvisa-py has no type
         """
         opening = self.packer.proc in (_GET_PORT, vxi11.CREATE_LINK, vxi11.DESTROY_LINK)
         try:
+            self.sock.check_peer()
             self.sock.allow(self._open_timeout if opening else self.timeout - _PYVISA_GRACE + GRACE)
             call = self.packer.get_buf()
             self.sock.sendall(struct.pack(">I", len(call) | 0x8000_0000) + call)
@@ -97,11 +102,45 @@ class CoreClient(_Records, tcpip.Vxi11CoreClient):  # type: ignore[misc]
     def device_read(
         self, link: int, request_size: int, io_timeout: int, lock_timeout: int, flags: int, term_char: int
     ) -> Any:
-        """Read a part of the answer; timeouts in ms."""
+        """Read a part of the answer; timeouts in ms.
+
+        :raises errors.VisaIOError: another client has locked the unit
+        """
         # pyvisa-py counts the timeout down over the parts of an answer, and at 0 goes on asking without one.
         if io_timeout <= 0:
             return vxi11.ErrorCodes.io_timeout, 0, b""
-        return super().device_read(link, request_size, io_timeout, lock_timeout, flags, term_char)
+        answer = super().device_read(link, request_size, io_timeout, lock_timeout, flags, term_char)
+        _check_lock(answer[0])
+        return answer
+
+    def device_write(self, link: int, io_timeout: int, lock_timeout: int, flags: int, data: bytes) -> Any:
+        """Send a message; timeouts in ms.
+
+        :raises errors.VisaIOError: another client has locked the unit
+        """
+        answer = super().device_write(link, io_timeout, lock_timeout, flags, data)
+        _check_lock(answer[0])
+        return answer
+
+    def create_link(self, client: int, lock: int, lock_timeout: int, name: str) -> Any:
+        """Open the link on the connection.
+
+        :raises OSError: no reply in time, or the connection is gone
+        """
+        answer = super().create_link(client, lock, lock_timeout, name)
+        if answer[0]:
+            self.sock.close()  # pyvisa-py raises an exception then, and leaves this to the garbage collector
+        return answer
+
+    def finish(self) -> None:
+        """Have the close that follows deliver the last message: nothing failed."""
+        end_in_order(self.sock)
+
+
+def _check_lock(error: int) -> None:
+    """:raises errors.VisaIOError: another client has locked the unit; pyvisa-py says "input/output error" of that"""
+    if error == _LOCKED:
+        raise errors.VisaIOError(StatusCode.error_resource_locked)
 
 
 def register() -> None:

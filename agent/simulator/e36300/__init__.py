@@ -13,6 +13,9 @@ Points that are not known for certain, and how they were decided:
   ``E36300(restore_after_clear=False)`` is the other. ``OUTP?`` answers 0 while an output is tripped.
 - Bits 9 (OV) and 10 (OC) of the instrument summary, after the E3600 family; sources disagree. Bits 0 (CC), 1 (CV) and 4
   (temperature) are libsigrok's, tried on an E36312A; neither CC nor CV is off or unregulated.
+- The remote inhibit, after the N6700 series' guide: while the signal is there ``OUTP?`` answers 0; LIVE restores the
+  outputs when it goes, LATChing when the protection is cleared then. The E36311A has no digital port. ONCouple and
+  OFFCouple are functions of a pin without an effect here, and so is LIST: there is one supply, and nothing runs a list.
 - The over-current protection's delay is 0 s after ``*RST``, and resolution is 1 mV and 1 mA.
 
 A reading is computed when it is asked for: a load's surge between two messages trips nothing.

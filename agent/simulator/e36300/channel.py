@@ -62,19 +62,20 @@ class SimulatedChannel:
     limiting_since: float | None = None
     switched_at: float = float("-inf")
     initiated: bool = False
+    inhibited: bool = False  # disabled by a signal at the digital port
     status: StatusRegister = field(default_factory=lambda: StatusRegister(ALL_BITS))
 
     @property
     def output(self) -> bool:
-        """The output is switched on and not disabled by a trip."""
-        return self.settings.output and self.trip is None
+        """The output is switched on and not disabled by a trip or a signal."""
+        return self.settings.output and self.trip is None and not self.inhibited
 
     def advance(self, now: float) -> None:
         """Find the operating point at ``now``, and trip where a protection's condition is met."""
         settings = self.settings
         delay = settings.rise_delay if settings.output else settings.fall_delay
         live = settings.output if now >= self.switched_at + delay else not settings.output
-        if not live or self.trip is not None:
+        if not live or self.trip is not None or self.inhibited:
             self.voltage = self.current = 0.0
             self.mode, self.limiting_since = "OFF", None
         else:
@@ -99,7 +100,7 @@ class SimulatedChannel:
     def reset(self, now: float) -> None:
         """``*RST``: settings as after power-on, no trip. The load stays connected."""
         self.settings = Settings.of(self.rating)
-        self.trip, self.restore, self.initiated = None, False, False
+        self.trip, self.restore, self.initiated, self.inhibited = None, False, False, False
         self.changed_at, self.limiting_since, self.switched_at = now, None, float("-inf")
 
     def _protect(self, now: float) -> None:

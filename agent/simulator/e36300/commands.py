@@ -102,6 +102,31 @@ def _read_coupling(supply: TripleOutput, _call: Call) -> str:
     return "ALL" if supply.coupled == set(supply.channels) else ",".join(f"CH{n}" for n in sorted(supply.coupled))
 
 
+def _has_port(supply: TripleOutput) -> None:
+    if supply.model == "E36311A":  # it has no digital port
+        raise ScpiError(-113)
+
+
+def _set_inhibit(supply: TripleOutput, call: Call) -> None:
+    _has_port(supply)
+    supply.inhibit_mode = call.arguments[0]
+
+
+def _read_inhibit(supply: TripleOutput, _call: Call) -> str:
+    _has_port(supply)
+    return supply.inhibit_mode
+
+
+def _set_pin(supply: TripleOutput, call: Call) -> None:
+    _has_port(supply)
+    supply.pins[call.suffix] = call.arguments[0]
+
+
+def _read_pin(supply: TripleOutput, call: Call) -> str:
+    _has_port(supply)
+    return supply.pins[call.suffix]
+
+
 def _clear(header: str, *causes: Trip) -> Command:
     return Command(header, set=lambda i, call: i.clear_trips(_channels(i, call), causes), channels=True)
 
@@ -241,6 +266,12 @@ COMMANDS: Final[tuple[Command, ...]] = (
         parameters=(Choice(*_NAMES), Numeric("V", _LIMITS, optional=True), Numeric("A", _LIMITS, optional=True)),
         query_parameters=(_NAME,),
     ),
+    Command(
+        "DIGital:PIN<3>:FUNCtion",
+        _set_pin,
+        _read_pin,
+        (Choice("DIO", "DINPut", "TOUTput", "TINPut", "FAULt", "INHibit", "ONCouple", "OFFCouple"),),
+    ),
     Command("DISPlay[:WINDow][:STATe]", _store("display_on"), lambda i, _: str(int(i.display_on)), (Boolean(),)),
     Command(
         "DISPlay[:WINDow]:TEXT[:DATA]",
@@ -273,6 +304,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
     ),
     _quantity("OUTPut[:STATe]:DELay:RISE", "rise_delay", "S", 0.0, _LONGEST_DELAY, 0.0),
     _quantity("OUTPut[:STATe]:DELay:FALL", "fall_delay", "S", 0.0, _LONGEST_DELAY, 0.0),
+    Command("OUTPut:INHibit:MODE", _set_inhibit, _read_inhibit, (Choice("LATChing", "LIVE", "OFF"),)),
     Command(
         "OUTPut:PAIR",
         lambda i, call: i.set_pair(call.arguments[0]),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, get_args
 
 from agent.simulator.e36300.channel import ALL_BITS, Settings, SimulatedChannel
-from agent.simulator.e36300.ratings import DECIMALS, MODELS, PROTECTION_MIN, Pairing, Quantity, Trip
+from agent.simulator.e36300.ratings import DECIMALS, MODELS, PROTECTION_MIN, Inhibit, Pairing, Quantity, Trip
 from agent.simulator.instrument import ScpiInstrument, StatusRegister
 from agent.simulator.loads import Load
 from agent.simulator.scpi import Quirks, ScpiError
@@ -54,6 +54,7 @@ class TripleOutput(ScpiInstrument):
         self.noise: Callable[[float, float], float] = random.Random(seed).gauss if noise else _no_noise
         self._restore_after_clear = restore_after_clear
         self._saved: dict[int, dict[str, Any]] = {}
+        self._signal = False
         self.reset()
         for number, load in (loads or {}).items():
             self.channels[number].load = load
@@ -79,6 +80,14 @@ class TripleOutput(ScpiInstrument):
             raise ValueError(f"a trip is OVP, OCP or OTP, not {cause!r}")
         with self.lock:
             self.channels[channel].trip_by(cause)
+            self.advance()
+
+    def inhibit(self, signal: bool) -> None:
+        """Apply the signal to pin 3 of the digital port, or take it away. It has an effect if the pin is an INHibit."""
+        with self.lock:
+            self._signal = signal and self.pins[3] == "INH" and self.inhibit_mode != "OFF"
+            for channel in self.channels.values():
+                channel.inhibited = self._signal or (channel.inhibited and self.inhibit_mode == "LATC")
             self.advance()
 
     def power_cycle(self) -> None:
@@ -119,6 +128,8 @@ class TripleOutput(ScpiInstrument):
         self.tracking = False
         self.coupled: frozenset[int] = frozenset()
         self.trigger_source = "BUS"
+        self.inhibit_mode: Inhibit = "OFF"
+        self.pins = {1: "DIO", 2: "DIO", 3: "DIO"}
         for channel in self.channels.values():
             channel.reset(self.time)
         self.advance()
@@ -261,10 +272,12 @@ class TripleOutput(ScpiInstrument):
 
     def clear_trips(self, channels: list[SimulatedChannel], causes: tuple[Trip, ...] = get_args(Trip)) -> None:
         """Clear the trips of these causes."""
-        channels = [channel for channel in self._peers(channels) if channel.trip in causes]
-        for channel in channels:
-            channel.clear_trip(restore=self._restore_after_clear)
-        self._touch(channels)
+        peers = self._peers(channels)
+        for channel in peers:
+            if channel.trip in causes:
+                channel.clear_trip(restore=self._restore_after_clear)
+            channel.inhibited = channel.inhibited and self._signal
+        self._touch(peers)
 
     def set_pair(self, mode: Pairing) -> None:
         """``OUTPut:PAIR``: outputs 2 and 3, which change their meaning, start with settings as after ``*RST``, switched off."""

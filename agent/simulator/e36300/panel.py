@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.simulator.e36300.outputs import TripleOutput
-from agent.simulator.e36300.ratings import Quantity
+from agent.simulator.e36300.ratings import Inhibit, Quantity
 from agent.simulator.scpi import ScpiError
 
 
@@ -68,6 +68,30 @@ class FrontPanel:
         with self._unless_locked() as usable:
             if usable:
                 self._supply.clear_trips([self._supply.channels[channel]])
+            return usable
+
+    def couple(self, *channels: int) -> bool:
+        """Couple outputs in the menu, so that their On keys act on all of them; none, and no output is coupled."""
+        with self._unless_locked() as usable:
+            if usable:
+                self._supply.coupled = frozenset(channels)
+            return usable
+
+    def choose_inhibit(self, mode: Inhibit) -> bool:
+        """Choose in the menu how outputs follow the signal at pin 3 of the digital port, and give the pin that function."""
+        with self._unless_locked() as usable:
+            if usable:
+                self._supply.inhibit_mode = mode
+                self._supply.pins[3] = "DIO" if mode == "OFF" else "INH"
+            return usable
+
+    def delay(self, channel: int, *, rise: float = 0.0, fall: float = 0.0) -> bool:
+        """Set an output's on and off delay in the menu (s)."""
+        with self._unless_locked() as usable:
+            if usable:
+                settings = self._supply.channels[channel].settings
+                settings.rise_delay, settings.fall_delay = rise, fall
+                self._supply.advance()
             return usable
 
     def _turn(self, channel: int, quantity: Quantity, value: float) -> bool:

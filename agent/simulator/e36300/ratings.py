@@ -12,6 +12,9 @@ Quantity = Literal["voltage", "current", "protection"]
 Pairing = Literal["OFF", "PAR", "SER"]
 """Outputs 2 and 3 on their own, in parallel or in series."""
 
+Inhibit = Literal["OFF", "LIVE", "LATC"]
+"""Ignore the signal, follow it, or stay off after it until the protection is cleared."""
+
 PROTECTION_MIN: Final = 0.5
 """V, the lowest over-voltage protection level of every output."""
 

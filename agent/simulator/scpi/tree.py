@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from agent.simulator.scpi.data import MAX_MNEMONIC, forms, parse_datum
@@ -66,11 +66,15 @@ class Quirks:
     ``compound_messages``: False refuses a message of several units with -103, and carries out none of it.
     ``channel_lists``: ``"single"`` takes one channel a list (-171 else), ``"none"`` takes no list at all (-108).
     ``missing``: headers, exactly as in the instrument's command table, that this firmware doesn't know (-113).
+    ``read_only``: headers that it knows as a question alone (-113 for the command).
+    ``resumes``: True goes on with the next unit of a message after a command error, as parsers do that look for its ``;``.
     """
 
     compound_messages: bool = True
     channel_lists: Literal["any", "single", "none"] = "any"
     missing: tuple[str, ...] = ()
+    read_only: tuple[str, ...] = ()
+    resumes: bool = False
 
 
 class _Node:
@@ -95,7 +99,7 @@ class CommandTree:
         self._compiled: dict[str, tuple[MessageUnit, ...]] = {}
         for command in commands:
             if command.header not in self._quirks.missing:
-                self._add(command)
+                self._add(replace(command, set=None) if command.header in self._quirks.read_only else command)
 
     def _add(self, command: Command) -> None:
         if command.header.startswith("*"):
@@ -152,7 +156,7 @@ class CommandTree:
                 unit, path = self._unit(text, path)
             except ScpiError as error:
                 yield _failure(error)
-                if -200 < error.number <= -100:
+                if -200 < error.number <= -100 and not self._quirks.resumes:
                     return
                 continue
             yield unit

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.instruments.external.programs import ProgramError, Runner
+from agent.instruments.external.secrets import Secrets
 from tests.lab import wait_until
 
 
@@ -44,10 +49,64 @@ def test_standard_input_is_empty(tmp_path: Path) -> None:
     assert make(tmp_path).run(["cat"]).stdout == b""
 
 
-def test_what_systemd_told_the_agent_is_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NOTIFY_SOCKET", "/run/nowhere")
-    monkeypatch.setenv("KEPT", "yes")
-    assert make(tmp_path).run(["/bin/sh", "-c", 'echo "${NOTIFY_SOCKET-none} $KEPT"']).stdout == b"none yes\n"
+def test_a_program_gets_the_configured_environment_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NOTIFY_SOCKET", "MQTT_PASSWORD", "PSU_AGENT_MQTT_PASSWORD", "LD_PRELOAD_NOT", "PYTHONPATH"):
+        monkeypatch.setenv(name, "/run/nowhere")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("HOME", "/home/lab")
+    outcome = make(tmp_path, TOKEN="t0ps3cret").run([sys.executable, "-SEc", "import os; print(dict(os.environ))"])
+    printed = ast.literal_eval(outcome.stdout.decode())
+    printed.pop("LC_CTYPE", None)  # Python's own
+    assert printed == {"PATH": os.environ["PATH"], "HOME": "/home/lab", "LANG": "C.UTF-8", "TOKEN": "t0ps3cret"}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'echo "login as lab with $TOKEN refused" >&2; exit 1',
+        'echo "bad password hunter2" >&2; exit 1',
+        'tr "\\0" " " </proc/$PPID/environ | grep -o "HASS_KEY=[^ ]*" >&2; exit 1',
+        'echo "first line with hunter2" >&2; printf "t0ps\\033[1m3cret t0ps3cret\\n" >&2; exit 1',
+    ],
+)
+def test_a_complaint_shows_no_secret(tmp_path: Path, script: str) -> None:
+    # In a process of its own, whose environment is the agent's from its start on.
+    code = (
+        "import sys; from pathlib import Path; from agent.instruments.external.programs import Runner; "
+        "r = Runner(Path('.'), timeout=20, output_limit=9999, environment={'TOKEN': 't0ps3cret'}, secrets=['hunter2']); "
+        "print(r.run(['/bin/sh', '-c', sys.argv[1]]).complaint)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HASS_KEY": "k3y-of-the-house"},
+        check=True,
+    )
+    assert "***" in done.stdout
+    for secret in ("t0ps3cret", "hunter2", "k3y-of-the-house"):
+        assert secret not in done.stdout
+
+
+def test_a_program_that_can_not_be_started_shows_no_secret(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match=r"'./\*\*\*-tool' can't be started"):
+        make(tmp_path, TOKEN="t0ps3cret").run(["./t0ps3cret-tool"])
+
+
+@given(st.lists(st.text(min_size=1), max_size=5), st.text())
+def test_no_secret_is_left_in_any_text(secrets: list[str], text: str) -> None:
+    for secret in secrets:
+        text = text[: len(text) // 2] + secret + text[len(text) // 2 :]
+    concealed = Secrets(secrets, {}).conceal(text)
+    assert not any(secret in concealed for secret in secrets if len(secret) >= 4 and "*" not in secret)
+
+
+def test_names_and_places_are_no_secrets() -> None:
+    secrets = Secrets(
+        [], {"HOME": "/home/lab", "STATE_DIRECTORY": "/var/lib/psu-agent", "USER": "laboratory", "SITE": "lab3"}
+    )
+    text = "/home/lab/x and /var/lib/psu-agent/y of laboratory in lab3"
+    assert secrets.conceal(text) == text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""Sentences for people on a broker that can't be reached or refuses something: what is wrong, and what to do."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.mqtt.settings import BrokerSettings, LoginSettings
+
+PLAIN_PORT, TLS_PORT = 1883, 8883
+_UNSPECIFIED = 0x80
+
+# Remedies by the reason code of CONNACK or DISCONNECT (MQTT 5, 2.4). paho converts the return codes of MQTT 3.1.1.
+_REMEDIES = {
+    0x84: "set settings.mqtt.protocol to {other}",
+    0x85: "give another settings.mqtt.client_id",
+    0x86: "check settings.mqtt.username and its password",
+    0x87: "let {user} connect",
+    0x88: "look into the broker's log",
+    0x89: "look into the broker's log",
+    0x8A: "the broker's administrator can lift it",
+    0x8C: "it must take a user name and a password",
+    0x90: "change settings.mqtt.base_topic, which the agent's topics begin with",
+    0x95: "let the broker take larger packets",
+    0x97: "let the broker give this user more",
+    0x9A: "the states of this agent are retained messages, so let the broker keep them",
+    0x9B: "this agent publishes with QoS 1, so let the broker take it",
+    0x9C: "set settings.mqtt.host to that server",
+    0x9D: "set settings.mqtt.host to that server",
+    0x9F: "let the broker take connections more often",
+}
+
+
+def refusal(code: int, text: str, settings: LoginSettings, protocol: str) -> str:
+    """The reason for which a broker refused or ended a connection, and what to do.
+
+    :param code: a reason code of MQTT 5
+    :param text: its name
+    """
+    remedy = _REMEDIES.get(code, "")
+    if not remedy:
+        return text
+    user = f"the user {settings.username!r}" if settings.username else "clients without a user name"
+    return f"{text}; {remedy.format(other='3.1.1' if protocol == '5' else '5', user=user)}"
+
+
+def unreachable(error: OSError | ValueError, settings: LoginSettings) -> str:
+    """Why no TCP connection, or no TLS on it, could be made, and what to do."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"TLS failed: {error.verify_message or error}; give the CA of the broker's certificate as settings.mqtt.tls.ca, "
+            "and the name that it was made for as settings.mqtt.host"
+        )
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        return f"TLS failed: {reason}; {_no_tls(settings)}"
+    if settings.tls is not None and isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
+        return f"it closed the connection instead of speaking TLS; {_no_tls(settings)}"
+    if isinstance(error, TimeoutError):
+        return "it does not answer; check settings.mqtt.host and .port, and the firewalls on the way"
+    if isinstance(error, socket.gaierror | UnicodeError):
+        why = error.strerror if isinstance(error, socket.gaierror) else "it is no host name"
+        return f"there is no host {settings.host!r} ({why}); check settings.mqtt.host"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _no_tls(settings: LoginSettings) -> str:
+    return (
+        f"if port {settings.port} is for MQTT without TLS, as {PLAIN_PORT} is by custom, "
+        f"give the port for TLS, by custom {TLS_PORT}, or remove settings.mqtt.tls"
+    )
+
+
+def strange_answer(data: bytes, settings: LoginSettings) -> str:
+    """The kind of program that answered CONNECT with something else than CONNACK, and what to do."""
+    if settings.tls is None and data[:1] == b"\x15":  # an alert (RFC 8446, 5.1)
+        return f"port {settings.port} speaks TLS; set settings.mqtt.tls, or give the port for MQTT without TLS"
+    if data.startswith((b"HTTP/", b"<")):
+        return f"port {settings.port} speaks HTTP, not MQTT; give the broker's port for MQTT, by custom {PLAIN_PORT}"
+    return f"port {settings.port} does not speak MQTT; check settings.mqtt.host and .port"
+
+
+def closed_early(settings: LoginSettings, protocol: str) -> str:
+    """Why a broker closed the connection without an answer to CONNECT, as far as can be told, and what to do."""
+    version = "an old broker needs settings.mqtt.protocol 3.1.1; " if protocol == "5" else ""
+    if settings.tls is None:
+        return (
+            f"it closed the connection without an answer; if port {settings.port} is for TLS, as {TLS_PORT} is by custom, "
+            f"set settings.mqtt.tls; {version}otherwise look into the broker's log"
+        )
+    return (
+        "it closed the connection without an answer; if it wants a certificate of this client, give settings.mqtt.tls.cert "
+        f"and .key; {version}otherwise look into the broker's log"
+    )
+
+
+def disconnected(reason: ReasonCode, settings: BrokerSettings, *, by_agent: str | None) -> str:
+    """Why the broker ended the connection.
+
+    :param by_agent: the name of this agent, where a client with the same client identifier took over
+    """
+    if by_agent is not None:
+        return (
+            f"another client took over the id of this one: is a second agent called {by_agent!r} running? "
+            "Give it another settings.agent"
+        )
+    if reason.value == _UNSPECIFIED:  # paho says no more of a connection that was closed without a reason
+        return "the broker closed the connection"
+    return refusal(reason.value, str(reason), settings, settings.protocol)

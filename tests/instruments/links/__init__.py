@@ -1,0 +1,1 @@
+"""Links to instruments: how they end, and how they are opened again."""

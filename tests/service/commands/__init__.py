@@ -1,0 +1,1 @@
+"""Commands through a whole agent: a simulated supply, a real broker."""

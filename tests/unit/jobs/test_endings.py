@@ -1,0 +1,103 @@
+"""The end of a worker, at a stop and at a reload: an off that comes then is done all the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.instruments.driver import LinkError, Write
+from agent.protocol.errors import Refusal
+from tests.unit.fakedriver import Unit
+from tests.unit.jobs.test_offs import OFF_1, held, submit
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+def test_an_off_that_came_before_the_end_is_done() -> None:
+    with Unit() as unit:
+        unit.set_at_the_panel(1, state=True)
+        unit.set_at_the_panel(2, state=True)
+        hold = held(unit)
+        submit(unit, b'{"id": "set", "voltage_limit": 1}', 3)
+        submit(unit, b'{"id": "a", "state": false}')
+        submit(unit, b'{"id": "b", "state": false, "voltage_limit": 2}', 2)
+        unit.supply.stop("its configuration has changed")
+        submit(unit, b'{"id": "late", "state": false}')
+        submit(unit, b'{"id": "rider", "state": false, "voltage_limit": 3}', 2)
+        with pytest.raises(Refusal, match="is not served any more"):
+            submit(unit, b'{"id": "on", "state": true}', 3)
+        hold.release()
+        assert unit.supply.join(5)
+        for name in ("a", "late"):
+            assert unit.sheet.response(name).ok
+        assert not any(unit.driver.readings[index].state for index in (1, 2))
+        response = unit.sheet.response("rider")
+        assert response.error is not None
+        assert response.error.code == "offline"
+        assert response.result.state is False  # type: ignore[union-attr]
+        unit.sheet.response("b")
+        unit.sheet.response("set")
+        assert Write("voltage_limit", (2,), 3.0) not in unit.driver.writes
+
+
+def test_an_off_whose_link_breaks_at_the_end_is_answered() -> None:
+    with Unit() as unit:
+        unit.set_at_the_panel(1, state=True)
+        hold = held(unit)
+        job = submit(unit, b'{"id": "a", "state": false}')
+        unit.supply.stop()
+        hold.release(LinkError("gone"))
+        assert unit.supply.join(5)
+        assert not unit.sheet.response("a").ok
+        assert not job.claim_answer()
+
+
+def test_an_off_waits_for_the_first_connection_of_a_successor() -> None:
+    with Unit() as unit:
+        unit.set_at_the_panel(1, state=True)
+        unit.supply.stop("its configuration has changed")
+        assert unit.supply.join(5)
+        hold = unit.driver.hold("connect")
+        unit.succeed()
+        hold.wait()
+        submit(unit, b'{"id": "a", "state": false, "voltage_limit": 2}')
+        with pytest.raises(Refusal, match="offline"):
+            submit(unit, b'{"id": "on", "state": true}')
+        hold.release()
+        response = unit.sheet.response("a")
+        assert response.error is not None
+        assert response.error.code == "offline"
+        assert response.result.state is False  # type: ignore[union-attr]
+        assert unit.driver.writes == [OFF_1]
+
+
+def test_an_off_that_waits_for_a_connection_that_is_not_made_is_refused() -> None:
+    with Unit() as unit:
+        unit.supply.stop("its configuration has changed")
+        assert unit.supply.join(5)
+        hold = unit.driver.hold("connect")
+        unit.succeed()
+        hold.wait()
+        submit(unit, b'{"id": "a", "state": false}')
+        hold.release(LinkError("no route"))
+        response = unit.sheet.response("a")
+        assert response.error is not None
+        assert (response.error.code, "no route" in response.error.message) == ("offline", True)
+
+
+def test_offs_that_come_between_a_unit_and_its_successor_are_done() -> None:
+    with Unit() as unit:
+        for index in (1, 2):
+            unit.set_at_the_panel(index, state=True)
+        before = unit.supply
+        before.stop("its configuration has changed", is_replaced=True)
+        assert before.join(5)
+        submit(unit, b'{"id": "a", "state": false}')
+        with pytest.raises(Refusal, match="is not served any more"):
+            submit(unit, b'{"id": "on", "state": true}', 3)
+        unit.succeed()
+        after, unit.supply = unit.supply, before
+        submit(unit, b'{"id": "b", "state": false}', 2)  # by a thread that has still the old one
+        unit.supply = after
+        assert unit.sheet.response("a").ok
+        assert unit.sheet.response("b").ok
+        assert not any(unit.driver.readings[index].state for index in (1, 2))
