@@ -45,7 +45,7 @@ class Inbox:
         self._is_open = False
         self._news = False
         self.is_stopping = False
-        #: True while the first connection is made, and an off may wait for it: the unit was online just before.
+        #: True during the first try to connect, where the unit was online just before: an off may wait for it.
         self.takes_offs = False
 
     def put(self, job: Job) -> list[Job]:
@@ -123,10 +123,10 @@ class Inbox:
             for off in (*offs, *waiting):
                 self._merge(off, math.inf)
 
-    def close(self) -> list[Job]:
-        """Take no more jobs. The jobs that were not begun, offs first."""
+    def close(self, *, but_for_offs: bool = False) -> list[Job]:
+        """Take no more jobs, or offs alone, which wait for `open`. The jobs that were not begun, offs first."""
         with self._condition:
-            self._is_open = self.takes_offs = False
+            self._is_open, self.takes_offs = False, but_for_offs
             left = [*self._offs, *self._waiting]
             self._offs.clear()
             self._waiting.clear()

@@ -327,7 +327,8 @@ class Worker:
     def _lost(self, reason: str) -> None:
         """Publish that the link failed, and answer the commands in progress and in the inbox.
 
-        Each off gets one more try, for which the link is opened again at once; if that fails, it is refused.
+        Each off gets one more try, for which the link is opened again at once; if that fails, it is refused. So do offs that
+        come until then.
         """
         unit = self._unit
         unit.driver.close()
@@ -345,7 +346,7 @@ class Worker:
                 continue
             job.retried = True
             retries.append(job)
-        for job in unit.inbox.close():
+        for job in unit.inbox.close(but_for_offs=True):
             if job.keep_off(Refusal("offline", self.offline_reason())):
                 retries.append(job)
             else:
@@ -359,11 +360,13 @@ class Worker:
         except DriverError:
             pass  # `connect` has reported it
         finally:
-            for job in () if is_back else retries:
-                if job.retried:
-                    self._refuse(job, "uncertain", _UNCERTAIN.format(reason))
-                else:
-                    self._refuse(job, "offline", self.offline_reason())
+            if not is_back:
+                for job in retries:
+                    if job.retried:
+                        self._refuse(job, "uncertain", _UNCERTAIN.format(reason))
+                    else:
+                        self._refuse(job, "offline", self.offline_reason())
+                self._refuse_waiting()
 
     def _refuse_waiting(self) -> None:
         for job in self._unit.inbox.close():

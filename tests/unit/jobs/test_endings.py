@@ -6,7 +6,7 @@ import pytest
 
 from agent.instruments.driver import LinkError, Write
 from agent.protocol.errors import Refusal
-from tests.unit.fakedriver import Unit
+from tests.unit.fakedriver import Breaks, Hold, Unit
 from tests.unit.jobs.test_offs import OFF_1, held, submit
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -101,3 +101,44 @@ def test_offs_that_come_between_a_unit_and_its_successor_are_done() -> None:
         assert unit.sheet.response("a").ok
         assert unit.sheet.response("b").ok
         assert not any(unit.driver.readings[index].state for index in (1, 2))
+
+
+def broken(unit: Unit) -> tuple[Hold, Hold]:
+    """A unit whose link breaks in a poll, which is under way; and its next connection."""
+    poll = unit.driver.hold("poll")
+    unit.supply.poll_now()
+    poll.wait()
+    return poll, unit.driver.hold("connect")
+
+
+def test_an_off_that_comes_while_a_broken_link_is_opened_again_is_done() -> None:
+    with Unit() as unit:
+        unit.set_at_the_panel(1, state=True)
+        poll, connecting = broken(unit)
+        poll.release(LinkError("gone"))
+        connecting.wait()
+        submit(unit, b'{"id": "a", "state": false}')
+        with pytest.raises(Refusal, match="offline: gone"):
+            submit(unit, b'{"id": "on", "state": true}')
+        connecting.release()
+        assert unit.sheet.response("a").ok
+        assert unit.driver.writes == [OFF_1]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_offs_that_came_until_a_link_could_not_be_opened_are_refused(waits: bool) -> None:
+    """``waits``: another one came before the link broke."""
+    with Unit() as unit:
+        poll, connecting = broken(unit)
+        if waits:
+            submit(unit, b'{"id": "before", "state": false}')
+        poll.release(LinkError("gone"))
+        connecting.wait()
+        submit(unit, b'{"id": "a", "state": false}', 2)
+        unit.driver.script = Breaks(lambda call: call == "connect", times=10_000, reason="no route")
+        connecting.release(LinkError("no route"))
+        for name in ("a", "before") if waits else ("a",):
+            assert unit.sheet.code(name) == "offline"
+        with pytest.raises(Refusal, match="no route"):  # and nothing is kept for later
+            submit(unit, b'{"id": "late", "state": false}')
+        assert unit.driver.writes == []
