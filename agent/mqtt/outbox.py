@@ -47,6 +47,7 @@ class Outbox:
         self._responses: deque[Item] = deque()
         self._messages: deque[Item] = deque()
         self._backlog: deque[Item] = deque()
+        self._again: set[int] = set()  # numbers of the responses that came with what was kept
         self._paused_until = 0.0
         self._paid_until = 0.0
 
@@ -60,7 +61,9 @@ class Outbox:
         while inbox:
             item = inbox.popleft()
             if item.kind is Kind.RESPONSE:
-                self._responses.append(item)
+                # One that the disk took while the connection began is among what was kept, too.
+                if not item.number or item.number not in self._again:
+                    self._responses.append(item)
             elif item.kind is Kind.MESSAGE:
                 self._messages.append(item)
             else:
@@ -82,7 +85,10 @@ class Outbox:
 
     def put_messages(self, items: Iterable[Item]) -> None:
         """Queue events and responses that were kept."""
-        self._messages.extend(items)
+        for item in items:
+            self._messages.append(item)
+            if item.number:
+                self._again.add(item.number)
 
     def put_backlog(self, items: Iterable[Item]) -> None:
         """Queue samples that were kept, oldest first."""

@@ -14,8 +14,9 @@ from agent.local.broker import LocalBroker
 from agent.mqtt import connection as connection_module
 from agent.mqtt import session as session_module
 from agent.mqtt.incoming import Incoming
+from agent.mqtt.item import Item
 from agent.mqtt.session import Session
-from agent.protocol.report import ReplyTo, Report
+from agent.protocol.report import ReplyTo, Report, Stage, Ticket
 from agent.store.store import Store
 from agent.timing import system_clock
 from tests.faults import proxy as ways
@@ -259,6 +260,34 @@ def test_a_disk_that_hangs_holds_up_nothing(alone: Alone) -> None:
     observer.wait_agent(status="offline")
     assert not alone.store.close(0.05)
     disk.works.set()
+
+
+def test_a_response_that_the_disk_takes_while_a_connection_begins_is_sent_once(
+    alone: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = Ticket("psu1", 1, "psu/psu1/1/response", b"a", "a")
+    alone.start(lambda incoming: incoming.tickets.append(ticket))
+    alone.observer.send("psu/psu1/1/set", b"ON")
+    wait_until(lambda: ticket.stage is Stage.KEPT and ticket.is_safe, "the command in the file")
+    alone.lost()
+    disk = Disk(alone.store)
+    disk.works.clear()
+    alone.session.report(Report(response=response("a"), reply_to=ReplyTo(ticket.topic, ticket.correlation, ticket)))
+    inbox = alone.session._inbox
+    begin_connection = inbox.begin_connection
+
+    def begin_while_the_disk_takes_it() -> tuple[list[Item], list[Item]]:
+        emptied = begin_connection()
+        disk.works.set()
+        wait_until(lambda: inbox.items, "the response")
+        return emptied
+
+    monkeypatch.setattr(inbox, "begin_connection", begin_while_the_disk_takes_it)
+    alone.reconnected()
+    alone.observer.wait(ticket.topic, lambda found: found["id"] == "a")
+    alone.session.report(Report(response=response("b")))
+    alone.observer.wait(ticket.topic, lambda found: found["id"] == "b")
+    assert [message.json["id"] for message in alone.observer.on(ticket.topic)] == ["a", "b"]
 
 
 def test_what_finds_no_broker_before_the_end_is_kept(broker: LocalBroker, tmp_path: Path) -> None:
