@@ -137,12 +137,11 @@ def together_but(*unknown: str) -> Line:
     return joined(NO_ERROR, *(line for line in all_guards() if line[0] not in unknown), OFF)
 
 
-def individually(*unknown: str, errors: list[Line] | None = None) -> list[Line]:
-    """The questions on settings at the unit one by one; some are refused, twice each."""
+def individually(*unknown: str) -> list[Line]:
+    """The questions on settings at the unit one by one; some are refused, twice each: the second time at once."""
     lines: list[Line] = []
     for ask, answer in all_guards():
-        refusal: list[Line] = [(ask, None), idn(), *(UNKNOWN if errors is None else errors)]
-        lines += [*refusal, *refusal] if ask in unknown else [(ask, answer)]
+        lines += [(ask, None), idn(), *UNKNOWN, (ask, None), *UNKNOWN] if ask in unknown else [(ask, answer)]
     return lines
 
 

@@ -53,6 +53,27 @@ def test_units_of_one_agent_share_what_they_find_out(tmp_path: Path) -> None:
     assert opened == [2, 2, 1]
 
 
+@pytest.mark.parametrize("transport", ["socket", "vxi11", "hislip"])
+def test_a_unit_is_not_kept_waiting_by_what_its_kind_refuses(tmp_path: Path, transport: str) -> None:
+    """The first two wait for an answer to each question once, the third does not. The fourth does answer, and is asked on."""
+    knowledge = Knowledge()
+    missing = Quirks(missing=("OUTPut:PAIR", "OUTPut:INHibit:MODE"))
+    opened, silent = [], []
+    for number, quirks in enumerate([missing, missing, missing, Quirks(), missing]):
+        ports = {"socket_port": 0, "vxi11_port": 0, "hislip_port": 0}
+        with Simulator("E36313A", f"MY{number}", quirks=quirks, **ports) as simulator:
+            simulator.instrument.set_pair("SER")
+            uri = simulator.resources[transport]
+            unit = configured(model="E36313A", uri=uri, pyvisa_args={"timeout": 300})
+            driver = make_driver(unit, tmp_path, knowledge)
+            driver.connect()
+            silent.append(driver.inspect([2], settings=["voltage_limit"]).bars == [])
+            driver.close()
+        opened.append(sum(message == "*IDN?" for message in simulator.instrument.log))
+    assert opened == [4, 4, 1, 3, 4]
+    assert silent == [True, True, True, False, True]
+
+
 def test_an_external_unit(tmp_path: Path) -> None:
     programs = Programs(tmp_path)
     driver = make_driver(configured(**programs.unit(name="psu1", channels={1: {"name": "LAMP"}})), tmp_path)

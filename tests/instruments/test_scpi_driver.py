@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,8 +17,20 @@ from agent.instruments.driver import Identity, LinkError, Write
 from agent.instruments.scpi.driver import ScpiDriver
 from agent.instruments.scpi.knowledge import Knowledge, UnitKind
 from agent.instruments.scpi.messages import setting_messages
-from tests.instruments.e36300 import NO_ERROR, OFF, all_guards, connecting, idn, joined, make_driver
-from tests.instruments.test_catalogue import ONE_BY_ONE
+from tests.instruments.e36300 import (
+    LISTS,
+    NO_ERROR,
+    OFF,
+    TOGETHER,
+    UNKNOWN,
+    all_guards,
+    connecting,
+    idn,
+    joined,
+    make_driver,
+    together_but,
+)
+from tests.instruments.test_catalogue import ONE_BY_ONE, guarded
 from tests.instruments.transcript import Line, Transcript
 from tests.lab import wait_until
 
@@ -26,18 +39,32 @@ from tests.lab import wait_until
 
 @pytest.fixture
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> tuple[Transcript, ScpiDriver]:
-    (model,) = models_of(Series.model_validate(ONE_BY_ONE))
+    return connected_to(ONE_BY_ONE, monkeypatch)
+
+
+_QUESTIONS = [("MEAS:VOLT?", "1.0"), ("MEAS:CURR?", "0.1"), ("VOLT?", "1.0"), ("CURR?", "1.0"), ("OUTP?", "1")]
+POLL = joined(*((f"{ask} CH{n}", answer) for ask, answer in _QUESTIONS for n in (1, 2, 3)))
+
+
+def connected_to(
+    series: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *conditions: Line
+) -> tuple[Transcript, ScpiDriver]:
+    """A driver of a series, connected to a unit that is asked for these conditions."""
+    (model,) = models_of(Series.model_validate(series))
     monkeypatch.setattr(catalogue, "all_models", lambda: (model,))
-    poll = [(f"{ask} CH{n}", answer) for ask, answer in _QUESTIONS for n in (1, 2, 3)]
-    one = ";:".join(ask for ask, _ in poll), ";".join(answer for _, answer in poll)
-    link = Breaking([("*IDN?", "Test,T100,1,1"), NO_ERROR, one, joined(NO_ERROR, one)])
+    link = Breaking([("*IDN?", "Test,T100,1,1"), NO_ERROR, POLL, joined(NO_ERROR, *conditions, POLL)])
     driver = ScpiDriver(link, name="psu1", models=(model,), knowledge=Knowledge())
     assert driver.connect().outputs == model.outputs
     link.check()
     return link, driver
 
 
-_QUESTIONS = [("MEAS:VOLT?", "1.0"), ("MEAS:CURR?", "0.1"), ("VOLT?", "1.0"), ("CURR?", "1.0"), ("OUTP?", "1")]
+def test_a_condition_of_one_output_a_question_goes_with_the_poll_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    series = guarded(ask="LOCK? CH{channel}", expect=["0"], text="output {channel} is locked", remedy="unlock it")
+    link, driver = connected_to(series, monkeypatch, *((f"LOCK? CH{n}", "0") for n in (1, 2, 3)))
+    link.expect([joined(NO_ERROR, ("LOCK? CH2", "1"), POLL)])
+    assert driver.inspect([2]).bars == ["output 2 is locked; unlock it"]
+    link.check()
 
 
 def test_a_unit_wide_off_goes_to_every_output(one_by_one: tuple[Transcript, ScpiDriver]) -> None:
@@ -127,42 +154,66 @@ def test_a_template_names_every_output_once(indices: list[int]) -> None:
 
 # Questions that units of one kind do not answer.
 
-UNKNOWN: list[Line] = [("SYST:ERR?", '-113,"Undefined header"'), NO_ERROR]
-ALL = joined(NO_ERROR, *all_guards(), OFF)
-WITHOUT_PAIR = joined(NO_ERROR, *(line for line in all_guards() if line[0] != "OUTP:PAIR?"), OFF)
+WITHOUT_PAIR = together_but("OUTP:PAIR?")
+AT_ONCE: list[Line] = [("OUTP:PAIR?", None), *UNKNOWN]  # a refusal that no answer is waited for
 
 
-def hello(serial: str, asked: bool, pairs: bool = False) -> list[Line]:
-    """A connection to a unit that does not know OUTP:PAIR?, where it is asked for that."""
+def hello(serial: str, asked: bool, pairs: bool = False, suspected: bool = False) -> list[Line]:
+    """A connection to a unit that does not know OUTP:PAIR?, where it is asked for that; or of which others of its kind do not."""
     start = [idn(serial=serial), NO_ERROR, OFF]
+    if suspected:
+        in_its_place: list[Line] = [("OUTP:PAIR?", None), ("SYST:ERR?", "OFF"), idn(serial=serial), NO_ERROR]
+        return [*start, *(in_its_place if pairs else [*AT_ONCE, *AT_ONCE]), TOGETHER if pairs else WITHOUT_PAIR]
     if pairs or not asked:
-        return [*start, ALL if pairs else WITHOUT_PAIR]
-    lines: list[Line] = [*start, (ALL[0], None), idn(serial=serial), *UNKNOWN]
+        return [*start, TOGETHER if pairs else WITHOUT_PAIR]
+    lines: list[Line] = [*start, (TOGETHER[0], None), idn(serial=serial), *UNKNOWN]
     for ask, answer in all_guards():
-        refusal: list[Line] = [(ask, None), idn(serial=serial), *UNKNOWN]
-        lines += [*refusal, *refusal] if ask == "OUTP:PAIR?" else [(ask, answer)]
+        refused = [(ask, None), idn(serial=serial), *UNKNOWN, *AT_ONCE]
+        lines += refused if ask == "OUTP:PAIR?" else [(ask, answer)]
     return [*lines, WITHOUT_PAIR]
 
 
-def test_a_check_is_given_up_for_the_unit_that_refused_it_alone() -> None:
+def test_a_check_is_given_up_for_the_unit_that_refused_it_alone(caplog: pytest.LogCaptureFixture) -> None:
     """However many of its kind refuse: each is asked itself, twice, and warned about."""
     knowledge = Knowledge()
-    for serial, asked, pairs in [("A", True, False), ("B", True, False), ("C", True, True), ("A", False, False)]:
-        link = Transcript(hello(serial, asked, pairs))
+    for lines in (
+        hello("A", True),
+        hello("B", True),
+        hello("C", True, suspected=True),
+        hello("D", True, pairs=True, suspected=True),
+        hello("E", True),  # as D has answered
+        hello("A", False),
+    ):
+        link = Transcript(lines)
         make_driver(link, knowledge=knowledge).connect()
         link.check()
+    warnings = [record.getMessage() for record in caplog.records if "does not know OUTP:PAIR?" in record.getMessage()]
+    assert [warning.split("(")[1].split(" at ")[0] for warning in warnings] == ["A", "B", "C", "E"]
     other = Transcript([("*IDN?", "Keysight Technologies,E36313A,E,2.0"), *connecting()[1:-1]])
     make_driver(other, knowledge=knowledge).connect()
     other.check()
+
+
+def test_a_unit_that_refuses_much_is_asked_no_more_when_the_agent_stops() -> None:
+    """Each refusal takes a timeout."""
+
+    class Stopping(Transcript):
+        def tell(self, message: str) -> None:
+            driver.hurry(1.0)
+            super().tell(message)
+
+    link = Stopping(hello("A", asked=True))
+    driver = make_driver(link)
+    with pytest.raises(LinkError, match="the agent stops"):
+        driver.connect()
+    assert link.sent[-3:] == ["OUTP:PAIR?", "SYST:ERR?", "SYST:ERR?"]
+    assert not link.is_open
 
 
 def small(serial: str, asked: bool) -> list[Line]:
     """A connection to a unit that does not take a poll in one message, where it is asked for that."""
     refusal = [(OFF[0], None), idn(serial=serial), ("SYST:ERR?", '-103,"Invalid separator"'), NO_ERROR]
     return [idn(serial=serial), NO_ERROR, *(refusal if asked else []), *LISTS, *all_guards()]
-
-
-LISTS: list[Line] = list(zip(OFF[0].split(";:"), str(OFF[1]).split(";"), strict=True))
 
 
 def test_two_refusals_of_large_messages_hold_for_all_units_of_the_kind() -> None:

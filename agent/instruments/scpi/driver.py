@@ -21,7 +21,7 @@ from agent.instruments.driver import (
     Write,
     never,
 )
-from agent.instruments.scpi.errors import Error, ErrorQueue, in_words
+from agent.instruments.scpi.errors import Error, ErrorQueue, has_command_error, in_words
 from agent.instruments.scpi.guards import Question, understood
 from agent.instruments.scpi.identified import IdentifiedLink
 from agent.instruments.scpi.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge, UnitKind
@@ -96,15 +96,14 @@ class ScpiDriver(Driver):
 
     def poll(self, give_way: GiveWay) -> dict[int, Reading] | None:
         """The reading of every output; or of the answer that `poll_ahead` has asked for."""
-        link = self._link
         if self._is_asked:
             self._is_asked = False
-            return self._read([link.hear()])
+            return self._read([self._link.hear()])
         answers: list[str] = []
         for message in self._reader.plan.messages:
             if answers and give_way():
                 return None
-            answers.append(link.ask(message))
+            answers.append(self._link.ask(message))
         return self._read(answers)
 
     def write(self, write: Write) -> None:
@@ -264,7 +263,7 @@ class ScpiDriver(Driver):
         """Find out which questions on settings at the unit it answers, and if it takes all that is asked around a setting in one.
 
         A question is given up only if the unit itself refused it twice in a row: other units of the kind, and an answer that was
-        lost on the way, take no check away.
+        lost on the way, take no check away. Where others refused it, this one is asked without waiting for an answer.
         """
         batching = self._reader.plan.batching
         asked = [
@@ -272,8 +271,12 @@ class ScpiDriver(Driver):
             for guard in self._model.guards
             if not kind.has_itself_refused(guard.ask, unit)
         ]
-        answered: list[Question] = asked
         self._silent = ()
+        for question in [one for one in asked if kind.refuses(one.guard.ask, unit)]:
+            if self._refuses(question, identity) and self._refuses(question, identity):
+                self._give_up(question, kind, unit)
+                asked.remove(question)
+        answered: list[Question] = asked
         combines = batching is Batching.COMPOUND and not kind.refuses(_COMBINED, unit)
         if not (combines and self._answers_combined(asked, identity, kind, unit)):
             answered = [question for question in asked if self._answers(question, identity, kind, unit)]
@@ -281,9 +284,7 @@ class ScpiDriver(Driver):
                 combines = len(answered) < len(asked) and self._answers_combined(answered, identity, kind, unit)
                 if not combines:
                     kind.has_refused(_COMBINED, unit)
-                    log.info(
-                        "%s: a setting takes some messages more, as the unit does not answer them in one", self._name
-                    )
+                    log.info("%s: a setting takes more messages, as the unit does not answer them in one", self._name)
         if combines:
             kind.has_answered(_COMBINED, unit)
         self._questions, self._combines = tuple(answered), combines
@@ -293,9 +294,10 @@ class ScpiDriver(Driver):
 
         A unit that fails twice without an error of its own counts as one that does not: it would never be online.
         """
+        outputs = [channel.index for channel in self._model.channels]
         try:
-            _, answers, _ = self._ask_combined([ask for one in questions for ask in one.asks(one.channels)])
-            understood(questions, answers, ())
+            _, answers, _ = self._ask_combined([ask for one in questions for ask in one.asks(outputs)])
+            understood(questions, answers, outputs)
         except (LinkError, MalformedAnswerError):
             self._link.open(identity)
             if not self._errors() and not kind.is_doubted(_COMBINED, unit):
@@ -310,30 +312,45 @@ class ScpiDriver(Driver):
 
         :raises DriverError: it did not for the first time: the connection is to be tried again
         """
-        guard = question.guard
-        for is_last in (False, True):
+        ask, outputs = question.guard.ask, question.channels
+        for _ in range(2):
+            if self._is_hurried:
+                raise LinkError("the agent stops")
             try:
-                outputs = question.channels
-                understood([question], [self._link.ask(ask) for ask in question.asks(outputs)], outputs)
+                understood([question], [self._link.ask(one) for one in question.asks(outputs)], outputs)
             except (LinkError, MalformedAnswerError):
                 self._link.open(identity)
-                if any(
-                    -200 < number <= -100 for number, _ in self._errors()
-                ):  # command errors: it does not know the question
-                    if is_last:
+                if has_command_error(self._errors()):
+                    if self._refuses(question, identity):
                         break
                     continue
-                if not kind.is_doubted(guard.ask, unit):
+                if not kind.is_doubted(ask, unit):
                     raise
                 self._silent += (question,)
                 log.warning(
-                    "%s: the unit did not answer %s; commands whose effect depends on it are refused",
-                    self._name,
-                    guard.ask,
+                    "%s: the unit did not answer %s; commands whose effect depends on it are refused", self._name, ask
                 )
                 return False
-            kind.has_answered(guard.ask, unit)
+            kind.has_answered(ask, unit)
             return True
+        self._give_up(question, kind, unit)
+        return False
+
+    def _refuses(self, question: Question, identity: Identity) -> bool:
+        """True if the unit reports that it does not know the question. No answer is waited for, as that would take a timeout.
+
+        If there is one, it may be taken for the answer to a later question: a unit that does not refuse gets a new link.
+        """
+        with contextlib.suppress(LinkError, MalformedAnswerError):
+            self._link.tell(question.asks(question.channels)[0])
+            if has_command_error(self._errors()):
+                return True
+        self._link.open(identity)
+        self._errors()
+        return False
+
+    def _give_up(self, question: Question, kind: UnitKind, unit: str) -> None:
+        guard = question.guard
         kind.has_refused(guard.ask, unit)
         log.warning(
             "%s: the unit (%s) does not know %s, so commands are carried out without this check: %s",
@@ -342,7 +359,6 @@ class ScpiDriver(Driver):
             guard.ask,
             guard.text.format(channel="N", answer="another"),
         )
-        return False
 
     # Asking.
 

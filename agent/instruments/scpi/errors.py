@@ -90,3 +90,8 @@ class ErrorQueue:
 def in_words(errors: list[Error]) -> list[str]:
     """Errors as the unit writes them."""
     return [f'{number},"{text}"' for number, text in errors]
+
+
+def has_command_error(errors: list[Error]) -> bool:
+    """True if the unit did not know a message, or could not read it (SCPI-99, volume 2, 21.8.9)."""
+    return any(-200 < number <= -100 for number, _ in errors)
