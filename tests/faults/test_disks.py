@@ -28,6 +28,7 @@ from tests.faults.samples import MakeBench, assert_whole, seqs, wait_drained, wa
 from tests.lab import PATIENCE, AgentProcess, Bench, Observer, settings, unit, wait_until
 from tests.store.disk import saved
 from tests.support import disks
+from tests.support.frozen import FrozenDisk, NoFrozenDiskError
 
 pytestmark = pytest.mark.usefixtures("quick", "impatient")
 
@@ -134,14 +135,17 @@ def test_samples_wait_in_memory_while_broker_and_disk_are_away(
 
 
 @pytest.fixture
-def frozen(folder: Path, tmp_path: Path) -> Iterator[disks.Frozen]:
-    disk = disks.Frozen(folder, tmp_path / "image")
-    yield disk
-    disk.close()
+def frozen(folder: Path) -> Iterator[FrozenDisk]:
+    try:
+        disk = FrozenDisk(folder.parent, folder.name)
+    except NoFrozenDiskError as error:
+        pytest.skip(str(error))
+    with disk:
+        yield disk
 
 
 def test_a_frozen_file_system_stops_nothing(
-    make_bench: MakeBench, broker: LocalBroker, way: Proxy, frozen: disks.Frozen
+    make_bench: MakeBench, broker: LocalBroker, way: Proxy, frozen: FrozenDisk
 ) -> None:
     simulator = Simulator().start()
     units = [unit("psu1", simulator, channels={1: {"on_broker_loss": "off", "broker_loss_after": 0.2}})]

@@ -1,4 +1,4 @@
-"""Disks that hang, are full, frozen or read-only: real ones, for tests that run as root on Linux.
+"""Disks that hang, are full or read-only: real ones, for tests that run as root on Linux; `frozen` has the one that freezes.
 
 They are mounted over folders of the test's own, and seen by all processes.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,30 +71,3 @@ def read_only(folder: Path) -> Iterator[None]:
         yield
     finally:
         _unmount(folder)
-
-
-class Frozen:
-    """A file system of its own on ``folder``, which can be frozen as for a snapshot: whoever writes then waits."""
-
-    def __init__(self, folder: Path, image: Path) -> None:
-        with image.open("wb") as file:
-            file.truncate(16 * 1024 * 1024)
-        self._folder = folder
-        for command in (["mkfs.ext4", "-q", "-F", str(image)], ["mount", "-o", "loop", str(image), str(folder)]):
-            try:
-                subprocess.run(command, check=True, capture_output=True)
-            except (OSError, subprocess.CalledProcessError) as error:
-                pytest.skip(f"no file system can be made here: {error}")
-
-    def freeze(self) -> None:
-        """Have all writes wait."""
-        subprocess.run(["fsfreeze", "-f", self._folder], check=True)
-
-    def thaw(self) -> None:
-        """Let them go on. May be called in any state."""
-        subprocess.run(["fsfreeze", "-u", self._folder], check=False, capture_output=True)
-
-    def close(self) -> None:
-        """Thaw and unmount it."""
-        self.thaw()
-        _unmount(self._folder)

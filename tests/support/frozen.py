@@ -34,12 +34,13 @@ class FrozenDisk:
     A program that writes to it while it is frozen waits in the kernel, where not even SIGKILL ends it. Needs root and a loop
     device.
 
+    :param name: of the folder in ``folder`` that it is mounted on
     :raises NoFrozenDiskError: it can't be mounted here
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "disk"
-        self.path.mkdir()
+    def __init__(self, folder: Path, name: str = "disk") -> None:
+        self.path = folder / name
+        self.path.mkdir(exist_ok=True)
         image = folder / "disk.img"
         self._keeper: subprocess.Popen[str] | None = None
         try:
