@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-
+from benchmarks.answering import serve
 from benchmarks.rig import BareSocket, address_of
-from tests.support.observer import no_delay
 
 
 def main() -> None:
@@ -20,20 +15,12 @@ def main() -> None:
     parser.add_argument("resource", help="of the unit's raw socket")
     arguments = parser.parse_args()
     unit = BareSocket(address_of(arguments.resource))
-    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
-    client.on_socket_open = no_delay
 
-    def on_message(client: Client, _: object, message: MQTTMessage) -> None:
+    def off() -> bytes:
         unit.tell("OUTP 0,(@1)")
-        asked = message.properties
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.CorrelationData = asked.CorrelationData  # type: ignore[union-attr]
-        client.publish(asked.ResponseTopic, b"", qos=1, properties=properties)  # type: ignore[union-attr]
+        return b""
 
-    client.on_message = on_message
-    client.connect("127.0.0.1", arguments.port)
-    client.subscribe(arguments.topic, qos=1)
-    client.loop_forever()
+    serve(arguments.port, arguments.topic, off)
 
 
 if __name__ == "__main__":

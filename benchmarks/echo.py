@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-
-from tests.support.observer import no_delay
+from benchmarks.answering import serve
 
 
 def main() -> None:
@@ -19,19 +14,7 @@ def main() -> None:
     parser.add_argument("size", type=int)
     arguments = parser.parse_args()
     answer = b"x" * arguments.size
-    client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
-    client.on_socket_open = no_delay
-
-    def on_message(client: Client, _: object, message: MQTTMessage) -> None:
-        asked = message.properties
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.CorrelationData = asked.CorrelationData  # type: ignore[union-attr]
-        client.publish(asked.ResponseTopic, answer, qos=1, properties=properties)  # type: ignore[union-attr]
-
-    client.on_message = on_message
-    client.connect("127.0.0.1", arguments.port)
-    client.subscribe(arguments.topic, qos=1)
-    client.loop_forever()
+    serve(arguments.port, arguments.topic, lambda: answer)
 
 
 if __name__ == "__main__":
