@@ -20,6 +20,12 @@ def figures(soak: Soak) -> list[Figure]:
     memory, threads, descriptors = soak.begin
     memory_after, threads_after, descriptors_after = soak.end
     growth = "" if soak.growth is None else f"; second quarter to last: {soak.growth / 1e6:+.1f} MB"
+
+    def rule(number: int, what: str, seen: str = "") -> Figure:
+        """How often the rule was broken, after how much was seen that it is about."""
+        broken = by_rule[f"rule {number}"]
+        return Figure(what, f"{seen}; {broken}" if seen else str(broken), "0", broken == 0)
+
     return [
         Figure("duration, units, seed", f"{soak.duration / 60:.1f} min, {len(soak.units)}, {soak.seed}"),
         Figure("faults of units", _listed(unit_faults)),
@@ -28,49 +34,30 @@ def figures(soak: Soak) -> list[Figure]:
         Figure(
             "commands delivered to units", f"{counts['deliveries']}, {counts['deliveries cut off']} of them cut off"
         ),
-        Figure(
+        rule(
+            1,
             "responses; commands without exactly one",
-            f"{counts['responses']}, {counts['responses sent again']} sent again after a lost connection; "
-            f"{by_rule['rule 1']}",
-            "0",
-            by_rule["rule 1"] == 0,
+            f"{counts['responses']}, {counts['responses sent again']} sent again after a lost connection",
         ),
         Figure("carried out; refused", f"{ledger.outcomes['ok']}; {refused}"),
-        Figure("confirmed, but not done", str(by_rule["rule 6"]), "0", by_rule["rule 6"] == 0),
-        Figure(
+        rule(6, "confirmed, but not done"),
+        rule(
+            2,
             "outputs turned on by the agent; without a command that was good for it",
-            f"{counts['outputs turned on']}; {by_rule['rule 2']}",
-            "0",
-            by_rule["rule 2"] == 0,
+            f"{counts['outputs turned on']}",
         ),
-        Figure(
-            "setpoints received by units; above a limit",
-            f"{counts['setpoints']}; {by_rule['rule 3']}",
-            "0",
-            by_rule["rule 3"] == 0,
-        ),
-        Figure(
-            "samples; missing, or two with one `seq`",
-            f"{counts['samples']}, {counts['backlog']} by the backlog; {by_rule['rule 4']}",
-            "0",
-            by_rule["rule 4"] == 0,
-        ),
-        Figure("states that the unit did not answer at that time", str(by_rule["rule 5"]), "0", by_rule["rule 5"] == 0),
-        Figure(
-            "commands that came too late; carried out nevertheless",
-            f"{counts['deliveries of old commands']}; {by_rule['rule 7']}",
-            "0",
-            by_rule["rule 7"] == 0,
-        ),
-        Figure("offs that were not done", str(by_rule["rule 8"]), "0", by_rule["rule 8"] == 0),
-        Figure("ramps and cycles ended by what was refused", str(by_rule["rule 9"]), "0", by_rule["rule 9"] == 0),
-        Figure(
+        rule(3, "setpoints received by units; above a limit", f"{counts['setpoints']}"),
+        rule(4, "samples; missing, or two with one `seq`", f"{counts['samples']}, {counts['backlog']} by the backlog"),
+        rule(5, "states that the unit did not answer at that time"),
+        rule(7, "commands that came too late; carried out nevertheless", f"{counts['deliveries of old commands']}"),
+        rule(8, "offs that were not done"),
+        rule(9, "ramps and cycles ended by what was refused"),
+        rule(
+            10,
             "units watched in an outage; `on_broker_loss` not kept",
-            f"{counts['outages that outputs were watched in']}; {by_rule['rule 10']}",
-            "0",
-            by_rule["rule 10"] == 0,
+            f"{counts['outages that outputs were watched in']}",
         ),
-        Figure("well units that were not polled", str(by_rule["rule 11"]), "0", by_rule["rule 11"] == 0),
+        rule(11, "well units that were not polled"),
         *(
             Figure(f"delivered to answered, {kind}: median, 99 %", _percentiles(delays))
             for kind, delays in sorted(ledger.delays.items())
