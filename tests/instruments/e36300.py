@@ -145,6 +145,10 @@ def individually(*unknown: str) -> list[Line]:
     return lines
 
 
+def never() -> bool:
+    return False
+
+
 def connecting(model: str = "E36313A", seen: Line = OFF) -> list[Line]:
     """The messages of a driver until it is connected, and those of the first poll."""
     return [idn(model), NO_ERROR, OFF, joined(NO_ERROR, *all_guards(model), OFF), seen]
@@ -162,6 +166,18 @@ def connected(model: str = "E36313A", seen: Line = OFF) -> tuple[Transcript, Scp
     link = Transcript(connecting(model, seen))
     driver = make_driver(link, model)
     driver.connect()
-    assert driver.poll(lambda: False)
+    assert driver.poll(never)
+    link.check()
+    return link, driver
+
+
+def by_single_channels() -> tuple[Transcript, ScpiDriver]:
+    """A connected driver of a unit that takes neither lists nor several questions in a message."""
+    lines = [idn(), NO_ERROR, (POLL, None), idn(), REFUSED, NO_ERROR]
+    lines += [(QUERIES[0], None), idn(), ("SYST:ERR?", '-171,"Invalid expression"'), NO_ERROR]
+    lines += [*SINGLES, *one_by_one(all_guards())]
+    link = Transcript(lines)
+    driver = make_driver(link)
+    assert driver.connect().effort == "30 messages"
     link.check()
     return link, driver

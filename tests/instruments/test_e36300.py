@@ -15,26 +15,23 @@ from tests.instruments.e36300 import (
     NO_ERROR,
     OFF,
     POLL,
-    QUERIES,
     REFUSED,
     SINGLES,
     TOGETHER,
     UNKNOWN,
     all_guards,
+    by_single_channels,
     connected,
     connecting,
     guards,
     idn,
     joined,
     make_driver,
+    never,
     one_by_one,
     poll,
 )
 from tests.instruments.transcript import Line, Transcript
-
-
-def never() -> bool:
-    return False
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -115,17 +112,6 @@ def test_a_unit_that_takes_no_compound_messages_is_polled_by_lists() -> None:
     assert readings[3].voltage == -2e-05
     assert not driver.poll_ahead()
     link.check()
-
-
-def by_single_channels() -> tuple[Transcript, ScpiDriver]:
-    lines = [idn(), NO_ERROR, (POLL, None), idn(), REFUSED, NO_ERROR]
-    lines += [(QUERIES[0], None), idn(), ("SYST:ERR?", '-171,"Invalid expression"'), NO_ERROR]
-    lines += [*SINGLES, *one_by_one(all_guards())]
-    link = Transcript(lines)
-    driver = make_driver(link)
-    assert driver.connect().effort == "30 messages"
-    link.check()
-    return link, driver
 
 
 def test_a_unit_that_takes_no_channel_lists_is_polled_one_by_one() -> None:

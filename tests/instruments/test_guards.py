@@ -13,6 +13,7 @@ from tests.instruments.e36300 import (
     TOGETHER,
     UNKNOWN,
     all_guards,
+    by_single_channels,
     connected,
     connecting,
     guards,
@@ -20,10 +21,10 @@ from tests.instruments.e36300 import (
     individually,
     joined,
     make_driver,
+    never,
     one_by_one,
     together_but,
 )
-from tests.instruments.test_e36300 import by_single_channels, never
 from tests.instruments.transcript import Line, Transcript
 
 

@@ -6,8 +6,16 @@ import pytest
 
 from agent.instruments.driver import LinkClosedError, LinkError, MalformedAnswerError, Write
 from agent.instruments.scpi.driver import ScpiDriver
-from tests.instruments.e36300 import NO_ERROR, OFF, checked, connected, connecting, idn, make_driver
-from tests.instruments.test_e36300 import by_single_channels
+from tests.instruments.e36300 import (
+    NO_ERROR,
+    OFF,
+    by_single_channels,
+    checked,
+    connected,
+    connecting,
+    idn,
+    make_driver,
+)
 from tests.instruments.transcript import Line, Transcript
 from tests.support import inside
 

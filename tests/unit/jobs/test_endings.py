@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agent.instruments.driver import LinkError, Write
@@ -10,6 +12,16 @@ from tests.unit.fakedriver import Breaks, Hold, Unit
 from tests.unit.jobs.test_offs import OFF_1, held, submit
 
 pytestmark = pytest.mark.usefixtures("quick")
+
+
+def connecting_successor(unit: Unit) -> Any:
+    """The unit has a successor, which connects for the first time until this is released."""
+    unit.supply.stop("its configuration has changed")
+    assert unit.supply.join(5)
+    hold = unit.driver.hold("connect")
+    unit.succeed()
+    hold.wait()
+    return hold
 
 
 def test_an_off_that_came_before_the_end_is_done() -> None:
@@ -54,11 +66,7 @@ def test_an_off_whose_link_breaks_at_the_end_is_answered() -> None:
 def test_an_off_waits_for_the_first_connection_of_a_successor() -> None:
     with Unit() as unit:
         unit.set_at_the_panel(1, state=True)
-        unit.supply.stop("its configuration has changed")
-        assert unit.supply.join(5)
-        hold = unit.driver.hold("connect")
-        unit.succeed()
-        hold.wait()
+        hold = connecting_successor(unit)
         submit(unit, b'{"id": "a", "state": false, "voltage_limit": 2}')
         with pytest.raises(Refusal, match="offline"):
             submit(unit, b'{"id": "on", "state": true}')
@@ -72,11 +80,7 @@ def test_an_off_waits_for_the_first_connection_of_a_successor() -> None:
 
 def test_an_off_that_waits_for_a_connection_that_is_not_made_is_refused() -> None:
     with Unit() as unit:
-        unit.supply.stop("its configuration has changed")
-        assert unit.supply.join(5)
-        hold = unit.driver.hold("connect")
-        unit.succeed()
-        hold.wait()
+        hold = connecting_successor(unit)
         submit(unit, b'{"id": "a", "state": false}')
         hold.release(LinkError("no route"))
         response = unit.sheet.response("a")

@@ -34,6 +34,15 @@ def exchanges(driver: CheckingDriver, first: Write) -> list[Call]:
     return driver.calls[driver.calls.index(first) :]
 
 
+def begun_ramp(unit: Unit, to: float) -> Any:
+    """Output 1 is on at 1 V, and its ramp has sent the first step, which the unit takes when this is released."""
+    unit.set_at_the_panel(1, state=True, voltage_limit=1.0)
+    hold = unit.driver.hold(is_write("voltage_limit"))
+    unit.send(1, "ramp", voltage_limit=to, ramp=1.0)
+    hold.wait()
+    return hold
+
+
 def test_all_but_the_last_write_before_a_look_are_checked_with_it() -> None:
     with Unit(CheckingDriver()) as unit:
         driver = unit.driver
@@ -62,10 +71,7 @@ def test_an_off_is_never_checked_with_itself() -> None:
 
 def test_an_off_waits_for_one_message_of_a_ramp() -> None:
     with Unit(CheckingDriver()) as unit:
-        unit.set_at_the_panel(1, state=True, voltage_limit=1.0)
-        hold = unit.driver.hold(is_write("voltage_limit"))
-        unit.send(1, "ramp", voltage_limit=5, ramp=1.0)
-        hold.wait()
+        hold = begun_ramp(unit, to=5)
         under_way = len(unit.driver.calls)
         unit.send(1, "off", state=False)
         unit.send(2, "off 2", state=False)
@@ -77,10 +83,7 @@ def test_an_off_waits_for_one_message_of_a_ramp() -> None:
 
 def test_an_off_waits_for_no_question_where_the_unit_takes_two_messages() -> None:
     with Unit(TalkingDriver()) as unit:
-        unit.set_at_the_panel(1, state=True, voltage_limit=1.0)
-        hold = unit.driver.hold(is_write("voltage_limit"))
-        unit.send(1, "ramp", voltage_limit=5, ramp=1.0)
-        hold.wait()
+        hold = begun_ramp(unit, to=5)
         under_way = len(unit.driver.calls)
         unit.send(1, "off", state=False)
         hold.release()
@@ -91,10 +94,7 @@ def test_an_off_waits_for_no_question_where_the_unit_takes_two_messages() -> Non
 @pytest.mark.parametrize("driver", [CheckingDriver, TalkingDriver])
 def test_an_off_of_another_output_comes_between_two_steps(driver: Callable[[], TalkingDriver]) -> None:
     with Unit(driver()) as unit:
-        unit.set_at_the_panel(1, state=True, voltage_limit=1.0)
-        hold = unit.driver.hold(is_write("voltage_limit"))
-        unit.send(1, "ramp", voltage_limit=1.05, ramp=1.0)
-        hold.wait()
+        hold = begun_ramp(unit, to=1.05)
         under_way = len(unit.driver.calls)
         unit.send(2, "off", state=False)
         hold.release()
