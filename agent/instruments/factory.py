@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from agent.instruments import catalogue
 from agent.instruments.driver import Driver, Identity
 from agent.instruments.external.driver import ConfiguredChannel, ExternalDriver, ProgramSettings
-from agent.instruments.scpi.driver import ScpiDriver
-from agent.instruments.scpi.knowledge import KNOWLEDGE, Knowledge
-from agent.instruments.scpi.messages import parse_identity
+from agent.instruments.text.driver import TextDriver
+from agent.instruments.text.knowledge import KNOWLEDGE, Knowledge
+from agent.instruments.text.messages import parse_identity
 from agent.instruments.visa.session import VisaSession
 
 __all__ = ["ConfiguredUnit", "Knowledge", "identify_at", "make_driver"]
@@ -67,7 +67,7 @@ def make_driver(
         return ExternalDriver(
             unit.commands, name=unit.name, folder=folder, serial=unit.serial, channels=unit.channels, secrets=secrets
         )
-    return ScpiDriver(
+    return TextDriver(
         VisaSession(unit.uri, unit.visabackend, dict(unit.pyvisa_args)),
         name=unit.name,
         models=catalogue.candidates(unit.model),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agent.instruments.catalogue import candidates
-from agent.instruments.scpi.driver import ScpiDriver
-from agent.instruments.scpi.knowledge import Knowledge
+from agent.instruments.text.driver import TextDriver
+from agent.instruments.text.knowledge import Knowledge
 from tests.instruments.transcript import Line, Transcript
 
 MODELS = ["E36311A", "E36312A", "E36313A"]
@@ -156,12 +156,12 @@ def connecting(model: str = "E36313A", seen: Line = OFF) -> list[Line]:
 
 def make_driver(
     link: Transcript, model: str = "E36313A", *, serial: str | None = None, knowledge: Knowledge | None = None
-) -> ScpiDriver:
+) -> TextDriver:
     """A driver over a transcript that knows of no other unit."""
-    return ScpiDriver(link, name="psu1", models=candidates(model), serial=serial, knowledge=knowledge or Knowledge())
+    return TextDriver(link, name="psu1", models=candidates(model), serial=serial, knowledge=knowledge or Knowledge())
 
 
-def connected(model: str = "E36313A", seen: Line = OFF) -> tuple[Transcript, ScpiDriver]:
+def connected(model: str = "E36313A", seen: Line = OFF) -> tuple[Transcript, TextDriver]:
     """A driver that is connected and was polled once."""
     link = Transcript(connecting(model, seen))
     driver = make_driver(link, model)
@@ -171,7 +171,7 @@ def connected(model: str = "E36313A", seen: Line = OFF) -> tuple[Transcript, Scp
     return link, driver
 
 
-def by_single_channels() -> tuple[Transcript, ScpiDriver]:
+def by_single_channels() -> tuple[Transcript, TextDriver]:
     """A connected driver of a unit that takes neither lists nor several questions in a message."""
     lines = [idn(), NO_ERROR, (POLL, None), idn(), REFUSED, NO_ERROR]
     lines += [(QUERIES[0], None), idn(), ("SYST:ERR?", '-171,"Invalid expression"'), NO_ERROR]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from agent.instruments.driver import Identity, IdentityError, LinkError, MalformedAnswerError, Write
-from agent.instruments.scpi.driver import ScpiDriver
+from agent.instruments.text.driver import TextDriver
 from tests.instruments.e36300 import (
     LISTS,
     MODELS,
@@ -310,7 +310,7 @@ def test_a_poll_that_fails_ends_the_link() -> None:
         ((joined(NO_ERROR, OFF)[0], '+0,"No error";5'), lambda driver: driver.inspect(())),
     ],
 )
-def test_an_answer_of_another_form_ends_the_link(line: Line, call: Callable[[ScpiDriver], object]) -> None:
+def test_an_answer_of_another_form_ends_the_link(line: Line, call: Callable[[TextDriver], object]) -> None:
     link, driver = connected()
     link.expect([line])
     with pytest.raises(MalformedAnswerError):

@@ -14,7 +14,7 @@ from agent.instruments.catalogue import UnknownModelError
 from agent.instruments.driver import Identity, IdentityError, LinkError
 from agent.instruments.external.driver import ExternalDriver
 from agent.instruments.factory import Knowledge, identify_at, make_driver
-from agent.instruments.scpi.driver import ScpiDriver
+from agent.instruments.text.driver import TextDriver
 from agent.simulator import Quirks, Simulator
 from tests.instruments.external.programs import Programs
 
@@ -28,7 +28,7 @@ def test_a_unit_of_the_catalogue(tmp_path: Path) -> None:
     with Simulator("E36312A", "MY42") as simulator:
         unit = configured(model="E36300", uri=simulator.resource, serial="MY42", pyvisa_args={"timeout": 2000})
         driver = make_driver(unit, tmp_path, Knowledge())
-        assert isinstance(driver, ScpiDriver)
+        assert isinstance(driver, TextDriver)
         assert driver.address == unit.address
         profile = driver.connect()
         assert (profile.model, profile.effort) == ("E36312A", "one message")

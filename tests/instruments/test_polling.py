@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from agent.instruments.catalogue import candidates, identify
 from agent.instruments.driver import IdentityError, MalformedAnswerError, Write
-from agent.instruments.scpi.messages import channel_list, combine, parse_error, parse_identity, take_apart
-from agent.instruments.scpi.polling import Batching, PollReader, poll_plan
+from agent.instruments.text.messages import channel_list, combine, parse_error, parse_identity, take_apart
+from agent.instruments.text.polling import Batching, PollReader, poll_plan
 from tests.instruments.e36300 import OFF
 from tests.properties import examples
 

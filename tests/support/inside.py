@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.instruments import claims
-from agent.instruments.scpi import identified
+from agent.instruments.text import identified
 from agent.instruments.visa import sockets, tcp, vxi11
 from agent.mqtt import session
 from agent.service import daemon as service

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.instruments.driver import LinkClosedError, LinkError, MalformedAnswerError, Write
-from agent.instruments.scpi.driver import ScpiDriver
+from agent.instruments.text.driver import TextDriver
 from tests.instruments.e36300 import (
     NO_ERROR,
     OFF,
@@ -126,7 +126,7 @@ def test_a_setting_is_not_sent_again_on_a_link_that_was_closed(monkeypatch: pyte
     """Nor is the queue asked for a refusal: the unit may have been switched off and on."""
     inside.reopen_at_once(monkeypatch.setattr)
     link = Closing([*connecting()[:-1], DROPPED])
-    driver: ScpiDriver = make_driver(link)
+    driver: TextDriver = make_driver(link)
     driver.connect()
     with pytest.raises(LinkClosedError):
         driver.write_checked(VOLT)

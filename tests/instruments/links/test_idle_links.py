@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from agent.instruments.catalogue import candidates
 from agent.instruments.driver import DriverError, IdentityError, LinkClosedError, LinkError, Write, never
-from agent.instruments.scpi import identified
-from agent.instruments.scpi.driver import ScpiDriver
-from agent.instruments.scpi.identified import IdentifiedLink
-from agent.instruments.scpi.knowledge import Knowledge
+from agent.instruments.text import identified
+from agent.instruments.text.driver import TextDriver
+from agent.instruments.text.identified import IdentifiedLink
+from agent.instruments.text.knowledge import Knowledge
 from agent.instruments.visa.session import VisaSession
 from agent.simulator import Quirks, Simulator
 from tests.lab import Bench, unit, wait_until
@@ -29,14 +29,14 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     inside.reopen_at_once(monkeypatch.setattr)
 
 
-def connected(simulator: Simulator, transport: str) -> ScpiDriver:
+def connected(simulator: Simulator, transport: str) -> TextDriver:
     session = VisaSession(simulator.resources[transport], options={"timeout": 1000, "open_timeout": 1000})
-    driver = ScpiDriver(session, name="psu1", models=candidates("E36313A"), knowledge=Knowledge())
+    driver = TextDriver(session, name="psu1", models=candidates("E36313A"), knowledge=Knowledge())
     driver.connect()
     return driver
 
 
-def turn_off(driver: ScpiDriver) -> None:
+def turn_off(driver: TextDriver) -> None:
     driver.write(Write("state", (1, 2, 3), False))
     assert driver.complaints() == []
 
@@ -52,7 +52,7 @@ def turn_off(driver: ScpiDriver) -> None:
     ],
 )
 def test_a_message_that_finds_the_link_closed_goes_on_a_new_one(
-    use: Callable[[ScpiDriver], object], message: str, transport: str, reset: bool
+    use: Callable[[TextDriver], object], message: str, transport: str, reset: bool
 ) -> None:
     with Simulator(socket_port=0, vxi11_port=0, hislip_port=0) as simulator:
         driver = connected(simulator, transport)

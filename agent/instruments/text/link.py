@@ -1,4 +1,4 @@
-"""The interface of the link that `ScpiDriver` uses. `agent.instruments.visa.session.VisaSession` is one."""
+"""The interface of the link that `TextDriver` uses. `agent.instruments.visa.session.VisaSession` is one."""
 
 from __future__ import annotations
 

@@ -21,13 +21,13 @@ from agent.instruments.driver import (
     Write,
     never,
 )
-from agent.instruments.scpi.errors import Error, ErrorQueue, has_command_error, in_words
-from agent.instruments.scpi.guards import Question, understood
-from agent.instruments.scpi.identified import IdentifiedLink
-from agent.instruments.scpi.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge, UnitKind
-from agent.instruments.scpi.link import TextLink
-from agent.instruments.scpi.messages import combine, setting_messages, take_apart
-from agent.instruments.scpi.polling import Batching, PollPlan, PollReader, poll_plan
+from agent.instruments.text.errors import Error, ErrorQueue, has_command_error, in_words
+from agent.instruments.text.guards import Question, understood
+from agent.instruments.text.identified import IdentifiedLink
+from agent.instruments.text.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge, UnitKind
+from agent.instruments.text.link import TextLink
+from agent.instruments.text.messages import combine, setting_messages, take_apart
+from agent.instruments.text.polling import Batching, PollPlan, PollReader, poll_plan
 from agent.protocol.quantities import SETTINGS, Setting
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _COMBINED = "everything around a setting in one message"
 
 
-class ScpiDriver(Driver):
+class TextDriver(Driver):
     """One unit of a model in the catalogue.
 
     :param name: the unit's name, for the log

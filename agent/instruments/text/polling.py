@@ -13,7 +13,7 @@ from typing import Literal
 from agent.instruments.catalogue import Model
 from agent.instruments.catalogue.schema import QUANTITIES, AnswerKind
 from agent.instruments.driver import MalformedAnswerError, Reading
-from agent.instruments.scpi.messages import channel_list, shorten
+from agent.instruments.text.messages import channel_list, shorten
 from agent.protocol.messages import Mode, Trip
 
 _FIELD = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 
 from agent.instruments.driver import Identity, IdentityError, LinkClosedError, LinkError
-from agent.instruments.scpi.link import TextLink
-from agent.instruments.scpi.messages import parse_identity
+from agent.instruments.text.link import TextLink
+from agent.instruments.text.messages import parse_identity
 
 #: s. A link that is closed again within that time is not opened again here: the instrument does not want it.
 SHORT_LIVED = 1.0

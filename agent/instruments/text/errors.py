@@ -6,8 +6,8 @@ import logging
 
 from agent.instruments.catalogue.schema import Series
 from agent.instruments.driver import DriverError, Identity, LinkClosedError, LinkError, MalformedAnswerError
-from agent.instruments.scpi.identified import IdentifiedLink
-from agent.instruments.scpi.messages import parse_error
+from agent.instruments.text.identified import IdentifiedLink
+from agent.instruments.text.messages import parse_error
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from agent.instruments import catalogue
 from agent.instruments.catalogue import models_of
 from agent.instruments.catalogue.schema import Series
 from agent.instruments.driver import Identity, LinkError, Write
-from agent.instruments.scpi.driver import ScpiDriver
-from agent.instruments.scpi.knowledge import Knowledge, UnitKind
-from agent.instruments.scpi.messages import setting_messages
+from agent.instruments.text.driver import TextDriver
+from agent.instruments.text.knowledge import Knowledge, UnitKind
+from agent.instruments.text.messages import setting_messages
 from tests.instruments.e36300 import (
     LISTS,
     NO_ERROR,
@@ -38,7 +38,7 @@ from tests.lab import wait_until
 
 
 @pytest.fixture
-def one_by_one(monkeypatch: pytest.MonkeyPatch) -> tuple[Transcript, ScpiDriver]:
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> tuple[Transcript, TextDriver]:
     return connected_to(ONE_BY_ONE, monkeypatch)
 
 
@@ -48,12 +48,12 @@ POLL = joined(*((f"{ask} CH{n}", answer) for ask, answer in _QUESTIONS for n in 
 
 def connected_to(
     series: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *conditions: Line
-) -> tuple[Transcript, ScpiDriver]:
+) -> tuple[Transcript, TextDriver]:
     """A driver of a series, connected to a unit that is asked for these conditions."""
     (model,) = models_of(Series.model_validate(series))
     monkeypatch.setattr(catalogue, "all_models", lambda: (model,))
     link = Breaking([("*IDN?", "Test,T100,1,1"), NO_ERROR, POLL, joined(NO_ERROR, *conditions, POLL)])
-    driver = ScpiDriver(link, name="psu1", models=(model,), knowledge=Knowledge())
+    driver = TextDriver(link, name="psu1", models=(model,), knowledge=Knowledge())
     assert driver.connect().outputs == model.outputs
     link.check()
     return link, driver
@@ -67,7 +67,7 @@ def test_a_condition_of_one_output_a_question_goes_with_the_poll_too(monkeypatch
     link.check()
 
 
-def test_a_unit_wide_off_goes_to_every_output(one_by_one: tuple[Transcript, ScpiDriver]) -> None:
+def test_a_unit_wide_off_goes_to_every_output(one_by_one: tuple[Transcript, TextDriver]) -> None:
     link, driver = one_by_one
     link.expect([("OUTP CH1,0", None), ("OUTP CH2,0", None), ("OUTP CH3,0", None)])
     driver.write(Write("state", (1, 2, 3), False))
@@ -78,7 +78,7 @@ def test_a_unit_wide_off_goes_to_every_output(one_by_one: tuple[Transcript, Scpi
 
 
 def test_a_complaint_about_one_output_keeps_the_off_from_none_of_the_others(
-    one_by_one: tuple[Transcript, ScpiDriver],
+    one_by_one: tuple[Transcript, TextDriver],
 ) -> None:
     link, driver = one_by_one
     link.expect([("OUTP CH1,0", None), ("OUTP CH2,0", None), ("OUTP CH3,0", None)])
@@ -114,7 +114,7 @@ class Breaking(Transcript):
     ],
 )
 def test_an_off_that_breaks_the_link_reaches_the_other_outputs(
-    one_by_one: tuple[Transcript, ScpiDriver], breaks: list[int], sent: list[int | str]
+    one_by_one: tuple[Transcript, TextDriver], breaks: list[int], sent: list[int | str]
 ) -> None:
     link, driver = one_by_one
     assert isinstance(link, Breaking)
@@ -133,7 +133,7 @@ def test_an_off_that_breaks_the_link_reaches_the_other_outputs(
 
 
 def test_another_setting_that_breaks_the_link_is_sent_to_no_other_output(
-    one_by_one: tuple[Transcript, ScpiDriver],
+    one_by_one: tuple[Transcript, TextDriver],
 ) -> None:
     link, driver = one_by_one
     assert isinstance(link, Breaking)
@@ -255,7 +255,7 @@ class Held(Transcript):
         return super().ask(message)
 
 
-def connect_in_thread(driver: ScpiDriver) -> tuple[threading.Thread, list[object]]:
+def connect_in_thread(driver: TextDriver) -> tuple[threading.Thread, list[object]]:
     ended: list[object] = []
 
     def run() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from agent.instruments.catalogue import Guard, Model
 from agent.instruments.driver import Conditions, MalformedAnswerError
-from agent.instruments.scpi.messages import channel_list, shorten
+from agent.instruments.text.messages import channel_list, shorten
 from agent.protocol.quantities import Setting
 
 _SECONDS = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)

@@ -1,1 +1,0 @@
-"""The driver of supplies that speak SCPI, over a text link."""
