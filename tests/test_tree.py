@@ -48,8 +48,8 @@ def test_every_folder_is_a_package() -> None:
 
 def test_the_series_files_are_found_where_the_package_is() -> None:
     """The catalogue reads them from its own package, in a checkout and in an installation."""
-    catalogue = importlib.resources.files("agent.instruments.catalogue")
-    assert "e36300.yaml" in {file.name for file in catalogue.iterdir()}
+    series = importlib.resources.files("agent.instruments.catalogue") / "series" / "keysight"
+    assert "e36300.yaml" in {file.name for file in series.iterdir()}
 
 
 def test_the_package_says_that_it_is_typed() -> None:

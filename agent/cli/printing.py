@@ -148,7 +148,7 @@ def _model(model: catalogue.Model) -> dict[str, Any]:
         "manufacturer": model.manufacturer,
         "model": model.name,
         "series": model.series.name,
-        "manual": model.series.manual,
+        "sources": list(model.series.sources),
         "tested": _tried(model),
         "channels": [
             {
@@ -165,8 +165,10 @@ def _model(model: catalogue.Model) -> dict[str, Any]:
 
 
 def _tried(model: catalogue.Model) -> list[str]:
-    """The hardware on which a model was tried: the lines of its series file that begin with its name."""
-    return [line for line in model.series.tested if line.startswith(model.name)]
+    """The hardware on which a model was tried: firmware and date of each report."""
+    return [
+        f"{one.model}, firmware {one.firmware}, {one.date}" for one in model.series.tried if one.model == model.name
+    ]
 
 
 def _sign(channel: catalogue.ChannelModel) -> str:

@@ -64,17 +64,23 @@ class Range(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """One channel in one poll, in V and A; None for a value that the instrument can't tell."""
+    """One channel in one poll, in V and A; None for a value that the instrument can't tell.
+
+    ``state``: None also where the output has a switch that can't be read. ``tripped`` may be set while it is True: some
+    instruments say that an output is on during a trip.
+    """
 
     voltage: float | None
     current: float | None
     voltage_limit: float | None
     current_limit: float | None
-    state: bool
+    state: bool | None
     voltage_protection: float | None
     current_protection: bool | None
     mode: Mode | None
     tripped: Trip | None
+    current_protection_level: float | None = None
+    voltage_protection_state: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,9 @@ class Output:
 
     ``settings``: the settings that `Driver.write` takes for it. ``ranges``: of its settings with a number, by their names (V, A);
     one without a range there may not be set. Ratings are what the output is sold as, as magnitudes (V, A). A resolution is the
-    largest difference between a setting that was sent and the one that is read back (V, A).
+    largest difference between a setting that was sent and the one that is read back (V, A). ``power_max``: the most that the
+    product of its ``voltage_limit`` and its ``current_limit`` may be (W); None where each may be set to its own end.
+    ``unsupported``: for settings that it does not take, a sentence that says why not and what to do.
     """
 
     index: int
@@ -104,6 +112,8 @@ class Output:
     voltage_rating: float | None = None
     current_rating: float | None = None
     settings: frozenset[Setting] = frozenset()
+    power_max: float | None = None
+    unsupported: Mapping[str, str] = field(default_factory=dict)
 
     def range(self, setting: str) -> Range | None:
         """The values that it takes for a setting (V, A); None where it has no such setting, or the range is not known."""
@@ -116,12 +126,16 @@ class Profile:
 
     ``model``: None while the configuration leaves several open. ``identity``: None until it has answered. ``outputs``: by
     their numbers, empty where only the instrument can tell. ``effort``: what a poll costs, for the log, such as ``one message``.
+    ``together``: groups of outputs that one switch of the instrument acts on, always; an output is in one at most.
+    ``power_up``: a sentence for people if its outputs come back by themselves when the mains return.
     """
 
     model: str | None
     outputs: tuple[Output, ...]
     identity: Identity | None = None
     effort: str = ""
+    together: tuple[frozenset[int], ...] = ()
+    power_up: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +161,15 @@ class Conditions:
 
     ``coupled``: the outputs that are turned on and off together, whichever of them is told to; empty if there are none. The
     others are by the numbers of the outputs, in s, and 0 where one is missing: how long after the command an output goes on, how
-    long after it goes off, and how long it limits the current before its over-current protection trips.
+    long after it goes off, and how long it limits the current before its over-current protection trips. ``ranges``: of outputs
+    that have several, what they take at present for settings, by their names (V, A): narrower than `Output.ranges`.
     """
 
     coupled: frozenset[int] = frozenset()
     rise_delay: Mapping[int, float] = field(default_factory=dict)
     fall_delay: Mapping[int, float] = field(default_factory=dict)
     protection_delay: Mapping[int, float] = field(default_factory=dict)
+    ranges: Mapping[int, Mapping[str, Range]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from agent.instruments import catalogue
 from agent.instruments.driver import Driver, Identity
 from agent.instruments.external.driver import ConfiguredChannel, ExternalDriver, ProgramSettings
 from agent.instruments.text.driver import TextDriver
+from agent.instruments.text.identified import parse_identity
 from agent.instruments.text.knowledge import KNOWLEDGE, Knowledge
-from agent.instruments.text.messages import parse_identity
 from agent.instruments.visa.session import VisaSession
 
 __all__ = ["ConfiguredUnit", "Knowledge", "identify_at", "make_driver"]

@@ -70,6 +70,8 @@ class Command(BaseModel):
     current_limit: float | None = None
     voltage_protection: float | None = None
     current_protection: bool | None = None
+    current_protection_level: float | None = None
+    voltage_protection_state: bool | None = None
     clear_protection: Literal[True] | None = None
     cycle: float | None = None
     ramp: float | None = None

@@ -10,8 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
 from agent.protocol.errors import ErrorCode
 
-Mode = Literal["CV", "CC", "UR", "OFF"]
-Trip = Literal["OVP", "OCP", "OTP"]
+#: CV and CC: the output regulates its voltage or its current. CP: its power. UR: unregulated. OFF: it is off.
+Mode = Literal["CV", "CC", "CP", "UR", "OFF"]
+#: The protection that turned an output off. OVP, UVP: its voltage was too high, too low. OCP, OPP: too much current, power. OTP:
+#: too hot. FOLD: it left the mode that it was to stay in (foldback). AC: the mains were away or too low. FAN: a fan stands still.
+#: INTERLOCK, INHIBIT: a signal from outside. OTHER: another one, or the unit does not say which.
+Trip = Literal["OVP", "OCP", "OPP", "OTP", "UVP", "AC", "FOLD", "INTERLOCK", "INHIBIT", "FAN", "OTHER"]
 #: The author of a change: a command, a person at the panel or another program, the agent itself, or the unit, whose modes and
 #: trips nobody asks for.
 By = Literal["command", "panel", "agent", "unit"]
@@ -64,6 +68,8 @@ class ChannelState(_Message):
     tripped: Trip | None = None
     voltage_protection: float | None = None
     current_protection: bool | None = None
+    current_protection_level: float | None = None
+    voltage_protection_state: bool | None = None
     energy: float | None = None
     charge: float | None = None
 
@@ -99,7 +105,8 @@ class ResponseError(_Message):
 class Response(_Message):
     """The outcome of a command: the state of the channel, or of the unit's channels, as read back; the error; or both.
 
-    Both: it was not, or not wholly, carried out, and the unit was read after the last write.
+    Both: it was not, or not wholly, carried out, and the unit was read after the last write. ``also_off``: the channels that were
+    on and went off with an off, because the unit has one switch for them, or couples them.
     """
 
     id: str | None
@@ -108,11 +115,14 @@ class Response(_Message):
     psu: str
     index: int | None
     result: ChannelState | list[ChannelState] | None = None
+    also_off: list[int] = []
     error: ResponseError | None = None
 
     def to_json(self) -> bytes:
-        """The response as it is published: JSON in UTF-8, without ``error`` or ``result`` where there is none."""
+        """The response as it is published: JSON in UTF-8, without ``error``, ``result`` or ``also_off`` where there is none."""
         without = {"error"} if self.ok else {"result"} if self.result is None else set()
+        if not self.also_off:
+            without.add("also_off")
         return self.__pydantic_serializer__.to_json(self, exclude=without)
 
 
@@ -130,6 +140,7 @@ class ChannelInfo(_Message):
     voltage_limit_range: tuple[float, float] | None
     current_limit_range: tuple[float, float] | None
     voltage_protection_range: tuple[float, float] | None
+    current_protection_level_range: tuple[float, float] | None = None
     voltage_resolution: float
     current_resolution: float
     on_broker_loss: Literal["keep", "off"]
@@ -147,7 +158,10 @@ class ChannelInfo(_Message):
 
 
 class UnitInfo(_Message):
-    """The identity of a unit, its channels, and the reason if it is offline."""
+    """The identity of a unit, its channels, and the reason if it is offline.
+
+    ``power_up``: a sentence if its outputs come back by themselves when the mains return; None if they stay off, or nobody knows.
+    """
 
     time: Time
     agent: str
@@ -161,6 +175,7 @@ class UnitInfo(_Message):
     uri: str
     poll_interval: float
     channels: list[ChannelInfo]
+    power_up: str | None = None
 
 
 class AgentInfo(_Message):

@@ -18,7 +18,14 @@ Commanded = Literal["channel", "unit"] | None
 
 #: The settings that a driver writes. A literal type, so that mypy finds a misspelt name.
 Setting = Literal[
-    "state", "voltage_limit", "current_limit", "voltage_protection", "current_protection", "clear_protection"
+    "state",
+    "voltage_limit",
+    "current_limit",
+    "voltage_protection",
+    "current_protection",
+    "current_protection_level",
+    "voltage_protection_state",
+    "clear_protection",
 ]
 
 
@@ -118,6 +125,25 @@ QUANTITIES: tuple[Quantity, ...] = (
         watched=True,
         label="over-current protection",
         purpose="Trip instead of limiting in CC.",
+    ),
+    Quantity(
+        "current_protection_level",
+        "number",
+        "A",
+        commanded="channel",
+        written=True,
+        watched=True,
+        label="over-current trip level",
+        purpose="Over-current trip level, A, where it is apart from the current limit.",
+    ),
+    Quantity(
+        "voltage_protection_state",
+        "switch",
+        commanded="channel",
+        written=True,
+        watched=True,
+        label="over-voltage protection on",
+        purpose="Over-voltage protection on or off, where its switch is apart from the level.",
     ),
     Quantity("energy", "number", "Wh", computed=True, label="energy"),
     Quantity("charge", "number", "Ah", computed=True, label="charge"),

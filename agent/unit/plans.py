@@ -68,7 +68,7 @@ def apply(
         yield (Write("clear_protection", cleared, True),)
     verified = command
     for channel in channels:
-        running = before[channel.index].state and not (command.cycle is not None or command.state is False)
+        running = before[channel.index].state is not False and not (command.cycle is not None or command.state is False)
         if command.ramp is None:
             yield from _set(command, channel, before[channel.index], running)
         else:
@@ -176,8 +176,9 @@ def _ramp(command: Command, channel: Channel, before: Reading, newest: Newest) -
     """
     assert command.ramp is not None
     assert command.voltage_limit is not None
-    yield from _set(command, channel, before, before.state)
-    comes_down = has_to_come_down(command, before, before.state)
+    was_running = before.state is not False  # one that the unit can't tell may be on
+    yield from _set(command, channel, before, was_running)
+    comes_down = has_to_come_down(command, before, was_running)
     done = {"state": None, "voltage_limit": None, **({"voltage_protection": None} if comes_down else {})}
     if command.fields.keys() - {"ramp", "state", "voltage_limit"}:
         yield from see((channel,), command.model_copy(update=done))
@@ -185,7 +186,7 @@ def _ramp(command: Command, channel: Channel, before: Reading, newest: Newest) -
     if command.state and not before.state:
         value = yield from _start_softly(channel)
     assert value is not None  # the judgement has seen to it
-    running = bool(command.state) or before.state
+    running = bool(command.state) or was_running
     holds = {"voltage_limit", "cycle"} | ({"voltage_protection"} if comes_down else set())
     yield from _move(command, channel, value, newest, frozenset(holds if running else holds | {"state"}))
     left = {"voltage_limit": command.voltage_limit}

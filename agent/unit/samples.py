@@ -121,7 +121,7 @@ class Samples:
             if voltage is not None and current is not None:
                 # To the microwatt. A negative output delivers its power at negative volts. + 0.0: no -0.0.
                 power = round((abs(voltage) if track.is_negative else voltage) * current, 6) + 0.0
-            if power is None or current is None or not reading.state:
+            if power is None or current is None or reading.state is False:
                 meter.pause()
             else:
                 meter.add(moment, power, current, self._longest_gap)
@@ -146,6 +146,8 @@ class Samples:
                 tripped=reading.tripped,
                 voltage_protection=reading.voltage_protection,
                 current_protection=reading.current_protection,
+                current_protection_level=reading.current_protection_level,
+                voltage_protection_state=reading.voltage_protection_state,
                 energy=meter.energy,
                 charge=meter.charge,
             )

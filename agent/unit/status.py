@@ -52,6 +52,7 @@ def unit_info(*, name: str, agent: str, address: str, poll_interval: float, stat
         uri=address,
         poll_interval=poll_interval,
         channels=[_channel_info(channel) for channel in status.channels.values()],
+        power_up=status.profile.power_up,
     )
 
 

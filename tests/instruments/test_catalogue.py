@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
-from agent.instruments.catalogue import EXTERNAL, Model, all_models, candidates, identify, models_of
+from agent.instruments.catalogue import (
+    EXTERNAL,
+    Model,
+    SeriesFileError,
+    all_models,
+    candidates,
+    identify,
+    models_of,
+    read,
+)
 from agent.instruments.catalogue.schema import Series
 from agent.instruments.driver import Identity
 from agent.protocol.quantities import BY_NAME, SETTINGS
@@ -42,15 +54,15 @@ def test_the_series_has_these_models_and_ratings() -> None:
 
 def test_every_model_names_its_source_and_says_whether_it_was_tried() -> None:
     for model in all_models():
-        assert model.series.manual
-        assert isinstance(model.series.tested, list)
+        assert model.series.sources
+        assert isinstance(model.series.tried, tuple)
 
 
 def test_every_command_of_a_series_is_a_setting_of_the_table() -> None:
     for model in all_models():
-        assert all(BY_NAME[setting].written for setting in model.series.commands)
+        assert all(BY_NAME[setting].written for setting in model.series.settings)
         assert [output.index for output in model.outputs] == [channel.index for channel in model.channels]
-        assert all(output.settings == set(model.series.commands) for output in model.outputs)
+        assert all(output.settings <= set(model.series.settings) for output in model.outputs)
 
 
 def test_an_external_unit_may_be_no_model_of_the_catalogue() -> None:
@@ -75,19 +87,18 @@ def test_a_model_is_known_by_its_maker_and_its_name(maker: str, model: str, foun
 ONE_BY_ONE: dict[str, Any] = {
     "series": "T1",
     "manufacturer": "Test",
-    "manual": "none",
-    "tested": [],
-    "identity": {"manufacturer": "Test"},
-    "queries": {
-        "voltage": {"ask": "MEAS:VOLT? CH{channel}", "answer": "number"},
-        "current": {"ask": "MEAS:CURR? CH{channel}", "answer": "number"},
-        "voltage_limit": {"ask": "VOLT? CH{channel}", "answer": "number"},
-        "current_limit": {"ask": "CURR? CH{channel}", "answer": "number"},
-        "state": {"ask": "OUTP? CH{channel}", "answer": "boolean"},
-    },
-    "commands": {"state": "OUTP CH{channel},{value}", "voltage_limit": "CH{channel}:VOLT {value}"},
-    "error_query": "SYST:ERR?",
-    "error_queue": 5,
+    "sources": ["none"],
+    "tried": False,
+    "polls": [
+        {"ask": "MEAS:VOLT? CH{ch}", "answer": "{voltage}"},
+        {"ask": "MEAS:CURR? CH{ch}", "answer": "{current}"},
+        {"ask": "VOLT? CH{ch}", "answer": "{voltage_limit}"},
+        {"ask": "CURR? CH{ch}", "answer": "{current_limit}"},
+        {"ask": "OUTP? CH{ch}", "answer": "{state}"},
+    ],
+    "settings": {"state": {"send": "OUTP CH{ch},{value}"}, "voltage_limit": {"send": "CH{ch}:VOLT {value}"}},
+    "errors": {"ask": "SYST:ERR?", "none": r"\+?0,.*", "count": 5},
+    "link": {"compound": "probe"},
     "models": {
         "T100": {
             "channels": {
@@ -109,26 +120,52 @@ ONE_BY_ONE: dict[str, Any] = {
 def test_the_settings_of_a_series_are_those_of_its_outputs() -> None:
     (model,) = models_of(Series.model_validate(ONE_BY_ONE))
     assert [output.settings for output in model.outputs] == [{"state", "voltage_limit"}] * 3
-    unrated = {**ONE_BY_ONE, "commands": {**ONE_BY_ONE["commands"], "voltage_protection": "OVP CH{channel},{value}"}}
+    unrated = {
+        **ONE_BY_ONE,
+        "settings": {**ONE_BY_ONE["settings"], "voltage_protection": {"send": "OVP CH{ch},{value}"}},
+    }
     (model,) = models_of(Series.model_validate(unrated))
     assert all("voltage_protection" not in output.settings for output in model.outputs)
+
+
+def state(**entry: Any) -> dict[str, Any]:
+    return {"settings": {"state": entry}}
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"commands": {"state": "OUTP {value}"}}, "it names no output"),
-        ({"commands": {"state": "OUTP CH{channel}"}}, "{value} is missing"),
-        ({"commands": {"state": "OUTP CH{channel},{value},{list}"}}, "stand there both"),
-        ({"commands": {"state": "OUTP CH{chanel},{value}"}}, "chanel stands for nothing"),
-        ({"commands": {"voltage": "VOLT CH{channel},{value}"}}, "commands.voltage"),
-        ({"queries": {}}, "every supply has to answer these"),
-        ({"guards": []}, "guards"),
+        (state(send="OUTP {value}"), "settings.state.send: 'OUTP {value}' names no output"),
+        (state(send="OUTP CH{ch}"), "settings.state.send: {value} is missing"),
+        (state(send="OUTP CH{ch},{value},{list}"), "stand there both"),
+        (state(send="OUTP CH{chanel},{value}"), "{chanel} stands for nothing here"),
+        (state(send="OUTP CH{ch},{value:words}"), "'words' is no form of {value}"),
+        (state(send="OUTP CH{ch},{value", on="x"), "give one of send, on with off, and unsupported"),
+        (state(on="OUTP ON"), "give one of send, on with off, and unsupported"),
+        (state(on="OUTP CH{ch},{value}", off="OUTP CH{ch},0"), "{value} has no place in a command that is on or off"),
+        (state(send="OUTP {value}", selected=True), "select: missing, though parts of the file are `selected`"),
+        ({"settings": {"voltage": {"send": "VOLT CH{ch},{value}"}}}, "settings.voltage"),
+        ({"polls": []}, "polls"),
+        ({"polls": [{"ask": "VOLT? CH{ch}", "answer": "{volts}"}]}, "'volts' is no quantity"),
+        ({"polls": [{"ask": "VOLT? CH{ch}", "answer": "{voltage:real}"}]}, "'real' is no type of a field"),
+        ({"polls": [{"ask": "VOLT? CH{ch}", "answer": "voltage"}]}, "holds no field such as {voltage}"),
+        ({"polls": [{"ask": "VOLT? CH{ch}", "answer": "{voltage"}]}, "a field is {name}"),
+        ({"polls": [{"ask": "VOLT? CH{ch}", "answer": "{voltage},{voltage}"}]}, "holds {voltage} twice"),
+        ({"registers": {"status": [{"gives": "OVP", "bit": 1}]}}, "no answer of `polls` has a field {status}"),
+        ({"guards": []}, "guards: unknown key"),
+        ({"models": {}}, "give models, or families of models"),
+        ({"link": {"compound": "maybe"}}, "link.compound"),
+        ({"errors": {"ask": "ERR?", "none": "("}}, "is no regular expression"),
+        ({"bus": {"select": "ADR {address}", "addresses": [0, 30]}}, "give one of answer and confirm"),
     ],
 )
-def test_what_a_series_file_may_not_say(changed: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
-        Series.model_validate({**ONE_BY_ONE, **changed})
+def test_what_a_series_file_may_not_say(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
+    file = tmp_path / "t1.yaml"
+    file.write_text(yaml.safe_dump({**ONE_BY_ONE, **changed}, sort_keys=False))
+    with pytest.raises(SeriesFileError) as error:
+        read(file)
+    assert said in str(error.value)
+    assert all(re.match(rf"{re.escape(str(file))}:\d+: ", fault) for fault in error.value.faults)
 
 
 def guarded(**guard: Any) -> dict[str, Any]:

@@ -85,8 +85,8 @@ def test_errors_that_stood_in_the_queue_are_taken_out_first(caplog: pytest.LogCa
         make_driver(link).connect()
     link.check()
     assert [record.getMessage() for record in caplog.records] == [
-        "psu1: the unit reports an earlier error: -222, Data out of range",
-        "psu1: the unit reports an earlier error: -113, Undefined header",
+        'psu1: the unit reports an earlier error: -222,"Data out of range"',
+        'psu1: the unit reports an earlier error: -113,"Undefined header"',
     ]
 
 

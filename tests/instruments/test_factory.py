@@ -60,8 +60,8 @@ def test_a_unit_is_not_kept_waiting_by_what_its_kind_refuses(tmp_path: Path, tra
     missing = Quirks(missing=("OUTPut:PAIR", "OUTPut:INHibit:MODE"))
     opened, silent = [], []
     for number, quirks in enumerate([missing, missing, missing, Quirks(), missing]):
-        ports = {"socket_port": 0, "vxi11_port": 0, "hislip_port": 0}
-        with Simulator("E36313A", f"MY{number}", quirks=quirks, **ports) as simulator:
+        serial = f"MY{number}"
+        with Simulator("E36313A", serial, quirks=quirks, socket_port=0, vxi11_port=0, hislip_port=0) as simulator:
             simulator.instrument.set_pair("SER")
             uri = simulator.resources[transport]
             unit = configured(model="E36313A", uri=uri, pyvisa_args={"timeout": 300})

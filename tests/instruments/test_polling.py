@@ -11,14 +11,26 @@ from hypothesis import strategies as st
 
 from agent.instruments.catalogue import candidates, identify
 from agent.instruments.driver import IdentityError, MalformedAnswerError, Write
-from agent.instruments.text.messages import channel_list, combine, parse_error, parse_identity, take_apart
+from agent.instruments.text.errors import ErrorQueue, in_words
+from agent.instruments.text.identified import IdentifiedLink, parse_identity
+from agent.instruments.text.messages import channel_list, combine, take_apart
 from agent.instruments.text.polling import Batching, PollReader, poll_plan
+from agent.instruments.text.settings import outgoing
 from tests.instruments.e36300 import OFF
+from tests.instruments.transcript import Transcript
 from tests.properties import examples
 
 MODEL = candidates("E36313A")[0]
 PLAN = PollReader(poll_plan(MODEL, Batching.COMPOUND))
 GOOD = str(OFF[1])
+
+
+QUEUE = ErrorQueue(IdentifiedLink(Transcript(), MODEL.series), "psu1", MODEL.series.errors)
+
+
+def parse_error(answer: str) -> str | None:
+    error = QUEUE.parsed(answer)
+    return None if error is None else in_words([error])[0]
 
 
 def test_the_good_answer_is_good() -> None:
@@ -125,12 +137,14 @@ def test_a_good_answer_with_a_change_is_a_good_answer_or_refused(data: st.DataOb
 def test_an_inspection_is_one_message_and_one_answer() -> None:
     message = combine("SYST:ERR?", ["OUTP:TRAC:STAT?", "OUTP:PAIR?"], OFF[0])
     assert message == f"SYST:ERR?;:OUTP:TRAC:STAT?;:OUTP:PAIR?;:{OFF[0]}"
-    for error, parsed in (
-        ('+0,"No error"', (0, "No error")),
-        ("0,No error", (0, "No error")),
-        ('-222,"Data out of range;VOLT 9;""x"""', (-222, 'Data out of range;VOLT 9;""x""')),
-    ):
-        assert take_apart(f"{error};0;OFF;{GOOD}", 2) == (parsed, ["0", "OFF"], GOOD)
+    for error in ('+0,"No error"', "0,No error", '-222,"Data out of range;VOLT 9;""x"""'):
+        assert take_apart(f"{error};0;OFF;{GOOD}", 2) == (error, ["0", "OFF"], GOOD)
+
+
+def inspect(answer: str) -> None:
+    error, _, poll = take_apart(answer, 2)
+    parse_error(error)
+    PLAN.read([poll])
 
 
 @pytest.mark.parametrize(
@@ -151,7 +165,7 @@ def test_an_inspection_is_one_message_and_one_answer() -> None:
 )
 def test_what_is_no_answer_to_an_inspection(answer: str) -> None:
     with pytest.raises(MalformedAnswerError):
-        PLAN.read([take_apart(answer, 2)[2]])
+        inspect(answer)
 
 
 @given(st.data())
@@ -162,7 +176,8 @@ def test_an_answer_to_an_inspection_with_a_change_is_read_or_refused(data: st.Da
     inserted = data.draw(st.text(alphabet='0123456789+-.,;E \x00"O', max_size=3))
     changed = good[:place] + inserted + good[place + data.draw(st.integers(0, 3)) :]
     try:
-        (_, said), answers, poll = take_apart(changed, 2)
+        error_, answers, poll = take_apart(changed, 2)
+        said = str(parse_error(error_))
         readings = PLAN.read([poll])
     except MalformedAnswerError as error:
         said = str(error)
@@ -177,7 +192,7 @@ def test_an_answer_to_an_inspection_with_a_change_is_read_or_refused(data: st.Da
 @examples()
 def test_any_text_is_an_error_answer_or_refused(answer: str) -> None:
     try:
-        _, text = parse_error(answer)
+        text = str(parse_error(answer))
     except MalformedAnswerError as error:
         text = str(error)
     assert text.isprintable()
@@ -186,15 +201,15 @@ def test_any_text_is_an_error_answer_or_refused(answer: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "parsed"),
     [
-        ('+0,"No error"', (0, "No error")),
-        ('-222,"Data out of range"', (-222, "Data out of range")),
-        ('-113,"Undefined header;VOLT:PROT"', (-113, "Undefined header;VOLT:PROT")),
-        ("0,No error", (0, "No error")),
-        (' +540 , "Command not allowed, while tripped" ', (540, "Command not allowed, while tripped")),
-        ('-1,"\x1b[31mred\x9b2J"', (-1, "\\x1b[31mred\\x9b2J")),
+        ('+0,"No error"', None),
+        ('-222,"Data out of range"', '-222,"Data out of range"'),
+        ('-113,"Undefined header;VOLT:PROT"', '-113,"Undefined header;VOLT:PROT"'),
+        ("0,No error", None),
+        (' +540 , "Command not allowed, while tripped" ', '540,"Command not allowed, while tripped"'),
+        ('-1,"\x1b[31mred\x9b2J"', '-1,"\\x1b[31mred\\x9b2J"'),
     ],
 )
-def test_error_answers(answer: str, parsed: tuple[int, str]) -> None:
+def test_error_answers(answer: str, parsed: str | None) -> None:
     assert parse_error(answer) == parsed
 
 
@@ -220,7 +235,8 @@ def test_any_text_is_an_identification_or_refused(answer: str) -> None:
 @given(st.floats(-1000, 1000))
 @examples()
 def test_a_value_is_sent_as_a_plain_decimal_next_to_it(value: float) -> None:
-    text = Write("voltage_limit", (1,), value).text
+    (message,) = outgoing(MODEL, Write("voltage_limit", (1,), value))
+    text = message.text.removeprefix("VOLT ").removesuffix(",(@1)")
     assert re.fullmatch(r"-?\d{1,4}(\.\d{0,5}[1-9])?", text)
     assert text != "-0"
     assert abs(float(text) - value) <= 5.1e-7

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from agent.instruments.driver import LinkError
 
-#: (sent, answered). None: the message has no answer, or the unit gives none to a question.
-Line = tuple[str, str | None]
+#: (sent, answered). None: the message has no answer, or the unit gives none to a question. Several: the lines of its answer.
+Line = tuple[str, str | Sequence[str] | None]
 
 
 class Transcript:
@@ -21,7 +23,10 @@ class Transcript:
         self.sent: list[str] = []
         self.is_open = False
         self._lines = list(lines)
+        self.pauses: list[float] = []  # s that `rest` was called for
+        self.stray: list[str] = []  # lines that the unit sends without a question, for `unasked`
         self._ahead: str | None = None
+        self._further: list[str] = []  # lines of an answer that were not read yet
         self._lock = threading.Lock()
 
     def expect(self, lines: Iterable[Line]) -> None:
@@ -46,13 +51,31 @@ class Transcript:
     def close(self) -> None:
         self.is_open = False
         self._ahead = None
+        self._further = []
 
-    def ask(self, message: str) -> str:
+    def ask(self, message: str, length: tuple[int, int] | None = None) -> str:
         answer = self._next(message)
         if answer is None:
             self.close()
             raise LinkError("no answer: timeout")
-        return answer
+        first, *self._further = [answer] if isinstance(answer, str) else answer
+        return self._of_length(first, length)
+
+    def listen(self, length: tuple[int, int] | None = None) -> str:
+        if not self._further:
+            self.close()
+            raise LinkError("no answer: timeout")
+        return self._of_length(self._further.pop(0), length)
+
+    def exchange(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def unasked(self) -> list[str]:
+        lines, self.stray = self.stray, []
+        return lines
+
+    def rest(self, seconds: float) -> None:
+        self.pauses.append(seconds)
 
     def tell(self, message: str) -> None:
         answer = self._next(message)
@@ -69,9 +92,16 @@ class Transcript:
             raise LinkError("nothing was asked ahead")
         return self.ask(message)
 
-    def _next(self, message: str) -> str | None:
+    def _of_length(self, answer: str, length: tuple[int, int] | None) -> str:
+        if length is not None and not length[0] <= len(answer) <= length[1]:
+            self.faults.append(f"{answer!r} is not {length[0]} to {length[1]} bytes long")
+        return answer
+
+    def _next(self, message: str) -> str | Sequence[str] | None:
         with self._lock:
             self.sent.append(message)
+            if self._further:
+                self.faults.append(f"{message} was sent and {self._further} of the answer before is not read")
             if not self.is_open:
                 self.faults.append(f"{message} was sent over a closed link")
                 return None

@@ -211,6 +211,10 @@ def after(before: Reading, write: Write) -> Reading:
             return before._replace(voltage_protection=float(value))
         case "current_protection":
             return before._replace(current_protection=bool(value))
+        case "current_protection_level":
+            return before._replace(current_protection_level=float(value))
+        case "voltage_protection_state":
+            return before._replace(voltage_protection_state=bool(value))
 
 
 @dataclass

@@ -23,7 +23,7 @@ from tests.properties import examples
 from tests.unit.fakedriver import IDENTITY, OFF, output
 
 T0 = datetime(2026, 11, 23, 9, 15, tzinfo=UTC)
-ON = Reading(3.0, 0.5, 3.0, 1.0, True, 6.6, False, "CV", None)
+ON = Reading(3.0, 0.5, 3.0, 1.0, True, 6.6, False, "CV", None, 5.5, True)
 
 
 class Bench:

@@ -1,28 +1,37 @@
-"""The supported supplies, from one YAML file for each series, read once."""
+"""The supported supplies, from one YAML file for each series: those that the agent brings, and those of the user."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 
-import yaml
-
-from agent.instruments.catalogue.schema import ChannelModel, Guard, Series
+from agent.instruments.catalogue.language import Guard, SettingEntry
+from agent.instruments.catalogue.loading import SeriesFileError, read, series_files, shipped
+from agent.instruments.catalogue.models import ChannelModel, ModelEntry
+from agent.instruments.catalogue.schema import Series
 from agent.instruments.driver import Identity, Output
+from agent.protocol.quantities import Setting
 
 __all__ = [
     "EXTERNAL",
+    "AmbiguousModelError",
     "ChannelModel",
     "Guard",
     "Model",
     "Series",
+    "SeriesFileError",
     "UnknownModelError",
     "all_models",
+    "all_series",
     "candidates",
     "identify",
+    "models_of",
+    "read",
+    "use",
 ]
 
 #: The configured model of a unit that programs of the user control. Only they tell its channels.
@@ -33,86 +42,192 @@ class UnknownModelError(ValueError):
     """No series file has this model; the text says which models are near."""
 
 
+class AmbiguousModelError(UnknownModelError):
+    """Several series have this model; the text names them, and how to choose."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """A model of a supply: its name, its channels, and the series whose commands it takes.
+    """A model of a supply: its name, its channels, and the series whose language it speaks.
 
-    ``outputs``: the channels as drivers describe them, the same objects for all units of the model.
+    ``outputs``: the channels as drivers describe them, the same objects for all units of the model; none where only the unit can
+    tell them.
     """
 
     name: str
     series: Series
-    channels: tuple[ChannelModel, ...]
+    entry: ModelEntry
+    channels: tuple[ChannelModel, ...] = field(init=False)
     outputs: tuple[Output, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        settings = frozenset(self.series.commands)
-        object.__setattr__(self, "outputs", tuple(channel.output(settings) for channel in self.channels))
+        object.__setattr__(self, "channels", tuple(self.entry.channels.values()))
+        object.__setattr__(self, "outputs", tuple(map(self.output, self.channels)))
+
+    def output(self, channel: ChannelModel) -> Output:
+        """A channel as drivers describe it."""
+        entries = {setting: self.entry_for(setting, channel.index) for setting in self.series.settings}
+        settings = frozenset(setting for setting, one in entries.items() if one is not None and one.unsupported is None)
+        unsupported = {
+            setting: one.unsupported for setting, one in entries.items() if one is not None and one.unsupported
+        }
+        return channel.output(settings, unsupported)
+
+    def entry_for(self, setting: Setting, channel: int) -> SettingEntry | None:
+        """How a setting of a channel is sent; None where it has none."""
+        for entry in self.series.entries(setting):
+            if entry.is_for(self.name) and (not entry.channels or channel in entry.channels):
+                return entry
+        return None
 
     @property
     def guards(self) -> tuple[Guard, ...]:
         """The questions about settings at the unit that this model may answer."""
-        return tuple(guard for guard in self.series.conditions if not guard.models or self.name in guard.models)
+        return tuple(guard for guard in self.series.conditions if guard.is_for(self.name))
 
     @property
     def manufacturer(self) -> str:
         """The manufacturer's present name."""
         return self.series.manufacturer
 
+    def is_told_as(self, text: str) -> bool:
+        """True if a unit of this model tells that text as its model."""
+        if self.entry.identity is not None:
+            return re.fullmatch(self.entry.identity, text, re.IGNORECASE) is not None
+        return text.casefold() in (name.casefold() for name in (self.name, *self.entry.aka))
+
 
 def models_of(series: Series) -> tuple[Model, ...]:
-    """The models of a series, in its order."""
-    return tuple(Model(name, series, tuple(entry.channels.values())) for name, entry in series.models.items())
+    """The models of a series, in its order; of a family those that are sold."""
+    named = {**series.models}
+    for family in series.families:
+        named |= {name: entry for name in family.known if (entry := family.model(name)) is not None}
+    return tuple(Model(name, series, entry) for name, entry in named.items())
+
+
+_own: tuple[Series, ...] = ()
+
+
+def use(paths: Iterable[Path]) -> list[str]:
+    """Take these series files and folders besides those that the agent brings, instead of the ones that were used before.
+
+    A series that has the name of one of the agent's takes its place. The faults of the files that could not be used, a line each.
+    """
+    global _own
+    found: dict[str, Series] = {}
+    faults: list[str] = []
+    try:
+        own = list(series_files(paths))
+    except SeriesFileError as error:
+        own, faults = [], error.faults
+    for path in own:
+        try:
+            series = read(path)
+        except SeriesFileError as error:
+            faults += error.faults
+            continue
+        if series.name in found:
+            faults.append(
+                f"{path}:1: series: {series.name} stands in another file of the user, too; give one of them another name"
+            )
+        found[series.name] = series
+    _own = tuple(found.values())
+    all_models.cache_clear()
+    return faults
+
+
+def all_series() -> Iterator[Series]:
+    """Every series: the user's, then the agent's."""
+    yield from _own
+    names = {series.name for series in _own}
+    for series in _shipped():
+        if series.name not in names:
+            yield series
+
+
+@lru_cache
+def _shipped() -> tuple[Series, ...]:
+    return tuple(shipped())
 
 
 @lru_cache
 def all_models() -> tuple[Model, ...]:
-    """Every supported model, by series file and then in the file's order."""
-    models: list[Model] = []
-    for path in sorted(files(__package__).iterdir(), key=lambda path: path.name):
-        if path.name.endswith(".yaml"):
-            models += models_of(Series.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))))
-    return tuple(models)
+    """Every supported model that has a name, by series."""
+    return tuple(model for series in all_series() for model in models_of(series))
 
 
 def candidates(text: str) -> tuple[Model, ...]:
     """The models that a configured ``model`` may mean; none for `EXTERNAL`, whose channels its programs tell.
 
-    It is a model (``E36313A``), a series (``E36300``), or either behind its manufacturer
+    It is a model (``E36313A``), a series (``E36300``), or either behind its manufacturer or its series
     (``Keysight Technologies,E36313A``); case does not matter.
 
+    :raises AmbiguousModelError: models of several series have this name
     :raises UnknownModelError: it means no supported model
     """
     if text == EXTERNAL:
         return ()
-    manufacturer, _, name = text.rpartition(",")
-    wanted = name.strip().casefold()
-    found = tuple(
-        model
-        for model in all_models()
-        if wanted in (model.name.casefold(), model.series.name.casefold())
-        and (
-            not manufacturer
-            or manufacturer.strip().casefold() == model.manufacturer.casefold()
-            or re.fullmatch(model.series.identity.manufacturer, manufacturer.strip(), re.IGNORECASE)
-        )
-    )
+    before, _, name = text.rpartition(",")
+    wanted, before = name.strip(), before.strip()
+    found = [model for model in all_models() if _is_named(model, wanted) and _is_from(model.series, before)]
     if not found:
-        known = [model.name for model in all_models()]
-        near = difflib.get_close_matches(name.strip().upper(), known, n=3, cutoff=0.5)
-        raise UnknownModelError(
-            f"{text!r} is not a supported model; "
-            + (f"nearest: {', '.join(near)}" if near else f"supported: {', '.join(known)}")
-            + " (`psu-agent models` lists them)"
+        found = [
+            Model(wanted, series, entry)
+            for series in all_series()
+            if _is_from(series, before)
+            for family in series.families
+            if (entry := family.model(wanted)) is not None
+        ]
+    if not found:
+        raise _unknown(text, wanted)
+    names = {model.series.name for model in found}
+    if len(names) > 1:
+        ways = " or ".join(repr(f"{series},{wanted}") for series in sorted(names))
+        raise AmbiguousModelError(
+            f"{text!r} is a model of several series; write {ways}, by the language that the unit's interface speaks"
         )
-    return found
+    return tuple(found)
 
 
-def identify(identity: Identity) -> Model | None:
-    """The model of an instrument, None if it is not a supported one."""
-    for model in all_models():
-        if model.name.casefold() == identity.model.casefold() and re.fullmatch(
-            model.series.identity.manufacturer, identity.manufacturer, re.IGNORECASE
-        ):
+def _is_named(model: Model, wanted: str) -> bool:
+    names = (model.name, model.series.name, *model.entry.aka)
+    return wanted.casefold() in (name.casefold() for name in names)
+
+
+def _is_from(series: Series, before: str) -> bool:
+    if not before or before.casefold() in (series.manufacturer.casefold(), series.name.casefold()):
+        return True
+    pattern = series.identify.manufacturer
+    return pattern is not None and re.fullmatch(pattern, before, re.IGNORECASE) is not None
+
+
+def _unknown(text: str, wanted: str) -> UnknownModelError:
+    known = [model.name for model in all_models()]
+    near = difflib.get_close_matches(wanted.upper(), known, n=3, cutoff=0.5)
+    return UnknownModelError(
+        f"{text!r} is not a supported model; "
+        + (f"nearest: {', '.join(near)}" if near else f"{len(known)} are supported")
+        + " (`psu-agent models` lists them)"
+    )
+
+
+def identify(identity: Identity, among: Iterable[Model] | None = None) -> Model | None:
+    """The model of an instrument, None if it is not one of these, or of all where none are given."""
+    models = all_models() if among is None else tuple(among)
+    for model in models:
+        if _told_by(model.series, identity) and model.is_told_as(identity.model):
             return model
+    for series in {model.series.name: model.series for model in models}.values():
+        # A model that the list of a family does not have, where any model of the series may be there.
+        known = {model.name for model in models if model.series is series}
+        for family in series.families:
+            if set(family.known) <= known and _told_by(series, identity):
+                entry = family.model(identity.model)
+                if entry is not None:
+                    return Model(identity.model, series, entry)
     return None
+
+
+def _told_by(series: Series, identity: Identity) -> bool:
+    pattern = series.identify.manufacturer or re.escape(series.manufacturer)
+    return re.fullmatch(pattern, identity.manufacturer, re.IGNORECASE) is not None

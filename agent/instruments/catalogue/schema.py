@@ -1,213 +1,282 @@
-"""The schema of a series file: the language of a family of supplies, and the channels of its models."""
+"""The schema of a series file: the language of a family of supplies, and its models."""
 
 from __future__ import annotations
 
-import re
-from string import Formatter
-from typing import Annotated, Literal
+import datetime as dt
+from functools import cached_property
+from typing import Annotated, Any, cast, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from agent.instruments.driver import Output, Range
-from agent.protocol.quantities import LEVELS, SETTINGS, Setting
-
-AnswerKind = Literal["number", "boolean", "integer"]
-
-
-def _range(value: object) -> object:
-    if isinstance(value, list) and len(value) == 2:
-        return Range(*value)
-    return value
-
-
-RangeField = Annotated[Range, BeforeValidator(_range)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ChannelModel(_Strict):
-    """One output of a model.
-
-    ``voltage`` and ``current`` are the ranges that the unit accepts as setpoints (V, A), ``voltage_rating`` and
-    ``current_rating`` what it is sold as (magnitudes), ``voltage_protection`` the range of the over-voltage trip level
-    (V), None where there is none. A resolution is the largest difference between a setting that was sent and the one that is
-    read back (V, A).
-    """
-
-    index: int = 0
-    voltage: RangeField
-    current: RangeField
-    voltage_rating: PositiveFloat
-    current_rating: PositiveFloat
-    voltage_protection: RangeField | None = None
-    voltage_resolution: PositiveFloat
-    current_resolution: PositiveFloat
-
-    @property
-    def name(self) -> str:
-        """The name of the output until the configuration gives it another."""
-        return f"CH{self.index}"
-
-    def output(self, settings: frozenset[Setting]) -> Output:
-        """The output as drivers describe it; ``settings``: what the series has a command for."""
-        ranges = {"voltage_limit": self.voltage, "current_limit": self.current}
-        if self.voltage_protection is not None:
-            ranges["voltage_protection"] = self.voltage_protection
-        return Output(
-            index=self.index,
-            name=self.name,
-            ranges=ranges,
-            voltage_rating=self.voltage_rating,
-            current_rating=self.current_rating,
-            voltage_resolution=self.voltage_resolution,
-            current_resolution=self.current_resolution,
-            settings=frozenset(setting for setting in settings if setting not in LEVELS or setting in ranges),
-        )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> ChannelModel:
-        for name in ("voltage", "current", "voltage_protection"):
-            interval = getattr(self, name)
-            if interval is not None and interval.min >= interval.max:
-                raise ValueError(f"{name}: {interval.min} is not below {interval.max}")
-        return self
-
-
-class Query(_Strict):
-    """One quantity and how it is asked for: ``{list}`` stands for a channel list, ``{channel}`` for a single number."""
-
-    ask: str
-    answer: AnswerKind
-
-    @property
-    def takes_list(self) -> bool:
-        """True if one such question can ask for several channels."""
-        return "{list}" in self.ask
-
-
-class Guard(_Strict):
-    """A question about a setting at the unit that changes the effect of a command, asked before such a command is carried out.
-
-    ``ask`` is as in `Query`: with ``{list}`` or ``{channel}`` the unit answers one value for each of ``channels``, which are all
-    where none are named; without, it answers one for all. ``settings``: those whose effect it changes. ``models``: those that
-    have it; none for all of the series.
-
-    One of three says what the answer means: it must be one of ``expect``; it must not be one of ``refuse``; or it ``tells`` a
-    field of `agent.instruments.driver.Conditions`. ``text`` says, for people, what holds where it forbids the command, and
-    ``remedy`` what to do about it; ``{channel}`` and ``{answer}`` may stand in both.
-    """
-
-    ask: str
-    settings: frozenset[Setting] = SETTINGS
-    channels: tuple[int, ...] = ()
-    models: tuple[str, ...] = ()
-    expect: tuple[str, ...] = ()
-    refuse: tuple[str, ...] = ()
-    tells: Literal["coupled", "rise_delay", "fall_delay", "protection_delay"] | None = None
-    text: str
-    remedy: str = ""
-
-    @property
-    def takes_channels(self) -> bool:
-        """True if it is answered for each output by itself."""
-        return "{list}" in self.ask or "{channel}" in self.ask
-
-    @model_validator(mode="after")
-    def _means_one_thing(self) -> Guard:
-        if sum((bool(self.expect), bool(self.refuse), self.tells is not None)) != 1:
-            raise ValueError(f"{self.ask}: give one of expect, refuse and tells")
-        if self.tells is None and not self.remedy:
-            raise ValueError(f"{self.ask}: it forbids commands; say in remedy what to do at the unit")
-        return self
-
-
-class IdentityPattern(_Strict):
-    """The first field of ``*IDN?``, as a regular expression."""
-
-    manufacturer: str
-
-    @model_validator(mode="after")
-    def _compiles(self) -> IdentityPattern:
-        re.compile(self.manufacturer)
-        return self
-
-
-class ModelEntry(_Strict):
-    """One model of a series file."""
-
-    channels: dict[int, ChannelModel] = Field(min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _number_channels(cls, data: object) -> object:
-        if isinstance(data, dict) and isinstance(data.get("channels"), dict):
-            channels = {
-                index: {**channel, "index": index} if isinstance(channel, dict) else channel
-                for index, channel in data["channels"].items()
-            }
-            return {**data, "channels": channels}
-        return data
-
-
-#: Every quantity that a poll reads, in the order of a channel's state.
-QUANTITIES = (
-    "voltage",
-    "current",
-    "voltage_limit",
-    "current_limit",
-    "state",
-    "voltage_protection",
-    "voltage_tripped",
-    "current_protection",
-    "current_tripped",
-    "condition",
+from agent.instruments.catalogue.answers import AnswerPattern, PatternError, Words
+from agent.instruments.catalogue.language import (
+    Ask,
+    BusAddress,
+    Errors,
+    Guard,
+    Identify,
+    Link,
+    PowerUp,
+    Rule,
+    Selection,
+    SettingEntry,
+    Strict,
+    Texts,
 )
+from agent.instruments.catalogue.messages import Template
+from agent.instruments.catalogue.models import RATING_FIELDS, ChannelModel, Family, ModelEntry, Option, RatingQuestion
+from agent.protocol.messages import Mode, Trip
+from agent.protocol.quantities import Setting
+
+#: The numbers and the switches that a poll reads. ``master``: a switch that all outputs depend on, besides their own.
+NUMBERS = frozenset(
+    ("voltage", "current", "voltage_limit", "current_limit", "voltage_protection", "current_protection_level")
+)
+SWITCHES = frozenset(("state", "master", "voltage_protection_state", "current_protection"))
+MODES: tuple[str, ...] = get_args(Mode)
+TRIPS: tuple[str, ...] = get_args(Trip)
+#: All that a poll can give: the quantities, and each trip as a switch.
+QUANTITIES = NUMBERS | SWITCHES | {"mode", "tripped"} | set(TRIPS)
+
+_IN_ASKS = frozenset(("ch", "name", "list", "address"))
+_IN_SETTINGS = _IN_ASKS | {"value"}
+_ALONE: frozenset[str] = frozenset()
 
 
-class Series(_Strict):
-    """A series file: one set of commands, and the models that take it."""
+class Tried(Strict):
+    """A report of somebody who ran the agent on a model: with its firmware, and where the report can be read."""
+
+    model: str
+    firmware: str
+    date: dt.date
+    report: str
+
+
+class Series(Strict):
+    """A series file: one language, and the models that speak it.
+
+    ``sources``: the manuals and drivers that it was written from. ``tried``: ``no``, or the reports. ``notes``: all that a
+    user has to know before, such as outputs that come back by themselves. ``words``: tables of words, by their names.
+    ``polls``: in the order in which they are asked. ``registers``: what the fields of the polls mean that are no quantities.
+    """
 
     series: str
     manufacturer: str
-    manual: str
-    tested: list[str]
-    identity: IdentityPattern
-    queries: dict[str, Query]
-    condition_bits: dict[Literal["CC", "CV", "OTP"], int] = {}
-    commands: dict[Setting, str]
+    sources: Texts = Field(min_length=1)
+    tried: Annotated[tuple[Tried, ...], BeforeValidator(lambda value: () if value is False else value)]
+    notes: Texts = ()
+    identify: Identify = Identify()
+    words: dict[str, dict[str, float | bool | str | None]] = Field(default_factory=dict)
+    polls: tuple[Ask, ...] = Field(min_length=1)
+    registers: dict[str, tuple[Rule, ...]] = Field(default_factory=dict)
+    settings: dict[Setting, SettingEntry | tuple[SettingEntry, ...]]
+    select: Selection | None = None
+    bus: BusAddress | None = None
     conditions: tuple[Guard, ...] = ()
-    error_query: str
-    error_queue: int = Field(gt=0)
-    models: dict[str, ModelEntry] = Field(min_length=1)
+    errors: Errors | None = None
+    ratings: tuple[RatingQuestion, ...] = ()
+    options: tuple[Option, ...] = ()
+    modules: dict[str, ChannelModel] = Field(default_factory=dict)
+    power_up: PowerUp | None = None
+    link: Link = Link()
+    models: dict[str, ModelEntry] = Field(default_factory=dict)
+    families: tuple[Family, ...] = ()
 
     @property
     def name(self) -> str:
         """The name of the series."""
         return self.series
 
-    @model_validator(mode="after")
-    def _known_quantities(self) -> Series:
-        unknown = set(self.queries) - set(QUANTITIES)
-        if unknown:
-            raise ValueError(f"queries: {', '.join(sorted(unknown))}: known are {', '.join(QUANTITIES)}")
-        missing = {"voltage", "current", "voltage_limit", "current_limit", "state"} - set(self.queries)
-        if missing:
-            raise ValueError(f"queries: {', '.join(sorted(missing))} missing: every supply has to answer these")
-        return self
+    @cached_property
+    def tables(self) -> dict[str, Words]:
+        """The tables of words, each by the words in capitals."""
+        return {name: {word.upper(): value for word, value in table.items()} for name, table in self.words.items()}
+
+    def entries(self, setting: Setting) -> tuple[SettingEntry, ...]:
+        """The ways to send a setting; each is for some models or outputs."""
+        found = self.settings.get(setting, ())
+        return found if isinstance(found, tuple) else (found,)
+
+    # Compiling.
+
+    def pattern(self, text: str) -> AnswerPattern:
+        """The pattern of an answer to a poll.
+
+        :raises PatternError: it is none
+        """
+        return AnswerPattern(text, self.tables, default_type)
+
+    def ask_template(self, text: str) -> Template:
+        """The template of a question.
+
+        :raises PatternError: it is none
+        """
+        return Template(text, self.tables, _IN_ASKS)
+
+    def setting_template(self, text: str) -> Template:
+        """The template of a setting.
+
+        :raises PatternError: it is none
+        """
+        return Template(text, self.tables, _IN_SETTINGS)
+
+    # Checks.
 
     @model_validator(mode="after")
-    def _commands_name_channel_and_value(self) -> Series:
-        most = max(len(entry.channels) for entry in self.models.values())
-        for setting, template in self.commands.items():
-            places = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
-            if unknown := places - {"value", "list", "channel"}:
-                raise ValueError(f"commands.{setting}: {', '.join(sorted(unknown))} stands for nothing")
-            if {"list", "channel"} <= places:
-                raise ValueError(f"commands.{setting}: {{list}} and {{channel}} stand there both; give one of them")
-            if "value" not in places and setting != "clear_protection":
-                raise ValueError(f"commands.{setting}: {{value}} is missing")
-            if most > 1 and not places & {"list", "channel"}:
-                raise ValueError(f"commands.{setting}: {{list}} or {{channel}} is missing: it names no output")
+    def _has_models(self) -> Series:
+        if not self.models and not self.families:
+            raise ValueError("give models, or families of models")
         return self
+
+    def faults(self) -> list[tuple[tuple[Any, ...], str]]:
+        """All that is wrong with the patterns and the names in the file: the key of each, and a sentence."""
+        return _Checker(self).faults
+
+
+def default_type(name: str) -> str:
+    """The type of a field that names none."""
+    if name in ("module", "option"):
+        return "text"
+    if name != "channels" and (name in NUMBERS or name in RATING_FIELDS):
+        return "number"
+    if name in SWITCHES or name in TRIPS:
+        return "bit"
+    return "word" if name in ("mode", "tripped") else "int"
+
+
+class _Checker:
+    """Collects the faults of a series that its types do not show."""
+
+    def __init__(self, series: Series) -> None:
+        self.faults: list[tuple[tuple[Any, ...], str]] = []
+        self._series = series
+        self._registers: set[str] = set()
+        for index, poll in enumerate(series.polls):
+            self._poll(("polls", index), poll)
+        for setting in series.settings:
+            given = series.settings[setting]
+            for index, entry in enumerate(series.entries(setting)):
+                self._setting(("settings", setting, *((index,) if isinstance(given, tuple) else ())), setting, entry)
+        for name, rules in series.registers.items():
+            self._register(("registers", name), name, rules)
+        for index, guard in enumerate(series.conditions):
+            self._guard(("conditions", index), guard)
+        for index, question in enumerate(series.ratings):
+            self._template(("ratings", index, "ask"), question.ask)
+            for text in question.answer:
+                for name in self._fields(("ratings", index, "answer"), text):
+                    if name not in RATING_FIELDS:
+                        known = ", ".join(sorted(RATING_FIELDS))
+                        self._fault(("ratings", index, "answer"), f"{name!r} is no rating; known are {known}")
+        self._selection()
+
+    def _fault(self, key: tuple[Any, ...], text: str) -> None:
+        self.faults.append((key, text))
+
+    def _template(self, key: tuple[Any, ...], text: str, allowed: frozenset[str] = _IN_ASKS) -> Template | None:
+        try:
+            template = Template(text, self._series.tables, allowed)
+        except PatternError as error:
+            self._fault(key, str(error))
+            return None
+        if "address" in template.places and self._series.bus is None:
+            self._fault(key, f"{text!r}: {{address}} needs `bus`")
+        if {"list"} < template.places & {"list", "ch", "name"}:
+            self._fault(key, f"{text!r}: {{list}} and {{ch}} or {{name}} stand there both; give one of them")
+        return template
+
+    def _fields(self, key: tuple[Any, ...], text: str) -> list[str]:
+        try:
+            return [field.name for field in self._series.pattern(text).fields]
+        except PatternError as error:
+            self._fault(key, str(error))
+            return []
+
+    def _poll(self, key: tuple[Any, ...], poll: Ask) -> None:
+        self._template((*key, "ask"), poll.ask)
+        for text in poll.answer:
+            try:
+                fields = self._series.pattern(text).fields
+            except PatternError as error:
+                self._fault((*key, "answer"), str(error))
+                continue
+            if not fields:
+                self._fault((*key, "answer"), f"{text!r} holds no field such as {{voltage}}")
+            for field in fields:
+                if field.name in QUANTITIES:
+                    continue
+                self._registers.add(field.name)
+                if field.name not in self._series.registers and not any(
+                    guard.register_ == field.name for guard in self._series.conditions
+                ):
+                    known = ", ".join(sorted(NUMBERS | SWITCHES))
+                    self._fault(
+                        (*key, "answer"),
+                        f"{field.name!r} is no quantity ({known}, mode, tripped, a trip such as OVP), and `registers` does not "
+                        "say what it means",
+                    )
+
+    def _setting(self, key: tuple[Any, ...], setting: Setting, entry: SettingEntry) -> None:
+        most = max((len(model.channels) for model in self._series.models.values()), default=1)
+        for name in ("send", "on", "off"):
+            for text in getattr(entry, name):
+                template = self._template((*key, name), text, _IN_SETTINGS)
+                if template is None:
+                    continue
+                if name != "send" and "value" in template.places:
+                    self._fault((*key, name), f"{text!r}: {{value}} has no place in a command that is on or off")
+                is_aimed = bool(template.places & {"ch", "name", "list"}) or entry.selected
+                if most > 1 and not is_aimed and entry.reaches != "all":
+                    self._fault(
+                        (*key, name),
+                        f"{text!r} names no output: give {{ch}}, {{name}} or {{list}}; or `selected: true`; or `reaches: all` "
+                        "where it acts on all outputs",
+                    )
+        texts = entry.send
+        if texts and setting != "clear_protection" and not any("{value" in text for text in texts):
+            self._fault((*key, "send"), "{value} is missing; or give `on` and `off`")
+
+    def _register(self, key: tuple[Any, ...], name: str, rules: tuple[Rule, ...]) -> None:
+        if name not in self._registers:
+            self._fault(key, f"no answer of `polls` has a field {{{name}}}")
+        for index, rule in enumerate(rules):
+            if rule.gives not in QUANTITIES - NUMBERS:
+                self._fault(
+                    (*key, index, "gives"),
+                    f"{rule.gives!r} is not known; right would be a switch, mode, tripped, or a trip such as OVP",
+                )
+                continue
+            right = {"mode": (*MODES, None), "tripped": (*TRIPS, None)}.get(rule.gives, (True, False, None))
+            if rule.bit is not None and rule.gives in ("mode", "tripped"):
+                self._fault(
+                    (*key, index, "bit"), f"{rule.gives} has more than two values: give `values`, or a trip as `gives`"
+                )
+            for value in rule.values.values():
+                if value not in cast("tuple[object, ...]", right):
+                    self._fault(
+                        (*key, index, "values"),
+                        f"{value!r} is no value of {rule.gives}; known are {', '.join(map(str, right))}",
+                    )
+
+    def _guard(self, key: tuple[Any, ...], guard: Guard) -> None:
+        if guard.ask is not None:
+            self._template((*key, "ask"), guard.ask)
+        elif guard.register_ not in self._registers:
+            self._fault((*key, "register"), f"no answer of `polls` has a field {{{guard.register_}}}")
+        if guard.answer is not None and self._fields((*key, "answer"), guard.answer) not in ([], ["value"]):
+            self._fault((*key, "answer"), "the one field of an answer here is {value}")
+
+    def _selection(self) -> None:
+        series = self._series
+        parts: list[Ask | Guard | SettingEntry] = [
+            *series.polls,
+            *series.conditions,
+            *series.ratings,
+            *(e for s in series.settings for e in series.entries(s)),
+        ]
+        if series.select is None and any(part.selected for part in parts):
+            self._fault(("select",), "missing, though parts of the file are `selected`")
+        if series.select is not None:
+            template = self._template(("select", "send"), series.select.send)
+            if template is not None and not template.places & {"ch", "name"}:
+                self._fault(("select", "send"), f"{series.select.send!r} names no output: give {{ch}} or {{name}}")

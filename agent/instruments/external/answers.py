@@ -62,7 +62,7 @@ class ChannelAnswer(BaseModel):
 
     index: Annotated[int, Field(ge=0, le=999, strict=True)]
     name: Annotated[str, BeforeValidator(_name)] | None = None
-    state: _Switch
+    state: _Switch | None
     voltage: _Number | None = None
     current: _Number | None = None
     voltage_limit: _Number | None = None
@@ -71,9 +71,12 @@ class ChannelAnswer(BaseModel):
     tripped: Trip | None = None
     voltage_protection: _Number | None = None
     current_protection: _Switch | None = None
+    current_protection_level: _Number | None = None
+    voltage_protection_state: _Switch | None = None
     voltage_range: _Interval | None = None
     current_range: _Interval | None = None
     voltage_protection_range: _Interval | None = None
+    current_protection_level_range: _Interval | None = None
     voltage_resolution: _Resolution = _RESOLUTION
     current_resolution: _Resolution = _RESOLUTION
 
@@ -87,8 +90,10 @@ class ChannelAnswer(BaseModel):
             state=self.state,
             voltage_protection=self.voltage_protection,
             current_protection=self.current_protection,
-            mode=self.mode if self.state else "OFF",
+            mode="OFF" if self.state is False else self.mode,
             tripped=self.tripped,
+            current_protection_level=self.current_protection_level,
+            voltage_protection_state=self.voltage_protection_state,
         )
 
 

@@ -263,8 +263,10 @@ class ExternalDriver(Driver):
         if self._commands.set is None:
             return frozenset()
         settings: set[Setting] = {"state", *LEVELS}
-        if any(channel.current_protection is not None for channel in answer.channels):
-            settings.add("current_protection")
+        switches: tuple[Setting, ...] = ("current_protection", "voltage_protection_state")
+        for switch in switches:
+            if any(getattr(channel, switch) is not None for channel in answer.channels):
+                settings.add(switch)
         if any("tripped" in channel.model_fields_set for channel in answer.channels):
             settings.add("clear_protection")
         return frozenset(settings)
@@ -281,6 +283,7 @@ class ExternalDriver(Driver):
             "voltage_limit": _settable(channel.voltage_range, configured.voltage_max if configured else None),
             "current_limit": _settable(channel.current_range, configured.current_max if configured else None),
             "voltage_protection": channel.voltage_protection_range,
+            "current_protection_level": channel.current_protection_level_range,
         }
         return Output(
             index=channel.index,

@@ -1,4 +1,4 @@
-"""A supply that speaks SCPI, over any `TextLink`."""
+"""A supply that is asked and told by lines of text, over any `TextLink`, as its series file says."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import threading
 from collections.abc import Collection, Sequence
 
 from agent.instruments.catalogue import Model, identify
+from agent.instruments.catalogue.answers import AnswerPattern, Value
 from agent.instruments.driver import (
     Driver,
+    DriverError,
     GiveWay,
     Identity,
     IdentityError,
@@ -21,27 +23,27 @@ from agent.instruments.driver import (
     Write,
     never,
 )
-from agent.instruments.text.errors import Error, ErrorQueue, has_command_error, in_words
+from agent.instruments.text import ratings
+from agent.instruments.text.errors import ErrorQueue, in_words
 from agent.instruments.text.guards import Question, understood
 from agent.instruments.text.identified import IdentifiedLink
-from agent.instruments.text.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge, UnitKind
+from agent.instruments.text.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge
 from agent.instruments.text.link import TextLink
-from agent.instruments.text.messages import combine, setting_messages, take_apart
-from agent.instruments.text.polling import Batching, PollPlan, PollReader, poll_plan
+from agent.instruments.text.parts import Part
+from agent.instruments.text.probing import Probe, ask
+from agent.instruments.text.settings import Outgoing, outgoing
 from agent.protocol.quantities import SETTINGS, Setting
 
 log = logging.getLogger(__name__)
-
-#: The name under which `UnitKind` remembers a poll that is combined with the questions around a setting.
-_COMBINED = "everything around a setting in one message"
 
 
 class TextDriver(Driver):
     """One unit of a model in the catalogue.
 
     :param name: the unit's name, for the log
-    :param models: the models that it may be; one or more
+    :param models: the models that it may be, of one series; one or more
     :param serial: the serial number that it must have, None for any
+    :param address: of the unit on its bus, None where it has the link for itself
     :param knowledge: the questions that other units of the kind do not answer
     """
 
@@ -52,21 +54,23 @@ class TextDriver(Driver):
         name: str,
         models: Sequence[Model],
         serial: str | None = None,
+        address: int | None = None,
         knowledge: Knowledge = KNOWLEDGE,
     ) -> None:
         self.address = link.uri
-        self._link = IdentifiedLink(link)
-        self._queue = ErrorQueue(self._link, name)
         self._name = name
         self._models = tuple(models)
         self._serial = serial
+        self._bus_address = address
         self._knowledge = knowledge
         self._model = self._models[0]
+        self._series = self._model.series
+        only = self._models[0].name if len(self._models) == 1 else None
+        self._link = IdentifiedLink(link, self._series, model=only, address=address)
+        self._queue = ErrorQueue(self._link, name, self._series.errors)
         self._probed: Identity | None = None  # the unit that the last connection probed
-        self._reader = PollReader(poll_plan(self._model, Batching.COMPOUND))
-        self._questions: tuple[Question, ...] = ()  # on settings at the unit
-        self._silent: tuple[Question, ...] = ()  # those that it neither answered nor refused
-        self._combines = False  # it answers all that is asked around a setting in one message
+        self._probe = self._new_probe()
+        self._refusals: list[str] = []  # of settings that the unit answers, not told yet
         self._is_asked = False  # a poll is under way
         self._turn: threading.Event | None = None  # set while it waits for other units of the kind
         self._is_hurried = False
@@ -74,66 +78,96 @@ class TextDriver(Driver):
     @property
     def expected(self) -> Profile:
         """The first of the models that it may be, named if it is the only one."""
-        return Profile(self._models[0].name if len(self._models) == 1 else None, self._models[0].outputs)
+        first = self._models[0]
+        return Profile(first.name if len(self._models) == 1 else None, first.outputs, together=together(first))
 
     def connect(self) -> Profile:
         """Open the link, ask for the identity, empty the error queue, and find out which messages the unit takes."""
-        self.close()
+        self._drop()
         try:
             identity = self._link.open()
-            self._model = self._expected_model(identity)
+            model = self._expected_model(identity)
             self.admit(identity)
-            for number, text in self._errors():
-                log.warning("%s: the unit reports an earlier error: %d, %s", self._name, number, text)
-            self._probe(identity)
+            self._link.greet()
+            if not self._acknowledges:
+                for earlier in in_words(self._queue.read()):
+                    log.warning("%s: the unit reports an earlier error: %s", self._name, earlier)
+            model = ratings.asked(model, self._ask_part, self._bus_address)
+            # The same object where nothing changed: plans are made once for a model.
+            if model.entry != self._model.entry or model.name != self._model.name:
+                self._model = model
+            self._run_probe(identity)
+            power_up = self._power_up()
         except BaseException:
             self._link.close()
             raise
         self._link.keep(identity)
-        count = len(self._reader.plan.messages)
+        count = self._probe.reader.plan.count
         effort = "one message" if count == 1 else f"{count} messages"
-        return Profile(self._model.name, self._model.outputs, identity, effort)
+        model = self._model
+        return Profile(model.name, model.outputs, identity, effort, together(model), power_up)
 
     def poll(self, give_way: GiveWay) -> dict[int, Reading] | None:
         """The reading of every output; or of the answer that `poll_ahead` has asked for."""
+        reader = self._probe.reader
+        answers: list[str] = []
         if self._is_asked:
             self._is_asked = False
-            return self._read([self._link.hear()])
-        answers: list[str] = []
-        for message in self._reader.plan.messages:
-            if answers and give_way():
-                return None
-            answers.append(self._link.ask(message))
-        return self._read(answers)
+            answers = [self._link.hear()]
+        else:
+            for message in reader.plan.messages:
+                if answers and give_way():
+                    return None
+                answers.append(ask(self._link, message))
+        try:
+            return reader.read(answers)
+        except MalformedAnswerError:
+            self._link.close()
+            raise
 
     def write(self, write: Write) -> None:
         """Send a setting: in one message, or in one for every output where the unit takes no channel list.
 
         An off that finds the link closed goes on a new one; of several messages, each that breaks it is sent once more.
         """
-        messages = setting_messages(self._model.series.commands[write.setting], write)
+        messages = self._messages(write)
         is_off = write.setting == "state" and not write.value
         if is_off and len(messages) > 1:
             self._turn_off(messages)
-            return
-        for message in messages:
-            self._link.tell(message, again=is_off)
+        else:
+            for message in messages:
+                self._refusals += self._link.set(message, again=is_off)
+        if write.setting == "clear_protection":
+            self._probe.reader.forget_trips()
 
     def write_checked(self, write: Write) -> list[str] | None:
         """Send a setting and the question for errors as one message, to a unit that answers a poll in one."""
-        messages = setting_messages(self._model.series.commands[write.setting], write)
+        messages = self._messages(write)
+        first = messages[0] if messages else None
         if (
-            (write.setting == "state" and not write.value)
+            first is None
+            or (write.setting == "state" and not write.value)
+            or write.setting == "clear_protection"
             or len(messages) > 1
-            or self._reader.plan.batching is not Batching.COMPOUND
+            or first.answer is not None
+            or first.select is not None
+            or first.after
+            or not self._probe.combines
             or not self._queue.may_follow(self._probed)
         ):
             self.write(write)
             return None
         assert self._probed is not None
-        return in_words(self._queue.read_behind(messages[0], self._model.series, self._probed))
+        return in_words(self._queue.read_behind(first.text, self._series.link.separator, self._probed))
 
-    def _turn_off(self, messages: list[str]) -> None:
+    def _messages(self, write: Write) -> list[Outgoing]:
+        try:
+            return outgoing(self._model, write, self._bus_address)
+        except ValueError as error:
+            # The ranges of the series file allow more than its form of the message: nothing was sent.
+            raise DriverError(f"{self._series.name}: {error}; the series file is wrong") from None
+
+    def _turn_off(self, messages: list[Outgoing]) -> None:
         failure: LinkError | None = None
         is_broken = False
         for message in messages:
@@ -141,7 +175,7 @@ class TextDriver(Driver):
                 if is_broken and self._probed is not None:
                     self._link.open(self._probed)
                 try:
-                    self._link.tell(message)
+                    self._refusals += self._link.set(message)
                 except LinkError as error:
                     failure, is_broken = failure or error, True
                 else:
@@ -152,39 +186,45 @@ class TextDriver(Driver):
             raise failure
 
     def close(self) -> None:
-        """Close the link. A poll that is under way is read first: the unit would report an interrupted answer as an error."""
+        """Leave remote mode, and close the link. A poll that is under way is read first: its interruption would be an error."""
         if self._is_asked:
             self._is_asked = False
             with contextlib.suppress(LinkError):
                 self._link.hear()
+        self._link.take_leave()
+        self._drop()
+
+    def _drop(self) -> None:
+        self._is_asked, self._refusals = False, []
         self._link.close()
 
     def inspect(
         self, channels: Collection[int], give_way: GiveWay = never, settings: Collection[Setting] = SETTINGS
     ) -> Inspection:
-        """The error queue, the conditions of these settings and a poll: in one message where the unit takes that."""
-        questions = [question for question in self._questions if question.concerns(channels, settings)]
+        """The errors, the conditions of these settings and a poll: in one message where the unit takes that."""
+        probe = self._probe
+        questions = [question for question in probe.questions if question.concerns(channels, settings)]
         try:
-            errors, answers, readings = self._inspect(
-                [ask for one in questions for ask in one.asks(channels)], give_way
-            )
+            complaints, answers, readings = self._inspect(questions, channels, give_way)
             if readings is None:  # it gave way
-                return Inspection({}, in_words(errors))
-            bars, conditions = understood(questions, answers, channels)
+                return Inspection({}, complaints)
+            bars, conditions = understood(questions, answers, channels, self._registers())
         except MalformedAnswerError:
             self._link.close()
             raise
-        silent = [f"{one.guard.ask} was not answered" for one in self._silent if one.concerns(channels, settings)]
-        return Inspection(readings, in_words(errors), bars, silent, conditions)
+        silent = [f"{one.name} was not answered" for one in probe.silent if one.concerns(channels, settings)]
+        return Inspection(readings, complaints, bars, silent, conditions)
 
     def complaints(self) -> list[str]:
-        """The unit's error queue, emptied."""
-        return in_words(self._errors())
+        """What the unit complained of since it was last asked: refused settings, its error queue, lines that nobody asked for."""
+        told = self._told()
+        return told if self._acknowledges else [*told, *in_words(self._queue.read()), *self._told()]
 
     def poll_ahead(self) -> bool:
         """Send the message of the next poll, where a poll is one message."""
-        messages = self._reader.plan.messages
-        self._is_asked = len(messages) == 1 and self._link.ask_ahead(messages[0])
+        plan = self._probe.reader.plan
+        may = plan.is_one_message and self._series.link.acknowledges_queries is None
+        self._is_asked = may and self._link.ask_ahead(plan.messages[0].text)
         return self._is_asked
 
     @property
@@ -207,11 +247,12 @@ class TextDriver(Driver):
     # Connecting.
 
     def _expected_model(self, identity: Identity) -> Model:
-        model = identify(identity)
-        if model is None or model not in self._models:
-            wanted = " or ".join(candidate.name for candidate in self._models)
+        model = identify(identity, self._models)
+        if model is None:
+            wanted = " or ".join(candidate.name for candidate in self._models[:4])
+            more = f" or another of {self._series.name}" if len(self._models) > 4 else ""
             raise IdentityError(
-                f"at {self.address} is a {identity.manufacturer} {identity.model}, not a {wanted}; it gets no commands",
+                f"at {self.address} is a {identity.manufacturer} {identity.model}, not a {wanted}{more}; it gets no commands",
                 identity,
             )
         if self._serial is not None and identity.serial != self._serial:
@@ -220,11 +261,22 @@ class TextDriver(Driver):
             )
         return model
 
-    def _probe(self, identity: Identity) -> None:
+    def _new_probe(self) -> Probe:
+        return Probe(
+            self._link,
+            self._queue,
+            self._model,
+            name=self._name,
+            address=self._bus_address,
+            is_hurried=lambda: self._is_hurried,
+        )
+
+    def _run_probe(self, identity: Identity) -> None:
         """Find out in which messages the unit is polled, and which questions around a setting it answers."""
         kind = self._knowledge.kind(identity)
         unit = f"{identity.serial} at {self.address}"
         self._turn = turn = threading.Event()
+        self._probe = self._new_probe()
         try:
             if self._is_hurried:
                 turn.set()
@@ -232,169 +284,98 @@ class TextDriver(Driver):
             with kind.probing(turn, 0.0 if identity == self._probed else LONGEST_WAIT):
                 if self._is_hurried:
                     raise LinkError("the agent stops")
-                self._reader = PollReader(self._find_batching(identity, kind, unit))
-                self._find_questions(identity, kind, unit)
+                self._probe.run(identity, kind, unit)
             self._probed = identity
         finally:
             self._turn = None
 
-    def _find_batching(self, identity: Identity, kind: UnitKind, unit: str) -> PollPlan:
-        """The plan of the fewest messages that this unit answers a poll in."""
-        for batching in Batching:
-            plan = poll_plan(self._model, batching)
-            question = f"a poll, {batching.name}"
-            if batching is not Batching.SINGLE and kind.refuses(question, unit):
-                continue
-            try:
-                PollReader(plan).read([self._link.ask(message) for message in plan.messages])
-            except (LinkError, MalformedAnswerError) as error:
-                self._link.open(identity)
-                refused = [number for number, _ in self._errors() if -500 < number <= -100]
-                if not refused or batching is Batching.SINGLE:
-                    raise
-                kind.has_refused(question, unit)
-                log.warning("%s: polls in smaller messages, as the unit refused larger ones: %s", self._name, error)
-                continue
-            kind.has_answered(question, unit)
-            return plan
-        raise AssertionError("unreachable")
+    def _ask_part(self, part: Part) -> tuple[Value, ...]:
+        select = None
+        if part.selected is not None and self._series.select is not None:
+            filling = {"ch": str(part.selected), "name": str(part.selected), "list": "", "address": ""}
+            select = self._series.ask_template(self._series.select.send).filled(filling)
+        return part.read(self._link.ask(part.ask, part.length, select))
 
-    def _find_questions(self, identity: Identity, kind: UnitKind, unit: str) -> None:
-        """Find out which questions on settings at the unit it answers, and if it takes all that is asked around a setting in one.
-
-        A question is given up only if the unit itself refused it twice in a row: other units of the kind, and an answer that was
-        lost on the way, take no check away. Where others refused it, this one is asked without waiting for an answer.
-        """
-        batching = self._reader.plan.batching
-        asked = [
-            Question(guard, self._model, takes_lists=batching is not Batching.SINGLE)
-            for guard in self._model.guards
-            if not kind.has_itself_refused(guard.ask, unit)
-        ]
-        self._silent = ()
-        for question in [one for one in asked if kind.refuses(one.guard.ask, unit)]:
-            if self._refuses(question, identity) and self._refuses(question, identity):
-                self._give_up(question, kind, unit)
-                asked.remove(question)
-        answered: list[Question] = asked
-        combines = batching is Batching.COMPOUND and not kind.refuses(_COMBINED, unit)
-        if not (combines and self._answers_combined(asked, identity, kind, unit)):
-            answered = [question for question in asked if self._answers(question, identity, kind, unit)]
-            if combines:
-                combines = len(answered) < len(asked) and self._answers_combined(answered, identity, kind, unit)
-                if not combines:
-                    kind.has_refused(_COMBINED, unit)
-                    log.info("%s: a setting takes more messages, as the unit does not answer them in one", self._name)
-        if combines:
-            kind.has_answered(_COMBINED, unit)
-        self._questions, self._combines = tuple(answered), combines
-
-    def _answers_combined(self, questions: list[Question], identity: Identity, kind: UnitKind, unit: str) -> bool:
-        """True if this unit answers a poll together with all that is asked around a setting.
-
-        A unit that fails twice without an error of its own counts as one that does not: it would never be online.
-        """
-        outputs = [channel.index for channel in self._model.channels]
-        try:
-            _, answers, _ = self._ask_combined([ask for one in questions for ask in one.asks(outputs)])
-            understood(questions, answers, outputs)
-        except (LinkError, MalformedAnswerError):
-            self._link.open(identity)
-            if not self._errors() and not kind.is_doubted(_COMBINED, unit):
-                raise
-            return False
-        for question in questions:
-            kind.has_answered(question.guard.ask, unit)
-        return True
-
-    def _answers(self, question: Question, identity: Identity, kind: UnitKind, unit: str) -> bool:
-        """True if this unit answers the question; it is among the silent ones if the unit did not even refuse it.
-
-        :raises DriverError: it did not for the first time: the connection is to be tried again
-        """
-        ask, outputs = question.guard.ask, question.channels
-        for _ in range(2):
-            if self._is_hurried:
-                raise LinkError("the agent stops")
-            try:
-                understood([question], [self._link.ask(one) for one in question.asks(outputs)], outputs)
-            except (LinkError, MalformedAnswerError):
-                self._link.open(identity)
-                if has_command_error(self._errors()):
-                    if self._refuses(question, identity):
-                        break
-                    continue
-                if not kind.is_doubted(ask, unit):
-                    raise
-                self._silent += (question,)
-                log.warning(
-                    "%s: the unit did not answer %s; commands whose effect depends on it are refused", self._name, ask
-                )
-                return False
-            kind.has_answered(ask, unit)
-            return True
-        self._give_up(question, kind, unit)
-        return False
-
-    def _refuses(self, question: Question, identity: Identity) -> bool:
-        """True if the unit reports that it does not know the question. No answer is waited for, as that would take a timeout.
-
-        If there is one, it may be taken for the answer to a later question: a unit that does not refuse gets a new link.
-        """
-        with contextlib.suppress(LinkError, MalformedAnswerError):
-            self._link.tell(question.asks(question.channels)[0])
-            if has_command_error(self._errors()):
-                return True
-        self._link.open(identity)
-        self._errors()
-        return False
-
-    def _give_up(self, question: Question, kind: UnitKind, unit: str) -> None:
-        guard = question.guard
-        kind.has_refused(guard.ask, unit)
-        log.warning(
-            "%s: the unit (%s) does not know %s, so commands are carried out without this check: %s",
-            self._name,
-            unit,
-            guard.ask,
-            guard.text.format(channel="N", answer="another"),
-        )
+    def _power_up(self) -> str | None:
+        """A sentence if outputs come back by themselves when the mains return; None if they do not, or the unit does not tell."""
+        question = self._series.power_up
+        if question is None or not question.is_for(self._model.name):
+            return None
+        pattern = AnswerPattern(question.answer, self._series.tables, lambda _: "text")
+        values = pattern.read(self._link.ask(question.ask))
+        return question.text if values and str(values[0]).strip().upper() in question.on else None
 
     # Asking.
 
-    def _read(self, answers: list[str]) -> dict[int, Reading]:
-        try:
-            return self._reader.read(answers)
-        except MalformedAnswerError:
-            self._link.close()
-            raise
+    @property
+    def _acknowledges(self) -> bool:
+        """True if reading the errors clears alarms."""
+        return self._series.errors is not None and self._series.errors.acknowledges
 
-    def _errors(self) -> list[Error]:
-        return self._queue.read(self._model.series)
+    def _told(self) -> list[str]:
+        """Complaints that came without a question for them."""
+        told, self._refusals = [*self._refusals, *self._link.unasked], []
+        self._link.unasked = []
+        return told
+
+    def _registers(self) -> dict[tuple[str, int], Value]:
+        """The registers of the last poll, by their names and outputs."""
+        reader = self._probe.reader
+        found: dict[tuple[str, int], Value] = {}
+        for (name, owner), places in reader.plan.order.items():
+            for index in (output.index for output in self._model.channels):
+                if owner in (None, index):
+                    found[name, index] = reader.values[places[0]]
+        return found
 
     def _inspect(
-        self, questions: list[str], give_way: GiveWay
-    ) -> tuple[list[Error], list[str], dict[int, Reading] | None]:
-        """The entries of the error queue, the answers to the questions, and a poll; None for it if it was dropped."""
-        if not self._combines:
-            errors = self._errors()
+        self, questions: list[Question], channels: Collection[int], give_way: GiveWay
+    ) -> tuple[list[str], list[str], dict[int, Reading] | None]:
+        """The complaints, the answers to the questions, and a poll; None for it if it was dropped."""
+        if self._acknowledges:
+            return self._inspect_alarms_first(questions, channels, give_way)
+        probe = self._probe
+        if not probe.combines:
+            complaints = self.complaints()
             answers: list[str] = []
             for question in questions:
                 if give_way():
-                    return errors, answers, None
-                answers.append(self._link.ask(question))
-            return errors, answers, None if give_way() else self.poll(give_way)
-        error, answers, readings = self._ask_combined(questions)
-        if error[0] == 0:
-            return [], answers, readings
-        errors = [error, *self._errors()]
+                    return complaints, answers, None
+                answers += probe.ask_questions([question], channels)
+            return complaints, answers, None if give_way() else self.poll(give_way)
+        asks = [one for question in questions for one in question.asks(channels)]
+        error, answers, readings = probe.ask_combined(asks)
+        if error is None:
+            return self._told(), answers, readings
+        errors = [error, *self._queue.read()]
         if give_way():
-            return errors, [], None
+            return [*in_words(errors), *self._told()], [], None
         # On a slow unit the readings that came with the first error are seconds old when the last error has been read.
-        error, answers, readings = self._ask_combined(questions)
-        return (errors if error[0] == 0 else [*errors, error]), answers, readings
+        error, answers, readings = probe.ask_combined(asks)
+        return [*in_words(errors if error is None else [*errors, error]), *self._told()], answers, readings
 
-    def _ask_combined(self, questions: list[str]) -> tuple[Error, list[str], dict[int, Reading]]:
-        message = combine(self._model.series.error_query, questions, self._reader.plan.messages[0])
-        error, answers, poll = take_apart(self._link.ask(message), len(questions))
-        return error, answers, self._reader.read([poll])
+    def _inspect_alarms_first(
+        self, questions: list[Question], channels: Collection[int], give_way: GiveWay
+    ) -> tuple[list[str], list[str], dict[int, Reading] | None]:
+        """The same of a unit that clears alarms when its errors are read: the poll first, and no errors while one has tripped."""
+        answers: list[str] = []
+        readings = self.poll(give_way)
+        if readings is None:
+            return self._told(), answers, None
+        complaints = self._told()
+        if not any(reading.tripped for reading in readings.values()):
+            complaints += in_words(self._queue.read())
+        for question in questions:
+            if give_way():
+                return complaints, answers, None
+            answers += self._probe.ask_questions([question], channels)
+        return complaints, answers, readings
+
+
+def together(model: Model) -> tuple[frozenset[int], ...]:
+    """The outputs that one switch of the unit acts on, whichever of them is meant; none where each has its own."""
+    indices = [channel.index for channel in model.channels]
+    shared = [
+        entry for index in indices if (entry := model.entry_for("state", index)) is not None and entry.reaches == "all"
+    ]
+    return (frozenset(indices),) if shared and len(indices) > 1 else ()

@@ -1,7 +1,7 @@
 """The questions that units of one model and firmware do not answer: found out once a process, at a timeout each.
 
-A refusal holds for the unit that refused. One that only makes messages smaller holds for all units of the kind when two of them
-refused and none has ever answered. One that takes a check away (`UnitKind.has_itself_refused`) holds for no other unit.
+A refusal holds for the unit that refused. One that only makes messages smaller holds for all units of the kind when two of
+them refused and none has ever answered. One that takes a check away (`UnitKind.has_itself_refused`) holds for no other unit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""SCPI as text: the messages for settings and channel lists, and the parsing of answers to ``*IDN?`` and error queries."""
+"""Messages and answers as text: the places of templates, the parsing of errors, and several questions in one message."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from agent.instruments.driver import Identity, IdentityError, MalformedAnswerError, Write
+from agent.instruments.catalogue import Model
+from agent.instruments.driver import MalformedAnswerError
 
 #: A queue entry ahead of other answers. Its text may have a semicolon in it.
 _ERROR_AHEAD = re.compile(r'([^,;"]{1,20},\s*(?:"(?:[^"]|"")*"|[^";]*)\s*);')
@@ -18,42 +19,26 @@ def channel_list(indices: tuple[int, ...]) -> str:
     return f"(@{','.join(map(str, indices))})"
 
 
-def setting_messages(template: str, write: Write) -> list[str]:
-    """The messages that carry a setting out: one with a channel list, or one for every channel where it takes a single number."""
-    if "{channel}" in template:
-        return [template.format(value=write.text, channel=index) for index in write.channels]
-    return [template.format(value=write.text, list=channel_list(write.channels))]
+def places(model: Model, channels: Sequence[int], address: int | None = None) -> dict[str, str]:
+    """The texts for the places of a template that is for these outputs: one, or several in a list."""
+    numbers = {channel.index: channel.index if channel.number is None else channel.number for channel in model.channels}
+    names = {channel.index: channel.label for channel in model.channels}
+    first = channels[0]
+    return {
+        "ch": str(numbers[first]),
+        "name": names[first],
+        "list": channel_list(tuple(numbers[index] for index in channels)),
+        "address": "" if address is None else str(address),
+    }
 
 
-def parse_identity(answer: str) -> Identity:
-    """Parse an answer to ``*IDN?``.
-
-    :raises IdentityError: it does not have four fields of printable characters
-    """
-    fields = [field.strip() for field in answer.split(",", 3)]
-    if len(fields) != 4 or not all(fields[:2]) or not answer.isprintable() or len(answer) > 200:
-        raise IdentityError(f"{ascii(answer)[:120]} is no answer to *IDN?")
-    return Identity(*fields)
-
-
-def parse_error(answer: str) -> tuple[int, str]:
-    """Parse an answer to ``SYST:ERR?``, such as ``-222,"Data out of range"``; unprintable characters are escaped.
-
-    :raises MalformedAnswerError: it is no such answer
-    """
-    match = re.fullmatch(r'\s*([+-]?\d{1,6})\s*,\s*"?(.*?)"?\s*', answer, re.ASCII)
-    if match is None:
-        raise MalformedAnswerError(f"{shorten(answer)} is no answer to an error query")
-    return int(match[1]), re.sub(r"[^ -~]", lambda odd: ascii(odd[0])[1:-1], match[2])
-
-
-def combine(error_query: str, questions: Sequence[str], poll: str) -> str:
+def combine(error_query: str, questions: Sequence[str], poll: str, separator: str = ";:") -> str:
     """One message that asks for the oldest error, some questions of one value each, and a poll."""
-    return ";:".join([error_query, *questions, poll])
+    return separator.join([error_query, *questions, poll])
 
 
-def take_apart(answer: str, count: int) -> tuple[tuple[int, str], list[str], str]:
-    """The answer to `combine`: the oldest entry of the error queue, the answers to ``count`` questions, that to the poll.
+def take_apart(answer: str, count: int) -> tuple[str, list[str], str]:
+    """The answer to `combine`: that to the error query, those to ``count`` questions, that to the poll.
 
     :raises MalformedAnswerError: the answer has another form than the message asks for
     """
@@ -62,7 +47,7 @@ def take_apart(answer: str, count: int) -> tuple[tuple[int, str], list[str], str
     if match is None or len(parts) != count + 1:
         raise MalformedAnswerError(f"{shorten(answer)} is no answer to an error query, {count} more and a poll")
     *answers, poll = parts
-    return parse_error(match[1]), answers, poll
+    return match[1], answers, poll
 
 
 def shorten(text: str, limit: int = 120) -> str:

@@ -1,123 +1,201 @@
-"""A poll in SCPI: the messages that read all quantities of all channels of a model, and the parsing of their answers."""
+"""A poll: the messages that read all quantities of all outputs of a model, made once from the series file, and their answers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
-from typing import Literal
+from typing import Any, cast
 
 from agent.instruments.catalogue import Model
-from agent.instruments.catalogue.schema import QUANTITIES, AnswerKind
+from agent.instruments.catalogue.answers import Value
+from agent.instruments.catalogue.schema import TRIPS
 from agent.instruments.driver import MalformedAnswerError, Reading
-from agent.instruments.text.messages import channel_list, shorten
+from agent.instruments.text.messages import places, shorten
+from agent.instruments.text.parts import UNKNOWN, Part, Place
 from agent.protocol.messages import Mode, Trip
 
-_FIELD = {
-    "number": r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)",
-    "boolean": r"([01])",
-    "integer": r"\+?(\d+)",
-}
-#: SCPI-99, volume 1, 7.2.1.4 and .5: 9.9E37 stands for infinity, 9.91E37 for "not a number".
-_NOT_A_VALUE = 9.9e37
+#: What a reading is made of, besides the trips: the fields of `Reading` in their order, and the master switch.
+_QUANTITIES = (
+    "voltage",
+    "current",
+    "voltage_limit",
+    "current_limit",
+    "state",
+    "voltage_protection",
+    "current_protection",
+    "mode",
+    "tripped",
+    "current_protection_level",
+    "voltage_protection_state",
+    "master",
+)
+_SETPOINTS = ("voltage_limit", "current_limit")
 
 
 class Batching(IntEnum):
     """How many questions one message holds: the more, the faster a poll."""
 
-    COMPOUND = 0  # everything in one message
-    LISTS = 1  # one quantity of all channels
-    SINGLE = 2  # one quantity of one channel
+    COMPOUND = 0  # as many as the unit takes
+    LISTS = 1  # one, which may be on all outputs
+    SINGLE = 2  # one on one output
 
 
-#: A part of a message, and the quantity, channel and kind of each value of its answer.
-_Part = tuple[str, list[tuple[str, int, AnswerKind]]]
-_BITS: tuple[Literal["CC", "CV", "OTP"], ...] = ("CC", "CV", "OTP")
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message of a poll. ``select``: what is sent before it, None for nothing. ``parts``: the answers that it gets in one.
+
+    ``length``: the least and the most bytes of its answer, where nothing ends it.
+    """
+
+    text: str
+    parts: int = 1
+    select: str | None = None
+    length: tuple[int, int] | None = None
 
 
 class PollPlan:
-    """The messages of a poll, and the patterns of their answers. It never changes, and all units of a model share it."""
+    """The messages of a poll, and the patterns of their answers. It never changes, and all units of a model may share it."""
 
-    def __init__(self, model: Model, batching: Batching) -> None:
+    def __init__(self, model: Model, batching: Batching, address: int | None = None) -> None:
         self.batching = batching
-        series = model.series
         indices = tuple(channel.index for channel in model.channels)
-        parts: list[_Part] = []
-        for quantity, query in series.queries.items():
-            together = query.takes_list and batching < Batching.SINGLE
-            for group in [indices] if together else [(index,) for index in indices]:
-                text = query.ask.format(list=channel_list(group), channel=group[0])
-                parts.append((text, [(quantity, index, query.answer) for index in group]))
-        groups = [parts] if batching is Batching.COMPOUND else [[part] for part in parts]
-        self.messages = tuple(";:".join(text for text, _ in group) for group in groups)
-        self.forms = tuple(re.compile(", ?".join(_FIELD[kind] for *_, kind in fields), re.ASCII) for _, fields in parts)
-        # The place of each quantity of a channel among the values of all parts; the None behind them if it is not asked for.
-        order = {
-            (quantity, index): place
-            for place, (quantity, index, _) in enumerate(field for _, fields in parts for field in fields)
+        self.parts = _parts(model, indices, batching, address)
+        self.messages = _messages(model, self.parts, batching, address)
+        order: dict[Place, list[int]] = {}
+        for at, place in enumerate(chain.from_iterable(part.places for part in self.parts)):
+            order.setdefault(place, []).append(at)
+        self.order = order
+        self.outputs = tuple(_OutputPlan(index, order) for index in indices)
+        self.events = frozenset(at for part in self.parts for place in part.events for at in order[place])
+
+    @property
+    def is_one_message(self) -> bool:
+        """True if all that a poll asks for stands in one message."""
+        return len(self.messages) == 1 and self.messages[0].select is None and self.messages[0].length is None
+
+    @property
+    def count(self) -> int:
+        """The messages of a poll, those that select an output included."""
+        return sum(1 + (message.select is not None) for message in self.messages)
+
+
+class _OutputPlan:
+    """Where the values of one output stand among those of all parts; the None behind them stands for what is not asked for."""
+
+    __slots__ = ("_has_mode", "_merged", "_needed", "_pick", "_trips", "index", "trips")
+
+    def __init__(self, index: int, order: dict[Place, list[int]]) -> None:
+        self.index = index
+        last = sum(map(len, order.values()))
+        found = {
+            name: [at for owner in (index, None) for at in order.get((name, owner), ())]
+            for name in (*_QUANTITIES, *TRIPS)
         }
-        self.picks = tuple(
-            (index, itemgetter(*[order.get((quantity, index), len(order)) for quantity in QUANTITIES]))
-            for index in indices
-        )
-        self._cc, self._cv, self._otp = (
-            1 << series.condition_bits[name] if name in series.condition_bits else 0 for name in _BITS
-        )
+        self._pick = itemgetter(*[found[name][0] if found[name] else last for name in _QUANTITIES])
+        # A quantity that several registers tell: the first that tells it, and True where one says so.
+        self._merged = [(at, found[name]) for at, name in enumerate(_QUANTITIES) if len(found[name]) > 1]
+        self._trips = [(cast("Trip", name), found[name]) for name in TRIPS if found[name]]
+        self.trips = frozenset(at for _, places_ in self._trips for at in places_)
+        self._has_mode = bool(found["mode"])
+        self._needed = [name for name in _SETPOINTS if found[name]]
 
-    def reading(
-        self,
-        voltage: float | None,
-        current: float | None,
-        voltage_limit: float | None,
-        current_limit: float | None,
-        state: float | None,
-        voltage_protection: float | None,
-        voltage_tripped: float | None,
-        current_protection: float | None,
-        current_tripped: float | None,
-        condition: float | None,
-    ) -> Reading:
-        """One channel's reading from the values that `QUANTITIES` names.
+    def reading(self, values: Sequence[Value]) -> Reading:
+        """The output's reading.
 
-        :raises MalformedAnswerError: a setpoint is missing
+        :raises MalformedAnswerError: a setpoint is missing that was asked for
         """
-        if voltage_limit is None or current_limit is None:
-            raise MalformedAnswerError("9.9E37, which stands for no value, is no setting")
-        bits = 0 if condition is None else int(condition)
-        tripped: Trip | None = None
-        if voltage_tripped:
-            tripped = "OVP"
-        elif current_tripped:
-            tripped = "OCP"
-        elif bits & self._otp:
-            tripped = "OTP"
-        mode: Mode = "UR"
-        if not state or tripped:
+        picked = self._pick(values)
+        if self._merged:
+            picked = list(picked)
+            for at, places_ in self._merged:
+                told = [values[place] for place in places_ if values[place] is not None]
+                picked[at] = (True if True in told else told[0]) if told else None
+        voltage, current, volts, amps, state, ovp, ocp, mode, tripped, ocp_level, ovp_state, master = picked
+        for name in self._needed:
+            if (volts if name == "voltage_limit" else amps) is None:
+                raise MalformedAnswerError("9.9E37, which stands for no value, is no setting")
+        for trip, places_ in self._trips:
+            if tripped is None and any(values[place] for place in places_):
+                tripped = trip
+        if master is not None and state is not None:
+            state = state and master
+        if not self._has_mode:
+            mode = None
+        elif tripped or state is False:
             mode = "OFF"
-        elif bits & self._cv and not bits & self._cc:
-            mode = "CV"
-        elif bits & self._cc and not bits & self._cv:
-            mode = "CC"
         return Reading(
-            voltage,
-            current,
-            voltage_limit,
-            current_limit,
-            state == 1,
-            voltage_protection,
-            None if current_protection is None else current_protection == 1,
-            mode,
-            tripped,
+            voltage=voltage,
+            current=current,
+            voltage_limit=volts,
+            current_limit=amps,
+            state=state,
+            voltage_protection=ovp,
+            current_protection=ocp,
+            mode=cast("Mode | None", mode),
+            tripped=tripped,
+            current_protection_level=ocp_level,
+            voltage_protection_state=ovp_state,
         )
 
 
 @lru_cache(maxsize=64)
-def poll_plan(model: Model, batching: Batching) -> PollPlan:
+def poll_plan(model: Model, batching: Batching, address: int | None = None) -> PollPlan:
     """The plan of a model, made once: 12 patterns and their places are some 20 KB."""
-    return PollPlan(model, batching)
+    return PollPlan(model, batching, address)
+
+
+def _parts(model: Model, indices: tuple[int, ...], batching: Batching, address: int | None) -> tuple[Part, ...]:
+    """The questions, those for a selected output behind the others, output by output."""
+    found: list[Part] = []
+    for poll in model.series.polls:
+        if not poll.is_for(model.name):
+            continue
+        outputs = poll.outputs(indices)
+        is_each = poll.selected or "{ch}" in poll.ask or "{name}" in poll.ask
+        if "{list}" in poll.ask and batching is Batching.SINGLE:
+            is_each = True
+        groups = [(index,) for index in outputs] if is_each else [outputs]
+        found += [Part(poll, model, group, address) for group in groups if group]
+    return tuple(sorted(found, key=lambda part: part.selected or 0))
+
+
+def _messages(model: Model, parts: Iterable[Part], batching: Batching, address: int | None) -> tuple[Message, ...]:
+    link, select = model.series.link, model.series.select
+    messages: list[Message] = []
+    chosen: int | None = None  # the output that is selected at that place of the poll
+    for part in parts:
+        text, apart = part.ask, None
+        if part.selected is not None and select is not None and chosen != part.selected:
+            command = model.series.ask_template(select.send).filled(places(model, (part.selected,), address))
+            if select.compound:
+                text = f"{command}{link.separator}{text}"
+            else:
+                apart = command
+        last = messages[-1] if messages else None
+        is_joined = (
+            batching is Batching.COMPOUND
+            and last is not None
+            and apart is None
+            and part.length is None
+            and last.length is None
+            and len(last.text) + len(link.separator) + len(text) <= (link.longest or 10**6)
+            and last.parts < (link.parts or 10**6)
+        )
+        if is_joined and last is not None:
+            messages[-1] = Message(f"{last.text}{link.separator}{text}", last.parts + 1, last.select, last.length)
+            chosen = part.selected if part.selected is not None else chosen
+        else:
+            if select is not None and select.compound and part.selected is not None and chosen == part.selected:
+                # Each message selects its output itself: somebody at the panel may select another one between two.
+                command = model.series.ask_template(select.send).filled(places(model, (part.selected,), address))
+                text = f"{command}{link.separator}{text}"
+            messages.append(Message(text, 1, apart, part.length))
+            chosen = part.selected
+    return tuple(messages)
 
 
 class PollReader:
@@ -126,36 +204,67 @@ class PollReader:
     Most of an answer is settings, which rarely change: a part that is the same as before is not parsed again.
     """
 
-    __slots__ = ("_texts", "_values", "plan")
+    __slots__ = ("_events", "_texts", "_told", "_values", "plan", "values")
 
     def __init__(self, plan: PollPlan) -> None:
         self.plan = plan
-        self._texts: list[str | None] = [None] * len(plan.forms)  # no text: an empty part is no answer either
-        self._values: list[tuple[float | None, ...]] = [()] * len(plan.forms)
+        self._texts: list[str | None] = [None] * len(plan.parts)  # no text: an empty part is no answer either
+        self._values: list[tuple[Value, ...]] = [()] * len(plan.parts)
+        self._events: dict[int, Value] = {}  # what the unit told last at the places that it tells once
+        self._told: set[int] = set()  # those that it told in the last poll
+        #: The values of the last poll, at the places that `PollPlan.order` tells.
+        self.values: Sequence[Value] = ()
 
     def read(self, answers: Sequence[str]) -> dict[int, Reading]:
-        """The reading of each channel, from the answers to the plan's messages in their order.
+        """The reading of each output, from the answers to the plan's messages in their order.
 
         :raises MalformedAnswerError: an answer has another form than its question asks for
         """
         plan = self.plan
-        texts = ";".join(answers).split(";")
-        if len(texts) != len(self._texts) or len(answers) != len(plan.messages):
-            raise MalformedAnswerError(
-                f"{shorten(';'.join(answers))} has {len(texts)} parts, not the {len(self._texts)} that were asked for"
-            )
-        for part, text in enumerate(texts):
-            if text != self._texts[part]:
-                match = plan.forms[part].fullmatch(text.strip(" "))
-                if match is None:
-                    raise MalformedAnswerError(f"{shorten(text)} is no answer to part {part + 1} of a poll")
-                self._values[part] = tuple(map(_value, match.groups()))
-                self._texts[part] = text
-        values = (*chain.from_iterable(self._values), None)
-        reading = plan.reading
-        return {index: reading(*pick(values)) for index, pick in plan.picks}
+        values_of, texts = self._values, self._texts
+        at = 0
+        for message, answer in zip(plan.messages, answers, strict=True):
+            parts = answer.split(";") if message.parts > 1 else (answer,)
+            if len(parts) != message.parts:
+                raise MalformedAnswerError(
+                    f"{shorten(answer)} has {len(parts)} parts, not the {message.parts} that were asked for"
+                )
+            for text in parts:
+                if text != texts[at]:
+                    values_of[at] = plan.parts[at].read(text)
+                    texts[at] = text
+                at += 1
+        values: Any = (*chain.from_iterable(values_of), None)
+        if plan.events:
+            values = self._remembered(list(values))
+        self.values = values
+        readings = {output.index: output.reading(values) for output in plan.outputs}
+        if plan.events:
+            self._forget_old_trips(readings, values)
+        return readings
 
+    def forget_trips(self) -> None:
+        """Forget the trips that the unit told once: they were cleared."""
+        self._events = {place: value for place, value in self._events.items() if value is not True}
 
-def _value(text: str) -> float | None:
-    value = float(text)
-    return value if -_NOT_A_VALUE < value < _NOT_A_VALUE else None
+    def _remembered(self, values: list[Value]) -> list[Value]:
+        """The values, with what the unit told once and has not told again: a mode until the next, a trip until it is cleared."""
+        self._told = {place for place in self.plan.events if values[place] not in (None, False)}
+        for place in self.plan.events:
+            if values[place] == UNKNOWN:
+                values[place] = None
+                self._events.pop(place, None)
+            elif place in self._told:
+                self._events[place] = values[place]
+            else:
+                values[place] = self._events.get(place, values[place])
+        return values
+
+    def _forget_old_trips(self, readings: dict[int, Reading], values: list[Value]) -> None:
+        """Forget trips that were told before of outputs that are on: somebody cleared them at the panel."""
+        for output in self.plan.outputs:
+            if readings[output.index].state and readings[output.index].tripped:
+                for place in output.trips - self._told:
+                    self._events.pop(place, None)
+                    values[place] = None
+                readings[output.index] = output.reading(values)

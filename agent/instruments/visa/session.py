@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pyvisa
@@ -84,7 +85,7 @@ class VisaSession:
             elif kind.startswith("ASRL"):
                 resource.flush(constants.BufferOperation.discard_receive_buffer)
 
-    def ask(self, message: str) -> str:
+    def ask(self, message: str, length: tuple[int, int] | None = None) -> str:
         """Send one message and read its one answer, without the line end.
 
         :raises LinkError: no answer in time, a broken link, or bytes that are no text; the session is closed then
@@ -95,6 +96,24 @@ class VisaSession:
         except BaseException:
             self.give_up()
             raise
+
+    def listen(self, length: tuple[int, int] | None = None) -> str:
+        """Read one line more of the answer to the last message.
+
+        :raises LinkError: no answer in time, a broken link, or bytes that are no text; the session is closed then
+        """
+        return self.hear()
+
+    def exchange(self) -> AbstractContextManager[None]:
+        """A context that does nothing: no other unit is on this link."""
+        return contextlib.nullcontext()
+
+    def unasked(self) -> list[str]:
+        """The lines that came without a question since the last call."""
+        return []
+
+    def rest(self, seconds: float) -> None:
+        """Have the next message go no sooner than that time (s) from now on."""
 
     def ask_ahead(self, message: str) -> bool:
         """Send a question whose answer `hear` will read; True.

@@ -114,12 +114,12 @@ def test_an_answer_of_another_form_closes_the_link() -> None:
 class Closing(Transcript):
     """A unit that closes the link at a message, which may have got there."""
 
-    def ask(self, message: str) -> str:
+    def ask(self, message: str, length: tuple[int, int] | None = None) -> str:
         if message == DROPPED[0]:
             self._next(message)
             self.close()
             raise LinkClosedError("the unit closed the connection", sent=True)
-        return super().ask(message)
+        return super().ask(message, length)
 
 
 def test_a_setting_is_not_sent_again_on_a_link_that_was_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from agent.instruments.text import identified
 from agent.instruments.text.driver import TextDriver
 from agent.instruments.text.identified import IdentifiedLink
 from agent.instruments.text.knowledge import Knowledge
+from agent.instruments.text.settings import Outgoing
 from agent.instruments.visa.session import VisaSession
 from agent.simulator import Quirks, Simulator
 from tests.lab import Bench, unit, wait_until
@@ -167,7 +169,7 @@ class ClosingUnit:
             self.close()
             raise LinkClosedError("closed", sent=True)
 
-    def ask(self, message: str) -> str:
+    def ask(self, message: str, length: tuple[int, int] | None = None) -> str:
         self._send(message)
         return "Maker,MODEL,1,1" if message == "*IDN?" else "0"
 
@@ -180,6 +182,18 @@ class ClosingUnit:
     def hear(self) -> str:
         raise NotImplementedError
 
+    def listen(self, length: tuple[int, int] | None = None) -> str:
+        raise NotImplementedError
+
+    def exchange(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def unasked(self) -> list[str]:
+        return []
+
+    def rest(self, seconds: float) -> None:
+        pass
+
 
 @pytest.mark.hypothesis
 @given(
@@ -189,7 +203,7 @@ class ClosingUnit:
 @examples()
 def test_nothing_that_may_have_happened_is_sent_twice(faults: list[str], uses: list[str]) -> None:
     unit = ClosingUnit(faults)
-    link = IdentifiedLink(unit)
+    link = IdentifiedLink(unit, candidates("E36300")[0].series)
     link.keep(link.open())
     for number, use in enumerate(uses):
         is_question = use == "question"
@@ -198,7 +212,7 @@ def test_nothing_that_may_have_happened_is_sent_twice(faults: list[str], uses: l
             if use == "setting with a question":
                 link.tell_and_ask(message)
             else:
-                link.ask(message) if is_question else link.tell(message, again=True)
+                link.ask(message) if is_question else link.set(Outgoing(message), again=True)
         except DriverError:
             is_done = False
             link.keep(link.open())

@@ -1,0 +1,156 @@
+"""Answers of instruments as patterns: literal text with named fields, such as ``{voltage}V`` or ``0x{status:hex}``.
+
+A field is ``{name}``, ``{name:type}``, or ``{name.2:type}`` for output 2 in an answer on several outputs; ``{_}`` is text
+that nobody needs. The types:
+
+========== ==================================================================================================
+number     a decimal number, with an exponent or not; 9.9E37 and 9.91E37 mean none (SCPI-99, volume 1, 7.2.1.4)
+int, hex   a whole number, decimal or hexadecimal
+bit        0 or 1: false or true
+d4, d4/100 exactly four digits, and divided by 100; ``d`` and ``d/100`` for any count of digits
+c3         exactly three characters
+byte       one character as its number, 0 to 255
+word       text without a comma, semicolon or blank
+text       any text, as little as there may be
+(a table)  one of the words of a table that the series file names, as the value beside it; case does not matter
+========== ==================================================================================================
+
+A blank in the literal text stands for any number of blanks, none included; blanks around an answer do not count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+Value = float | int | bool | str | None
+#: A table of words, by the word in capitals.
+Words = Mapping[str, Value]
+
+#: SCPI-99, volume 1, 7.2.1.4 and .5: 9.9E37 stands for infinity, 9.91E37 for "not a number".
+_NOT_A_VALUE = 9.9e37
+_FIELD = re.compile(r"\{(?P<name>[A-Za-z_]\w*)(?:\.(?P<channel>\d{1,2}))?(?::(?P<type>[^{}]+))?\}")
+_DIGITS = re.compile(r"d(?P<count>\d{0,2})(?:/(?P<divisor>\d+))?")
+_SCALED = re.compile(r"(?P<kind>number|int)/(?P<divisor>\d+)")
+_CHARACTERS = re.compile(r"c(?P<count>\d{1,3})")
+
+
+class PatternError(ValueError):
+    """The text is no pattern of an answer; the message says why and what would be right."""
+
+
+class Field(NamedTuple):
+    """A field of a pattern. ``channel``: the output that it belongs to, None for those that were asked for."""
+
+    name: str
+    channel: int | None
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    expression: str
+    convert: Callable[[str], Value]
+
+
+def _number(text: str, divisor: int = 1) -> float | None:
+    value = float(text)
+    return value / divisor if -_NOT_A_VALUE < value < _NOT_A_VALUE else None
+
+
+def _whole(text: str, divisor: int = 1) -> float | int:
+    return int(text) if divisor == 1 else int(text) / divisor
+
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_TYPES: dict[str, _Type] = {
+    "number": _Type(_NUMBER, _number),
+    "int": _Type(r"\+?\d+", int),
+    "hex": _Type(r"[0-9A-Fa-f]+", lambda text: int(text, 16)),
+    "bit": _Type(r"\+?[01]", lambda text: text[-1] == "1"),
+    "byte": _Type(r"[\x00-\xff]", ord),
+    "word": _Type(r"[^,; ]+", str),
+    "text": _Type(r".*?", str),
+}
+
+
+class AnswerPattern:
+    """A compiled pattern.
+
+    ``fields``: those with a name, in the order of the values that `read` returns. ``text``: the pattern as it was written.
+    """
+
+    __slots__ = ("_convert", "_expression", "fields", "text")
+
+    def __init__(self, text: str, words: Mapping[str, Words], default: Callable[[str], str]) -> None:
+        """
+        :param words: the tables of words, by their names
+        :param default: the type of a field without one, by its name
+        :raises PatternError: it is none
+        """
+        self.text = text
+        expression, at = "", 0
+        fields: list[Field] = []
+        converters: list[Callable[[str], Value]] = []
+        for found in _FIELD.finditer(text):
+            expression += _literal(text[at : found.start()], text)
+            at = found.end()
+            name = found["name"]
+            kind = found["type"] or ("text" if name == "_" else default(name))
+            form = _type(kind, words, text)
+            if name == "_":
+                expression += f"(?:{form.expression})"
+                continue
+            channel = int(found["channel"]) if found["channel"] else None
+            if (name, channel) in [(field.name, field.channel) for field in fields]:
+                raise PatternError(f"{text!r} holds {found[0]} twice")
+            expression += f"({form.expression})"
+            fields.append(Field(name, channel, kind))
+            converters.append(form.convert)
+        expression += _literal(text[at:], text)
+        self.fields = tuple(fields)
+        self._expression = re.compile(expression, re.DOTALL | re.ASCII)
+        self._convert = tuple(converters)
+
+    def read(self, answer: str) -> tuple[Value, ...] | None:
+        """The values of the fields in an answer; None if it does not have this form."""
+        match = self._expression.fullmatch(answer) or self._expression.fullmatch(answer.strip(" "))
+        if match is None:
+            return None
+        return tuple(convert(text) for convert, text in zip(self._convert, match.groups(), strict=True))
+
+    def __repr__(self) -> str:
+        return f"AnswerPattern({self.text!r})"
+
+
+def _literal(text: str, whole: str) -> str:
+    if "{" in text or "}" in text:
+        raise PatternError(
+            f"{whole!r}: a field is {{name}}, {{name:type}} or {{name.2:type}}, with {{_}} for what is not needed"
+        )
+    return " *".join(re.escape(part) for part in re.split(" +", text))
+
+
+def _type(kind: str, words: Mapping[str, Words], whole: str) -> _Type:
+    if kind in _TYPES:
+        return _TYPES[kind]
+    if kind in words:
+        table = words[kind]
+        longest_first = sorted(table, key=len, reverse=True)
+        return _Type("|".join(f"(?i:{re.escape(word)})" for word in longest_first), lambda text: table[text.upper()])
+    if (digits := _DIGITS.fullmatch(kind)) is not None:
+        count, divisor = digits["count"], int(digits["divisor"] or 1)
+        if divisor and count != "0":
+            return _Type(rf"\d{{{count}}}" if count else r"\d+", partial(_whole, divisor=divisor))
+    if (scaled := _SCALED.fullmatch(kind)) is not None and int(scaled["divisor"]):
+        return _Type(_TYPES[scaled["kind"]].expression, partial(_number, divisor=int(scaled["divisor"])))
+    if (characters := _CHARACTERS.fullmatch(kind)) is not None and int(characters["count"]):
+        return _Type(f".{{{characters['count']}}}", str)
+    tables = f", or a table of `words`: {', '.join(words)}" if words else ", or a table that `words` holds"
+    raise PatternError(
+        f"{whole!r}: {kind!r} is no type of a field; right would be number, int, hex, bit, byte, word, text, d4, d4/100, c3"
+        f"{tables}"
+    )

@@ -1,0 +1,118 @@
+"""Series files: finding them, reading them, and telling what is wrong with one by file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from agent.instruments.catalogue.schema import Series
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+#: A key of a fault: the names and numbers that lead to it.
+Key = tuple[Any, ...]
+
+
+class SeriesFileError(ValueError):
+    """A series file has faults. ``faults``: a line for each, ``FILE:LINE: KEY.PATH: sentence``."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def shipped() -> Iterator[Series]:
+    """Every series that the agent brings, by maker and file."""
+    folder = files(__package__) / "series"
+    for maker in sorted(folder.iterdir(), key=lambda path: path.name):
+        if maker.is_dir():
+            for path in sorted(maker.iterdir(), key=lambda path: path.name):
+                if path.name.endswith(".yaml"):
+                    # The tests check these files whole: at each start of the agent that would cost half a second.
+                    yield Series.model_validate(yaml.load(path.read_bytes(), Loader=_LOADER))  # noqa: S506 - it is a safe loader
+
+
+def series_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files among these, and those in the folders among them.
+
+    :raises SeriesFileError: a path is neither, or a folder has none
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(one for one in path.iterdir() if one.suffix in (".yaml", ".yml"))
+        if not found:
+            raise SeriesFileError([f"{path}: the folder holds no series file (.yaml)"])
+        yield from found
+
+
+def read(path: Path) -> Series:
+    """The series of a file.
+
+    :raises SeriesFileError: it can't be read, or has faults; all are told
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SeriesFileError([f"{path}: can't be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise SeriesFileError([f"{path}: is no text in UTF-8"]) from None
+    try:
+        node = yaml.compose(text, Loader=_LOADER)
+        data = yaml.load(text, Loader=_LOADER)  # noqa: S506 - it is a safe loader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SeriesFileError([f"{path}:{line}: is no YAML: {error.problem}"]) from None
+    if not isinstance(data, dict):
+        raise SeriesFileError([f"{path}:1: is no series file; it begins with series: and manufacturer:"])
+    try:
+        series = Series.model_validate(data)
+    except ValidationError as error:
+        found = [(_shown_key(one["loc"]), _sentence(one)) for one in error.errors(include_url=False)]
+    else:
+        found = series.faults()
+        if not found:
+            return series
+    raise SeriesFileError(
+        [f"{path}:{_line(node, key)}: {'.'.join(map(str, key)) or 'the file'}: {text}" for key, text in found]
+    )
+
+
+def _shown_key(location: tuple[int | str, ...]) -> Key:
+    # pydantic names the members of a union between the keys.
+    return tuple(
+        part for part in location if not (isinstance(part, str) and part.startswith(("SettingEntry", "tuple[")))
+    )
+
+
+def _sentence(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    match error["type"]:
+        case "extra_forbidden":
+            return "unknown key"
+        case "missing":
+            return "missing"
+    return message[:1].lower() + message[1:]
+
+
+def _line(node: yaml.Node | None, key: Key) -> int:
+    """The line of a key, or of what is around it if it is not there."""
+    line = 1
+    for part in key:
+        found: yaml.Node | None = None
+        if isinstance(node, yaml.MappingNode):
+            for name, value in node.value:
+                if str(getattr(name, "value", "")) == str(part):
+                    line, found = name.start_mark.line + 1, value
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = node.value[part]
+            line = found.start_mark.line + 1
+        if found is None:
+            break
+        node = found
+    return line
