@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from agent.instruments.catalogue.language import Guard, SettingEntry
+from agent.instruments.catalogue.language import Guard, Selection, SettingEntry
 from agent.instruments.catalogue.loading import SeriesFileError, read, series_files, shipped
 from agent.instruments.catalogue.models import ChannelModel, ModelEntry
 from agent.instruments.catalogue.schema import Series
@@ -86,6 +86,11 @@ class Model:
         return tuple(guard for guard in self.series.conditions if guard.is_for(self.name))
 
     @property
+    def select(self) -> Selection | None:
+        """How an output is selected; None where the series needs no selection, or the model has but one output."""
+        return self.series.select if len(self.channels) > 1 else None
+
+    @property
     def manufacturer(self) -> str:
         """The manufacturer's present name."""
         return self.series.manufacturer
@@ -94,7 +99,11 @@ class Model:
         """True if a unit of this model tells that text as its model."""
         if self.entry.identity is not None:
             return re.fullmatch(self.entry.identity, text, re.IGNORECASE) is not None
-        return text.casefold() in (name.casefold() for name in (self.name, *self.entry.aka))
+        if text.casefold() in (name.casefold() for name in (self.name, *self.entry.aka)):
+            return True
+        # Options stand behind the name of a family's model: GEN40-38-LAN is a GEN40-38.
+        told = [entry for family in self.series.families if (entry := family.model(text)) is not None]
+        return any(entry.channels == self.entry.channels for entry in told)
 
 
 def models_of(series: Series) -> tuple[Model, ...]:

@@ -36,11 +36,6 @@ def _words(value: object) -> object:
     return tuple(str(one).upper() for one in value) if isinstance(value, list | tuple) else value
 
 
-def _yes_or_no(value: object) -> object:
-    """YAML 1.1 reads the words yes and no as true and false."""
-    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
-
-
 def _count(value: object) -> object:
     return (value, value) if isinstance(value, int) else value
 
@@ -206,8 +201,8 @@ class Errors(Strict):
     """The question for errors, or several, each asked by itself.
 
     - ``none``: a regular expression for answers that mean that there is none.
-    - ``form``: one for answers that tell an error, with the groups ``text`` and, where it is a number of SCPI, ``number``; without
-      it, the number, a comma or blank, and the text. An answer that has neither form is no answer to this question.
+    - ``form``: one for answers that tell an error, with the groups ``text`` and, where it is a number of SCPI, ``number``;
+      without it, the number, a comma or blank, and the text. An answer that has neither form is no answer to this question.
     - ``count``: how many the unit remembers; it is asked until there is none, or that often and a few times more.
     - ``acknowledges``: reading them clears alarms, so it is asked only after a setting, and not while there is a trip.
     """
@@ -264,7 +259,7 @@ class Link(Strict):
     - ``enter``, ``leave``: messages that begin and end remote mode. ``setup``: sent once at each connection.
     """
 
-    compound: Annotated[Literal["yes", "no", "probe"], BeforeValidator(_yes_or_no)] = "no"
+    compound: Literal["yes", "no", "probe"] = "no"
     separator: str = ";:"
     longest: int | None = Field(default=None, ge=10)
     parts: int | None = Field(default=None, ge=2)

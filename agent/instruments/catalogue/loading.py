@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,18 @@ from pydantic import ValidationError
 
 from agent.instruments.catalogue.schema import Series
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Takes nothing but true and false for booleans, as YAML 1.2 does: ON, OFF, YES and NO are words of instruments."""
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile("true|false"), list("tf"))
+
 #: A key of a fault: the names and numbers that lead to it.
 Key = tuple[Any, ...]
 
@@ -33,7 +45,7 @@ def shipped() -> Iterator[Series]:
             for path in sorted(maker.iterdir(), key=lambda path: path.name):
                 if path.name.endswith(".yaml"):
                     # The tests check these files whole: at each start of the agent that would cost half a second.
-                    yield Series.model_validate(yaml.load(path.read_bytes(), Loader=_LOADER))  # noqa: S506 - it is a safe loader
+                    yield Series.model_validate(yaml.load(path.read_bytes(), Loader=_Loader))  # noqa: S506 - it is a safe loader
 
 
 def series_files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -63,8 +75,8 @@ def read(path: Path) -> Series:
     except UnicodeDecodeError:
         raise SeriesFileError([f"{path}: is no text in UTF-8"]) from None
     try:
-        node = yaml.compose(text, Loader=_LOADER)
-        data = yaml.load(text, Loader=_LOADER)  # noqa: S506 - it is a safe loader
+        node = yaml.compose(text, Loader=_Loader)
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a safe loader
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SeriesFileError([f"{path}:{line}: is no YAML: {error.problem}"]) from None

@@ -63,7 +63,7 @@ class Series(Strict):
     series: str
     manufacturer: str
     sources: Texts = Field(min_length=1)
-    tried: Annotated[tuple[Tried, ...], BeforeValidator(lambda value: () if value is False else value)]
+    tried: Annotated[tuple[Tried, ...], BeforeValidator(lambda value: () if value in (False, "no") else value)]
     notes: Texts = ()
     identify: Identify = Identify()
     words: dict[str, dict[str, float | bool | str | None]] = Field(default_factory=dict)

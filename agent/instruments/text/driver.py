@@ -29,6 +29,7 @@ from agent.instruments.text.guards import Question, understood
 from agent.instruments.text.identified import IdentifiedLink
 from agent.instruments.text.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge
 from agent.instruments.text.link import TextLink
+from agent.instruments.text.messages import places
 from agent.instruments.text.parts import Part
 from agent.instruments.text.probing import Probe, ask
 from agent.instruments.text.settings import Outgoing, outgoing
@@ -92,12 +93,12 @@ class TextDriver(Driver):
             if not self._acknowledges:
                 for earlier in in_words(self._queue.read()):
                     log.warning("%s: the unit reports an earlier error: %s", self._name, earlier)
-            model = ratings.asked(model, self._ask_part, self._bus_address)
+            model = ratings.asked(model, self._ask_part, lambda: self._recover(identity), self._bus_address)
             # The same object where nothing changed: plans are made once for a model.
             if model.entry != self._model.entry or model.name != self._model.name:
                 self._model = model
             self._run_probe(identity)
-            power_up = self._power_up()
+            power_up = self._power_up(identity)
         except BaseException:
             self._link.close()
             raise
@@ -291,19 +292,31 @@ class TextDriver(Driver):
 
     def _ask_part(self, part: Part) -> tuple[Value, ...]:
         select = None
-        if part.selected is not None and self._series.select is not None:
-            filling = {"ch": str(part.selected), "name": str(part.selected), "list": "", "address": ""}
-            select = self._series.ask_template(self._series.select.send).filled(filling)
+        if part.selected is not None and self._model.select is not None:
+            filling = places(self._model, (part.selected,), self._bus_address)
+            select = self._series.ask_template(self._model.select.send).filled(filling)
         return part.read(self._link.ask(part.ask, part.length, select))
 
-    def _power_up(self) -> str | None:
+    def _power_up(self, identity: Identity) -> str | None:
         """A sentence if outputs come back by themselves when the mains return; None if they do not, or the unit does not tell."""
-        question = self._series.power_up
-        if question is None or not question.is_for(self._model.name):
+        question, kind = self._series.power_up, self._knowledge.kind(identity)
+        unit = f"{identity.serial} at {self.address}"
+        if question is None or not question.is_for(self._model.name) or kind.refuses(question.ask, unit):
             return None
         pattern = AnswerPattern(question.answer, self._series.tables, lambda _: "text")
-        values = pattern.read(self._link.ask(question.ask))
+        try:
+            values = pattern.read(self._link.ask(question.ask))
+        except LinkError:
+            kind.has_refused(question.ask, unit)
+            self._recover(identity)
+            return None
         return question.text if values and str(values[0]).strip().upper() in question.on else None
+
+    def _recover(self, identity: Identity) -> None:
+        """A new link to the same unit, after a question that it may leave unanswered, with an empty error queue."""
+        self._link.open(identity)
+        if not self._acknowledges:
+            self._queue.read()
 
     # Asking.
 
@@ -322,10 +335,10 @@ class TextDriver(Driver):
         """The registers of the last poll, by their names and outputs."""
         reader = self._probe.reader
         found: dict[tuple[str, int], Value] = {}
-        for (name, owner), places in reader.plan.order.items():
+        for (name, owner), at in reader.plan.order.items():
             for index in (output.index for output in self._model.channels):
                 if owner in (None, index):
-                    found[name, index] = reader.values[places[0]]
+                    found[name, index] = reader.values[at[0]]
         return found
 
     def _inspect(

@@ -57,9 +57,9 @@ class Question:
         for group in groups:
             filling = places(self._model, group, self._address)
             text, select = series.ask_template(guard.ask).filled(filling), None
-            if guard.selected and series.select is not None:
-                select = series.ask_template(series.select.send).filled(filling)
-                if series.select.compound:
+            if guard.selected and self._model.select is not None:
+                select = series.ask_template(self._model.select.send).filled(filling)
+                if self._model.select.compound:
                     text, select = f"{select}{series.link.separator}{text}", None
             found.append(Asked(text, select, None if guard.length is None else (guard.length, guard.length)))
         return found

@@ -182,11 +182,11 @@ class IdentifiedLink:
     def _answer(self, message: str, length: tuple[int, int] | None = None, select: str | None = None) -> str:
         link, last = self._series.link, self._series.link.acknowledges_queries
         if select is None and last is None:
-            answer = self._link.ask(message, length)
+            answer = self._asked(message, length)
         else:
             with self._link.exchange():
                 self._select(select)
-                answer = self._link.ask(message, length)
+                answer = self._asked(message, length)
                 if last is not None and (line := self._link.listen()) != last:
                     self._link.close()
                     raise MalformedAnswerError(
@@ -195,6 +195,13 @@ class IdentifiedLink:
         if link.unasked:
             self.unasked += self._link.unasked()
         return answer
+
+    def _asked(self, message: str, length: tuple[int, int] | None) -> str:
+        answer = self._link.ask(message, length)
+        if self._series.link.skips_empty:
+            answer = answer.lstrip("\r\n")
+        # Some units answer nothing now and then: with the first message, or while they measure.
+        return answer or self._link.ask(message, length)
 
     def _select(self, select: str | None) -> None:
         if select is not None:

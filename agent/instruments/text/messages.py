@@ -25,9 +25,9 @@ def places(model: Model, channels: Sequence[int], address: int | None = None) ->
     names = {channel.index: channel.label for channel in model.channels}
     first = channels[0]
     return {
-        "ch": str(numbers[first]),
-        "name": names[first],
-        "list": channel_list(tuple(numbers[index] for index in channels)),
+        "ch": str(numbers.get(first, first)),
+        "name": names.get(first, ""),
+        "list": channel_list(tuple(numbers.get(index, index) for index in channels)),
         "address": "" if address is None else str(address),
     }
 

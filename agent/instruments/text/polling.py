@@ -164,7 +164,7 @@ def _parts(model: Model, indices: tuple[int, ...], batching: Batching, address: 
 
 
 def _messages(model: Model, parts: Iterable[Part], batching: Batching, address: int | None) -> tuple[Message, ...]:
-    link, select = model.series.link, model.series.select
+    link, select = model.series.link, model.select
     messages: list[Message] = []
     chosen: int | None = None  # the output that is selected at that place of the poll
     for part in parts:

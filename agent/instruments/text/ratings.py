@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.instruments.catalogue import ChannelModel, Model, candidates
 from agent.instruments.catalogue.models import RatingQuestion
-from agent.instruments.driver import MalformedAnswerError, Range
+from agent.instruments.driver import LinkError, MalformedAnswerError, Range
 from agent.instruments.text.parts import Part
 
 #: Asks a question: the part that reads its answer, in, the values of its places, out.
@@ -18,15 +18,21 @@ Asking = Callable[[Part], tuple[Any, ...]]
 _MOST_OUTPUTS = 64
 
 
-def asked(model: Model, ask: Asking, address: int | None = None) -> Model:
+def asked(model: Model, ask: Asking, recover: Callable[[], object], address: int | None = None) -> Model:
     """The model with what the unit tells of itself, the same one where its series asks for nothing.
 
+    :param recover: makes a new link to the unit after a question that it may leave unanswered
     :raises MalformedAnswerError: an answer does not fit to the others, or is none
     :raises DriverError: no answer
     """
     for question in model.series.ratings:
         if question.is_for(model.name):
-            model = _asked(model, question, ask, address)
+            try:
+                model = _asked(model, question, ask, address)
+            except (LinkError, MalformedAnswerError):
+                if not question.optional:
+                    raise
+                recover()
     return model
 
 
@@ -63,9 +69,9 @@ def _with_options(model: Model, told: str) -> Model:
 
 
 def _counted(channels: dict[int, ChannelModel], value: Any, part: Part) -> dict[int, ChannelModel]:
-    if not isinstance(value, int) or not 1 <= value <= _MOST_OUTPUTS:
+    if not isinstance(value, int | float) or not 1 <= value <= _MOST_OUTPUTS or value != int(value):
         raise MalformedAnswerError(f"{part.ask} was answered {value}, which is no number of outputs")
-    return {index: channels.get(index, ChannelModel(index=index)) for index in range(1, value + 1)}
+    return {index: channels.get(index, ChannelModel(index=index)) for index in range(1, int(value) + 1)}
 
 
 def _told(model: Model, channel: ChannelModel, name: str, value: Any, part: Part) -> ChannelModel:

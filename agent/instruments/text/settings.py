@@ -51,9 +51,9 @@ def _message(
     filling = places(model, group, address)
     message = series.setting_template(text).filled(filling, write.value)
     select = None
-    if entry.selected and series.select is not None:
-        select = series.ask_template(series.select.send).filled(filling)
-        if series.select.compound:
+    if entry.selected and model.select is not None:
+        select = series.ask_template(model.select.send).filled(filling)
+        if model.select.compound:
             message, select = f"{select}{series.link.separator}{message}", None
     answer = entry.answer or series.link.acknowledges
     return Outgoing(message, select, series.pattern(answer) if answer else None, entry.after)
