@@ -94,11 +94,19 @@ def _holds(claim: _Claim) -> bool:
     return claim.lost is None or time.monotonic() - claim.lost < PATIENCE
 
 
-def _key(identity: Identity) -> _Key | None:
-    """What tells a supply from all others; None where the serial number does not."""
+def tells_no_serial(identity: Identity) -> bool:
+    """True if the serial number that a supply tells is one that every unit of its kind tells, such as none or 0.
+
+    It tells two supplies apart in no way, so neither a claim nor ``serial:`` of the configuration can be built on it.
+    """
     serial = re.sub(r"[^0-9a-z]", "", identity.serial.casefold())
     # Makers that give no number give a word, zeros, one character over and over or a row of digits, the same to every unit.
-    if not re.search("[1-9]", serial) or len(set(serial)) < 2 or serial in _ROW:
+    return not re.search("[1-9]", serial) or len(set(serial)) < 2 or serial in _ROW
+
+
+def _key(identity: Identity) -> _Key | None:
+    """What tells a supply from all others; None where the serial number does not."""
+    if tells_no_serial(identity):
         return None
     return identity.manufacturer.casefold(), identity.model.casefold(), identity.serial.casefold()
 
