@@ -196,6 +196,8 @@ COMMANDED_OF_UNIT: frozenset[str] = frozenset(names(lambda quantity: quantity.co
 SETTINGS = cast("frozenset[Setting]", frozenset(names(lambda quantity: quantity.written)))
 #: Settings with a number, a range and a unit symbol.
 LEVELS = cast("tuple[Setting, ...]", names(lambda quantity: quantity.written and quantity.kind == "number"))
+#: Settings that are on or off, beside the output itself.
+SWITCHES = cast("tuple[Setting, ...]", names(lambda row: row.written and row.kind == "switch" and row.name != "state"))
 _FIRST = ("state", "tripped", "mode")
 #: Changes of these are events, in this order: first those of the output, then those of settings.
 WATCHED: tuple[str, ...] = (

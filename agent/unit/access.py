@@ -16,7 +16,7 @@ from agent.unit.changes import Changes
 from agent.unit.gate import Readings, WriteGate
 from agent.unit.inbox import Inbox, Stopped
 from agent.unit.job import Job
-from agent.unit.limits import ChannelSettings, channels_of
+from agent.unit.limits.channel import ChannelSettings, channels_of
 from agent.unit.reporter import Reporter
 from agent.unit.samples import Samples
 from agent.unit.status import Status, unit_info

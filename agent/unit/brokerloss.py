@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Collection, Mapping
 
-from agent.unit.limits import ChannelSettings
+from agent.unit.limits.channel import ChannelSettings
 
 #: s between two tries at outputs that did not go off: from the first to the second, doubled each time.
 FIRST_RETRY, LAST_RETRY = 1.0, 10.0

@@ -9,7 +9,7 @@ from agent.instruments.driver import Reading, Write
 from agent.protocol.messages import By, Event
 from agent.protocol.quantities import BY_NAME, WATCHED
 from agent.unit.job import Job
-from agent.unit.limits import Channel
+from agent.unit.limits.channel import Channel
 
 #: The author of a change, and the id of the command.
 Author = tuple[By, str | None]

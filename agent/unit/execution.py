@@ -17,6 +17,7 @@ from agent.unit.access import UnitAccess
 from agent.unit.gate import Readings
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
+from agent.unit.limits.readings import is_on
 from agent.unit.steps import Checked, Look, Pause, Plan, Seen, Step
 from agent.unit.steps.checks import listed
 
@@ -204,7 +205,7 @@ class Execution:
             if is_whole:
                 self._conditions = inspection.conditions
             if sent is not None and sent.setting == "state" and not sent.value:
-                self._note_coupled(unit, inspection.readings)
+                self._note_others(unit, inspection.readings)
             self.is_published = True
             unit.publish(inspection.readings)
         self._judge(unit, sent, inspection.complaints)
@@ -221,25 +222,25 @@ class Execution:
                 f"nobody knows what it would do: {question} by {unit.name}, which is asked again when it is connected anew",
             )
 
-    def _note_coupled(self, unit: UnitAccess, readings: Readings) -> None:
-        """Name this job as the author of what an off did to outputs that are coupled with its own."""
-        others = []
+    def _note_others(self, unit: UnitAccess, readings: Readings) -> None:
+        """Name this job as the author of what an off did to outputs that share its switch or are coupled with its own."""
+        others = set()
         for index, reading in readings.items():
-            known = unit.samples.newest(index)
-            if (
-                index not in self.job.indices
-                and known is not None
-                and known[0].state
-                and not (reading.state or reading.tripped)
-            ):
-                others.append(index)
-        if not others:
-            return
-        inspection = unit.inspect(self.job.indices, unit.inbox.has_off, _STATE)
-        self._judge(unit, None, inspection.complaints)
-        if coupled := [index for index in others if index in inspection.conditions.coupled]:
-            log.warning("%s: outputs %s went off, too: they are coupled at the unit", unit.name, coupled)
-            unit.changes.wrote(Write("state", tuple(coupled), False), self.job)
+            known = None if index in self.job.indices else unit.samples.newest(index)
+            if known is not None and is_on(known[0]) and not (reading.state or reading.tripped):
+                others.add(index)
+        together = {index for index in others for channel in self.job.channels if index in channel.together}
+        why = "they have one switch with it"
+        if others != together:
+            inspection = unit.inspect(self.job.indices, unit.inbox.has_off, _STATE)
+            self._judge(unit, None, inspection.complaints)
+            if coupled := others & inspection.conditions.coupled:
+                together |= coupled
+                why = "they are coupled at the unit"
+        if together:
+            log.warning("%s: outputs %s went off, too: %s", unit.name, sorted(together), why)
+            unit.changes.wrote(Write("state", tuple(sorted(together)), False), self.job)
+            self.job.note_also_off(together)
 
     def _settle(self, unit: UnitAccess) -> None:
         """Ask if the unit took the last write, unless it was asked already.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from agent.protocol.commands import Command
@@ -12,7 +12,7 @@ from agent.protocol.errors import ErrorCode, Refusal
 from agent.protocol.messages import By, ChannelState, Response, ResponseError, utc_now
 from agent.protocol.report import ReplyTo
 from agent.timing import system_clock
-from agent.unit.limits import Channel
+from agent.unit.limits.channel import Channel
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +22,7 @@ class Job:
     ``by``: the agent's own jobs get no response. ``expires``: a moment of `time.monotonic`, from MQTT's message expiry.
     ``retried``: True for an off that a broken link interrupted; it gets no third try. ``merged``: further offs of the same
     outputs or of some of them, which are carried out with this one, and are answered with it. ``whole``: the job that this one is
-    the off of, see `off_part`.
+    the off of, see `off_part`. ``also_off``: other outputs that went off with its off, see `note_also_off`.
     """
 
     command: Command
@@ -35,6 +35,7 @@ class Job:
     received: float = field(default_factory=system_clock)
     merged: list[Job] = field(default_factory=list)
     whole: Job | None = None
+    also_off: set[int] = field(default_factory=set)
     indices: frozenset[int] = field(init=False)
     _answer: threading.Lock = field(init=False, default_factory=threading.Lock)
 
@@ -82,6 +83,13 @@ class Job:
         merged, self.merged = self.merged, []
         return merged
 
+    def note_also_off(self, indices: Collection[int]) -> None:
+        """Note outputs that its off turned off, though it does not name them, for all that are answered with it."""
+        for job in (self, *self.merged):
+            for told in (job, job.whole):
+                if told is not None:
+                    told.also_off.update(set(indices) - told.indices)
+
     @property
     def turns_on(self) -> bool:
         """True if it leaves outputs on."""
@@ -111,6 +119,7 @@ class Job:
             psu=unit,
             index=None if self.whole_unit else self.channels[0].index,
             result=states if self.whole_unit else states[0],
+            also_off=sorted(self.also_off),
             error=None
             if fault is None
             else ResponseError(code=fault.code, message=f"it was turned off, but {fault.message}"),
@@ -125,5 +134,6 @@ class Job:
             psu=unit,
             index=None if self.whole_unit else self.channels[0].index,
             result=None if not states else list(states) if self.whole_unit else states[0],
+            also_off=sorted(self.also_off),
             error=ResponseError(code=code, message=message),
         )

@@ -14,10 +14,12 @@ from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
 from agent.timing import system_clock
 from agent.unit.gate import Readings
-from agent.unit.limits import Channel, plain
+from agent.unit.limits.channel import Channel, plain
+from agent.unit.limits.judging import level_to_be
+from agent.unit.limits.readings import is_live, is_on, may_be_on
 from agent.unit.steps import LOOK, LOOK_AT_ALL, Checked, Look, Newest, Pause, Plan, Seen, Step
 from agent.unit.steps.checks import indices_of, judge_whole, see, shown, verify, verify_still_on
-from agent.unit.steps.waiting import come_down, go_off, go_on, has_to_come_down, is_live, settled, take_back
+from agent.unit.steps.waiting import come_down, go_off, go_on, has_to_come_down, settled, stay_off, take_back
 
 #: s between two steps of a ramp, where the unit's resolution does not ask for more.
 RAMP_INTERVAL = 0.1
@@ -66,9 +68,10 @@ def apply(
         yield (Write("state", cleared, False),)
     if cleared:
         yield (Write("clear_protection", cleared, True),)
+        yield from stay_off(tuple(channel for channel in channels if channel.index in cleared), before)
     verified = command
     for channel in channels:
-        running = before[channel.index].state is not False and not (command.cycle is not None or command.state is False)
+        running = may_be_on(before[channel.index]) and not (command.cycle is not None or command.state is False)
         if command.ramp is None:
             yield from _set(command, channel, before[channel.index], running)
         else:
@@ -97,7 +100,7 @@ def apply(
         yield from take_back(channels, seen.readings, after)
     for channel in channels:
         state = expected[channel.index]
-        if state is None and before[channel.index].state:
+        if state is None and may_be_on(before[channel.index]) and not before[channel.index].tripped:
             verify_still_on(channel, after[channel.index])
         verify(channel, after[channel.index], verified.model_copy(update={"state": state}))
     if command.state is False and any(is_live(after[index]) for index in indices):
@@ -110,7 +113,7 @@ def _refuse_endless(command: Command, channels: tuple[Channel, ...], before: Rea
     for channel in channels:
         start = before[channel.index].voltage_limit or 0.0
         volts = channel.range("voltage_limit")
-        if command.state and not before[channel.index].state and volts is not None:
+        if command.state and not is_on(before[channel.index]) and volts is not None:
             start = min((volts.min, volts.max), key=abs)  # a soft start
         if abs(command.voltage_limit - start) / command.ramp > LONGEST_RAMP:
             raise Refusal(
@@ -121,16 +124,16 @@ def _refuse_endless(command: Command, channels: tuple[Channel, ...], before: Rea
 
 
 def _to_be_cleared(command: Command, indices: tuple[int, ...], before: Readings) -> tuple[int, ...]:
-    """The outputs that ``clear_protection`` acts on. One that is on has no trip, and is not turned off for it."""
+    """The outputs that ``clear_protection`` acts on. One that is on without a trip is not turned off for it."""
     if not command.clear_protection:
         return ()
-    return tuple(index for index in indices if before[index].tripped or not before[index].state)
+    return tuple(index for index in indices if before[index].tripped or not is_on(before[index]))
 
 
 def _set(command: Command, channel: Channel, before: Reading, running: bool) -> Plan:
     """The settings of a channel, in an order in which no value in between is above both the old and the new one, or trips.
 
-    With a ramp, all but its ``voltage_limit`` and a trip level that it has to come down to first.
+    With a ramp, all but its ``voltage_limit`` and an over-voltage protection that it has to come down for first.
     """
     one = (channel.index,)
     lowering: list[Write] = []
@@ -146,26 +149,45 @@ def _set(command: Command, channel: Channel, before: Reading, running: bool) -> 
             (lowering if is_lower else raising).append(Write(setting, one, value))  # type: ignore[arg-type]
     if running and before.current_protection:
         raising.reverse()  # the current first: the higher voltage might need it
-    if command.voltage_protection is not None:
-        protection = Write("voltage_protection", one, command.voltage_protection)
-        if not has_to_come_down(command, before, running):
-            # Up before the voltage goes up; down at once.
-            (raising if _is_raised(command, before) else lowering).insert(0, protection)
-        elif command.ramp is None:
-            if lowering:
-                yield tuple(lowering)
-                lowering = []
-            yield from come_down(channel, command.voltage_protection)
-            yield (protection,)
+    # A trip level goes up before what it is for goes up, and comes down behind it.
+    level = command.current_protection_level
+    if level is not None:
+        write = Write("current_protection_level", one, level)
+        if _is_raised(level, before.current_protection_level):
+            raising.insert(0, write)
+        else:
+            lowering.append(write)
+    protection = _voltage_protection(command, one)
+    if not has_to_come_down(command, before, running):
+        raised = command.voltage_protection is None or _is_raised(command.voltage_protection, before.voltage_protection)
+        if raised or command.voltage_protection_state is not None:
+            raising[:0] = protection
+        else:
+            lowering[:0] = protection
+    elif command.ramp is None:
+        if lowering:
+            yield tuple(lowering)
+            lowering = []
+        yield from come_down(channel, level_to_be(command, before) or 0.0)
+        yield protection
     if command.current_protection:
         raising.append(Write("current_protection", one, True))
     if lowering or raising:
         yield (*lowering, *raising)
 
 
-def _is_raised(command: Command, before: Reading) -> bool:
-    level = before.voltage_protection
-    return level is None or (command.voltage_protection or 0.0) >= level
+def _voltage_protection(command: Command, one: tuple[int, ...]) -> tuple[Write, ...]:
+    """The level of over-voltage protection, and then its switch."""
+    writes: list[Write] = []
+    if command.voltage_protection is not None:
+        writes.append(Write("voltage_protection", one, command.voltage_protection))
+    if command.voltage_protection_state is not None:
+        writes.append(Write("voltage_protection_state", one, command.voltage_protection_state))
+    return tuple(writes)
+
+
+def _is_raised(level: float, present: float | None) -> bool:
+    return present is None or abs(level) >= abs(present)
 
 
 def _ramp(command: Command, channel: Channel, before: Reading, newest: Newest) -> Generator[Step, Seen, Command]:
@@ -176,26 +198,27 @@ def _ramp(command: Command, channel: Channel, before: Reading, newest: Newest) -
     """
     assert command.ramp is not None
     assert command.voltage_limit is not None
-    was_running = before.state is not False  # one that the unit can't tell may be on
+    was_running = may_be_on(before)
     yield from _set(command, channel, before, was_running)
     comes_down = has_to_come_down(command, before, was_running)
-    done = {"state": None, "voltage_limit": None, **({"voltage_protection": None} if comes_down else {})}
+    of_protection = ("voltage_protection", "voltage_protection_state") if comes_down else ()
+    done = dict.fromkeys(("state", "voltage_limit", *of_protection))
     if command.fields.keys() - {"ramp", "state", "voltage_limit"}:
         yield from see((channel,), command.model_copy(update=done))
     value = before.voltage_limit
-    if command.state and not before.state:
+    if command.state and not is_on(before):
         value = yield from _start_softly(channel)
     assert value is not None  # the judgement has seen to it
     running = bool(command.state) or was_running
-    holds = {"voltage_limit", "cycle"} | ({"voltage_protection"} if comes_down else set())
+    holds = {"voltage_limit", "cycle", *of_protection}
     yield from _move(command, channel, value, newest, frozenset(holds if running else holds | {"state"}))
-    left = {"voltage_limit": command.voltage_limit}
+    left: dict[str, float | bool] = {"voltage_limit": command.voltage_limit}
     if comes_down:
-        assert command.voltage_protection is not None
-        yield from come_down(channel, command.voltage_protection)
-        left["voltage_protection"] = command.voltage_protection
-        yield (Write("voltage_protection", (channel.index,), command.voltage_protection),)
-    return Command(**left)
+        yield from come_down(channel, level_to_be(command, before) or 0.0)
+        protection = _voltage_protection(command, (channel.index,))
+        left |= {write.setting: write.value for write in protection}
+        yield protection
+    return Command.model_validate(left)
 
 
 def _start_softly(channel: Channel) -> Generator[Step, Seen, float]:
@@ -240,7 +263,7 @@ def _move(command: Command, channel: Channel, value: float, newest: Newest, hold
 
 
 def _undisturbed(channel: Channel, reading: Reading, value: float, target: float, running: bool) -> None:
-    if reading.tripped or reading.state is not running:
+    if reading.tripped or reading.state is (not running):
         what = f"tripped ({reading.tripped})" if reading.tripped else f"was turned {'on' if reading.state else 'off'}"
         raise Refusal("readback_mismatch", f"ramp ended at {plain(value)} V: {channel} {what}")
     if reading.voltage_limit is None or abs(reading.voltage_limit - value) > channel.tolerance("voltage_limit"):
@@ -249,7 +272,8 @@ def _undisturbed(channel: Channel, reading: Reading, value: float, target: float
             f"ramp ended: voltage_limit of {channel} was changed at the unit to {shown(reading.voltage_limit)}",
         )
     level = reading.voltage_protection
-    if running and level and abs(target) > level and abs(target) > abs(value):
+    is_effective = reading.voltage_protection_state is not False
+    if running and level and is_effective and abs(target) > abs(level) and abs(target) > abs(value):
         raise Refusal(
             "superseded",
             f"ramp ended at {plain(value)} V: voltage_protection of {channel} is {plain(level)} V now, and it would trip",

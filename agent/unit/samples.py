@@ -9,7 +9,7 @@ from agent.instruments.driver import Profile, Reading
 from agent.protocol.messages import ChannelState, Event
 from agent.unit.changes import Changes
 from agent.unit.gate import Readings
-from agent.unit.limits import Channel
+from agent.unit.limits.channel import Channel
 from agent.unit.meters import Meter
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -185,9 +185,9 @@ class Samples:
         return None if track.reading is None or track.moment is None else (track.reading, track.moment)
 
     def are_off(self, indices: Iterable[int], since: float) -> bool:
-        """True if all these channels were off when they were read after that moment (`agent.timing.system_clock`)."""
+        """True if the unit said after that moment (`agent.timing.system_clock`) that all these channels are off."""
         newest = map(self.newest, indices)
-        return all(found is not None and found[1] > since and not found[0].state for found in newest)
+        return all(found is not None and found[1] > since and found[0].state is False for found in newest)
 
     def state(self, index: int) -> ChannelState:
         """The newest state of a channel, which has to have one."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from agent.instruments.driver import Profile
 from agent.protocol.messages import ChannelInfo, UnitInfo, utc_now
 from agent.protocol.quantities import LEVELS
-from agent.unit.limits import Channel, supported
+from agent.unit.limits.channel import Channel
+from agent.unit.limits.checking import supported
 
 
 @dataclass(slots=True)

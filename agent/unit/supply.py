@@ -19,7 +19,8 @@ from agent.unit.changes import Changes
 from agent.unit.connecting import Connector
 from agent.unit.inbox import Inbox, InboxClosed
 from agent.unit.job import Job
-from agent.unit.limits import Channel, ChannelSettings, admit_off, check
+from agent.unit.limits.channel import Channel, ChannelSettings
+from agent.unit.limits.checking import admit_off, check
 from agent.unit.meters import Meter
 from agent.unit.reporter import Reporter
 from agent.unit.samples import Samples

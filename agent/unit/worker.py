@@ -19,7 +19,7 @@ from agent.unit.connecting import Connector
 from agent.unit.execution import HELD_UP, Execution, most_due, time_left, to_go_on
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
-from agent.unit.limits import Channel
+from agent.unit.limits.channel import Channel
 from agent.unit.schedule import Schedule
 from agent.unit.steps.checks import listed
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from agent.instruments.driver import Write
 from agent.unit import brokerloss
 from agent.unit.brokerloss import LAST_RETRY, BrokerLoss
-from agent.unit.limits import DefaultSettings
+from agent.unit.limits.channel import DefaultSettings
 from tests.lab import wait_until
 from tests.properties import examples
 from tests.unit.fakedriver import FakeDriver, TalkingDriver, Unit, is_write

@@ -13,7 +13,7 @@ from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
 from agent.unit import worker
 from agent.unit.job import Job
-from agent.unit.limits import DefaultSettings
+from agent.unit.limits.channel import DefaultSettings
 from tests.lab import wait_until
 from tests.unit.fakedriver import Call, FakeDriver, TalkingDriver, Unit, is_write
 

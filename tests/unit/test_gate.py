@@ -10,7 +10,7 @@ from agent.instruments.driver import Range, Reading, Write
 from agent.protocol.errors import Refusal
 from agent.protocol.quantities import LEVELS, Setting
 from agent.unit.gate import WriteGate
-from agent.unit.limits import Channel
+from agent.unit.limits.channel import Channel
 from tests.properties import examples
 from tests.unit.fakedriver import FakeDriver, output
 from tests.unit.steps.test_plans import CHANNELS, LIMITS, OUTPUTS, reading

@@ -10,7 +10,8 @@ from agent.config import ChannelSettings as ConfiguredChannel
 from agent.instruments.driver import Profile, Range
 from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
-from agent.unit.limits import DEFAULTS, Channel, ChannelSettings, DefaultSettings, channels_of, check, supported
+from agent.unit.limits.channel import DEFAULTS, Channel, ChannelSettings, DefaultSettings, channels_of
+from agent.unit.limits.checking import check, supported
 from tests.unit.fakedriver import output
 
 

@@ -11,7 +11,7 @@ from agent.protocol.commands import Command
 from agent.protocol.messages import ChannelState, utc_now
 from agent.protocol.report import ReplyTo, Report
 from agent.unit.job import Job
-from agent.unit.limits import Channel
+from agent.unit.limits.channel import Channel
 from agent.unit.reporter import Reporter
 from agent.unit.status import Counters
 from tests.unit.fakedriver import Call, Sheet, TalkingDriver, Unit, output

@@ -16,7 +16,7 @@ from agent.protocol.messages import By, ChannelState, Event
 from agent.protocol.quantities import QUANTITIES
 from agent.unit.changes import Changes
 from agent.unit.job import Job
-from agent.unit.limits import Channel, channels_of
+from agent.unit.limits.channel import Channel, channels_of
 from agent.unit.meters import Meter
 from agent.unit.samples import Samples
 from tests.properties import examples

@@ -7,8 +7,12 @@ from collections.abc import Collection
 from agent.instruments.driver import Reading
 from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
-from agent.protocol.quantities import BY_NAME, LEVELS
-from agent.unit.limits import Channel, judge, plain
+from agent.protocol.quantities import BY_NAME, LEVELS, SWITCHES
+from agent.unit.gate import Readings
+from agent.unit.limits.channel import Channel, plain
+from agent.unit.limits.checking import check_reach
+from agent.unit.limits.judging import judge
+from agent.unit.limits.readings import may_be_on
 from agent.unit.steps import LOOK, Finding, Look, Seen
 
 #: s. An output that goes on or off later than that after it was told to is not turned on.
@@ -31,10 +35,14 @@ def judge_whole(
     indices = frozenset(indices_of(channels))
     turning_on = bool(command.state) or command.cycle is not None
     switched = indices if turning_on else frozenset(cleared)
+    if turning_on:
+        check_reach(channels)
+    else:
+        _check_clearing(channels, switched, readings)
     if switched & conditions.coupled:
         also = conditions.coupled - switched
         if not turning_on:
-            also = frozenset(index for index in also if readings[index].state)
+            also = frozenset(index for index in also if may_be_on(readings[index]))
         if also:
             raise Refusal(
                 "unsupported",
@@ -51,7 +59,28 @@ def judge_whole(
                         f"{channel} has an {word} delay of {plain(delay)} s, set at the unit; it is not turned on with more than "
                         f"{plain(LONGEST_DELAY)} s: shorten the delay at the unit",
                     )
-        judge(command, channel, readings[channel.index], to_go_on=channel.index in to_go_on)
+        judge(
+            command,
+            channel,
+            readings[channel.index],
+            to_go_on=channel.index in to_go_on,
+            present=conditions.ranges.get(channel.index, {}),
+        )
+
+
+def _check_clearing(channels: tuple[Channel, ...], cleared: frozenset[int], readings: Readings) -> None:
+    """Refuse to clear a trip where the off before it would turn off others, which run.
+
+    :raises Refusal: ``unsupported``
+    """
+    for channel in channels:
+        others = channel.together - cleared if channel.index in cleared else frozenset()
+        if running := [index for index in others if index in readings and may_be_on(readings[index])]:
+            raise Refusal(
+                "unsupported",
+                f"{channel} is turned off before its trip is cleared, and has one switch with {listed(running)}, which would be "
+                "turned off too; turn the whole unit off first",
+            )
 
 
 def see(channels: tuple[Channel, ...], command: Command, look: Look = LOOK) -> Finding:
@@ -67,17 +96,17 @@ def verify_still_on(channel: Channel, reading: Reading) -> None:
 
     :raises Refusal: ``readback_mismatch``
     """
-    if not reading.state:
+    if reading.state is False or reading.tripped:
         how = f"tripped ({reading.tripped})" if reading.tripped else "went off"
         raise Refusal("readback_mismatch", f"{channel} {how} while it was set")
 
 
 def verify(channel: Channel, reading: Reading, command: Command) -> None:
-    """Compare what was asked for with what the unit says it has.
+    """Compare what was asked for with what the unit says it has. A state that can't be read is no mismatch.
 
     :raises Refusal: ``readback_mismatch``
     """
-    if command.state is not None and reading.state is not command.state:
+    if command.state is not None and reading.state is (not command.state):
         tripped = f"; it has tripped ({reading.tripped})" if reading.tripped else ""
         raise Refusal(
             "readback_mismatch",
@@ -92,8 +121,11 @@ def verify(channel: Channel, reading: Reading, command: Command) -> None:
         if wanted is not None and (found is None or abs(found - wanted) > channel.tolerance(field) * 1.000001):
             shown = "nothing" if found is None else f"{plain(found)} {unit}"
             raise Refusal("readback_mismatch", f"{field} of {channel} reads back {shown}, not {plain(wanted)} {unit}")
-    if command.current_protection is not None and reading.current_protection is not command.current_protection:
-        raise Refusal("readback_mismatch", f"current_protection of {channel} did not change")
+    for field in SWITCHES:
+        wanted, found = getattr(command, field), getattr(reading, field)
+        if wanted is not None and found is not wanted:
+            how = "can't be read back" if found is None else "did not change"
+            raise Refusal("readback_mismatch", f"{field} of {channel} {how}")
     if command.clear_protection and reading.tripped:
         raise Refusal("readback_mismatch", f"{channel} is still tripped ({reading.tripped}): its cause is still there")
 

@@ -9,7 +9,9 @@ from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
 from agent.timing import system_clock
 from agent.unit.gate import Readings
-from agent.unit.limits import Channel, measures_above, plain
+from agent.unit.limits.channel import Channel, plain
+from agent.unit.limits.judging import level_to_be
+from agent.unit.limits.readings import delivers, may_be_on, measures_above
 from agent.unit.steps import LOOK, LOOK_AT_ALL, Pause, Plan, Seen, Step
 from agent.unit.steps.checks import LONGEST_DELAY, indices_of, listed, shown, verify
 
@@ -17,20 +19,14 @@ from agent.unit.steps.checks import LONGEST_DELAY, indices_of, listed, shown, ve
 SETTLING_INTERVAL, MOST_LOOKS = 0.02, 10
 #: s that an output may take to come down to a lower trip level.
 LONGEST_DESCENT = 2.0
-#: The part of its setting above which the voltage of an output that is off means that it may still be on.
-_LIVE = 0.1
-
-
-def is_live(reading: Reading) -> bool:
-    """True if an output that was turned off has so much voltage that it may still be on; or it has not discharged yet."""
-    volts = reading.voltage_limit
-    return volts is not None and reading.voltage is not None and abs(reading.voltage) > max(0.1, _LIVE * abs(volts))
+#: s for which an output whose state can't be read may still deliver after it was turned off: some meters are slow.
+LONGEST_AFTERGLOW = 2.0
 
 
 def go_off(channels: tuple[Channel, ...], told: float, seen: Seen) -> Plan:
     """Wait until the off delay of outputs, set at the unit, is over, and check that they are off.
 
-    :raises Refusal: ``instrument_error``: it takes too long
+    :raises Refusal: ``instrument_error``: it takes too long; ``readback_mismatch``: they are not off, or still deliver
     """
     delays = seen.conditions.fall_delay
     slow = [channel for channel in channels if delays.get(channel.index, 0.0) > LONGEST_DELAY]
@@ -46,6 +42,63 @@ def go_off(channels: tuple[Channel, ...], told: float, seen: Seen) -> Plan:
         after = (yield LOOK).readings
         for channel in channels:
             verify(channel, after[channel.index], Command(state=False))
+    if any(seen.readings[channel.index].state is None for channel in channels):
+        yield from _go_out(channels)
+
+
+def _go_out(channels: tuple[Channel, ...]) -> Plan:
+    """Wait until outputs whose state can't be read deliver nothing any more.
+
+    :raises Refusal: ``readback_mismatch``: they do not stop
+    """
+    until = system_clock() + LONGEST_AFTERGLOW
+    while True:
+        after = (yield LOOK).readings
+        left = [channel for channel in channels if _still_delivers(channel, after[channel.index])]
+        if not left:
+            return
+        if system_clock() >= until:
+            volts, amperes = after[left[0].index][:2]
+            raise Refusal(
+                "readback_mismatch",
+                f"{left[0]} was turned off, and still measures {plain(volts or 0.0)} V and {plain(amperes or 0.0)} A",
+            )
+        yield Pause(system_clock() + SETTLING_INTERVAL, frozenset(("state",)))
+
+
+def _still_delivers(channel: Channel, reading: Reading) -> bool:
+    return reading.state is None and delivers(reading, channel.output.current_resolution)
+
+
+def stay_off(channels: tuple[Channel, ...], before: Readings) -> Plan:
+    """Look at once if a clearing of trips has turned an output on, and turn that off again.
+
+    :param channels: those that were cleared, whose outputs were turned off before
+    :param before: the readings before the command
+    :raises Refusal: ``readback_mismatch``: it has
+    """
+    cleared = indices_of(channels)
+    unread = tuple(index for index in cleared if before[index].state is None)
+    if unread:  # nobody would see it go on
+        yield (Write("state", unread, False),)
+    after = (yield LOOK).readings
+    woken = _woken(cleared, before, after)
+    woken += tuple(channel.index for channel in channels if _still_delivers(channel, after[channel.index]))
+    if not woken:
+        return
+    yield (Write("state", woken, False),)
+    after = (yield LOOK).readings
+    left = _woken(cleared, before, after)
+    raise Refusal(
+        "readback_mismatch",
+        f"clearing the trip turned output {listed(woken)} of {channels[0].unit} on; "
+        + (f"output {listed(left)} is still on: turn it off at the unit" if left else "it was turned off again"),
+    )
+
+
+def _woken(cleared: tuple[int, ...], before: Readings, after: Readings) -> tuple[int, ...]:
+    """The outputs that are on, and were off before, or turned off."""
+    return tuple(i for i, reading in after.items() if reading.state and (i in cleared or before[i].state is False))
 
 
 def go_on(channels: tuple[Channel, ...], conditions: Conditions) -> Plan:
@@ -63,7 +116,7 @@ def take_back(channels: tuple[Channel, ...], before: Readings, after: Readings) 
     :raises Refusal: ``readback_mismatch``: others went on, and were turned off again
     """
     indices = indices_of(channels)
-    others = {i for i, reading in after.items() if reading.state and not before[i].state} - set(indices)
+    others = {i for i, reading in after.items() if reading.state and before[i].state is False} - set(indices)
     if others:
         others &= (yield LOOK_AT_ALL).conditions.coupled
     if others:
@@ -74,7 +127,7 @@ def take_back(channels: tuple[Channel, ...], before: Readings, after: Readings) 
             f"turned off again: {listed(others)} went on too, as the outputs were coupled at the unit meanwhile; end the "
             "coupling at the unit",
         )
-    missing = tuple(index for index in indices if not after[index].state and not after[index].tripped)
+    missing = tuple(index for index in indices if after[index].state is False and not after[index].tripped)
     if missing:
         yield (Write("state", missing, False),)
 
@@ -84,14 +137,16 @@ def settled(channels: tuple[Channel, ...], before: Readings, conditions: Conditi
     wrote = system_clock()
     after = (yield LOOK).readings
     for _ in range(MOST_LOOKS):
-        if not any(after[c.index].state and after[c.index].mode == "UR" != before[c.index].mode for c in channels):
+        # A mode that the unit does not tell is None, and is not waited for.
+        if not any(may_be_on(after[c.index]) and after[c.index].mode == "UR" != before[c.index].mode for c in channels):
             break
         yield Pause(system_clock() + SETTLING_INTERVAL)
         after = (yield LOOK).readings
     limiting = [
-        conditions.protection_delay.get(channel.index, 0.0)
+        delay
         for channel in channels
-        if after[channel.index].current_protection and after[channel.index].mode == "CC"
+        if after[channel.index].current_protection
+        and _may_limit(after[channel.index], delay := conditions.protection_delay.get(channel.index, 0.0))
     ]
     if limiting:
         yield Pause(wrote + min(max(limiting), LONGEST_DELAY) + SETTLING_INTERVAL)
@@ -99,9 +154,14 @@ def settled(channels: tuple[Channel, ...], before: Readings, conditions: Conditi
     return after
 
 
+def _may_limit(reading: Reading, delay: float) -> bool:
+    """True if an output may be about to trip, ``delay`` (s) after its current began to be limited."""
+    return reading.mode == "CC" or (delay > 0 and reading.mode is None and may_be_on(reading))
+
+
 def has_to_come_down(command: Command, before: Reading, running: bool) -> bool:
-    """True if the new trip level is below the voltage that the output still has."""
-    level = command.voltage_protection
+    """True if the trip level that a command sets, or makes effective, is below the voltage that the output still has."""
+    level = level_to_be(command, before)
     return running and level is not None and (_is_set_above(before, level) or measures_above(before, level))
 
 
@@ -114,7 +174,7 @@ def come_down(channel: Channel, level: float) -> Plan:
     while True:
         reading = (yield LOOK).readings[channel.index]
         is_set_above = _is_set_above(reading, level)
-        if not reading.state or not (is_set_above or measures_above(reading, level)):
+        if reading.state is False or not (is_set_above or measures_above(reading, level)):
             return
         if is_set_above or system_clock() >= until:
             found = reading.voltage_limit if is_set_above else reading.voltage
@@ -126,4 +186,4 @@ def come_down(channel: Channel, level: float) -> Plan:
 
 
 def _is_set_above(reading: Reading, level: float) -> bool:
-    return reading.voltage_limit is not None and abs(reading.voltage_limit) > level
+    return reading.voltage_limit is not None and abs(reading.voltage_limit) > abs(level)

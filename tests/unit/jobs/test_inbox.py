@@ -15,7 +15,7 @@ from agent.protocol.errors import Refusal
 from agent.unit.brokerloss import BrokerLoss
 from agent.unit.inbox import MOST_MERGED, MOST_WAITING, Inbox, InboxClosed, Stopped
 from agent.unit.job import Job
-from agent.unit.limits import Channel, DefaultSettings
+from agent.unit.limits.channel import Channel, DefaultSettings
 from tests.lab import PATIENCE
 from tests.properties import examples
 from tests.unit.fakedriver import OUTPUTS

@@ -14,7 +14,7 @@ from agent.timing import HoldUps
 from agent.unit import worker
 from agent.unit.inbox import MOST_MERGED
 from agent.unit.job import Job
-from agent.unit.limits import DefaultSettings
+from agent.unit.limits.channel import DefaultSettings
 from tests.lab import wait_until
 from tests.unit.fakedriver import ALL_SETTINGS, Breaks, FakeDriver, TalkingDriver, Unit, held_up, is_write, output
 

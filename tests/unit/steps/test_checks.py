@@ -10,7 +10,8 @@ from agent.instruments.driver import Conditions, Reading, Write
 from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
 from agent.unit import plans
-from agent.unit.limits import Channel, DefaultSettings, judge
+from agent.unit.limits.channel import Channel, DefaultSettings
+from agent.unit.limits.judging import judge
 from agent.unit.steps import LOOK, LOOK_AT_ALL, Pause, Seen
 from tests.lab import wait_until
 from tests.unit.fakedriver import OFF, Call, FakeDriver, TalkingDriver, Unit, output

@@ -15,7 +15,8 @@ from agent.protocol.commands import Command, parse_command
 from agent.protocol.errors import Refusal
 from agent.unit import plans
 from agent.unit.gate import WriteGate
-from agent.unit.limits import Channel, DefaultSettings, check
+from agent.unit.limits.channel import Channel, DefaultSettings
+from agent.unit.limits.checking import check
 from agent.unit.plans import apply, off
 from agent.unit.steps import Checked, Look, Pause, Seen, waiting
 from tests.properties import examples

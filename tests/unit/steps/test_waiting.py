@@ -7,7 +7,7 @@ import pytest
 from agent.instruments.driver import Conditions, Reading, Write
 from agent.protocol.commands import Command
 from agent.unit import plans
-from agent.unit.limits import Channel
+from agent.unit.limits.channel import Channel
 from agent.unit.steps import Look, Pause, Plan, Seen, waiting
 from tests.unit.fakedriver import output
 
