@@ -121,8 +121,27 @@ class Connector:
             unit.driver.address,
             profile.effort,
         )
+        self._warn_of_reach()
         unit.go_online(readings, offs)
         self._was_online = True
+
+    def _warn_of_reach(self) -> None:
+        """Log which outputs ``on_broker_loss: off`` of another one would turn off too. The configuration alone can't tell."""
+        channels = self._unit.status.channels
+        for channel in channels.values():
+            others = [
+                index
+                for index in sorted(channel.together - {channel.index})
+                if index in channels and channels[index].settings.on_broker_loss == "keep"
+            ]
+            if channel.settings.on_broker_loss == "off" and others:
+                log.warning(
+                    "%s: channel %d has on_broker_loss: off; its switch turns off channel%s %s too",
+                    self._unit.name,
+                    channel.index,
+                    "s" if len(others) > 1 else "",
+                    " and ".join(map(str, others)),
+                )
 
     def _check_shared(self) -> None:
         """:raises IdentityError: the supply that was found last has another unit still, and it is not time to look again"""

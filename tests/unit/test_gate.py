@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -12,7 +14,7 @@ from agent.protocol.quantities import LEVELS, Setting
 from agent.unit.gate import WriteGate
 from agent.unit.limits.channel import Channel
 from tests.properties import examples
-from tests.unit.fakedriver import FakeDriver, output
+from tests.unit.fakedriver import OFF, FakeDriver, output
 from tests.unit.steps.test_plans import CHANNELS, LIMITS, OUTPUTS, reading
 
 ON = Write("state", (1,), True)
@@ -108,6 +110,73 @@ def test_an_output_whose_settings_are_not_told_is_not_turned_on_under_a_limit() 
     with pytest.raises(Refusal, match="does not tell the voltage_limit") as refusal:
         gate.send(ON)
     assert refusal.value.code == "limit_exceeded"
+
+
+LIMITED = Channel("psu1", "CH1", replace(output(1), power_max=6.0))
+
+
+def limited(voltage_limit: float | None, current_limit: float | None) -> WriteGate:
+    """A gate to an output of 6 W that has these settings."""
+    gate = WriteGate(lambda write: None, lambda write: None, {1: LIMITED})
+    gate.saw({1: OFF._replace(voltage_limit=voltage_limit, current_limit=current_limit)})
+    return gate
+
+
+def test_the_envelope_holds_with_what_was_seen_and_sent() -> None:
+    five_volts, two_amperes = Write("voltage_limit", (1,), 5.0), Write("current_limit", (1,), 2.0)
+    with pytest.raises(Refusal, match="5 V with current_limit 2 A is 10 W, more than the 6 W") as refusal:
+        limited(1.0, 2.0).send(five_volts)
+    assert refusal.value.code == "out_of_range"
+    gate = limited(1.0, 1.0)
+    gate.send(five_volts)
+    with pytest.raises(Refusal, match="10 W"):  # not read since, but sent
+        gate.send(two_amperes)
+    gate.saw({1: OFF._replace(voltage_limit=1.0, current_limit=1.0)})
+    gate.send(two_amperes)
+
+
+def test_writes_that_belong_together_are_checked_one_after_the_other() -> None:
+    lower, raise_ = Write("current_limit", (1,), 1.0), Write("voltage_limit", (1,), 5.0)
+    limited(1.0, 5.0).check((lower, raise_))
+    with pytest.raises(Refusal, match="25 W"):
+        limited(1.0, 5.0).check((raise_, lower))
+
+
+def test_a_step_towards_the_envelope_is_allowed() -> None:
+    limited(6.0, 5.0).send(Write("voltage_limit", (1,), 5.0))
+    limited(None, 5.0).send(Write("current_limit", (1,), 5.0))
+
+
+def test_a_switch_that_reaches_others_turns_on_all_or_none() -> None:
+    together = frozenset((1, 2))
+    pair = {index: Channel("psu1", f"CH{index}", output(index), together=together) for index in (1, 2)}
+    sent: list[Write] = []
+    gate = WriteGate(sent.append, sent.append, pair)
+    gate.saw({1: OFF, 2: OFF})
+    with pytest.raises(Refusal, match="has one switch with channel 2") as refusal:
+        gate.send(ON)
+    assert refusal.value.code == "unsupported"
+    gate.send(Write("state", (1, 2), True))
+    gate.send(Write("state", (1,), False))
+    assert [write.channels for write in sent] == [(1, 2), (1,)]
+
+
+@pytest.mark.parametrize(
+    ("write", "rises"),
+    [
+        (Write("voltage_protection_state", (1,), False), True),
+        (Write("voltage_protection_state", (1,), True), False),
+        (Write("current_protection", (1,), False), True),
+        (Write("current_protection_level", (1,), 3.0), True),
+        (Write("current_protection_level", (1,), 2.0), False),
+        (Write("voltage_protection", (1,), -9.0), True),
+        (Write("voltage_protection", (1,), -7.0), False),
+    ],
+)
+def test_what_makes_an_output_less_safe(write: Write, rises: bool) -> None:
+    gate, _ = made()
+    gate.saw({1: OFF._replace(voltage_protection=-8.0, current_protection_level=2.5)})
+    assert gate.rises(write) is rises
 
 
 def is_within(value: float, interval: Range | None) -> bool:

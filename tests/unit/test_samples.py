@@ -57,6 +57,24 @@ def told(events: list[Event]) -> list[tuple[Any, ...]]:
     return [(event.field, event.from_, event.to, event.by, event.id) for event in events]
 
 
+def test_energy_is_counted_where_the_state_cant_be_read() -> None:
+    unknown, off = Bench(), Bench()
+    for bench, state in ((unknown, None), (off, False)):
+        for _ in range(3):
+            bench.take(3.6, state=state)
+    assert unknown.take(state=None)[0].energy == pytest.approx(3.0 * 0.5 * 8.2 / 3600, abs=1e-6)
+    assert off.take(state=False)[0].energy == 0.0
+    assert unknown.take(state=None)[0].state is None
+
+
+def test_an_unknown_state_is_not_off() -> None:
+    bench = Bench()
+    bench.take(state=None)
+    assert not bench.samples.are_off((1,), 0.0)
+    bench.take(state=False)
+    assert bench.samples.are_off((1,), 0.0)
+
+
 def test_a_state_has_all_that_the_table_of_quantities_has() -> None:
     state, events = Bench().take()
     reported = {quantity.name for quantity in QUANTITIES if quantity.reported}

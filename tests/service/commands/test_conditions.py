@@ -128,7 +128,8 @@ def test_off_is_done_on_coupled_outputs_and_tells_by_whom(
     for channel in (1, 2):
         observer.wait_state("psu1", channel, after=observer.mark(), state=True)
     off = unique("off")
-    assert observer.ask("psu/psu1/1/set", {"id": off, "state": False})["ok"]
+    response = observer.ask("psu/psu1/1/set", {"id": off, "state": False})
+    assert (response["ok"], response["also_off"]) == (True, [2])
     assert are_on(supply) == []
     event = observer.wait("psu/psu1/2/event", lambda e: e["field"] == "state" and e["to"] is False)
     assert (event["by"], event["id"]) == ("command", off)

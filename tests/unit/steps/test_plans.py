@@ -84,6 +84,10 @@ class Unit:
             self.readings[index] = after(self.readings[index], write)
         self.history.append(dict(self.readings))
 
+    def told(self) -> dict[int, Reading]:
+        """The readings as a poll tells them."""
+        return dict(self.readings)
+
 
 def carry_out(
     unit: Unit,
@@ -91,13 +95,14 @@ def carry_out(
     indices: tuple[int, ...],
     hold_up: Callable[[int], float] = lambda _: 0.0,
     told: Callable[[float], None] = lambda _: None,
+    known: Mapping[int, Channel] = CHANNELS,
 ) -> Refusal | None:
     """As a worker does it, but time passes in pauses alone; ``hold_up`` makes the n-th longer."""
-    gate = WriteGate(unit.take, unit.take, CHANNELS)
-    channels = tuple(CHANNELS[index] for index in indices)
+    gate = WriteGate(unit.take, unit.take, known)
+    channels = tuple(known[index] for index in indices)
     moment = 1000.0
     pauses = 0
-    plan = off(channels) if command.turns_off else apply(command, channels, lambda i: (unit.readings[i], moment))
+    plan = off(channels) if command.turns_off else apply(command, channels, lambda i: (unit.told()[i], moment))
     looked = None
     patch = pytest.MonkeyPatch()
     for module in (plans, waiting):
@@ -108,8 +113,8 @@ def carry_out(
             looked = None
             match step:
                 case Look():
-                    gate.saw(dict(unit.readings))
-                    looked = Seen(dict(unit.readings), unit.conditions)
+                    gate.saw(unit.told())
+                    looked = Seen(unit.told(), unit.conditions)
                 case Checked(write=write):
                     gate.check((write,))
                     gate.send_checked(write)
