@@ -23,12 +23,12 @@ from agent.instruments.driver import (
     Write,
     never,
 )
+from agent.instruments.link import TextLink
 from agent.instruments.text import ratings
 from agent.instruments.text.errors import ErrorQueue, in_words
 from agent.instruments.text.guards import Question, understood
 from agent.instruments.text.identified import IdentifiedLink
 from agent.instruments.text.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge
-from agent.instruments.text.link import TextLink
 from agent.instruments.text.messages import places
 from agent.instruments.text.parts import Part
 from agent.instruments.text.probing import Probe, ask

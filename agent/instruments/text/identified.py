@@ -13,7 +13,7 @@ import time
 from agent.instruments.catalogue import Series
 from agent.instruments.catalogue.answers import AnswerPattern
 from agent.instruments.driver import Identity, IdentityError, LinkClosedError, LinkError, MalformedAnswerError
-from agent.instruments.text.link import TextLink
+from agent.instruments.link import TextLink
 from agent.instruments.text.messages import shorten
 from agent.instruments.text.settings import Outgoing
 

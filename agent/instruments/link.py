@@ -1,4 +1,4 @@
-"""The interface of the link that `TextDriver` uses, and the form in which bytes travel on it.
+"""The interface of the links that drivers use, and the form in which bytes travel on them.
 
 `agent.instruments.visa.session.VisaSession` is one: a link of its own to one unit. A seat on a bus (`agent.instruments.bus`)
 is another: a link that several units share.
