@@ -106,6 +106,27 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
         del self._pending_buffer[:count]
         return taken
 
+    def pending(self) -> bytes:
+        """The bytes that have come in and were not read; they stay.
+
+        :raises UnsentError: the peer has closed the connection
+        """
+        connection = self._ready()
+        try:
+            data = connection.recv(LONGEST_ANSWER, socket.MSG_DONTWAIT)
+            if not data:
+                raise UnsentError("the unit closed the connection")
+            self._pending_buffer += data
+        except BlockingIOError:
+            pass
+        except ConnectionResetError as error:
+            raise UnsentError(error.errno, error.strerror or str(error)) from error
+        return bytes(self._pending_buffer)
+
+    def discard(self) -> None:
+        """Forget the bytes that have come in and were not read."""
+        self._pending_buffer.clear()
+
     def write(self, data: bytes) -> tuple[int, StatusCode]:
         """Send all of ``data``.
 
@@ -113,17 +134,8 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
         :raises OSError: the connection is gone, or bytes have come in that nobody asked for
         """
         connection = self._ready()
-        try:
-            unasked = connection.recv(LONGEST_ANSWER, socket.MSG_DONTWAIT)
-            if not unasked:
-                raise UnsentError("the unit closed the connection")
-            self._pending_buffer += unasked
-        except BlockingIOError:
-            pass
-        except ConnectionResetError as error:
-            raise UnsentError(error.errno, error.strerror or str(error)) from error
-        if self._pending_buffer:
-            raise ConnectionError(f"an answer that nobody asked for: {bytes(self._pending_buffer[:60])!r}")
+        if stray := self.pending():
+            raise unasked(stray)
         sent = 0
         while sent < len(data):
             try:
@@ -140,6 +152,11 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
         if attribute == constants.ResourceAttribute.tcpip_nodelay:
             return self._set_tcpip_nodelay(attribute, attribute_state)  # type: ignore[no-any-return]
         return super()._set_attribute(attribute, attribute_state)  # type: ignore[no-any-return]
+
+
+def unasked(data: bytes) -> ConnectionError:
+    """The error for bytes that came in without a question: they may be a late answer, and would be taken for the next one."""
+    return ConnectionError(f"an answer that nobody asked for: {data[:60]!r}")
 
 
 def _timeval(connection: socket.socket, option: int, seconds: float) -> bytes:

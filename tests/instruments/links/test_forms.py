@@ -1,0 +1,243 @@
+"""How bytes travel: terminators or none, several lines, lines without a question, gaps; on serial lines and on sockets."""
+
+from __future__ import annotations
+
+import re
+import termios
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.instruments.driver import LinkError
+from agent.instruments.link import LinkForm
+from agent.instruments.visa.session import VisaSession
+from tests.instruments.links.bytewise import Answer, ByteUnit
+from tests.lab import wait_until
+from tests.properties import examples
+
+pytestmark = pytest.mark.parametrize("serial", [True, False], ids=["serial", "socket"])
+
+RAW = LinkForm(write="", read=None, silence=0.15, encoding="latin-1")
+CR = LinkForm(write="\r", read="\r")
+TIMES = {"timeout": 600, "open_timeout": 2000}
+
+
+def opened(unit: ByteUnit, form: LinkForm, **options: object) -> VisaSession:
+    session = VisaSession(unit.uri, options={**TIMES, **options}, form=form)
+    session.open()
+    return session
+
+
+def test_answers_that_nothing_ends_have_a_length(serial: bool) -> None:
+    """Also such whose bytes are line ends, and such of which the last byte comes or does not come."""
+    answers: dict[bytes, Answer] = {
+        b"VOUT1?": b"05.00",
+        b"ISET1?": [(0.0, b"1.00"), (0.02, b"0K")],
+        b"STATUS?": b"\n",
+        b"ISET2?": b"2.000",
+    }
+    with ByteUnit(answers.__getitem__, serial=serial) as unit:
+        session = opened(unit, RAW)
+        assert session.ask("VOUT1?", (5, 5)) == "05.00"
+        assert session.ask("ISET1?", (5, 6)) == "1.000K"
+        assert session.ask("STATUS?", (1, 1)) == "\n"
+        assert session.ask("ISET2?", (5, 6)) == "2.000"
+        session.close()
+        assert unit.received == list(answers)
+
+
+def test_an_answer_without_a_length_ends_by_silence(serial: bool) -> None:
+    with ByteUnit(lambda _: [(0.0, b"KORAD"), (0.02, b"KA3005P"), (0.02, b"V2.0\n")], serial=serial) as unit:
+        session = opened(unit, RAW)
+        assert session.ask("*IDN?") == "KORADKA3005PV2.0"
+        session.close()
+
+
+def test_an_answer_that_is_too_short_is_none(serial: bool) -> None:
+    with ByteUnit(lambda _: b"05.0", serial=serial) as unit:
+        session = opened(unit, RAW)
+        with pytest.raises(LinkError, match="Timeout"):
+            session.ask("VOUT1?", (5, 5))
+        assert not session.is_open
+
+
+def test_bytes_behind_an_answer_are_not_taken_for_the_next_one(serial: bool) -> None:
+    with ByteUnit(lambda _: b"05.00?", serial=serial) as unit:
+        session = opened(unit, RAW)
+        assert session.ask("VOUT1?", (5, 5)) == "05.00"
+        wait_until(lambda: pending(session) == b"?", "the byte too many")
+        with pytest.raises(LinkError, match="nobody asked for"):
+            session.ask("VOUT1?", (5, 5))
+        assert len(unit.received) == 1
+
+
+def pending(session: VisaSession) -> bytes:
+    resource: Any = session._resource
+    return bytes(resource.visalib.sessions[resource.session].pending())
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_terminators_are_those_of_the_form(serial: bool, end: str) -> None:
+    with ByteUnit(lambda _: b"5.0" + end.encode(), serial=serial) as unit:
+        session = opened(unit, LinkForm(write=end, read=end))
+        assert [session.ask("MV?"), session.ask("MV?")] == ["5.0", "5.0"]
+        session.tell("PV 1")
+        session.close()
+        wait_until(lambda: b"".join(unit.received).endswith(f"PV 1{end}".encode()), "the last message")
+
+
+def test_the_users_arguments_win(serial: bool) -> None:
+    with ByteUnit(lambda _: b"5.0\r", serial=serial) as unit:
+        session = opened(unit, LinkForm(), read_termination="\r", write_termination="\r\n")
+        assert session.ask("MV?") == "5.0"
+        session.close()
+        assert unit.received == [b"MV?\r\n"]
+
+
+def test_the_parameters_of_a_line(serial: bool) -> None:
+    """Those that a socket does not have are left out there; the user's win."""
+    form = LinkForm(arguments={"baud_rate": 19200, "stop_bits": 2, "flow_control": "none"})
+    with ByteUnit(lambda _: b"ok\n", serial=serial) as unit:
+        session = opened(unit, form, **({"baud_rate": 4800} if serial else {}))
+        if serial:
+            _, _, control, _, _, speed, _ = termios.tcgetattr(unit.slave)
+            assert speed == termios.B4800
+            assert control & termios.CSTOPB
+        assert session.ask("?") == "ok"
+        session.close()
+
+
+def test_answers_of_several_lines(serial: bool) -> None:
+    with ByteUnit(lambda data: b"050010\rOK\r" if data == b"GETS\r" else b"OK\r", serial=serial) as unit:
+        session = opened(unit, CR)
+        with session.exchange():
+            assert session.ask("GETS") == "050010"
+            assert session.listen() == "OK"
+        assert session.ask("VOLT050") == "OK"
+        with pytest.raises(LinkError, match="Timeout"):
+            session.listen()
+
+
+def test_empty_lines_are_skipped_where_the_form_says_so(serial: bool) -> None:
+    with ByteUnit(lambda _: b"\r\n\r\n5.0\r\n", serial=serial) as unit:
+        session = opened(unit, LinkForm(skips_empty=True))
+        assert [session.ask("A?"), session.ask("B?")] == ["5.0", "5.0"]
+        session.close()
+        plain = opened(unit, LinkForm())
+        assert plain.ask("A?") == ""
+        plain.close()
+
+
+def test_a_line_feed_behind_a_carriage_return_is_no_answer(serial: bool) -> None:
+    with ByteUnit(lambda _: b"5.0\r\n", serial=serial) as unit:
+        session = opened(unit, LinkForm(write="\r", read="\r", skips_empty=True))
+        for _ in range(3):
+            assert session.ask("A?") == "5.0"
+        session.close()
+
+
+UNASKED = LinkForm(unasked=re.compile(r"\*\*ERROR: .*|!\d\d"))
+
+
+def test_lines_that_come_without_a_question_are_never_answers(serial: bool) -> None:
+    answers: dict[bytes, Answer] = {
+        b"VOLT 99\n": b"",
+        b"VOLT?\n": b'**ERROR: -222,"Data out of range"\n5.0\n',
+        b"CURR?\n": b"1.0\n!06\n",
+        b"OUTP?\n": b"1\n",
+    }
+    with ByteUnit(answers.__getitem__, serial=serial) as unit:
+        session = opened(unit, UNASKED)
+        session.tell("VOLT 99")
+        wait_until(lambda: unit.received == [b"VOLT 99\n"], "the setting")
+        assert session.ask("VOLT?") == "5.0"
+        assert session.unasked() == ['**ERROR: -222,"Data out of range"']
+        assert session.ask("CURR?") == "1.0"
+        wait_until(lambda: session.unasked() == ["!06"], "the line behind the answer")
+        unit.send(b"!07\n")
+        wait_until(lambda: pending(session) == b"!07\n", "it")
+        assert session.ask("OUTP?") == "1"
+        assert session.unasked() == ["!07"]
+        session.close()
+
+
+def test_other_lines_without_a_question_are_a_fault(serial: bool) -> None:
+    with ByteUnit(lambda _: b"5.0\n", serial=serial) as unit:
+        session = opened(unit, UNASKED)
+        assert session.ask("VOLT?") == "5.0"
+        unit.send(b"4.0\n")
+        wait_until(lambda: pending(session) == b"4.0\n", "it")
+        with pytest.raises(LinkError, match=r"nobody asked for: '4\.0'"):
+            session.ask("VOLT?")
+        assert not session.is_open
+
+
+def test_a_unit_that_sends_such_lines_without_end_gives_no_answer(serial: bool) -> None:
+    with ByteUnit(lambda _: [(0.0, b"!06\n")] * 200 + [(0.2, b"!06\n")] * 20, serial=serial) as unit:
+        session = opened(unit, UNASKED)
+        with pytest.raises(LinkError, match="no answer"):
+            session.ask("VOLT?")
+
+
+def test_the_gap_is_kept_after_answers_and_after_settings(serial: bool) -> None:
+    with ByteUnit(lambda data: b"1\n" if b"?" in data else b"", serial=serial) as unit:
+        session = opened(unit, LinkForm(gap=0.15))
+        assert session.ask("A?") == "1"
+        session.tell("B")
+        session.tell("C")
+        assert session.ask("D?") == "1"
+        session.rest(0.4)
+        session.tell("E")
+        wait_until(lambda: len(unit.received) == 5, "all of it")
+        session.close()
+        gaps = [later - earlier for earlier, later in zip(unit.arrived, unit.arrived[1:], strict=False)]
+    assert unit.received == [b"A?\n", b"B\n", b"C\n", b"D?\n", b"E\n"]  # never two in one piece
+    # A moment is noted by the unit's thread, which may be late: only the sum of the gaps has a bound.
+    assert sum(gaps) >= 3 * 0.15 + 0.4 - 0.02
+
+
+def test_no_gap_where_the_form_has_none(serial: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    with ByteUnit(lambda _: b"1\n", serial=serial) as unit:
+        session = opened(unit, LinkForm())
+        monkeypatch.setattr("agent.instruments.visa.session.time.sleep", pauses.append)
+        for _ in range(3):
+            session.ask("A?")
+        monkeypatch.undo()
+        session.close()
+    assert pauses == []
+
+
+def test_a_line_is_emptied(serial: bool) -> None:
+    with ByteUnit(lambda _: [(0.0, b"late "), (0.05, b"answer\n")], serial=serial) as unit:
+        session = opened(unit, LinkForm())
+        session.tell("A?")
+        wait_until(lambda: bool(pending(session)), "the first of it")
+        assert session.drain(0.3) == b"late answer\n"
+        assert session.drain(0) == b""
+        assert session.ask("B?") == "late answer"
+        session.close()
+
+
+def test_a_line_that_does_not_become_silent_is_given_up(serial: bool) -> None:
+    with ByteUnit(lambda _: [(0.0, b"x" * 1000)] * 40, serial=serial) as unit:
+        session = opened(unit, LinkForm())
+        session.tell("A?")
+        wait_until(lambda: bool(pending(session)), "the first of it")
+        with pytest.raises(LinkError, match="no end of them"):
+            session.drain(0.3)
+        assert not session.is_open
+
+
+@pytest.mark.hypothesis
+@given(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=5))
+@examples(25)
+def test_every_byte_of_an_answer_of_known_length_comes_through(serial: bool, answers: list[bytes]) -> None:
+    left = iter(answers)
+    with ByteUnit(lambda _: next(left), serial=serial) as unit:
+        session = opened(unit, RAW)
+        got = [session.ask("?", (len(one), len(one))) for one in answers]
+        session.close()
+    assert got == [one.decode("latin-1") for one in answers]
