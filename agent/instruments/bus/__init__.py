@@ -1,0 +1,1 @@
+"""Several units on one line, each by its address: whose turn it is (`turns`), and the line itself (`line`)."""
