@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from agent.simulator.instrument import ScpiInstrument
+from agent.simulator.base import Instrument
 from agent.simulator.reactor import Reactor
 from agent.simulator.scpi import ScpiError
 
@@ -34,7 +34,7 @@ class Exchange:
     """
 
     def __init__(
-        self, reactor: Reactor, instrument: ScpiInstrument, latency: float = 0.0, tamper: Tamper | None = None
+        self, reactor: Reactor, instrument: Instrument, latency: float = 0.0, tamper: Tamper | None = None
     ) -> None:
         self.reactor = reactor
         self.instrument = instrument
@@ -123,7 +123,7 @@ class Exchange:
         if len(data) > INPUT_LIMIT:
             self.instrument.report(ScpiError(-363))
             return None
-        message = data.decode("latin-1").rstrip("\r\n")
+        message = data.decode("latin-1").strip("\r\n")
         answer = self.instrument.execute(message)
         if self.tamper is not None:
             answer = self.tamper(message, answer)

@@ -238,6 +238,7 @@ class HislipServer(Listener):
             return None
         number = next(n for n in (next(self._numbers) & 0xFFFF for _ in itertools.count()) if n not in self._sessions)
         session = _Session(self, number, synchronous)
+        self.exchange.instrument.connected()
         self._sessions[number] = session
         return session
 

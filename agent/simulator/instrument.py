@@ -6,19 +6,17 @@ After IEEE 488.2-1992 chapters 10 to 12 and SCPI-1999 volume 1 chapter 9. A subc
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
+from agent.simulator.base import STB_MESSAGE_AVAILABLE, Instrument
 from agent.simulator.scpi import Call, Command, CommandTree, ErrorQueue, Integer, Quirks, ScpiError
 
 # Bits of the status byte (IEEE 488.2 11.2.1, SCPI-1999 volume 1, 9.3).
 STB_ERROR_QUEUE: Final = 4
 STB_QUESTIONABLE: Final = 8
-STB_MESSAGE_AVAILABLE: Final = 16
 STB_EVENT_STATUS: Final = 32
 STB_MASTER_SUMMARY: Final = 64
 STB_OPERATION: Final = 128
@@ -61,10 +59,10 @@ class StatusRegister:
         return bool(self.event & self.enable)
 
 
-class ScpiInstrument:
-    """One instrument. Every method may be called from any thread.
+class ScpiInstrument(Instrument):
+    """One instrument that speaks SCPI. Options that are not here are those of `Instrument`.
 
-    ``clock`` gives seconds, monotonic. ``log_size`` messages are remembered in `log` (0: none).
+    ``quirks``: how its grammar differs from the standard's.
     """
 
     identity: str = "Example,Instrument,0,0"
@@ -72,39 +70,36 @@ class ScpiInstrument:
     commands: ClassVar[tuple[Command, ...]] = ()
 
     def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, quirks: Quirks | None = None, log_size: int = 0
+        self,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        quirks: Quirks | None = None,
+        log_size: int = 0,
+        gap: float = 0.0,
     ) -> None:
-        self.lock = threading.RLock()
+        super().__init__(clock=clock, log_size=log_size, gap=gap)
         self.errors = ErrorQueue(20)
         self.operation = StatusRegister()
         self.questionable = StatusRegister()
         self.event_status = ESR_POWER_ON
         self.event_status_enable = 0
         self.service_request_enable = 0
-        self.message_count = 0
-        self._log: deque[str] = deque(maxlen=log_size)
-        self._clock = clock
-        self._epoch = clock()
         self._tree = _command_tree(type(self).commands, quirks or Quirks())
 
     # --- for transports and tests
 
-    def execute(self, message: str) -> str | None:
-        """Carry out one message, without its terminator. Answers are joined by ``;``; None if there is no answer."""
-        with self.lock:
-            self.message_count += 1
-            self._log.append(message)
-            self.advance()
-            answers = []
-            for handler, call in self._tree.compile(message):
-                try:
-                    answer = handler(self, call)
-                except ScpiError as error:
-                    self.report(error)
-                else:
-                    if answer is not None:
-                        answers.append(answer)
-            return ";".join(answers) if answers else None
+    def respond(self, message: str) -> str | None:
+        """Carry out one message. Answers are joined by ``;``; None if there is no answer."""
+        answers = []
+        for handler, call in self._tree.compile(message):
+            try:
+                answer = handler(self, call)
+            except ScpiError as error:
+                self.report(error)
+            else:
+                if answer is not None:
+                    answers.append(answer)
+        return ";".join(answers) if answers else None
 
     def report(self, error: ScpiError) -> None:
         """Put an error into the queue and its class into the standard event status register."""
@@ -136,9 +131,6 @@ class ScpiInstrument:
                 status |= STB_MASTER_SUMMARY
             return status
 
-    def device_clear(self) -> None:
-        """Device clear (IEEE 488.2 chapter 5, dcas): the transports empty their buffers; settings and errors stay."""
-
     def power_cycle(self) -> None:
         """Mains off and on: settings as after ``*RST``, status and error queue empty, power-on bit set."""
         with self.lock:
@@ -149,30 +141,15 @@ class ScpiInstrument:
                 register.event = register.condition = register.enable = 0
             self.reset()
 
-    @property
-    def log(self) -> list[str]:
-        """The last messages received, oldest first."""
-        with self.lock:
-            return list(self._log)
-
-    def clear_log(self) -> None:
-        """Forget the messages received, and start counting from 0."""
-        with self.lock:
-            self._log.clear()
-            self.message_count = 0
-
-    @property
-    def time(self) -> float:
-        """Seconds since the instrument was made, by its clock."""
-        return self._clock() - self._epoch
-
     # --- for subclasses to override
 
-    def reset(self) -> None:
-        """``*RST``."""
+    def error_answer(self, number: int, text: str) -> str:
+        """An error of the queue as ``SYSTem:ERRor?`` tells it."""
+        return f'{number:+d},"{text}"'
 
-    def advance(self) -> None:
-        """Bring the state up to the present time. Called with the lock held, before each message and status poll."""
+    def integer_answer(self, value: int) -> str:
+        """A register's value as the instrument writes it."""
+        return f"{value:+d}"
 
     def clear_status(self) -> None:
         """``*CLS``: queue and event registers, not the enable registers (IEEE 488.2 10.3)."""
@@ -200,7 +177,7 @@ class ScpiInstrument:
 
 
 def _get(read: Callable[[Any], int]) -> Callable[[Any, Call], str]:
-    return lambda instrument, _call: f"{read(instrument):+d}"
+    return lambda instrument, _call: instrument.integer_answer(read(instrument))
 
 
 def _do(action: Callable[[Any], None]) -> Callable[[Any, Call], None]:
@@ -232,8 +209,7 @@ def _operation_complete(instrument: ScpiInstrument) -> None:
 
 
 def _error(instrument: ScpiInstrument, _call: Call) -> str:
-    number, text = instrument.errors.pop()
-    return f'{number:+d},"{text}"'
+    return instrument.error_answer(*instrument.errors.pop())
 
 
 COMMON_COMMANDS: Final = (

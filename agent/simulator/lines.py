@@ -1,4 +1,4 @@
-"""Transports whose messages end with a newline: a raw TCP socket (port 5025 of an instrument) and a serial line."""
+"""Transports of bare bytes, framed as the instrument's `Framing` says: a raw TCP socket and a serial line."""
 
 from __future__ import annotations
 
@@ -7,40 +7,72 @@ import os
 import selectors
 import socket
 import tty
+from collections.abc import Callable
 
+from agent.simulator.base import Framing
 from agent.simulator.exchange import INPUT_LIMIT, Exchange
-from agent.simulator.reactor import Connection, Listener, Reactor
+from agent.simulator.reactor import Connection, Listener, Reactor, Timer
 
 
 class LineReader:
-    """Cuts a stream into messages. One of more than `INPUT_LIMIT` bytes comes out cut short, but still too long."""
+    """Cuts a stream into messages for ``submit``, at the byte that ends them or at a pause, as the instrument's framing says.
 
-    def __init__(self) -> None:
+    One of more than `INPUT_LIMIT` bytes comes out cut short, but still too long. For the reactor's thread.
+    """
+
+    def __init__(self, reactor: Reactor, framing: Framing, submit: Callable[[bytes], None]) -> None:
+        self._reactor = reactor
+        self._framing = framing
+        self._submit = submit
         self._rest = b""
+        self._pause: Timer | None = None
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The messages that ``data`` completes, without their newline."""
-        *messages, rest = (self._rest + data).split(b"\n")
+    def feed(self, data: bytes) -> None:
+        """Take bytes that came in; empty ones if the line is broken."""
+        end, quiet = self._framing.message_end, self._framing.quiet
+        rest = self._rest + data
+        messages: list[bytes] = []
+        if end:
+            *messages, rest = rest.split(end)
         # One byte above the limit is kept, so that the exchange sees that the message was too long.
         self._rest = rest[: INPUT_LIMIT + 1]
-        return messages
+        if quiet is not None:
+            self.stop()
+            if rest:
+                self._pause = self._reactor.call_later(quiet, self._end_at_pause)
+        for message in messages:
+            self._submit(message)
+
+    def stop(self) -> None:
+        """Wait for no pause any longer."""
+        if self._pause is not None:
+            self._pause.cancel()
+
+    def _end_at_pause(self) -> None:
+        message, self._rest = self._rest, b""
+        self._submit(message)
 
 
 class _LineConnection(Connection):
     def __init__(self, exchange: Exchange, stream: socket.socket) -> None:
         super().__init__(exchange.reactor, stream)
         self._exchange = exchange
-        self._reader = LineReader()
+        self._framing = exchange.instrument.framing
+        self._reader = LineReader(exchange.reactor, self._framing, self._submit)
+        exchange.instrument.connected()
 
     def received(self, data: bytes) -> None:
-        for message in self._reader.feed(data):
-            self._exchange.submit(self, message, self._reply)
+        self._reader.feed(data)
+
+    def _submit(self, message: bytes) -> None:
+        self._exchange.submit(self, message, self._reply)
 
     def _reply(self, answer: bytes | None) -> None:
         if answer is not None:
-            self.send(answer + b"\n")
+            self.send(answer + self._framing.answer_end)
 
     def closed(self) -> None:
+        self._reader.stop()
         self._exchange.forget(self)
 
 
@@ -64,7 +96,9 @@ class SerialPort:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._reader = LineReader()
+        framing = exchange.instrument.framing
+        self._answer_end = framing.on_serial
+        self._reader = LineReader(exchange.reactor, framing, self._submit)
         self._unsent = bytearray()
         # This process keeps the near end open, or the far end would report a hang-up whenever a program closes it.
         self._master, self._slave = os.openpty()
@@ -81,15 +115,17 @@ class SerialPort:
                 data = os.read(self._master, 4096)
             except OSError:
                 data = b""
-            for message in self._reader.feed(data):
-                self._exchange.submit(self, message, self._reply)
+            self._reader.feed(data)
         if events & selectors.EVENT_WRITE:
             self._flush()
+
+    def _submit(self, message: bytes) -> None:
+        self._exchange.submit(self, message, self._reply)
 
     def _reply(self, answer: bytes | None) -> None:
         if answer is not None and self._master >= 0:
             if len(self._unsent) < INPUT_LIMIT:  # nobody reads: a serial line loses what comes after
-                self._unsent += answer + b"\n"
+                self._unsent += answer + self._answer_end
             self._flush()
 
     def _flush(self) -> None:
@@ -102,6 +138,7 @@ class SerialPort:
         """Close both ends."""
 
         def close() -> None:
+            self._reader.stop()
             self._reactor.watch(self._master, 0, self)
             self._exchange.forget(self)
             os.close(self._master)

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from agent.simulator.base import Instrument
 from agent.simulator.e36300 import E36300
 from agent.simulator.exchange import Exchange, Tamper
 from agent.simulator.hislip import HislipServer
-from agent.simulator.instrument import ScpiInstrument
 from agent.simulator.lines import SerialPort, SocketServer
 from agent.simulator.loads import Load
 from agent.simulator.reactor import Reactor
@@ -23,7 +23,7 @@ _serials = itertools.count(61004803)
 
 
 class NetworkInstrument:
-    """Any `ScpiInstrument` with its transports, as a context manager or by `start` and `stop`.
+    """Any `Instrument` with its transports, as a context manager or by `start` and `stop`.
 
     ``socket_port``, ``vxi11_port``, ``hislip_port``: None for no such transport, 0 for a free port. ``portmapper``
     answers on port 111 of ``host``, TCP and UDP, which needs the right to bind it. ``pty`` adds a serial port.
@@ -36,7 +36,7 @@ class NetworkInstrument:
 
     def __init__(
         self,
-        instrument: ScpiInstrument,
+        instrument: Instrument,
         *,
         host: str = "127.0.0.1",
         socket_port: int | None = 0,

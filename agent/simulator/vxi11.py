@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 from typing import Final
 
+from agent.simulator.base import Instrument
 from agent.simulator.exchange import INPUT_LIMIT, Exchange
-from agent.simulator.instrument import ScpiInstrument
 from agent.simulator.reactor import Timer
 from agent.simulator.rpc import (
     BadArgumentsError,
@@ -208,7 +208,7 @@ class Vxi11Server:
         self._core.close()
 
     @property
-    def _instrument(self) -> ScpiInstrument:
+    def _instrument(self) -> Instrument:
         return self.exchange.instrument
 
     def _connection_ended(self, connection: RpcConnection) -> None:
@@ -239,6 +239,7 @@ class Vxi11Server:
                 return
             number = next(self._numbers)
             self._links[number] = link
+            self._instrument.connected()
             respond(pack_uints(_NO_ERROR, number, self._abort.port, _MAX_RECEIVE))
 
     def _device_write(self, connection: RpcConnection | None, call: Unpacker, respond: Respond) -> None:
