@@ -98,9 +98,11 @@ class Line:
         :raises LinkError: it can't be opened
         """
         self._seats.add(seat)
-        with contextlib.suppress(LinkClosedError):
+        try:
             if self._link.is_open and not self._is_dirty and self._link.drain(0):
                 self._is_dirty = True
+        except LinkError:
+            self._generation += 1  # it was closed while it was idle
         try:
             self._open()
         except LinkError:
