@@ -1,0 +1,1 @@
+"""Keysight's series by transcripts."""
