@@ -89,7 +89,10 @@ def models(as_json: bool) -> None:
 
 
 @click.command()
-def schema() -> None:
+@click.option(
+    "--series", is_flag=True, help="Of a series file, which describes supplies, instead of the configuration's."
+)
+def schema(series: bool) -> None:
     """Print the configuration file's JSON Schema.
 
     For editors that complete and check by one:
@@ -100,5 +103,7 @@ def schema() -> None:
     # yaml-language-server: $schema=psu-agent.schema.json
     """
     from agent.config import jsonschema
+    from agent.instruments.catalogue import jsonschema as of_series
 
-    click.echo(json.dumps(jsonschema.json_schema(), indent=2))
+    found = of_series.json_schema() if series else jsonschema.json_schema()
+    click.echo(json.dumps(found, indent=2))

@@ -43,7 +43,12 @@ def _count(value: object) -> object:
 #: A regular expression that has to match the whole text; case does not matter.
 Regex = Annotated[str, AfterValidator(_regex)]
 #: One text, or a list of them.
-Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple, json_schema_input_type=str | tuple[str, ...])]
+#: Words that an answer may be.
+AnswerWords = Annotated[tuple[str, ...], BeforeValidator(_words, json_schema_input_type=tuple[str | float | bool, ...])]
+#: The bytes of an answer: their number, or the least and the greatest.
+Length = Annotated[tuple[int, int] | None, BeforeValidator(_count, json_schema_input_type=int | tuple[int, int] | None)]
+Regexes = Annotated[tuple[Regex, ...], BeforeValidator(_as_tuple, json_schema_input_type=str | tuple[str, ...])]
 Seconds = Annotated[float, Field(ge=0, le=60)]
 
 
@@ -54,7 +59,7 @@ class Applies(Strict):
     it.
     """
 
-    models: Annotated[tuple[Regex, ...], BeforeValidator(_as_tuple)] = ()
+    models: Regexes = ()
     channels: tuple[int, ...] = ()
 
     def is_for(self, model: str) -> bool:
@@ -78,7 +83,7 @@ class Ask(Applies):
     ask: str = Field(min_length=1)
     answer: Texts
     selected: bool = False
-    length: Annotated[tuple[int, int] | None, BeforeValidator(_count)] = None
+    length: Length = None
 
 
 class Rule(Strict):
@@ -156,8 +161,8 @@ class Guard(Applies):
     selected: bool = False
     length: int | None = None
     settings: frozenset[Setting] = SETTINGS
-    expect: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
-    refuse: Annotated[tuple[str, ...], BeforeValidator(_words)] = ()
+    expect: AnswerWords = ()
+    refuse: AnswerWords = ()
     tells: Literal["coupled", "rise_delay", "fall_delay", "protection_delay", "ranges"] | None = None
     text: str
     remedy: str = ""
@@ -309,5 +314,5 @@ class PowerUp(Applies):
 
     ask: str
     answer: str = "{value:text}"
-    on: Annotated[tuple[str, ...], BeforeValidator(_words)]
+    on: AnswerWords
     text: str = "outputs come back by themselves after power returns"

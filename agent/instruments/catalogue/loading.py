@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from agent.instruments.catalogue.faults import place, repeated_keys, unreadable_value, validation_faults
 from agent.instruments.catalogue.schema import Series
 
 
@@ -24,9 +24,6 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile("true|false"), list("tf"))
-
-#: A key of a fault: the names and numbers that lead to it.
-Key = tuple[Any, ...]
 
 
 class SeriesFileError(ValueError):
@@ -74,57 +71,40 @@ def read(path: Path) -> Series:
         raise SeriesFileError([f"{path}: can't be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
         raise SeriesFileError([f"{path}: is no text in UTF-8"]) from None
-    try:
-        node = yaml.compose(text, Loader=_Loader)
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a safe loader
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SeriesFileError([f"{path}:{line}: is no YAML: {error.problem}"]) from None
+    node, data = _parsed(path, text)
+    repeated = list(repeated_keys(node))
+    if repeated:
+        raise SeriesFileError([f"{path}:{line}: {sentence}" for line, sentence in repeated])
     if not isinstance(data, dict):
         raise SeriesFileError([f"{path}:1: is no series file; it begins with series: and manufacturer:"])
     try:
         series = Series.model_validate(data)
     except ValidationError as error:
-        found = [(_shown_key(one["loc"]), _sentence(one)) for one in error.errors(include_url=False)]
+        found = validation_faults(error, data)
     else:
         found = series.faults()
         if not found:
             return series
-    raise SeriesFileError(
-        [f"{path}:{_line(node, key)}: {'.'.join(map(str, key)) or 'the file'}: {text}" for key, text in found]
-    )
+    faults = []
+    for key, sentence in found:
+        line, shown = place(node, key)
+        faults.append(f"{path}:{line}: {shown}: {sentence}")
+    raise SeriesFileError(faults)
 
 
-def _shown_key(location: tuple[int | str, ...]) -> Key:
-    # pydantic names the members of a union between the keys.
-    return tuple(
-        part for part in location if not (isinstance(part, str) and part.startswith(("SettingEntry", "tuple[")))
-    )
-
-
-def _sentence(error: Any) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    match error["type"]:
-        case "extra_forbidden":
-            return "unknown key"
-        case "missing":
-            return "missing"
-    return message[:1].lower() + message[1:]
-
-
-def _line(node: yaml.Node | None, key: Key) -> int:
-    """The line of a key, or of what is around it if it is not there."""
-    line = 1
-    for part in key:
-        found: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
-                if str(getattr(name, "value", "")) == str(part):
-                    line, found = name.start_mark.line + 1, value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            found = node.value[part]
-            line = found.start_mark.line + 1
-        if found is None:
-            break
-        node = found
-    return line
+def _parsed(path: Path, text: str) -> tuple[yaml.Node | None, object]:
+    """The nodes of a YAML text, for their lines, and its data."""
+    node: yaml.Node | None = None
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        return node, yaml.load(text, Loader=_Loader)  # noqa: S506 - it is a safe loader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SeriesFileError([f"{path}:{line}: is no YAML: {error.problem}"]) from None
+    except yaml.YAMLError as error:
+        raise SeriesFileError([f"{path}:1: is no YAML: {' '.join(str(error).split())[:200]}"]) from None
+    except ValueError:
+        line, value = unreadable_value(node)
+        raise SeriesFileError([f"{path}:{line}: {value}: is no value that YAML can read; put it in quotes"]) from None
+    except RecursionError:
+        raise SeriesFileError([f"{path}:1: is nested too deeply for a series file"]) from None

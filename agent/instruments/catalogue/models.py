@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import isfinite
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
@@ -36,7 +37,7 @@ def _range(value: object) -> object:
     return value
 
 
-RangeField = Annotated[Range, BeforeValidator(_range)]
+RangeField = Annotated[Range, BeforeValidator(_range, json_schema_input_type=tuple[float, float])]
 
 
 class Box(Strict):
@@ -119,9 +120,11 @@ class ChannelModel(Strict):
         return self
 
 
-def _check_order(entry: Box | ChannelModel) -> None:
+def _check_order(entry: Box | ChannelModel | FamilyChannel) -> None:
     for name in RANGE_OF.values():
         interval = getattr(entry, name)
+        if interval is not None and not (isfinite(interval.min) and isfinite(interval.max)):
+            raise ValueError(f"{name}: its ends should be numbers")
         if interval is not None and interval.min >= interval.max:
             raise ValueError(f"{name}: {interval.min:g} is not below {interval.max:g}")
 
@@ -166,6 +169,11 @@ class FamilyChannel(Strict):
     current_resolution: PositiveFloat
     power: PositiveFloat | None = None
 
+    @model_validator(mode="after")
+    def _ordered(self) -> FamilyChannel:
+        _check_order(self)
+        return self
+
 
 class Family(Strict):
     """Models whose names tell their ratings.
@@ -183,7 +191,12 @@ class Family(Strict):
         match = re.fullmatch(self.pattern, name, re.IGNORECASE)
         if match is None:
             return None
-        volts, amps = float(match["volts"]), float(match["amps"])
+        try:
+            volts, amps = float(match["volts"]), float(match["amps"])
+        except (TypeError, ValueError):  # a group that holds no number, or nothing
+            return None
+        if not (volts > 0 and amps > 0):
+            return None
         one = self.channel
         protection = one.by_voltage.get(volts) or _part(one.voltage_protection, volts)
         return ModelEntry(
@@ -208,7 +221,7 @@ class Family(Strict):
         groups = re.compile(self.pattern).groupindex
         if not {"volts", "amps"} <= set(groups):
             raise ValueError("pattern: the groups (?P<volts>…) and (?P<amps>…) are missing")
-        if strangers := [name for name in self.known if re.fullmatch(self.pattern, name, re.IGNORECASE) is None]:
+        if strangers := [name for name in self.known if self.model(name) is None]:
             raise ValueError(f"known: {', '.join(strangers)}: does not fit the pattern")
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import cached_property
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -63,7 +63,13 @@ class Series(Strict):
     series: str
     manufacturer: str
     sources: Texts = Field(min_length=1)
-    tried: Annotated[tuple[Tried, ...], BeforeValidator(lambda value: () if value in (False, "no") else value)]
+    tried: Annotated[
+        tuple[Tried, ...],
+        BeforeValidator(
+            lambda value: () if value in (False, "no") else value,
+            json_schema_input_type=Literal[False, "no"] | tuple[Tried, ...],
+        ),
+    ]
     notes: Texts = ()
     identify: Identify = Identify()
     words: dict[str, dict[str, float | bool | str | None]] = Field(default_factory=dict)
