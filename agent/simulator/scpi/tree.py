@@ -31,6 +31,7 @@ class Call(NamedTuple):
     arguments: tuple[Any, ...] = ()  # one a parameter, None where an optional one was left out
     channels: tuple[int, ...] | None = None  # None: no list was given
     suffix: int = 1  # of the node that takes one, as in ISUMmary<n>
+    numbered: bool = False  # a suffix was given
 
 
 Handler = Callable[[Any, Call], str | None]
@@ -170,7 +171,7 @@ class CommandTree:
         rest = text[match.end() :]
         if rest and rest[0] not in _WHITESPACE:
             raise ScpiError(-102 if rest[0] in ":*?" else -111)
-        suffix = 1
+        suffix, numbered = 1, False
         if match["common"]:
             name = match["common"].upper()
             query = name.endswith("?")
@@ -181,20 +182,20 @@ class CommandTree:
             for mnemonic in match["nodes"].upper().split(":"):
                 path = node
                 node, number = _descend(node, mnemonic)
-                suffix = number or suffix
+                suffix, numbered = number or suffix, numbered or number is not None
             command = node.command
         handler = None if command is None else command.query if query else command.set
         if command is None or handler is None:
             raise ScpiError(-113)
         try:
-            return MessageUnit(handler, self._call(command, query, rest.strip(_WHITESPACE), suffix)), path
+            return MessageUnit(handler, self._call(command, query, rest.strip(_WHITESPACE), suffix, numbered)), path
         except ScpiError as error:
             # The header was understood, so the path moves on even if the data can't be carried out.
             if error.number <= -200:
                 return _failure(error), path
             raise
 
-    def _call(self, command: Command, query: bool, data: str, suffix: int) -> Call:
+    def _call(self, command: Command, query: bool, data: str, suffix: int, numbered: bool) -> Call:
         parameters = command.query_parameters if query else command.parameters
         given = [parse_datum(_required(text)) for text in _split(data, ",")] if data else []
         channels: tuple[int, ...] | None = None
@@ -211,7 +212,7 @@ class CommandTree:
             if not parameter.optional:
                 raise ScpiError(-109)
             arguments.append(None)
-        return Call(tuple(arguments), channels, suffix)
+        return Call(tuple(arguments), channels, suffix, numbered)
 
 
 def _failure(error: ScpiError) -> MessageUnit:

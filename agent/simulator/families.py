@@ -1,0 +1,33 @@
+"""The supplies that can be simulated, by model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from agent.simulator.e36300 import E36300
+from agent.simulator.e36300 import MODELS as E36300_MODELS
+from agent.simulator.rigol import DP800
+from agent.simulator.supply import Supply
+
+FAMILIES: Final[tuple[type[Supply], ...]] = (DP800,)
+
+SUPPLIES: Final[Mapping[str, type[E36300 | Supply]]] = {
+    **dict.fromkeys(E36300_MODELS, E36300),
+    **{model: family for family in FAMILIES for model in family.models},
+}
+"""The class of each model."""
+
+
+def make_supply(model: str, **options: Any) -> E36300 | Supply:
+    """A simulated supply, without transports; `NetworkInstrument` gives it some.
+
+    :param options: of its class, which its language may have more of: ``serial``, ``loads``, ``noise``, ``seed``, ``clock``,
+        ``log_size`` for all
+    :raises ValueError: the model is not known
+    """
+    try:
+        family = SUPPLIES[model]
+    except KeyError:
+        raise ValueError(f"no such model to simulate: {model!r}; there are {', '.join(SUPPLIES)}") from None
+    return family(model, **options)
