@@ -1,9 +1,10 @@
 """Simulated instruments to test and demonstrate with, written from their manuals.
 
 `Simulator` is one E36300 on the network, `Fleet` many of them. `make_supply` makes a supply of any series, and
-`NetworkInstrument` gives it transports. `base` is an instrument as its transports see it, `supply` outputs with loads (`loads`) on them. `scpi` is
-the grammar, `instrument` what all SCPI instruments share. `families` lists the series, each of which has a folder. The transports
-are `lines`, `vxi11` (with `rpc`) and `hislip`; `exchange` stands between them and an instrument, `reactor` is their event loop.
+`NetworkInstrument` gives it transports. `base` is an instrument as its transports see it, `supply` outputs with loads
+(`loads`) on them. `scpi` is the grammar, `instrument` what all SCPI instruments share. `families` lists the series,
+each of which has a folder. The transports are `lines`, `vxi11` (with `rpc`) and `hislip`; `exchange` stands between
+them and an instrument, `reactor` is their event loop.
 """
 
 from __future__ import annotations

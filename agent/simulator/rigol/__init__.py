@@ -12,7 +12,7 @@ Points that are not known for certain, and how they were decided:
 - Tracking copies a voltage that is set on one output to the other of the pair, and switches both where ``:SYST:ONOFFS`` is
   on, which it is not after ``*RST``.
 
-`commands` is the guide's list, `supply` the outputs and what they share.
+`outputs` holds the outputs and what they share, `commands` is the guide's list, `supply` puts the two together.
 """
 
 from __future__ import annotations

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from agent.simulator.rigol.outputs import DP800Outputs
 from agent.simulator.scpi import Boolean, Call, Choice, Command, Datum, Integer, Numeric, Parameter, ScpiError
 from agent.simulator.scpi.tree import Handler
 from agent.simulator.supply import Output, Trip, plain, within
-
-if TYPE_CHECKING:
-    from agent.simulator.rigol.supply import DP800
 
 OnOutput = Callable[..., str | None]
 """Gets the supply, an output and the arguments."""
@@ -38,7 +36,7 @@ def _word(value: bool) -> str:
 def _by_argument(do: OnOutput, *parameters: Parameter, optional: int = 0) -> Handler:
     """A handler for the output that the first argument names. Without one, and for a number of no output, the selected one."""
 
-    def handle(supply: DP800, call: Call) -> str | None:
+    def handle(supply: DP800Outputs, call: Call) -> str | None:
         data = [datum for datum in call.arguments if datum is not None]
         output = supply.outputs[supply.selected]
         if data and data[0].kind == "word" and (match := _CHANNEL.fullmatch(data[0].value)):
@@ -58,7 +56,7 @@ def _by_argument(do: OnOutput, *parameters: Parameter, optional: int = 0) -> Han
 def _by_suffix(do: OnOutput) -> Handler:
     """A handler for the output whose number is in the header. Without one, the selected one."""
 
-    def handle(supply: DP800, call: Call) -> str | None:
+    def handle(supply: DP800Outputs, call: Call) -> str | None:
         output = supply.outputs[supply.selected]
         if call.numbered:
             output = supply.outputs.get(call.suffix, output)
@@ -77,21 +75,21 @@ def _level(value: float | str, low: float, high: float) -> float:
     return within(value, low, high)
 
 
-def _set_voltage(supply: DP800, output: Output, value: float | str) -> None:
+def _set_voltage(supply: DP800Outputs, output: Output, value: float | str) -> None:
     signed = value if isinstance(value, str) else value * output.rating.sign
     supply.set_voltage(output, _level(signed, 0.0, output.rating.voltage_max))
 
 
-def _set_current(_supply: DP800, output: Output, value: float | str) -> None:
+def _set_current(_supply: DP800Outputs, output: Output, value: float | str) -> None:
     output.current_set = _level(value, 0.0, output.rating.current_max)
 
 
-def _set_ovp(_supply: DP800, output: Output, value: float | str) -> None:
+def _set_ovp(_supply: DP800Outputs, output: Output, value: float | str) -> None:
     signed = value if isinstance(value, str) else value * output.rating.sign
     output.ovp_level = _level(signed, output.rating.protection_min, output.rating.ovp_max or 0.0)
 
 
-def _set_ocp(_supply: DP800, output: Output, value: float | str) -> None:
+def _set_ocp(_supply: DP800Outputs, output: Output, value: float | str) -> None:
     output.ocp_level = _level(value, output.rating.protection_min, output.rating.ocp_max or 0.0)
 
 
@@ -99,25 +97,25 @@ def _of_limits(value: float, limit: str | None, low: float, high: float) -> floa
     return value if limit is None else high if limit == "MAX" else low
 
 
-def _read_voltage(_supply: DP800, output: Output, limit: str | None = None) -> str:
+def _read_voltage(_supply: DP800Outputs, output: Output, limit: str | None = None) -> str:
     volts = _of_limits(output.voltage_set, limit, 0.0, output.rating.voltage_max)
     return plain(volts * output.rating.sign, 3)
 
 
-def _read_current(_supply: DP800, output: Output, limit: str | None = None) -> str:
+def _read_current(_supply: DP800Outputs, output: Output, limit: str | None = None) -> str:
     return plain(_of_limits(output.current_set, limit, 0.0, output.rating.current_max), 4)
 
 
-def _read_ovp(_supply: DP800, output: Output, limit: str | None = None) -> str:
+def _read_ovp(_supply: DP800Outputs, output: Output, limit: str | None = None) -> str:
     volts = _of_limits(output.ovp_level, limit, output.rating.protection_min, output.rating.ovp_max or 0.0)
     return plain(volts * output.rating.sign, 3)
 
 
-def _read_ocp(_supply: DP800, output: Output, limit: str | None = None) -> str:
+def _read_ocp(_supply: DP800Outputs, output: Output, limit: str | None = None) -> str:
     return plain(_of_limits(output.ocp_level, limit, output.rating.protection_min, output.rating.ocp_max or 0.0), 4)
 
 
-def _apply(supply: DP800, output: Output, volts: float | str, amps: float | str | None = None) -> None:
+def _apply(supply: DP800Outputs, output: Output, volts: float | str, amps: float | str | None = None) -> None:
     before = output.voltage_set
     _set_voltage(supply, output, volts)
     if amps is not None:
@@ -128,7 +126,7 @@ def _apply(supply: DP800, output: Output, volts: float | str, amps: float | str 
             raise
 
 
-def _read_applied(supply: DP800, call: Call) -> str:
+def _read_applied(supply: DP800Outputs, call: Call) -> str:
     named = call.arguments[0] is not None
     settings = _by_argument(lambda s, o: f"{_read_voltage(s, o)},{_read_current(s, o)}")(supply, call)
     header = _by_argument(lambda _, o: f"CH{o.number}:{o.rating.name}")(supply, call)
@@ -139,7 +137,7 @@ def _read_applied(supply: DP800, call: Call) -> str:
 
 
 def _measure(*quantities: str) -> OnOutput:
-    def read(supply: DP800, output: Output) -> str:
+    def read(supply: DP800Outputs, output: Output) -> str:
         volts, amps = supply.measured_voltage(output), supply.measured_current(output)
         texts = {"V": plain(volts, 4), "A": plain(amps, 4), "W": plain(abs(volts * amps), 3)}
         return ",".join(texts[quantity] for quantity in quantities)
@@ -147,11 +145,11 @@ def _measure(*quantities: str) -> OnOutput:
     return read
 
 
-def _mode(_supply: DP800, output: Output) -> str:
+def _mode(_supply: DP800Outputs, output: Output) -> str:
     return "CV" if output.mode == "OFF" else output.mode
 
 
-def _summary(_supply: DP800, output: Output) -> str:
+def _summary(_supply: DP800Outputs, output: Output) -> str:
     mode = {"CC": 1, "CV": 2, "UR": 3, "OFF": 0}[output.mode]
     trip = {"OVP": 4, "OCP": 8}.get(output.trip or "", 0)
     return str(mode | trip)
@@ -160,7 +158,7 @@ def _summary(_supply: DP800, output: Output) -> str:
 # --- switches and trips
 
 
-def _switch(supply: DP800, output: Output, on: bool) -> None:
+def _switch(supply: DP800Outputs, output: Output, on: bool) -> None:
     supply.switch([output], on)
 
 
@@ -169,7 +167,7 @@ def _tripped(cause: Trip) -> OnOutput:
 
 
 def _clear(cause: Trip, *, restore: bool) -> OnOutput:
-    def clear(supply: DP800, output: Output) -> None:
+    def clear(supply: DP800Outputs, output: Output) -> None:
         if output.trip == cause:
             output.clear_trip(restore=restore)
             supply.advance()
@@ -185,20 +183,20 @@ def _read_switch(attribute: str) -> OnOutput:
     return lambda _, output: _word(getattr(output, attribute))
 
 
-def _track(supply: DP800, output: Output, on: bool) -> None:
+def _track(supply: DP800Outputs, output: Output, on: bool) -> None:
     if output.number not in supply.pair:
         raise ScpiError(-221)
     supply.tracking = on
 
 
-def _read_track(supply: DP800, output: Output) -> str:
+def _read_track(supply: DP800Outputs, output: Output) -> str:
     return _word(supply.tracking) if output.number in supply.pair else "NONE"
 
 
 # --- the whole unit
 
 
-def _select(supply: DP800, call: Call) -> None:
+def _select(supply: DP800Outputs, call: Call) -> None:
     wanted = call.arguments[0]
     if isinstance(wanted, Datum):
         match = _CHANNEL.fullmatch(str(wanted.value))
