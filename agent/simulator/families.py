@@ -8,9 +8,10 @@ from typing import Any, Final
 from agent.simulator.e36300 import E36300
 from agent.simulator.e36300 import MODELS as E36300_MODELS
 from agent.simulator.rigol import DP800
+from agent.simulator.siglent import SPD3303
 from agent.simulator.supply import Supply
 
-FAMILIES: Final[tuple[type[Supply], ...]] = (DP800,)
+FAMILIES: Final[tuple[type[Supply], ...]] = (DP800, SPD3303)
 
 SUPPLIES: Final[Mapping[str, type[E36300 | Supply]]] = {
     **dict.fromkeys(E36300_MODELS, E36300),
