@@ -143,6 +143,10 @@ class ScpiInstrument(Instrument):
 
     # --- for subclasses to override
 
+    def identify(self) -> str:
+        """The answer to ``*IDN?``."""
+        return self.identity
+
     def error_answer(self, number: int, text: str) -> str:
         """An error of the queue as ``SYSTem:ERRor?`` tells it."""
         return f'{number:+d},"{text}"'
@@ -221,7 +225,7 @@ COMMON_COMMANDS: Final = (
         parameters=(_BYTE,),
     ),
     Command("*ESR", query=_get(_read_event_status)),
-    Command("*IDN", query=lambda i, _: i.identity),
+    Command("*IDN", query=lambda i, _: i.identify()),
     Command("*OPC", set=_do(_operation_complete), query=lambda _i, _: "1"),
     Command("*RST", set=_do(lambda i: i.reset())),
     Command("*SRE", set=_set_service_request, query=_get(lambda i: i.service_request_enable), parameters=(_BYTE,)),
