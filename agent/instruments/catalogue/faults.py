@@ -146,7 +146,7 @@ def unreadable_value(node: yaml.Node | None) -> tuple[int, str]:
     """The line of the first value that YAML can't read, such as a day that there is not, and the value."""
     for scalar in _scalars(node, set()):
         try:
-            yaml.SafeLoader("").construct_object(scalar)  # type: ignore[no-untyped-call]
+            yaml.SafeLoader("").construct_object(scalar)
         except ValueError:
             return scalar.start_mark.line + 1, str(scalar.value)[:40]
     return 1, ""
