@@ -33,7 +33,7 @@ def unit_info(model: str = "E36313A", channels: dict[int, dict[str, Any]] | None
         "channels": [
             ChannelInfo(
                 index=channel.index,
-                name=channel.name,
+                name=channel.label,
                 voltage_rating=channel.voltage_rating,
                 current_rating=channel.current_rating,
                 voltage_limit_range=channel.voltage,

@@ -212,12 +212,19 @@ def _is_from(series: Series, before: str) -> bool:
 
 def _unknown(text: str, wanted: str) -> UnknownModelError:
     known = [model.name for model in all_models()]
-    near = difflib.get_close_matches(wanted.upper(), known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(wanted.upper(), known, n=30, cutoff=0.5)
+    # The beginning of a name tells the series.
+    near = sorted(near, key=lambda name: (-_common(name.upper(), wanted.upper()), abs(len(name) - len(wanted))))[:3]
     return UnknownModelError(
         f"{text!r} is not a supported model; "
         + (f"nearest: {', '.join(near)}" if near else f"{len(known)} are supported")
         + " (`psu-agent models` lists them)"
     )
+
+
+def _common(one: str, other: str) -> int:
+    """The number of characters that two texts have in common at their beginning."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def identify(identity: Identity, among: Iterable[Model] | None = None) -> Model | None:

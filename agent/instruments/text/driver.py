@@ -31,6 +31,7 @@ from agent.instruments.text.identified import IdentifiedLink
 from agent.instruments.text.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge
 from agent.instruments.text.messages import places
 from agent.instruments.text.parts import Part
+from agent.instruments.text.polling import Batching
 from agent.instruments.text.probing import Probe, ask
 from agent.instruments.text.settings import Outgoing, outgoing
 from agent.protocol.quantities import SETTINGS, Setting
@@ -153,7 +154,8 @@ class TextDriver(Driver):
             or first.answer is not None
             or first.select is not None
             or first.after
-            or not self._probe.combines
+            or self._probe.reader.plan.batching is not Batching.COMPOUND
+            or self._acknowledges
             or not self._queue.may_follow(self._probed)
         ):
             self.write(write)
