@@ -1,0 +1,1 @@
+"""B&K Precision series by transcripts."""

@@ -1,0 +1,1 @@
+"""Chroma series by transcripts."""

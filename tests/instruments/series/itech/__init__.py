@@ -1,0 +1,1 @@
+"""ITECH series by transcripts."""

@@ -1,0 +1,1 @@
+"""Kikusui series by transcripts."""
