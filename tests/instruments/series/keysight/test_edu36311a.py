@@ -45,9 +45,7 @@ EDU36311A = Supply(
             voltage_protection=6.6,
             current_protection=True,
         ),
-        2: reading(
-            voltage=12.0, current=0.5, voltage_limit=12.0, current_limit=0.5, state=True, mode="CC", **_COMMON
-        ),
+        2: reading(voltage=12.0, current=0.5, voltage_limit=12.0, current_limit=0.5, state=True, mode="CC", **_COMMON),
         3: reading(
             voltage=0.0001, current=0.0, voltage_limit=5.0, current_limit=1.0, state=False, mode="OFF", **_COMMON
         ),

@@ -28,9 +28,7 @@ N5745A = Supply(
         "OUTP:PON:STAT?": "RST",
         "SYST:ERR?": '+0,"No error"',
     },
-    poll=[
-        "MEAS:VOLT?;:MEAS:CURR?;:VOLT?;:CURR?;:OUTP?;:VOLT:PROT?;:CURR:PROT:STAT?;:STAT:OPER:COND?;:STAT:QUES:COND?"
-    ],
+    poll=["MEAS:VOLT?;:MEAS:CURR?;:VOLT?;:CURR?;:OUTP?;:VOLT:PROT?;:CURR:PROT:STAT?;:STAT:OPER:COND?;:STAT:QUES:COND?"],
     readings={
         1: reading(
             voltage=11.998,

@@ -1,0 +1,137 @@
+"""All series files that the agent brings: their form, their sources, and which one each literal identity belongs to."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from agent.instruments import catalogue
+from agent.instruments.catalogue import AmbiguousModelError, Model, all_models, all_series, candidates, models_of
+from agent.instruments.driver import Identity, IdentityError
+from agent.instruments.text.identified import told_by
+
+FOLDER = Path(str(files(catalogue))) / "series"
+FILES = sorted(FOLDER.glob("*/*.yaml"))
+
+#: Answers to ``*IDN?`` as they were seen in public (serial numbers changed), and the models that they belong to.
+IDENTITIES = {
+    "Keysight Technologies,EDU36311A,CN61131234,K-01.08.03-01.00-01.08-02.00": "EDU36311A",
+    "HEWLETT-PACKARD,E3631A,0,3.2-6.0-2.0": "E3631A",
+    "HEWLETT-PACKARD,E3633A,0,1.7-5.0-1.0": "E3633A",
+    "HEWLETT-PACKARD,E3634A,0,2.4-6.1-2.1": "E3634A",
+    "Agilent Technologies,E3640A,0,1.8-5.0-1.0": "E3640A",
+    "Agilent Technologies,E3649A,0,1.4-5.0-1.0": "E3649A",
+    "Keysight Technologies,E36103B,MY61001234,1.0.2-1.02": "E36103B",
+    "Keysight Technologies,E36233A,MY59001234,1.0.0-1.0.2-1.00": "E36233A",
+    "Keysight Technologies,E36313A,MY61004803,1.0.4-1.0.0-1.00": "E36313A",
+    "HEWLETT-PACKARD,6611C,MY52001234,A.01.05": "6611C",
+    "HEWLETT-PACKARD,66332A,0,A.01.03": "66332A",
+    "Agilent Technologies,N5745A,US25D1234E,A.01.08,REV:B": "N5745A",
+    "Keysight Technologies,N6705C,MY57001234,E.02.09.3271": "N6705C",
+    "THURLBY THANDAR, CPX400DP, 581123, 3.00-4.12": "CPX400DP",
+    "THURLBY THANDAR, MX100TP, 436123, 1.03-1.00-1.02": "MX100TP",
+    "THURLBY THANDAR, PL601-P, 514123, 3.05-4.06": "PL601-P",
+    "THURLBY THANDAR, PL303QMD-P,  426123, 3.02 - 3.13": "PL303QMD-P",
+    "THURLBY THANDAR, QL355TP, 429123, 2.05-2.00": "QL355TP",
+    "KORADKA3005PV2.0": "KA3005P",
+    "KORAD KD3005P V2.0": "KD3005P",
+    "KORADKA6003PV2.0": "KA6003P",
+    "TENMA72-2540V2.0": "72-2540",
+    "TENMA 72-2535 V2.1": "72-2535",
+    "VELLEMANLABPS3005DV2.0": "LABPS3005D",
+    "OWON,SPE3102,26180001,FV:V5.2.0": "SPE3102",
+    "OWON,P4603,2037001,FV:V1.6.0": "P4603",
+    "KIPRIM,DC605S,23090001,FV:V4.1.0": "DC605S",
+    "KIPRIM,DC310S,25010001,FV:V5.2.0": "DC310S",
+    "ITECH Ltd., IT6302, 800071020000000001, 1.05-1.04": "IT6302",
+    "B&K Precision, 9130B, 802360010000000001, 1.10-1.04": "9130B",
+    "ITECH Ltd., IT6722, 802260080000000001,  1.17-1.04": "IT6722",
+    "CHROMA,62012P-80-60,03.30.1,00001": "62012P-80-60",
+    "KIKUSUI,PMX18-5A,DR000001,IFC01.56.0015 IOC01.10.0070": "PMX18-5A",
+    "TDK-LAMBDA,G10-100,10A0001,G:02.122": "G10-100",
+    "DELTA ELEKTRONIKA BV,SM500-CP-90,000010200000,H0_P0150,0": "SM500-CP-90",
+    "Envox,EEZ BB3 (STM32F7),00001,v0.1": "EEZ BB3",
+}
+#: Answers of units that no file is for: an electronic load, sister models with other words, and series that are not shipped.
+STRANGERS = [
+    "EA Elektro-Automatik GmbH&Co.KG, EL 9080-340, 1240210000, V2.14 14.05.2018 V2.24 04.06.2018 V1.6.5",
+    "DELTA ELEKTRONIKA BV,PSC ETH P177 V3.7.0,10100000,0",
+    "Envox,EEZ H24005 (Due),CS17001,v1.1",
+    "HEWLETT-PACKARD,66311B,US38441234.A,02.02",
+    "KORAD KD3305P V4.2 SN:30000001",
+    "Thurlby Thandar,EL302P,0,v1.14",
+    "THURLBY THANDAR,TSX1820P,389123,1.00 - 1.00",
+    "KIKUSUI,PMX32-3DU,XX000001,VER01.00 BLD0001",
+    "KIKUSUI,PWR801L,XX000001,VER01.25 BLD0057",
+    "Keysight Technologies,E36441A,MY64001234,01.00-01.01-01.01-2024100301",
+    "Magna-Power Electronics Inc., SL60-25, S/N:1164-0000, F/W:8.7",
+    "OWON,ODP3012,24320001,FV:V3.9.0",
+    "Uni-Trend,UDP6933B,0000000000000,1.00.0905",
+    "B&K Precision, 9206B, 800887010000000001,  1.13-1.08",
+    "BK PRECISION,9123A,006002156274000001,V1.67",
+    "Rigol Technologies,DP2031,DP2A243500001,01.00.01.00.16",
+    "GOSSEN-METRAWATT,SSP62N052RU050P,XXXXXXXXX,03.001",
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_file_has_no_fault_and_cites_its_sources(path: Path) -> None:
+    series = catalogue.read(path)
+    assert all(len(source) > 5 for source in series.sources)
+    assert "tried:" in path.read_text(encoding="utf-8")
+    for report in series.tried:
+        assert report.model in [model.name for model in models_of(series)]
+    for model in models_of(series):
+        assert all(output.settings for output in model.outputs)
+
+
+def test_no_two_files_have_the_same_series() -> None:
+    names = [series.name for series in all_series()]
+    assert len(names) == len(set(names)) == len(FILES)
+
+
+@pytest.mark.parametrize("name", sorted({model.name for model in all_models()}))
+def test_a_name_means_one_series_or_is_told_as_ambiguous(name: str) -> None:
+    having = sorted(series.name for series in all_series() if name in [model.name for model in models_of(series)])
+    if len(having) == 1:
+        assert {model.series.name for model in candidates(name)} == set(having)
+        return
+    with pytest.raises(AmbiguousModelError) as told:
+        candidates(name)
+    for series in having:
+        assert f"{series},{name}" in str(told.value)
+        assert {model.series.name for model in candidates(f"{series},{name}")} == {series}
+
+
+def told_as(answer: str) -> list[Model]:
+    """The models of all series whose identity fits to an answer to ``*IDN?``."""
+    found: list[Model] = []
+    for series in all_series():
+        if series.identify.ask != "*IDN?":
+            continue
+        try:
+            fields = told_by(series, answer)
+        except IdentityError:
+            continue
+        identity = Identity(
+            fields.get("manufacturer") or series.manufacturer,
+            fields.get("model", ""),
+            fields.get("serial", ""),
+            fields.get("firmware", ""),
+        )
+        model = catalogue.identify(identity, models_of(series))
+        if model is not None:
+            found.append(model)
+    return found
+
+
+@pytest.mark.parametrize(("answer", "name"), IDENTITIES.items())
+def test_an_identity_belongs_to_one_series(answer: str, name: str) -> None:
+    assert [model.name for model in told_as(answer)] == [name]
+
+
+@pytest.mark.parametrize("answer", STRANGERS)
+def test_a_unit_that_no_file_is_for_is_taken_for_no_other(answer: str) -> None:
+    assert [model.name for model in told_as(answer)] == []
