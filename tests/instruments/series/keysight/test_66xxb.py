@@ -30,8 +30,10 @@ HP6611C = Supply(
         "SYST:ERR?": '+0,"No error"',
     },
     poll=[
-        "MEAS:VOLT?;:MEAS:CURR?;:VOLT?;:CURR?;:OUTP:STAT?;:VOLT:PROT?;:CURR:PROT:STAT?;"
-        ":STAT:OPER:COND?;:STAT:QUES:COND?"
+        (
+            "MEAS:VOLT?;:MEAS:CURR?;:VOLT?;:CURR?;:OUTP:STAT?;:VOLT:PROT?;:CURR:PROT:STAT?;"
+            ":STAT:OPER:COND?;:STAT:QUES:COND?"
+        )
     ],
     readings={
         1: reading(

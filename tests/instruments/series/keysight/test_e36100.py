@@ -30,8 +30,10 @@ E36103B = Supply(
         "SYST:ERR?": '+0,"No error"',
     },
     poll=[
-        "MEAS:VOLT?;:MEAS:CURR?;:VOLT?;:CURR?;:OUTP?;:VOLT:PROT?;:VOLT:PROT:STAT?;:CURR:PROT:STAT?;"
-        ":STAT:OPER:COND?;:STAT:QUES:COND?"
+        (
+            "MEAS:VOLT?;:MEAS:CURR?;:VOLT?;:CURR?;:OUTP?;:VOLT:PROT?;:VOLT:PROT:STAT?;:CURR:PROT:STAT?;"
+            ":STAT:OPER:COND?;:STAT:QUES:COND?"
+        )
     ],
     readings={
         1: reading(

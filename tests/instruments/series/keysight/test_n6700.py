@@ -36,8 +36,10 @@ N6700B = Supply(
         "SYST:ERR?": '+0,"No error"',
     },
     poll=[
-        "MEAS:VOLT? (@1,2);:MEAS:CURR? (@1,2);:VOLT? (@1,2);:CURR? (@1,2);:OUTP? (@1,2);:VOLT:PROT? (@1,2);"
-        ":CURR:PROT:STAT? (@1,2);:STAT:OPER:COND? (@1,2);:STAT:QUES:COND? (@1,2)"
+        (
+            "MEAS:VOLT? (@1,2);:MEAS:CURR? (@1,2);:VOLT? (@1,2);:CURR? (@1,2);:OUTP? (@1,2);:VOLT:PROT? (@1,2);"
+            ":CURR:PROT:STAT? (@1,2);:STAT:OPER:COND? (@1,2);:STAT:QUES:COND? (@1,2)"
+        )
     ],
     readings={
         1: reading(
