@@ -43,11 +43,20 @@ class PaperUnit:
     :param answers: by the questions, with or without the colon at their beginning. A list is given out one answer after
         another, the last one for ever. An answer by outputs depends on the selected one.
     :param taken: the answer to a setting, for units that answer those; None for those that do not
+    :param effects: the answers that change with a setting
     """
 
-    def __init__(self, series: Series, answers: Mapping[str, Answer | list[str]], *, taken: str | None = None) -> None:
+    def __init__(
+        self,
+        series: Series,
+        answers: Mapping[str, Answer | list[str]],
+        *,
+        taken: str | None = None,
+        effects: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.uri = "TCPIP::192.0.2.1::5025::SOCKET"
         self.answers = {_key(ask): answer for ask, answer in answers.items()}
+        self.effects = {_key(sent): changed for sent, changed in (effects or {}).items()}
         self.sent: list[str] = []
         self.pauses: list[float] = []
         self.selected = 0
@@ -90,6 +99,12 @@ class PaperUnit:
                 self._lines.append(self._series.link.acknowledges_queries)
 
     def _answer(self, part: str) -> str | None:
+        for ask, answer in self.effects.get(_key(part), {}).items():
+            old = self.answers[_key(ask)]
+            # A change by outputs leaves the others as they are.
+            self.answers[_key(ask)] = (
+                {**old, **answer} if isinstance(old, dict) and isinstance(answer, dict) else answer
+            )
         found = self.answers.get(_key(part))
         if self._select is not None and (match := self._select.fullmatch(part)) is not None:
             self.selected = self._number(match[1])
@@ -168,7 +183,7 @@ class Supply:
             table[_key(series.identify.ask)] = idn
         for ask in self.silent:
             table.pop(_key(ask), None)
-        return PaperUnit(series, table, taken=self.taken)
+        return PaperUnit(series, table, taken=self.taken, effects=changed.get("effects"))
 
     def reading(self, answers: Mapping[str, Answer], channel: int = 1) -> Reading:
         """The reading of an output while the unit gives some other answers."""
