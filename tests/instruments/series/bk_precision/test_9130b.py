@@ -10,7 +10,7 @@ from agent.instruments.driver import Write
 from tests.instruments.series.on_paper import CHECKS, Supply, connected, reading
 
 BK9130B = Supply(
-    series="9130B",
+    series="BK 9130B",
     models={
         "B&K Precision, 9130B, 802360010000000001, 1.10-1.04": "9130B",
         "B&K Precision, 9129B, 802360010000000002, 1.10-1.04": "9129B",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agent.protocol.errors import Refusal
@@ -56,7 +58,7 @@ def test_the_output_of_a_list_is_off_before_its_trip_is_cleared() -> None:
 
 
 def test_a_trip_is_not_cleared_while_the_one_switch_would_turn_a_healthy_output_off() -> None:
-    effects = {**SWITCH, "VOLT:PROT:CLE": {"VOLT:PROT:TRIP?": {2: "0"}}}
+    effects: dict[str, dict[str, Any]] = {**SWITCH, "VOLT:PROT:CLE": {"VOLT:PROT:TRIP?": {2: "0"}}}
     with Bench(E3647A, {"OUTP?": "1", "VOLT:PROT:TRIP?": {1: "0", 2: "1"}}, effects) as bench:
         response = bench.carry_out('{"clear_protection": true}', "2")
         assert response.error is not None

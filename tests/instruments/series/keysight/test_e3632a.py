@@ -10,7 +10,7 @@ from agent.instruments.driver import Range
 from tests.instruments.series.on_paper import CHECKS, Supply, connected, reading
 
 E3633A = Supply(
-    series="E3632A",
+    series="E3632A-34A",
     models={
         "HEWLETT-PACKARD,E3633A,0,1.7-5.0-1.0": "E3633A",
         "HEWLETT-PACKARD,E3634A,0,2.4-6.1-2.1": "E3634A",

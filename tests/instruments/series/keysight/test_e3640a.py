@@ -11,7 +11,7 @@ from agent.instruments.driver import Range
 from tests.instruments.series.on_paper import CHECKS, Supply, connected, reading, series_of
 
 E3640A = Supply(
-    series="E3640A",
+    series="E3640A-45A",
     models={"Agilent Technologies,E3640A,0,1.8-5.0-1.0": "E3640A"},
     answers={
         "MEAS:VOLT?": "-3.40297500E-03",
@@ -81,6 +81,6 @@ def test_over_current_protection_is_refused_with_a_sentence() -> None:
 
 
 def test_messages_on_a_serial_line_have_a_gap_and_are_short() -> None:
-    link = series_of("E3640A").link
+    link = series_of("E3640A-45A").link
     assert link.serial is not None
     assert (link.serial.gap, link.longest, link.serial.enter) == (0.05, 60, ("SYST:REM",))

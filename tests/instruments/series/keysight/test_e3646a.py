@@ -11,7 +11,7 @@ from tests.instruments.series.on_paper import CHECKS, Supply, connected, reading
 
 _COMMON = {"voltage_protection_state": True, "state": True}
 E3647A = Supply(
-    series="E3646A",
+    series="E3646A-49A",
     models={
         "Agilent Technologies,E3647A,0,1.7-5.0-1.0": "E3647A",
         "Agilent Technologies,E3648A,0,1.7-5.0-1.0": "E3648A",
