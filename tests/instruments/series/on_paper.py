@@ -146,7 +146,9 @@ def _key(ask: str) -> str:
 
 def _parts(message: str) -> list[str]:
     """The parts of a message; a semicolon in quotes is none between parts."""
-    return [part.lstrip(":") for part in re.findall(r'(?:"[^"]*"|[^;"])+', message)]
+    found = re.findall(r'(?:"[^"]*"|[^;"])+', message)
+    assert not any(part.startswith("::") for part in found), f"{message} is no SCPI: two colons"
+    return [part.removeprefix(":") for part in found]
 
 
 @dataclass(frozen=True)
