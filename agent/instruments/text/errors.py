@@ -9,7 +9,7 @@ from typing import NamedTuple
 from agent.instruments.catalogue.language import Errors
 from agent.instruments.driver import DriverError, Identity, LinkClosedError, LinkError, MalformedAnswerError
 from agent.instruments.text.identified import IdentifiedLink
-from agent.instruments.text.messages import shorten
+from agent.instruments.text.messages import joined, shorten
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class ErrorQueue:
         :raises DriverError: the link broke; the setting may or may not have been carried out
         """
         try:
-            answer = self._link.tell_and_ask(f"{setting}{separator}{self.query}")
+            answer = self._link.tell_and_ask(joined(separator, setting, self.query or ""))
         except LinkClosedError:
             raise
         except LinkError as failure:

@@ -10,7 +10,7 @@ from agent.instruments.catalogue import Guard, Model
 from agent.instruments.catalogue.answers import AnswerPattern, Value
 from agent.instruments.catalogue.models import RANGE_OF
 from agent.instruments.driver import Conditions, MalformedAnswerError, Range
-from agent.instruments.text.messages import places, shorten
+from agent.instruments.text.messages import joined, places, shorten
 from agent.protocol.quantities import Setting
 
 _SECONDS = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -60,7 +60,7 @@ class Question:
             if guard.selected and self._model.select is not None:
                 select = series.ask_template(self._model.select.send).filled(filling)
                 if self._model.select.compound:
-                    text, select = f"{select}{series.link.separator}{text}", None
+                    text, select = joined(series.link.separator, select, text), None
             found.append(Asked(text, select, None if guard.length is None else (guard.length, guard.length)))
         return found
 

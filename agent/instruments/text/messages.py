@@ -32,9 +32,20 @@ def places(model: Model, channels: Sequence[int], address: int | None = None) ->
     }
 
 
+def joined(separator: str, *parts: str) -> str:
+    """Several commands or questions as one message.
+
+    A part that begins with a colon or a star begins at the root by itself; a colon before it would be a syntax error.
+    """
+    message, *others = parts
+    for part in others:
+        message += (separator.rstrip(":") if part.startswith((":", "*")) else separator) + part
+    return message
+
+
 def combine(error_query: str, questions: Sequence[str], poll: str, separator: str = ";:") -> str:
     """One message that asks for the oldest error, some questions of one value each, and a poll."""
-    return separator.join([error_query, *questions, poll])
+    return joined(separator, error_query, *questions, poll)
 
 
 def take_apart(answer: str, count: int) -> tuple[str, list[str], str]:

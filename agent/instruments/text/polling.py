@@ -14,7 +14,7 @@ from agent.instruments.catalogue import Model
 from agent.instruments.catalogue.answers import Value
 from agent.instruments.catalogue.schema import TRIPS
 from agent.instruments.driver import MalformedAnswerError, Reading
-from agent.instruments.text.messages import places, shorten
+from agent.instruments.text.messages import joined, places, shorten
 from agent.instruments.text.parts import UNKNOWN, Part, Place
 from agent.protocol.messages import Mode, Trip
 
@@ -172,7 +172,7 @@ def _messages(model: Model, parts: Iterable[Part], batching: Batching, address: 
         if part.selected is not None and select is not None and chosen != part.selected:
             command = model.series.ask_template(select.send).filled(places(model, (part.selected,), address))
             if select.compound:
-                text = f"{command}{link.separator}{text}"
+                text = joined(link.separator, command, text)
             else:
                 apart = command
         last = messages[-1] if messages else None
@@ -182,17 +182,17 @@ def _messages(model: Model, parts: Iterable[Part], batching: Batching, address: 
             and apart is None
             and part.length is None
             and last.length is None
-            and len(last.text) + len(link.separator) + len(text) <= (link.longest or 10**6)
+            and len(joined(link.separator, last.text, text)) <= (link.longest or 10**6)
             and last.parts < (link.parts or 10**6)
         )
         if is_joined and last is not None:
-            messages[-1] = Message(f"{last.text}{link.separator}{text}", last.parts + 1, last.select, last.length)
+            messages[-1] = Message(joined(link.separator, last.text, text), last.parts + 1, last.select, last.length)
             chosen = part.selected if part.selected is not None else chosen
         else:
             if select is not None and select.compound and part.selected is not None and chosen == part.selected:
                 # Each message selects its output itself: somebody at the panel may select another one between two.
                 command = model.series.ask_template(select.send).filled(places(model, (part.selected,), address))
-                text = f"{command}{link.separator}{text}"
+                text = joined(link.separator, command, text)
             messages.append(Message(text, 1, apart, part.length))
             chosen = part.selected
     return tuple(messages)

@@ -8,7 +8,7 @@ from agent.instruments.catalogue import Model
 from agent.instruments.catalogue.answers import AnswerPattern
 from agent.instruments.catalogue.language import SettingEntry
 from agent.instruments.driver import Write
-from agent.instruments.text.messages import places
+from agent.instruments.text.messages import joined, places
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,6 @@ def _message(
     if entry.selected and model.select is not None:
         select = series.ask_template(model.select.send).filled(filling)
         if model.select.compound:
-            message, select = f"{select}{series.link.separator}{message}", None
+            message, select = joined(series.link.separator, select, message), None
     answer = entry.answer or series.link.acknowledges
     return Outgoing(message, select, series.pattern(answer) if answer else None, entry.after)
