@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -95,3 +96,11 @@ def test_the_unit_tells_its_ranges() -> None:
     assert output.range("voltage_protection") == Range(0, 22)
     # Before it has answered the ratings of the catalogue stand for them.
     assert candidates("E36106A")[0].outputs[0].range("voltage_limit") == Range(0, 100)
+
+
+def test_ranges_that_the_unit_does_not_tell_are_the_ratings() -> None:
+    told: list[str] = ["VOLT? MAX", "CURR? MAX", "VOLT:PROT? MAX"]
+    silent = replace(E36103B, answers={ask: answer for ask, answer in E36103B.answers.items() if ask not in told})
+    output = connected(silent)[2].outputs[0]
+    assert output.range("voltage_limit") == Range(0, 20)
+    assert "voltage_protection" not in output.settings
