@@ -1,0 +1,1 @@
+"""GW Instek's series by transcripts."""

@@ -1,0 +1,1 @@
+"""Keithley's series by transcripts."""

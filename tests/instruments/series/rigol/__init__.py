@@ -1,0 +1,1 @@
+"""Rigol's series by transcripts."""

@@ -1,0 +1,1 @@
+"""Rohde & Schwarz' series by transcripts."""

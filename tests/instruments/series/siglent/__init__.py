@@ -1,0 +1,1 @@
+"""Siglent's series by transcripts."""
