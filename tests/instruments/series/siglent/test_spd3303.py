@@ -10,7 +10,7 @@ from agent.instruments.driver import Write
 from tests.instruments.series.on_paper import CHECKS, Supply, connected, reading, series_of
 
 SPD3303X = Supply(
-    series="SPD3303X",
+    series="SPD3303",
     models={
         "Siglent Technologies,SPD3303X,SPD00001130025,1.01.01.01.02,V3.0": "SPD3303X",
         "Siglent Technologies,SPD3303X-E,SPD3XJG000001,1.01.01.03.12R1 V6.2": "SPD3303X-E",
@@ -95,7 +95,7 @@ def test_every_form_of_no_error(none: str) -> None:
 
 
 def test_messages_keep_a_distance_and_the_panel_is_free_afterwards() -> None:
-    link = series_of("SPD3303X").link
+    link = series_of("SPD3303").link
     assert link.compound == "no"
     assert link.gap >= 0.01
     driver, unit, _ = connected(SPD3303X)
