@@ -37,7 +37,7 @@ DP711 = Supply(
         ":OUTP:OCP:QUES?": "NO",
         ":SYST:ERR?": '0,"No error"',
     },
-    poll=[";:".join(ASKS)],
+    poll=[";".join(ASKS)],
     readings={
         1: reading(
             voltage=2.0,

@@ -71,7 +71,7 @@ DP832A = Supply(
         ":SYST:ERR?": '0,"No error"',
     },
     # The unit on paper takes several queries in one message; whether a real one does is found out.
-    poll=[";:".join(ask.format(channel) for ask in ASKS for channel in (1, 2, 3))],
+    poll=[";".join(ask.format(channel) for ask in ASKS for channel in (1, 2, 3))],
     readings={
         1: reading(voltage=2.0, current=0.05, voltage_limit=2.0, current_limit=1.0, state=True, mode="CV", **_LEVELS),
         2: reading(voltage=4.998, current=1.0, voltage_limit=5.0, current_limit=1.0, state=True, mode="CC", **_LEVELS),
