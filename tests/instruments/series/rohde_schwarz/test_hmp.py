@@ -111,6 +111,12 @@ def test_neither_outp_nor_the_master_switch_is_ever_sent() -> None:
     assert '"OUTP {' not in file
 
 
+@pytest.mark.parametrize("answer", ["5.000,0.1000", "5.000, 0.1000", '"5.000, 0.1000"', '"5.000","0.1000"'])
+def test_both_limits_in_every_form_that_two_numbers_may_have(answer: str) -> None:
+    told = HMP4040.reading({"APPL?": each(answer, "0.000, 0.1000")})
+    assert (told.voltage_limit, told.current_limit) == (5.0, 0.1)
+
+
 def test_bits_and_trips() -> None:
     assert HMP4040.reading({"STAT:QUES:INST:ISUM1:COND?": "1"}).mode == "CC"
     assert HMP4040.reading({"STAT:QUES:INST:ISUM1:COND?": "18"}).tripped == "OTP"
