@@ -160,6 +160,8 @@ def test_ratings_come_from_the_name(model: str, volts: float, amps: float) -> No
 def test_the_unit_tells_its_power() -> None:
     _, _, profile = connected(EA)
     assert profile.outputs[0].power_max == 800
+    _, _, profile = connected(EA, answers={"SYST:NOM:POW?": "15.0kW"})
+    assert profile.outputs[0].power_max is None
 
 
 def test_an_output_that_comes_back_is_told() -> None:
