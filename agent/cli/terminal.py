@@ -14,7 +14,13 @@ from rich.text import Text
 from agent.client.fleet import Fleet
 from agent.protocol.messages import ChannelState, Response
 
-_MODE_STYLES = {"CV": "green", "CC": "bold black on yellow", "UR": "bold white on red", "OFF": "dim"}
+_MODE_STYLES = {
+    "CV": "green",
+    "CC": "bold black on yellow",
+    "CP": "bold black on yellow",
+    "UR": "bold white on red",
+    "OFF": "dim",
+}
 #: Lines around the channels of a live table: title, header, notes.
 _FRAME_LINES = 6
 
@@ -90,7 +96,7 @@ def _number(value: float | None, digits: int, state: ChannelState) -> Text:
         return Text("-", style="dim")
     # Adding 0.0 makes 0.0 of -0.0: the noise of an output that is off is no "-0.0000".
     text = f"{round(value, digits) + 0.0:.{digits}f}"
-    return Text(text, style="" if state.state else "dim")
+    return Text(text, style="dim" if state.state is False else "")
 
 
 def _mode(state: ChannelState) -> Text:
@@ -151,9 +157,10 @@ def state_line(state: ChannelState, *, with_time: bool = True) -> str:
     begin += clean(f"{state.psu}/{state.index} {state.name}:")
     if not state.online:
         return f"{begin} offline"
-    mode = f"{state.tripped} trip" if state.tripped else state.mode or "?"
+    mode = f"{state.tripped} trip" if state.tripped else state.mode or "-"
+    switch = "-" if state.state is None else "ON" if state.state else "off"
     return (
-        f"{begin} {'ON' if state.state else 'off'} {_value(state.voltage, 'V')} {_value(state.current, 'A')} "
+        f"{begin} {switch} {_value(state.voltage, 'V')} {_value(state.current, 'A')} "
         f"{_value(state.power, 'W')} {mode} (set {_value(state.voltage_limit, 'V')} {_value(state.current_limit, 'A')})"
     )
 
@@ -165,9 +172,11 @@ def _value(value: float | None, unit: str) -> str:
 def response_lines(response: Response) -> list[str]:
     """A response to a command for people, a line for each channel."""
     where = clean(response.psu if response.index is None else f"{response.psu}/{response.index}")
+    also = [f"{clean(response.psu)}/{index} went off too" for index in response.also_off]
     if not response.ok:
         error = response.error
-        return [f"{where} refused: {clean(error.message)} ({error.code})" if error is not None else f"{where} refused"]
+        why = "" if error is None else f": {clean(error.message)} ({error.code})"
+        return [f"{where} refused{why}", *also]
     result = response.result
     states = result if isinstance(result, list) else [] if result is None else [result]
-    return [state_line(state, with_time=False) for state in states] or [f"{where}: done"]
+    return [*([state_line(state, with_time=False) for state in states] or [f"{where}: done"]), *also]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console, RenderableType
 
 from agent.cli import terminal
 from agent.client.fleet import Fleet
-from agent.protocol.messages import ChannelState, Response
+from agent.protocol.messages import ChannelState, Response, ResponseError
 from agent.protocol.topics import Topics
 from tests.client.test_fleet import info, state
 
@@ -109,3 +110,22 @@ def test_a_line() -> None:
     assert terminal.state_line(channel(tripped="OVP", state=False), with_time=False).startswith("psu1/1 CH1: off ")
     assert "OVP trip" in terminal.state_line(channel(tripped="OVP", state=False))
     assert terminal.state_line(channel(online=False), with_time=False) == "psu1/1 CH1: offline"
+
+
+def test_what_a_unit_cant_tell_is_shown_as_unknown() -> None:
+    line = terminal.state_line(channel(state=None, mode=None, voltage=None), with_time=False)
+    assert line.startswith("psu1/1 CH1: - - V ")
+    assert " - (set " in line
+
+
+def test_a_response_names_what_went_off_too() -> None:
+    done = Response(
+        id="a", ok=True, time=datetime.now(UTC), psu="psu1", index=1, result=channel(state=False), also_off=[2, 3]
+    )
+    assert terminal.response_lines(done)[1:] == ["psu1/2 went off too", "psu1/3 went off too"]
+    failed = done.model_copy(update={"ok": False, "error": ResponseError(code="out_of_range", message="too much")})
+    assert terminal.response_lines(failed) == [
+        "psu1/1 refused: too much (out_of_range)",
+        "psu1/2 went off too",
+        "psu1/3 went off too",
+    ]

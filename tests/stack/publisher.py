@@ -57,6 +57,8 @@ class Channel:
             "tripped": None,
             "voltage_protection": 27.5,
             "current_protection": False,
+            "current_protection_level": 1.5,
+            "voltage_protection_state": True,
             "energy": round(seq * 0.0007, 4),
             "charge": round(seq * 0.00014, 5),
         }

@@ -98,12 +98,21 @@ def test_the_present_samples_under_the_names_that_psudaemon_gave(
         publisher.settle()
 
     expected = present.state(0)
-    for field in ("voltage", "current", "voltage_limit", "current_limit", "power", "energy"):
+    for field in (
+        "voltage",
+        "current",
+        "voltage_limit",
+        "current_limit",
+        "power",
+        "energy",
+        "current_protection_level",
+    ):
         wait_until(lambda f=field: prometheus.ask(f"channel_data_{f}").get("psu1 2") == expected[f], field)  # type: ignore[misc]
     labels = 'channel_data_voltage{psu="psu1", index="2", name="CH2", model="E36313A", agent="bench3"}'
     assert prometheus.ask(labels) == {"psu1 2": pytest.approx(4.9998)}
     assert prometheus.ask("channel_data_state")["psu1 2"] == 1
     assert prometheus.ask("channel_data_state")["off 1"] == 0
+    assert prometheus.ask("channel_data_voltage_protection_state")["psu1 2"] == 1
     assert prometheus.ask("channel_data_tripped") == {"psu1 2": 0, "off 1": 1, "lost 1": 0}
     assert prometheus.ask("channel_data_mode == 1") == {"psu1 2 CC": 1, "off 1 OFF": 1}
     assert prometheus.ask("channel_data_online") == {"psu1 2": 1, "off 1": 1, "lost 1": 0}

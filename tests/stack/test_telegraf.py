@@ -69,6 +69,7 @@ def test_every_field_arrives_with_its_type_tags_and_time(broker: Broker, store: 
         "voltage_limit",
         "current_limit",
         "voltage_protection",
+        "current_protection_level",
         "energy",
         "charge",
     )
@@ -77,6 +78,7 @@ def test_every_field_arrives_with_its_type_tags_and_time(broker: Broker, store: 
         "online": "boolean",
         "state": "boolean",
         "current_protection": "boolean",
+        "voltage_protection_state": "boolean",
         "mode": "string",
         "tripped": "string",
     }
