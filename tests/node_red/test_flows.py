@@ -108,6 +108,15 @@ def test_it_shows_a_channel_and_switches_it(rig: Rig) -> None:
     rig.node_red.wait_status("show", "off, set to 3.3 V")
 
 
+def test_what_a_supply_cant_tell_is_not_shown_as_zero_or_off(rig: Rig) -> None:
+    rig.reset(False)
+    observer = rig.bench.observer
+    known = observer.wait_state("psu1", 1, after=observer.mark())
+    unknown = known | {"state": None, "voltage": None, "current": 0.25, "mode": None}
+    observer.send("psu/psu1/1/state", unknown)
+    wait_until(lambda: ("show", "- V  0.250 A  -") in rig.node_red.history, "the unknown values")
+
+
 def test_it_ramps(rig: Rig) -> None:
     rig.reset(True)
     before = len(rig.bench.observer.states("psu1", 1))
