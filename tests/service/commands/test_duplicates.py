@@ -176,3 +176,17 @@ def test_the_second_takes_over_when_the_first_does_not_reach_it(
     finally:
         for way in ways.values():
             way.close()
+
+
+@pytest.mark.parametrize("serial", ["0", "000000"])
+def test_two_supplies_that_tell_the_same_useless_serial_number_are_two(
+    make_bench: Callable[..., Bench], serial: str
+) -> None:
+    """Makers that give none have every unit of a series tell 0. The address tells them apart."""
+    with Simulator(serial=serial) as first, Simulator(serial=serial) as second:
+        bench = make_bench([first, second], [unit("psu1", first), unit("psu2", second)])
+        for name in ("psu1", "psu2"):
+            bench.observer.wait_online(name)
+        assert bench.observer.ask("psu/psu1/1/set", {"voltage_limit": 3})["ok"]
+        assert bench.observer.ask("psu/psu2/1/set", {"voltage_limit": 4})["ok"]
+        assert [s.instrument.channels[1].settings.voltage for s in (first, second)] == [3, 4]
