@@ -14,6 +14,7 @@ from agent.client.address import Address
 from agent.client.connection import BrokerError, Client
 from agent.config import Config, Mqtt, UnitSettings
 from agent.instruments.catalogue import identify
+from agent.instruments.claims import tells_no_serial
 from agent.instruments.driver import DriverError, Identity, IdentityError
 from agent.instruments.factory import make_driver
 
@@ -23,7 +24,7 @@ _MOST_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result for one place: a unit's name or ``broker``."""
+    """The result for one place: a unit's name or ``broker``. ``is_pinned``: its serial number tells the unit from all others."""
 
     place: str
     address: str
@@ -33,10 +34,13 @@ class Finding:
     serial: str | None = None
     firmware: str | None = None
     milliseconds: float | None = None
+    is_pinned: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The finding for JSON."""
-        return asdict(self)
+        told = asdict(self)
+        del told["is_pinned"]
+        return told
 
 
 def connect(config: Config) -> Iterator[Finding]:
@@ -48,7 +52,7 @@ def connect(config: Config) -> Iterator[Finding]:
         for done in as_completed(pending):
             finding = done.result()
             yield finding
-            if finding.ok and finding.serial:
+            if finding.ok and finding.serial and finding.is_pinned:
                 key = (finding.model, finding.serial)
                 if key in serials:
                     text = f"is the same instrument as {serials[key]}: two addresses, one serial number"
@@ -96,7 +100,10 @@ def check_unit(unit: UnitSettings, folder: Path) -> Finding:
             for output in profile.outputs
         )
         text = f"{identity.manufacturer} {identity.model}, channels {channels}"
-    return finding(True, text, identity.model, identity.serial, identity.firmware, milliseconds)
+    if profile.power_up is not None:
+        text += f"; {profile.power_up}"
+    is_pinned = not tells_no_serial(identity)
+    return finding(True, text, identity.model, identity.serial, identity.firmware, milliseconds, is_pinned)
 
 
 def _mismatch(unit: UnitSettings, who: Identity, error: IdentityError) -> str:

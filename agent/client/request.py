@@ -21,8 +21,9 @@ from agent.protocol.messages import Response, format_time, utc_now
 
 #: s for a command that takes no time of its own.
 _PATIENCE = 10.0
-#: V that a ramp may have to go.
-_WIDEST_RAMP = 30.0
+#: V that a ramp may have to go: from the highest voltage of any supported supply, or to the target if that is higher still. A
+#: ramp whose command expires stands still halfway.
+_WIDEST_RAMP = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ def command(
 
 def patience(payload: dict[str, Any]) -> float:
     """The time to wait for a command's response, in s: a cycle or a ramp is answered when it has been carried out."""
-    ramp = _WIDEST_RAMP / payload["ramp"] if "ramp" in payload else 0.0
+    distance = max(_WIDEST_RAMP, abs(payload.get("voltage_limit", 0.0)))
+    ramp = distance / payload["ramp"] if "ramp" in payload else 0.0
     return float(_PATIENCE + payload.get("cycle", 0.0) + ramp)
 
 

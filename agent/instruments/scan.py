@@ -20,6 +20,7 @@ from zeroconf import InterfaceChoice, ServiceBrowser, ServiceStateChange, Zeroco
 
 from agent.instruments import resource
 from agent.instruments.catalogue import Model, identify
+from agent.instruments.claims import tells_no_serial
 from agent.instruments.driver import DriverError, Identity
 from agent.instruments.factory import identify_at
 
@@ -105,7 +106,10 @@ def scan(*, timeout: float = 3.0, interface: str | None = None, serial: bool = F
 
 
 def unit_entries(found: Iterable[Found], taken: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """Entries for `units:`, for the instruments whose model is known, each instrument once."""
+    """Entries for `units:`, for the instruments whose model is known, each instrument once.
+
+    One whose serial number does not tell it from others of its kind has an entry for each of its addresses, without `serial`.
+    """
     names = set(taken)
     entries: list[dict[str, Any]] = []
     serials: set[tuple[str, str]] = set()
@@ -113,21 +117,24 @@ def unit_entries(found: Iterable[Found], taken: Iterable[str] = ()) -> list[dict
     for item in found:
         if item.model is None or item.identification is None or item.uri is None:
             continue
-        key = (item.model.name, item.identification.serial)
-        if key in serials:
-            continue
-        serials.add(key)
+        who = item.identification
+        pinned = None if tells_no_serial(who) else who.serial
+        if pinned is not None:
+            key = (item.model.name, pinned)
+            if key in serials:
+                continue
+            serials.add(key)
         number += 1
         while f"psu{number}" in names:
             number += 1
-        entries.append(unit_entry(f"psu{number}", item.model, item.uri, item.identification.serial))
+        entries.append(unit_entry(f"psu{number}", item.model, item.uri, pinned))
     return entries
 
 
 def unit_entry(name: str, model: Model, uri: str, serial: str | None = None) -> dict[str, Any]:
     """One entry for `units:`."""
     entry: dict[str, Any] = {"name": name, "model": f"{model.manufacturer},{model.name}", "uri": uri}
-    if serial and serial.strip("0"):
+    if serial:
         entry["serial"] = serial
     return entry
 

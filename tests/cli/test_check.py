@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent.simulator import Simulator
 from tests.cli.lab import Lab
 from tests.commandline import invoke
 
@@ -50,3 +51,16 @@ def test_two_addresses_of_one_instrument(lab: Lab, tmp_path: Path) -> None:
     result = invoke("check", "--connect", str(file))
     assert result.exit_code == 1
     assert "two addresses, one serial number" in result.stdout
+
+
+def test_two_units_with_serial_number_0_are_two(lab: Lab, tmp_path: Path) -> None:
+    with Simulator(serial="0") as one, Simulator(serial="0") as other:
+        data = yaml.safe_load(lab.file.read_text())
+        data["units"] = [
+            {"name": name, "model": data["units"][0]["model"], "uri": simulator.resources["socket"]}
+            for name, simulator in (("one", one), ("other", other))
+        ]
+        file = tmp_path / "psu-agent.yaml"
+        file.write_text(yaml.safe_dump(data))
+        result = invoke("check", "--connect", str(file))
+    assert result.exit_code == 0, result.stdout

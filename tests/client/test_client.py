@@ -14,7 +14,7 @@ import pytest
 
 from agent.client.address import Address
 from agent.client.connection import BrokerError, Client, LinkChange, Message, NobodyAnsweredError
-from agent.client.request import Target, send
+from agent.client.request import Target, patience, send
 from agent.config import Tls
 from agent.local.broker import LocalBroker
 from agent.local.ports import free_port
@@ -228,3 +228,9 @@ def test_tls_1_1_is_not_spoken(certs: Certificates) -> None:
     import ssl
 
     assert tls.context(_tls(certs)).minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_a_ramp_of_any_supply_is_waited_for() -> None:
+    assert patience({"voltage_limit": 0.0, "ramp": 1.0}) >= 600  # from 600 V down
+    assert patience({"voltage_limit": 1500.0, "ramp": 1.0}) >= 1500
+    assert patience({"voltage_limit": 5.0}) == patience({}) < 60

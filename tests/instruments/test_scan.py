@@ -149,12 +149,20 @@ def test_entries() -> None:
         return Found(uri, [uri], who, model if known else None)
 
     entries = scan.unit_entries(
-        [found("MY1"), found("MY1", "TCPIP::b::INSTR"), found("0"), found("MY$3"), found("MY4", known=False)],
+        [
+            found("MY1"),
+            found("MY1", "TCPIP::b::INSTR"),
+            found("0"),
+            found("0", "TCPIP::c::INSTR"),  # another one: every unit of its kind says so
+            found("MY$3"),
+            found("MY4", known=False),
+        ],
         taken=["psu2"],
     )
     assert [(entry["name"], entry.get("serial")) for entry in entries] == [
         ("psu1", "MY1"),
         ("psu3", None),
-        ("psu4", "MY$3"),
+        ("psu4", None),
+        ("psu5", "MY$3"),
     ]
-    assert yaml.safe_load(scan.as_yaml(entries[2:]))["units"][0]["serial"] == "MY$3"
+    assert yaml.safe_load(scan.as_yaml(entries[3:]))["units"][0]["serial"] == "MY$3"
