@@ -20,7 +20,7 @@ from agent.unit.connecting import Connector
 from agent.unit.inbox import Inbox, InboxClosed
 from agent.unit.job import Job
 from agent.unit.limits.channel import Channel, ChannelSettings
-from agent.unit.limits.checking import admit_off, check
+from agent.unit.limits.checking import admit_off, check, takers
 from agent.unit.meters import Meter
 from agent.unit.reporter import Reporter
 from agent.unit.samples import Samples
@@ -208,6 +208,8 @@ class Supply:
             job.command, channels = admit_off(job.command, job.channels)
             job.narrow(channels)
         else:
+            if job.whole_unit:
+                job.narrow(takers(job.command, job.channels))
             check(job.command, job.channels)
         try:
             superseded = self._inbox.put(job)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agent.instruments.driver import Conditions, Reading, Write
+from agent.protocol.errors import Refusal
 from agent.protocol.messages import Response
 from agent.unit.limits.channel import DefaultSettings
 from tests.lab import wait_until
@@ -48,9 +49,7 @@ def message(response: Response) -> str:
 @pytest.mark.parametrize("fields", [{"state": True}, {"cycle": 0}, {"state": True, "voltage_limit": 1, "ramp": 100}])
 def test_on_is_refused_unless_all_that_the_switch_reaches_are_named(fields: dict[str, Any]) -> None:
     with Unit(OneSwitch()) as unit:
-        with pytest.raises(
-            Exception, match="channel 1 of psu1 has one switch with channel 2, which would be turned on"
-        ):
+        with pytest.raises(Refusal, match="channel 1 of psu1 has one switch with channel 2, which would be turned on"):
             unit.send(1, "a", **fields)
         assert unit.driver.writes == []
         assert unit.ask(3, "b", **fields) == "ok"  # it has a switch of its own
@@ -162,3 +161,26 @@ def test_nothing_is_said_where_all_are_to_go_off(caplog: pytest.LogCaptureFixtur
     settings = {index: DefaultSettings(on_broker_loss="off") for index in (1, 2)}
     with caplog.at_level(logging.WARNING), Unit(OneSwitch(), channels=settings):
         assert "its switch" not in caplog.text
+
+
+def test_an_output_without_a_switch_does_not_keep_the_others_from_being_turned_on() -> None:
+    driver = OneSwitch()
+    fixed = replace(driver.profile.outputs[2], settings=frozenset())
+    driver.profile = replace(driver.profile, outputs=(*driver.profile.outputs[:2], fixed))
+    driver.readings[3] = ON
+    with Unit(driver) as unit:
+        assert unit.ask(None, "on", state=True) == "ok"
+        assert unit.ask(None, "off", state=False) == "unsupported"  # done, but one output is on still
+        assert message(unit.sheet.response("off")).startswith("it was turned off, but channel 3 of psu1 has no state")
+        assert driver.writes == [Write("state", (1, 2), True), Write("state", (1, 2), False)]
+        with pytest.raises(Refusal, match="has no state"):
+            unit.send(3, "no", state=True)
+
+
+def test_a_unit_without_any_switch_is_not_turned_on() -> None:
+    driver = OneSwitch()
+    driver.profile = replace(
+        driver.profile, outputs=tuple(replace(one, settings=frozenset()) for one in driver.profile.outputs)
+    )
+    with Unit(driver) as unit, pytest.raises(Refusal, match="it can only be watched"):
+        unit.send(None, "no", state=True)

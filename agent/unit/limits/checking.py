@@ -64,6 +64,16 @@ def _listed(indices: list[int]) -> str:
     return f"channel{'s' if len(indices) > 1 else ''} {' and '.join(map(str, indices))}"
 
 
+def takers(command: Command, channels: Iterable[Channel]) -> tuple[Channel, ...]:
+    """Those of a unit's channels that take all fields of a command to the whole unit; all of them if none does.
+
+    An output without a switch, such as a fixed one of 5 V, does not keep the others from being turned on.
+    """
+    known = tuple(channels)
+    able = tuple(channel for channel in known if command.fields.keys() <= set(supported(channel)))
+    return able or known
+
+
 def admit_off(command: Command, channels: Iterable[Channel]) -> tuple[Command, tuple[Channel, ...]]:
     """As much of an off as can be done: all of it, or its off alone; and those of the channels that can be turned off.
 
