@@ -138,8 +138,8 @@ def check_component(component: dict[str, Any]) -> None:
         assert component["qos"] == 0
 
 
-@pytest.mark.parametrize("model", [model.name for model in catalogue.all_models()])
-def test_every_model_makes_a_payload_that_home_assistant_takes(model: str) -> None:
+@pytest.mark.parametrize("model", catalogue.all_models(), ids=lambda model: f"{model.series.name}-{model.name}")
+def test_every_model_makes_a_payload_that_home_assistant_takes(model: catalogue.Model) -> None:
     check(payload_of(unit_info(model)))
 
 

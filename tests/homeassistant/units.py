@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from agent.instruments import catalogue
+from agent.instruments.catalogue import Model
 from agent.protocol.messages import AgentInfo, ChannelInfo, ChannelState, UnitInfo, utc_now
-from agent.protocol.quantities import COMMANDED
+from agent.protocol.quantities import COMMANDED, LEVELS
 
 URI = "TCPIP::192.168.50.51::inst0::INSTR"
 
 
-def unit_info(model: str = "E36313A", channels: dict[int, dict[str, Any]] | None = None, **changes: Any) -> UnitInfo:
+def unit_info(
+    model: str | Model = "E36313A", channels: dict[int, dict[str, Any]] | None = None, **changes: Any
+) -> UnitInfo:
     """A unit that has been reached.
 
+    :param model: it, or its name, if but one series has that
     :param channels: for channels, by number, the fields of `ChannelInfo` that are not as the catalogue has them
     """
-    (known,) = (known for known in catalogue.all_models() if known.name == model)
+    (known,) = (one for one in catalogue.all_models() if model in (one, one.name))
     own = channels or {}
     values: dict[str, Any] = {
         "time": utc_now(),
@@ -24,7 +28,7 @@ def unit_info(model: str = "E36313A", channels: dict[int, dict[str, Any]] | None
         "psu": "psu1",
         "online": True,
         "reason": None,
-        "model": model,
+        "model": known.name,
         "manufacturer": "Keysight Technologies",
         "serial": "MY61004803",
         "firmware": "1.0.4-1.0.0-1.00",
@@ -32,19 +36,17 @@ def unit_info(model: str = "E36313A", channels: dict[int, dict[str, Any]] | None
         "poll_interval": 1.0,
         "channels": [
             ChannelInfo(
-                index=channel.index,
-                name=channel.label,
-                voltage_rating=channel.voltage_rating,
-                current_rating=channel.current_rating,
-                voltage_limit_range=channel.voltage,
-                current_limit_range=channel.current,
-                voltage_protection_range=channel.voltage_protection,
-                voltage_resolution=channel.voltage_resolution,
-                current_resolution=channel.current_resolution,
+                index=output.index,
+                name=output.name,
+                voltage_rating=output.voltage_rating,
+                current_rating=output.current_rating,
+                voltage_resolution=output.voltage_resolution,
+                current_resolution=output.current_resolution,
                 on_broker_loss="keep",
                 fields=list(COMMANDED),
-            ).model_copy(update=own.get(channel.index, {}))
-            for channel in known.channels
+                **{f"{level}_range": output.range(level) for level in LEVELS},
+            ).model_copy(update=own.get(output.index, {}))
+            for output in known.outputs
         ],
     }
     return UnitInfo(**{**values, **changes})
