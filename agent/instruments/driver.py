@@ -38,6 +38,10 @@ class LinkClosedError(LinkError):
         self.sent = sent
 
 
+class UnaskedBytesError(LinkError):
+    """Bytes had come in that nobody asked for; so the message was not sent: they may have been taken for its answer."""
+
+
 class MalformedAnswerError(DriverError):
     """The instrument's answer does not have the form that the question asks for."""
 

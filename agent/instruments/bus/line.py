@@ -1,8 +1,9 @@
 """A line that several units share, and their seats on it.
 
 A message goes out only after the unit was selected and has confirmed that. An answer that comes late, after its unit was given
-up, must not be taken for the one of another unit: until it can't come any more, each exchange ends with one more confirmation,
-which comes in its place only if nothing else came before. Messages to all units (broadcasts) are never sent.
+up, must not be taken for the one of another unit: until it can't come any more, each exchange ends with one more confirmation.
+If an answer of another unit came among those of the exchange, one of them stands where the confirmation should. Messages to all
+units (broadcasts) are never sent.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from agent.instruments.bus.turns import Turns
-from agent.instruments.driver import LinkClosedError, LinkError, never
+from agent.instruments.driver import LinkClosedError, LinkError, UnaskedBytesError, never
 from agent.instruments.link import TextLink
 
 log = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
 
 #: s. An address that was confirmed longer ago is confirmed again: the unit may have been switched off and on.
 CONFIRMED_FOR = 0.5
@@ -26,6 +29,8 @@ CONFIRMED_FOR = 0.5
 LATE = 10.0
 #: s before further tries to open a line that was given up a moment ago: a gateway may take one client at a time.
 _AGAIN = (0.1, 0.3)
+#: Exchanges in which answers of two units may be mixed before the seat is closed for that.
+_MOST_MIXED = 3
 #: s without a byte after which a line counts as silent. Gateways and USB adapters send in pieces with pauses.
 SILENCE = 0.1
 
@@ -135,23 +140,25 @@ class Line:
             self._selected, self._is_dirty = None, False
         elif link.drain(0):
             log.warning("%s: bytes came that no unit was asked for; they are dropped", self.name)
+            self.mixed()
             link.drain(SILENCE)
-            self._selected, self._owes[None] = None, time.monotonic() + LATE
+            self._is_dirty = False
         is_known = self._selected is seat and time.monotonic() - self._confirmed < CONFIRMED_FOR
         if not is_known and seat.selection is not None:
             self._select(seat, seat.selection)
         return link
 
-    def finish(self, seat: Seat) -> None:
+    def finish(self, seat: Seat, *, is_doubtful: bool) -> None:
         """End an exchange that went well.
 
+        :param is_doubtful: the unit has refused a setting, or another one's answer stands in the place of its own
         :raises MixedAnswersError: one of its answers may be from another unit
         :raises LinkError: a broken line
         """
         if self._may_mix() and seat.selection is not None:
-            if not self._is_confirmed(seat.selection):
-                self._is_dirty = True
-                raise MixedAnswersError("answers of two units came at once; the link begins afresh")
+            if not self._is_confirmed(seat.selection) or (is_doubtful and self._link.drain(SILENCE)):
+                self.mixed()
+                raise MixedAnswersError("answers of two units came at once")
             self._owes.pop(seat, None)
         self._confirmed = time.monotonic()
 
@@ -166,9 +173,17 @@ class Line:
         self._turns.was_silent()
         self._owes[seat] = time.monotonic() + LATE
 
-    def soil(self) -> None:
-        """Note that an exchange was left before its end."""
-        self._is_dirty = True
+    def mixed(self) -> None:
+        """Note that an answer has come that nobody asked for, or may come: an exchange was left before its end."""
+        self._selected, self._is_dirty = None, True
+        self._owes[None] = time.monotonic() + LATE
+
+    def is_unasked(self) -> bool:
+        """True if an answer of another unit may come, and something has come in by now. It is dropped.
+
+        :raises LinkError: a broken line
+        """
+        return self._may_mix() and bool(self._link.drain(0))
 
     def _open(self) -> None:
         if self._link.is_open:
@@ -201,7 +216,7 @@ class Line:
         raise LinkError(f"the unit did not confirm its address: no right answer to {selection.message}")
 
     def _is_confirmed(self, selection: Selection, *, first: bool = False) -> bool:
-        """True if the unit says that it is selected, and nothing else comes where a late answer may."""
+        """True if the unit says that it is selected."""
         link = self._link
         if selection.question is None:
             answer = link.ask(selection.message)
@@ -211,7 +226,7 @@ class Line:
                 link.rest(selection.rest)
             answer = link.ask(selection.question)
         link.rest(selection.rest)
-        return selection.confirms(answer) and not (self._may_mix() and link.drain(SILENCE))
+        return selection.confirms(answer)
 
     def _may_mix(self) -> bool:
         if self._owes:
@@ -234,6 +249,8 @@ class Seat:
         self._line = line
         self._is_open = False
         self._ready = 0.0  # the moment (time.monotonic) from which the next message may go
+        self._is_doubtful = False  # see `Line.finish`
+        self._is_sent = False  # something was sent in the present exchange, besides the selection
         self._link: LineLink | None = None  # while an exchange is under way
 
     def urgent(self) -> bool:
@@ -274,18 +291,22 @@ class Seat:
         if (left := self._ready - time.monotonic()) > 0:
             time.sleep(left)
         line = self._line
+        self._is_doubtful = self._is_sent = False
         with contextlib.ExitStack() as at_end, line.turn(self):
             try:
                 self._link = line.begin(self)
                 yield
-                line.finish(self)
+                line.finish(self, is_doubtful=self._is_doubtful)
             except LinkError as error:
+                at_end.callback(self.close)
+                if isinstance(error, UnaskedBytesError):
+                    line.mixed()
+                    raise MixedAnswersError(str(error)) from error
                 if not isinstance(error, MixedAnswersError):
                     line.failed(self, error)
-                at_end.callback(self.close)
                 raise
             except BaseException:
-                line.soil()
+                line.mixed()
                 raise
             finally:
                 self._link = None
@@ -297,20 +318,48 @@ class Seat:
     def ask(self, message: str, length: tuple[int, int] | None = None) -> str:
         """Select the unit, send one message and read its one answer, without the line end.
 
-        A question is asked once more if its answer may be that of another unit. A setting is never sent twice.
+        A question is asked again if its answer may be that of another unit. A setting is never sent twice.
 
         :param length: as in `agent.instruments.link.TextLink.ask`
         :raises LinkError: no answer in time, a broken line, or the unit does not confirm its address; the seat is closed then
         """
-        if self._link is None and _is_question(message):
-            with contextlib.suppress(MixedAnswersError):
-                return self._ask(message, length)
-            self.open()
-        return self._ask(message, length)
+        is_question = _is_question(message)
 
-    def _ask(self, message: str, length: tuple[int, int] | None) -> str:
+        def ask() -> str:
+            answer = self._sending().ask(message, length)
+            if not is_question and self.selection is not None:
+                self._is_doubtful = self._is_doubtful or not self.selection.confirms(answer)
+            return answer
+
+        return self._try(ask, may_repeat=is_question)
+
+    def tell(self, message: str) -> None:
+        """Select the unit, and send one message that has no answer.
+
+        :raises LinkError: a broken line, or the unit does not confirm its address; the seat is closed then
+        """
+        self._try(lambda: self._sending().tell(message), may_repeat=False)
+
+    def _sending(self) -> LineLink:
+        """The link, for a message: whatever happens from now on, it may have been sent."""
+        link = self._used()
+        if self._line.is_unasked():
+            raise UnaskedBytesError("bytes came in that nobody asked for")
+        self._is_sent = True
+        return link
+
+    def _try(self, exchange: Callable[[], _Answer], *, may_repeat: bool) -> _Answer:
+        """Make an exchange, and once more where answers were mixed and nothing is done twice by that."""
+        for _ in range(0 if self._link is not None else _MOST_MIXED):
+            try:
+                with self.exchange():
+                    return exchange()
+            except MixedAnswersError:
+                if self._is_sent and not may_repeat:
+                    raise
+                self.open()
         with self.exchange():
-            return self._used().ask(message, length)
+            return exchange()
 
     def listen(self, length: tuple[int, int] | None = None) -> str:
         """Read one line more of the answer to the last message, in `exchange`.
@@ -318,15 +367,8 @@ class Seat:
         :raises LinkError: no answer in time, or a broken line; the seat is closed then
         """
         with self.exchange():
+            self._is_doubtful = True
             return self._used().listen(length)
-
-    def tell(self, message: str) -> None:
-        """Select the unit, and send one message that has no answer.
-
-        :raises LinkError: a broken line, or the unit does not confirm its address; the seat is closed then
-        """
-        with self.exchange():
-            self._used().tell(message)
 
     def ask_ahead(self, message: str) -> bool:
         """False: the line is for others while the unit works on its answer."""

@@ -14,8 +14,8 @@ from pyvisa_py.protocols.rpc import RPCError
 from pyvisa_py.protocols.vxi11 import Vxi11Error
 from pyvisa_py.sessions import OpenError
 
-from agent.instruments.driver import LinkClosedError, LinkError
-from agent.instruments.visa.tcp import UnsentError
+from agent.instruments.driver import LinkClosedError, LinkError, UnaskedBytesError
+from agent.instruments.visa.tcp import StrayBytesError, UnsentError
 
 #: Raised by pyvisa and pyvisa-py if an instrument is not there, goes away or breaks the protocol; also bare Exceptions.
 _FAULTS = (
@@ -78,6 +78,8 @@ class Calling:
             text = f"{self._what}: {reason_of(cause)}"
             if isinstance(cause, _CLOSED):
                 raise LinkClosedError(text, sent=not isinstance(cause, UnsentError)) from error
+            if isinstance(cause, StrayBytesError):
+                raise UnaskedBytesError(text) from error
             raise LinkError(text) from error
         if cause is not error:
             raise cause from None

@@ -14,7 +14,7 @@ from pyvisa import constants, errors
 from pyvisa.constants import StatusCode
 from pyvisa.resources import MessageBasedResource
 
-from agent.instruments.driver import LinkError
+from agent.instruments.driver import LinkError, UnaskedBytesError
 from agent.instruments.link import LinkForm
 from agent.instruments.options import is_known
 from agent.instruments.visa import ending, sockets
@@ -334,7 +334,7 @@ class VisaSession:
                 return
             line = self._decoded(self._read_line()).rstrip("\r\n")
             if not self._is_stray(line):
-                raise LinkError(f"an answer that nobody asked for: {line[:60]!a}")
+                raise UnaskedBytesError(f"an answer that nobody asked for: {line[:60]!a}")
 
     def _is_stray(self, line: str) -> bool:
         if self._form.skips_empty and not line.strip("\r\n\0"):

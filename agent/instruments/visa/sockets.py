@@ -19,7 +19,7 @@ from pyvisa.constants import StatusCode
 from pyvisa_py.sessions import Session
 from pyvisa_py.tcpip import TCPIPSocketSession
 
-from agent.instruments.visa.tcp import UnsentError, end_in_order, prepare
+from agent.instruments.visa.tcp import StrayBytesError, UnsentError, end_in_order, prepare
 
 #: bytes. An answer of a supply has a few hundred; one that never ends is none.
 LONGEST_ANSWER = 64 * 1024
@@ -154,9 +154,9 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
         return super()._set_attribute(attribute, attribute_state)  # type: ignore[no-any-return]
 
 
-def unasked(data: bytes) -> ConnectionError:
+def unasked(data: bytes) -> StrayBytesError:
     """The error for bytes that came in without a question: they may be a late answer, and would be taken for the next one."""
-    return ConnectionError(f"an answer that nobody asked for: {data[:60]!r}")
+    return StrayBytesError(f"an answer that nobody asked for: {data[:60]!r}")
 
 
 def _timeval(connection: socket.socket, option: int, seconds: float) -> bytes:

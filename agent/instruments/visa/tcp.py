@@ -30,6 +30,10 @@ class UnsentError(ConnectionResetError):
     """The peer had closed the connection before the message: nothing of it was sent."""
 
 
+class StrayBytesError(ConnectionError):
+    """Bytes had come in that nobody asked for: nothing of the message was sent."""
+
+
 def prepare(connection: socket.socket) -> None:
     """Have a new connection send each message at once, notice a dead peer, and end with a reset.
 
