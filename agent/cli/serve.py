@@ -79,13 +79,14 @@ def demo(port: int | None, embedded_broker: bool) -> None:
 
 
 @click.command()
-@click.option("--model", default="E36313A", show_default=True, help="The model; `psu-agent models` lists them.")
+@click.option("--model", default="E36313A", show_default=True, help="The model, of a series that can be simulated.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="Port of the raw socket, 0 for a free one.  [default: 5025]"
+    "--port", type=click.IntRange(0, 65535), help="Port of the raw socket, 0 for a free one.  [default: the supply's]"
 )
 @click.option("--vxi11-port", type=click.IntRange(0, 65535), help="Speak VXI-11 too, on this port (0: a free one).")
 @click.option("--hislip-port", type=click.IntRange(0, 65535), help="Speak HiSLIP too, on this port (0: a free one).")
+@click.option("--pty", is_flag=True, help="Be a serial port too, on a pseudo-terminal.")
 @click.option("--serial-number", metavar="TEXT", help="Serial number in *IDN?.")
 @click.option("--latency", type=click.FloatRange(0, 60), default=0.0, metavar="S", help="Seconds that a message takes.")
 @click.option("--outputs-on", is_flag=True, help="Switch the outputs on, at its front panel.")
@@ -95,11 +96,12 @@ def simulate(
     port: int | None,
     vxi11_port: int | None,
     hislip_port: int | None,
+    pty: bool,
     serial_number: str | None,
     latency: float,
     outputs_on: bool,
 ) -> None:
-    """Run a simulated supply that speaks SCPI.
+    """Run a simulated supply that speaks the language of its series.
 
     With loads that change, until Ctrl-C. Prints its VISA resource names and a `units:` entry for it.
     """
@@ -112,6 +114,7 @@ def simulate(
             port=port,
             vxi11_port=vxi11_port,
             hislip_port=hislip_port,
+            pty=pty,
             serial=serial_number,
             latency=latency,
             outputs_on=outputs_on,

@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping
 
 from agent.instruments import catalogue, scan
 from agent.local.ports import is_free
-from agent.simulator import Load, Simulator, loads
+from agent.simulator import (
+    E36300,
+    SUPPLIES,
+    Load,
+    NetworkInstrument,
+    Simulator,
+    Supply,
+    loads,
+    make_supply,
+    number_of_outputs,
+)
 
 DEFAULT_PORT = 5025
 
@@ -22,29 +32,52 @@ def changing_loads(model: str) -> Mapping[int, Load]:
         loads.Wander(0.24, 0.16, period=6.0),
         loads.Square(loads.Resistor(150.0), loads.Resistor(55.0), period=21.0, duty=0.7),
     ]
-    found = catalogue.candidates(model)[0]
-    return {channel.index: kinds[i % len(kinds)] for i, channel in enumerate(found.channels)}
+    return {channel: kinds[(channel - 1) % len(kinds)] for channel in range(1, number_of_outputs(model) + 1)}
 
 
-def set_front_panel(simulator: Simulator) -> None:
+def set_front_panel(instrument: E36300 | Supply) -> None:
     """Turn knobs and press keys as a person at the bench would: the outputs are on before an agent connects."""
-    panel = simulator.instrument.panel
-    for channel, (voltage, current) in {1: (3.3, 2.0), 2: (12.0, 0.6), 3: (24.0, 0.3)}.items():
+    wanted = {1: (3.3, 2.0), 2: (12.0, 0.6), 3: (24.0, 0.3), 4: (5.0, 0.5)}
+    if isinstance(instrument, Supply):
+        for channel, output in instrument.outputs.items():
+            voltage, current = wanted[channel]
+            instrument.turn(channel, min(voltage, output.rating.voltage_max), min(current, output.rating.current_max))
+            instrument.press_output(channel, on=True)
+        return
+    panel = instrument.panel
+    for channel in instrument.channels:
+        voltage, current = wanted[channel]
         # The E36311A's third output is a negative one.
-        sign = -1 if simulator.instrument.model == "E36311A" and channel == 3 else 1
-        panel.knob_voltage(channel, sign * voltage)
+        panel.knob_voltage(channel, -voltage if instrument.model == "E36311A" and channel == 3 else voltage)
         panel.knob_current(channel, current)
         panel.press_output(channel, on=True)
 
 
-def describe(simulator: Simulator, name: str = "sim1") -> str:
+def describe(simulator: NetworkInstrument, instrument: E36300 | Supply, name: str = "sim1") -> str:
     """The simulator's VISA resource names as comments, and an entry for `units:`; the whole is YAML."""
-    instrument = simulator.instrument
-    model = catalogue.candidates(instrument.model)[0]
-    lines = [f"# simulated {model.manufacturer} {model.name}, serial {instrument.serial}"]
+    number = f", serial {instrument.serial}" if instrument.serial else ""
+    lines = [f"# simulated {instrument.manufacturer} {instrument.model}{number}"]
     lines += [f"# {transport:<7} {resource}" for transport, resource in simulator.resources.items()]
+    try:
+        model = catalogue.candidates(instrument.model)[0]
+    except catalogue.UnknownModelError:
+        return "\n".join([*lines, "# no series file describes it, so the agent can't use it", ""])
     entry = scan.unit_entry(name, model, simulator.resource, instrument.serial)
     return "\n".join(lines) + "\n" + scan.as_yaml([entry])
+
+
+def find_model(text: str) -> str:
+    """The name of a model that can be simulated.
+
+    :raises ValueError: the model is not known, or there is no simulator of it
+    """
+    name = text.rpartition(",")[2].strip().upper()
+    if name in SUPPLIES:
+        return name
+    for model in catalogue.candidates(text):
+        if model.name in SUPPLIES:
+            return model.name
+    raise ValueError(f"there is no simulator of {text!r}; there is one of {', '.join(SUPPLIES)}")
 
 
 def run(
@@ -54,6 +87,7 @@ def run(
     port: int | None,
     vxi11_port: int | None,
     hislip_port: int | None,
+    pty: bool,
     serial: str | None,
     latency: float,
     outputs_on: bool,
@@ -61,26 +95,32 @@ def run(
 ) -> None:
     """Simulate a supply until SIGINT, SIGTERM or SIGHUP.
 
-    :param port: of the raw socket, 0 for a free one; None for 5025, or a free one where that is taken
+    :param port: of the raw socket, 0 for a free one; None for the one that the real supply has, or a free one where that
+        is taken, and for none where the real supply has serial lines alone
+    :param pty: with a serial port too, which a supply that has nothing else gets anyway
     :param latency: s that a message takes
     :param tell: called with what is to be printed
     :raises ValueError: the model is not known, or a port or the address can't be listened on
     """
-    name = catalogue.candidates(model)[0].name
+    name = find_model(model)
+    family = SUPPLIES[name]
     remark = None
-    if port is None:
-        port = DEFAULT_PORT
+    serial_alone = issubclass(family, Supply) and family.transports == {"serial"}
+    if port is None and not serial_alone:
+        port = family.port
         if not is_free(port):
-            port, remark = 0, f"# port {DEFAULT_PORT} is taken, so it has another"
-    simulator = Simulator(
-        name,
-        serial or _serial_for(port),
+            port, remark = 0, f"# port {family.port} is taken, so it has another"
+    instrument = make_supply(
+        name, serial=_serial_for(name, port) if serial is None else serial, loads=changing_loads(name), log_size=1000
+    )
+    simulator = NetworkInstrument(
+        instrument,
         host=host,
         socket_port=port,
         vxi11_port=vxi11_port,
         hislip_port=hislip_port,
+        pty=pty or serial_alone,
         latency=latency,
-        loads=changing_loads(name),
     )
     try:
         simulator.start()
@@ -88,18 +128,20 @@ def run(
         raise ValueError(f"can't listen on {host}: {error.strerror or error}; give another --port or --host") from None
     try:
         if outputs_on:
-            set_front_panel(simulator)
+            set_front_panel(instrument)
         if remark is not None:
             tell(remark)
-        tell(describe(simulator).rstrip())
+        tell(describe(simulator, instrument).rstrip())
         wait_for_signal()
     finally:
         simulator.stop()
 
 
-def _serial_for(port: int) -> str:
+def _serial_for(model: str, port: int | None) -> str:
     """A serial number of its own for each simulator of this host: an agent takes two of one number for one supply."""
-    return f"MY{61004803 + port - DEFAULT_PORT}" if port else f"MY{70000000 + os.getpid()}"
+    number = 61004803 + port - DEFAULT_PORT if port else 70000000 + os.getpid()
+    family = SUPPLIES[model]
+    return family.serial_form.format(number) if issubclass(family, Supply) else f"MY{number}"
 
 
 def wait_for_signal() -> None:
@@ -115,7 +157,7 @@ def main() -> None:
     """The demonstration's supply: ``python -m agent.cli.simulate``. Prints its resource name on stdout."""
     model = "E36313A"
     with Simulator(model, loads=changing_loads(model)) as simulator:
-        set_front_panel(simulator)
+        set_front_panel(simulator.instrument)
         sys.stdout.write(simulator.resource + "\n")
         sys.stdout.flush()
         wait_for_signal()

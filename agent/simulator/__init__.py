@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from agent.simulator import loads
 from agent.simulator.e36300 import E36300, MODELS
-from agent.simulator.families import SUPPLIES, make_supply
+from agent.simulator.families import SUPPLIES, make_supply, number_of_outputs
 from agent.simulator.loads import Load
 from agent.simulator.reactor import Reactor
 from agent.simulator.scpi import Quirks, ScpiError
@@ -32,4 +32,5 @@ __all__ = [
     "Supply",
     "loads",
     "make_supply",
+    "number_of_outputs",
 ]

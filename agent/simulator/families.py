@@ -35,3 +35,12 @@ def make_supply(model: str, **options: Any) -> E36300 | Supply:
     except KeyError:
         raise ValueError(f"no such model to simulate: {model!r}; there are {', '.join(SUPPLIES)}") from None
     return family(model, **options)
+
+
+def number_of_outputs(model: str) -> int:
+    """How many outputs a model has.
+
+    :raises KeyError: the model is not known
+    """
+    family = SUPPLIES[model]
+    return len(family.models[model] if issubclass(family, Supply) else E36300_MODELS[model])

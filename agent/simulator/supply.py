@@ -100,6 +100,8 @@ class Supply(Instrument):
 
     models: ClassVar[Mapping[str, tuple[Rating, ...]]] = {}
     manufacturer: ClassVar[str] = ""
+    serial_form: ClassVar[str] = "{}"
+    """A serial number of the series, by a number of eight digits."""
     transports: ClassVar[frozenset[str]] = frozenset({"socket", "vxi11", "serial"})
     """The transports of the real one, of ``socket``, ``vxi11``, ``hislip`` and ``serial``."""
     off_by_trip: ClassVar[bool] = True

@@ -24,6 +24,7 @@ class E36300(TripleOutput):
     :raises KeyError: a load is on an output that isn't there
     """
 
+    manufacturer: ClassVar[str] = "Keysight Technologies"
     commands: ClassVar[tuple[Command, ...]] = COMMANDS
 
     def __init__(
@@ -51,5 +52,5 @@ class E36300(TripleOutput):
             log_size=log_size,
         )
         self.serial = serial
-        self.identity = f"Keysight Technologies,{model},{serial},{firmware}"
+        self.identity = f"{self.manufacturer},{model},{serial},{firmware}"
         self.panel = FrontPanel(self)

@@ -54,6 +54,7 @@ class KA3005P(Supply, WordInstrument):
     """
 
     manufacturer = "KORAD"
+    serial_form = ""
     framing = Framing(message_end=b"", answer_end=b"", quiet=0.005)
     transports = frozenset({"serial"})
     models: ClassVar[Mapping[str, tuple[Rating, ...]]] = {

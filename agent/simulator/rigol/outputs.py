@@ -27,6 +27,7 @@ class DP800Outputs(Supply, ScpiInstrument):
     """
 
     manufacturer = "RIGOL TECHNOLOGIES"
+    serial_form = "DP8B{}"
     port = 5555
     models: ClassVar[Mapping[str, tuple[Rating, ...]]] = {
         "DP832A": (_P30V_3A, _P30V_3A, _P5V_3A),

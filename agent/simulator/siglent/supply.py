@@ -83,6 +83,7 @@ class SPD3303(Supply, ScpiInstrument):
     """
 
     manufacturer = "Siglent Technologies"
+    serial_form = "SPD000{}"
     framing = Framing(quiet=0.02)  # a message without a line feed is carried out too
     transports = frozenset({"socket", "vxi11"})
     models: ClassVar[Mapping[str, tuple[Rating, ...]]] = dict.fromkeys(
