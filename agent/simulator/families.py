@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from agent.simulator.e3600 import E364X, E3631A
 from agent.simulator.e36300 import E36300
 from agent.simulator.e36300 import MODELS as E36300_MODELS
 from agent.simulator.hmp import HMP
@@ -14,7 +15,7 @@ from agent.simulator.siglent import SPD3303
 from agent.simulator.supply import Supply
 from agent.simulator.tti import CPX
 
-FAMILIES: Final[tuple[type[Supply], ...]] = (DP800, SPD3303, HMP, CPX, KA3005P)
+FAMILIES: Final[tuple[type[Supply], ...]] = (E3631A, E364X, DP800, SPD3303, HMP, CPX, KA3005P)
 
 SUPPLIES: Final[Mapping[str, type[E36300 | Supply]]] = {
     **dict.fromkeys(E36300_MODELS, E36300),
