@@ -65,7 +65,7 @@ class Instrument:
             self._log.append(message)
             if self.gap:
                 if self.time < self._ready_at:
-                    self.lost += 1
+                    self.lose()
                     return None
                 self._ready_at = self.time + self.gap
             self.advance()
@@ -74,6 +74,10 @@ class Instrument:
     def respond(self, message: str) -> str | None:
         """Carry out one message that was not lost. Called with the lock held."""
         raise NotImplementedError
+
+    def lose(self) -> None:
+        """Count a message that came too soon. Called with the lock held."""
+        self.lost += 1
 
     def report(self, error: ScpiError) -> None:
         """Note an error that a transport has found."""

@@ -23,6 +23,7 @@ class Rating:
     """One output as its manual describes it, in V and A without sign, and its settings after power-on.
 
     ``voltage_max``, ``current_max``: of the settings. ``ovp_max``, ``ocp_max``: of the protection levels; None: it has none.
+    ``power_max``: W that it gives at most, at a voltage and a current below both settings then, which is neither CV nor CC.
     """
 
     voltage_max: float
@@ -34,6 +35,7 @@ class Rating:
     current: float = 0.0
     current_min: float = 0.0
     protection_min: float = 0.0
+    power_max: float | None = None
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ class Output:
     def advance(self, now: float, live: bool) -> None:
         """Find the operating point at ``now`` s, and trip where a protection's condition is met."""
         if live and self.trip is None:
-            self.voltage, self.current, self.mode = self.load.operating_point(self.voltage_set, self.current_set, now)
+            self.voltage, self.current, self.mode = self._operating_point(now)
             if self.ovp_on and self.voltage > self.ovp_level + TOLERANCE:
                 self.trip = "OVP"
             elif (self.ocp_on and self.current > self.ocp_level + TOLERANCE) or (
@@ -81,6 +83,18 @@ class Output:
         if not live or self.trip is not None:
             self.voltage = self.current = 0.0
             self.mode = "OFF"
+
+    def _operating_point(self, now: float) -> tuple[float, float, Mode]:
+        point = self.load.operating_point(self.voltage_set, self.current_set, now)
+        most = self.rating.power_max
+        if most is None or point.voltage * point.current <= most + TOLERANCE:
+            return point
+        low, high = 0.0, point.voltage
+        for _ in range(60):
+            middle = (low + high) / 2
+            point = self.load.operating_point(middle, self.current_set, now)
+            low, high = (low, middle) if point.voltage * point.current > most else (middle, high)
+        return point.voltage, point.current, "UR"
 
     def clear_trip(self, *, restore: bool) -> None:
         """End a trip. With ``restore`` the output is switched on again if it was on before."""

@@ -47,6 +47,14 @@ def test_e3631a_answers_on_a_serial_line(clock: Clock) -> None:
         assert wire.ask(b"SYST:ERR?\n", b"\r\n") == b'+0,"No error"\r\n'
 
 
+def test_in_local_questions_are_answered_and_commands_are_not_carried_out(clock: Clock) -> None:
+    supply = E364X("E3646A", noise=False, clock=clock)
+    assert ask(supply, "INST:NSEL 2;:INST:NSEL?;:VOLT 3;:VOLT?") == "+1;+0.00000000E+00"
+    assert [ask(supply, "SYST:ERR?").split(",")[0] for _ in range(3)] == ["+550", "+550", "+0"]
+    tell(supply, "SYST:REM", "VOLT 3", "SYST:LOC", "VOLT 4")
+    assert ask(supply, "VOLT?") == "+3.00000000E+00"
+
+
 def test_remote_is_refused_on_gpib(triple: E3631A) -> None:
     tell(triple, "SYST:REM")
     assert ask(triple, "SYST:ERR?").startswith("+514,")
@@ -99,6 +107,15 @@ def test_modes(triple: E3631A) -> None:
     assert ask(triple, "STAT:QUES:INST:ISUM1:COND?") == "+0"
     tell(triple, "APPL P6V,5,0.5", "OUTP ON")
     assert [ask(triple, f"STAT:QUES:INST:ISUM{n}:COND?") for n in (1, 2, 3)] == ["+1", "+2", "+2"]
+
+
+def test_a_message_that_comes_too_soon_is_lost_and_shows_as_an_interrupted_query(clock: Clock) -> None:
+    supply = E364X("E3640A", noise=False, clock=clock, gap=0.05)
+    tell(supply, "SYST:REM", "VOLT 3")
+    clock.pass_by(0.06)
+    assert ask(supply, "VOLT?") == "+0.00000000E+00"
+    clock.pass_by(0.06)
+    assert ask(supply, "SYST:ERR?") == '-410,"Query INTERRUPTED"'
 
 
 # E3640A to E3649A

@@ -68,6 +68,12 @@ def test_trips_are_told_by_the_register_once(supply: CPX) -> None:
     assert (ask(supply, "LSR1?"), ask(supply, "V1O?")) == ("8", "0.000V")
 
 
+def test_the_power_limit_is_a_mode_of_its_own(clock: Clock) -> None:
+    supply = CPX(noise=False, clock=clock, loads={1: Resistor(4.2)})
+    tell(supply, "V1 60", "I1 20", "OP1 1")
+    assert (ask(supply, "V1O?"), ask(supply, "I1O?"), ask(supply, "LSR1?")) == ("42.000V", "10.000A", "16")
+
+
 def test_one_word_resets_the_trips_of_all_outputs(supply: CPX) -> None:
     supply.trip(1, "OVP")
     supply.trip(2, "OCP")

@@ -5,8 +5,7 @@ are public, as the fact sheets have them.
 
 Points that are not known for certain, and how they were decided:
 
-- On RS-232 every command but ``SYST:REM``, ``SYST:RWL`` and ``SYST:LOC`` gives error 550 in local, and nothing of its message
-  is carried out; questions are answered.
+- On RS-232 every command but ``SYST:REM``, ``SYST:RWL`` and ``SYST:LOC`` gives error 550 in local; questions are answered.
 - E364xA: a change of range lowers a setting that the new range does not have, and turns off both outputs of a dual model, and
   none of a single one (notes disagree).
 - The steps of the settings are not simulated.

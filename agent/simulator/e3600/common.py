@@ -61,19 +61,28 @@ class E3600(Supply, ScpiInstrument):
         return self.outputs[self.selected]
 
     def respond(self, message: str) -> str | None:
-        """Carry out one message, unless the panel has to be locked first."""
+        """Carry out one message, without the commands for which the panel has to be locked first."""
         units = [unit.strip() for unit in message.split(";")]
         if self.interface == "RS-232" and self.lock_state == "LOC":
-            for unit in units:
-                if unit and "?" not in unit and not _ALLOWED_IN_LOCAL.fullmatch(unit):
-                    self.report(_NOT_IN_LOCAL)
-                    return None
+            units = [unit for unit in units if self._is_allowed(unit)]
         for position, unit in enumerate(units):
             if unit.upper() == "*IDN?" and any("?" in later for later in units[position + 1 :]):
                 answer = super().respond(";".join(units[: position + 1]))
                 self.report(ScpiError(-440))
                 return answer
-        return super().respond(message)
+        return super().respond(";".join(units))
+
+    def _is_allowed(self, unit: str) -> bool:
+        """False for a command that the supply does not take while its panel is alive, which it reports."""
+        allowed = not unit or "?" in unit or _ALLOWED_IN_LOCAL.fullmatch(unit) is not None
+        if not allowed:
+            self.report(_NOT_IN_LOCAL)
+        return allowed
+
+    def lose(self) -> None:
+        """A message that came too soon on RS-232 shows as an interrupted query (seen on units)."""
+        super().lose()
+        self.report(ScpiError(-410))
 
     def reset(self) -> None:
         """``*RST``."""

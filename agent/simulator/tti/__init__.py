@@ -6,7 +6,7 @@ fact sheet has them.
 Points that are not known for certain, and how they were decided:
 
 - A trip opens the output's switch, which answers 0, and ``TRIPRST`` leaves it open.
-- Settings go up to 60 V and 20.202 A, of which the latter was seen on a unit. The power of an output is not limited.
+- Settings go up to 60 V and 20.202 A, of which the latter was seen on a unit. An output gives 420 W at most.
 - While the outputs track, output 2 has the voltage of output 1 by the ratio, whatever is sent for it.
 - A message of several commands is carried out one by one, and each question answered with a line of its own.
 

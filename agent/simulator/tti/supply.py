@@ -11,7 +11,7 @@ from agent.simulator.scpi import ScpiError
 from agent.simulator.supply import Output, Rating, Supply, plain, within
 from agent.simulator.words import NUMBER, Form, WordInstrument, form
 
-_60V_20A: Final = Rating(60.0, 20.202, 66.0, 22.0, current=1.0, protection_min=1.0)
+_60V_20A: Final = Rating(60.0, 20.202, 66.0, 22.0, current=1.0, protection_min=1.0, power_max=420.0)
 
 # Bits of the limit event status registers, LSR1 and LSR2.
 _EVENTS: Final = {"CV": 1, "CC": 2, "UR": 16, "OVP": 4, "OCP": 8, "OTP": 64}
