@@ -6,6 +6,7 @@ import contextlib
 import os
 import selectors
 import socket
+import time
 import tty
 from collections.abc import Callable
 
@@ -91,11 +92,34 @@ class SocketServer(Listener):
         return connection
 
 
-class SerialPort:
-    """A pseudo-terminal with an instrument at its far end. A program opens ``path`` as its serial port."""
+_BITS_OF_A_CHARACTER = 10  # with start and stop bit, without parity
 
-    def __init__(self, exchange: Exchange) -> None:
+
+class _Pace:
+    """One direction of a serial line, on which each byte takes its time."""
+
+    def __init__(self, reactor: Reactor, baud: int) -> None:
+        self._reactor = reactor
+        self._seconds = _BITS_OF_A_CHARACTER / baud
+        self._free_at = 0.0
+
+    def pass_on(self, data: bytes, arrived: Callable[[bytes], None]) -> None:
+        """Call ``arrived`` with the bytes when the last of them has passed."""
+        now = time.monotonic()
+        self._free_at = max(now, self._free_at) + len(data) * self._seconds
+        self._reactor.call_later(self._free_at - now, lambda: arrived(data))
+
+
+class SerialPort:
+    """A pseudo-terminal with an instrument at its far end. A program opens ``path`` as its serial port.
+
+    ``baud``: bits a second; None: as fast as it goes. What a program sets its port to has no effect.
+    """
+
+    def __init__(self, exchange: Exchange, *, baud: int | None = None) -> None:
         self._exchange = exchange
+        self._input = None if baud is None else _Pace(exchange.reactor, baud)
+        self._output = None if baud is None else _Pace(exchange.reactor, baud)
         framing = exchange.instrument.framing
         self._answer_end = framing.on_serial
         self._reader = LineReader(exchange.reactor, framing, self._submit)
@@ -115,17 +139,32 @@ class SerialPort:
                 data = os.read(self._master, 4096)
             except OSError:
                 data = b""
-            self._reader.feed(data)
+            if self._input is None:
+                self._reader.feed(data)
+            else:
+                self._input.pass_on(data, self._arrived)
         if events & selectors.EVENT_WRITE:
             self._flush()
+
+    def _arrived(self, data: bytes) -> None:
+        if self._master >= 0:
+            self._reader.feed(data)
 
     def _submit(self, message: bytes) -> None:
         self._exchange.submit(self, message, self._reply)
 
     def _reply(self, answer: bytes | None) -> None:
-        if answer is not None and self._master >= 0:
+        if answer is None:
+            return
+        if self._output is None:
+            self._send(answer + self._answer_end)
+        else:
+            self._output.pass_on(answer + self._answer_end, self._send)
+
+    def _send(self, data: bytes) -> None:
+        if self._master >= 0:
             if len(self._unsent) < INPUT_LIMIT:  # nobody reads: a serial line loses what comes after
-                self._unsent += answer + self._answer_end
+                self._unsent += data
             self._flush()
 
     def _flush(self) -> None:

@@ -27,6 +27,7 @@ class NetworkInstrument:
 
     ``socket_port``, ``vxi11_port``, ``hislip_port``: None for no such transport, 0 for a free port. ``portmapper``
     answers on port 111 of ``host``, TCP and UDP, which needs the right to bind it. ``pty`` adds a serial port.
+    ``baud``: bits a second that pass there; None: as fast as it goes.
     ``max_socket_sessions``: how many raw sockets may be open at a time, as real instruments have but a few.
     ``latency``: seconds that a message takes.
     ``reactor``: a `Reactor` that is running, to serve many simulators from one thread; by default each has its own.
@@ -44,6 +45,7 @@ class NetworkInstrument:
         hislip_port: int | None = None,
         portmapper: bool = False,
         pty: bool = False,
+        baud: int | None = None,
         max_socket_sessions: int | None = None,
         latency: float = 0.0,
         reactor: Reactor | None = None,
@@ -57,6 +59,7 @@ class NetworkInstrument:
         self.serial_path: str | None = None
         self._portmapper = portmapper
         self._pty = pty
+        self._baud = baud
         self._max_socket_sessions = max_socket_sessions
         self._latency = latency
         self._tamper: Tamper | None = None
@@ -92,7 +95,7 @@ class NetworkInstrument:
                 self._servers.append(hislip)
                 self.hislip_port = hislip.port
             if self._pty:
-                serial_port = SerialPort(exchange)
+                serial_port = SerialPort(exchange, baud=self._baud)
                 stack.callback(serial_port.close)
                 self.serial_path = serial_port.path
             stack.callback(self._servers.clear)

@@ -69,9 +69,9 @@ def on_socket(supply: Supply, **options: Any) -> Iterator[Wire]:
 
 
 @contextmanager
-def on_serial(supply: Supply) -> Iterator[Wire]:
+def on_serial(supply: Supply, **options: Any) -> Iterator[Wire]:
     """A supply's serial line."""
-    with NetworkInstrument(supply, socket_port=None, pty=True) as network:
+    with NetworkInstrument(supply, socket_port=None, pty=True, **options) as network:
         assert network.serial_path
         descriptor = os.open(network.serial_path, os.O_RDWR | os.O_NOCTTY)
         try:

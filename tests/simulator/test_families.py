@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.simulator import E36300, SUPPLIES, NetworkInstrument, Supply, loads, make_supply
 from agent.simulator.instrument import ScpiInstrument
-from tests.simulator.lines import Clock
+from tests.simulator.lines import Clock, on_serial
 
 MODELS = [model for model, family in SUPPLIES.items() if issubclass(family, Supply)]
 #: Pieces of messages of all languages, so that random messages are understood now and then.
@@ -97,3 +98,11 @@ def test_scpi_and_other_languages_are_both_there() -> None:
     spoken = {issubclass(SUPPLIES[model], ScpiInstrument) for model in MODELS}
     assert spoken == {True, False}
     assert SUPPLIES["E36313A"] is E36300
+
+
+def test_bytes_take_their_time_on_a_serial_line() -> None:
+    with on_serial(quick("CPX400DP"), baud=9600) as wire:
+        begun = time.monotonic()
+        assert wire.ask(b"V1?;V1?\n") == b"V1 0.00\r\n"
+        assert wire.line() == b"V1 0.00\r\n"
+        assert time.monotonic() - begun >= (8 + 18) * 10 / 9600
