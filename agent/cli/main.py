@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from agent import __version__
-from agent.cli import control, examine, query, serve
+from agent.cli import control, examine, query, serve, verify
 from agent.cli.options import discard_output, output_fault
 
 #: EX_IOERR of sysexits.h.
@@ -48,6 +48,7 @@ for _command in (
     examine.scan,
     examine.models,
     examine.schema,
+    verify.verify,
 ):
     cli.add_command(_command)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from agent.instruments import catalogue
 from agent.instruments.driver import Driver, Identity
 from agent.instruments.external.driver import ConfiguredChannel, ExternalDriver, ProgramSettings
+from agent.instruments.link import TextLink
 from agent.instruments.text.driver import TextDriver
 from agent.instruments.text.identified import parse_identity
 from agent.instruments.text.knowledge import KNOWLEDGE, Knowledge
@@ -54,13 +55,18 @@ class ConfiguredUnit(Protocol):
 
 
 def make_driver(
-    unit: ConfiguredUnit, folder: Path, knowledge: Knowledge = KNOWLEDGE, secrets: Iterable[str] = ()
+    unit: ConfiguredUnit,
+    folder: Path,
+    knowledge: Knowledge = KNOWLEDGE,
+    secrets: Iterable[str] = (),
+    wrap: Callable[[TextLink], TextLink] = lambda link: link,
 ) -> Driver:
     """The driver of a configured unit, not connected yet.
 
     :param folder: where the programs of an external unit run
     :param knowledge: the questions that other units do not answer, shared by the units of one agent
     :param secrets: texts that no message may show of what a program printed
+    :param wrap: makes the link that the driver gets, of the one to the instrument: one that records, for example
     :raises catalogue.UnknownModelError: no driver serves this model
     """
     if unit.commands is not None:
@@ -68,7 +74,7 @@ def make_driver(
             unit.commands, name=unit.name, folder=folder, serial=unit.serial, channels=unit.channels, secrets=secrets
         )
     return TextDriver(
-        VisaSession(unit.uri, unit.visabackend, dict(unit.pyvisa_args)),
+        wrap(VisaSession(unit.uri, unit.visabackend, dict(unit.pyvisa_args))),
         name=unit.name,
         models=catalogue.candidates(unit.model),
         serial=unit.serial,

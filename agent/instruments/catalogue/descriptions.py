@@ -102,6 +102,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "Errors": {
         "ask": "The question for errors.",
+        "form": "A regular expression for an answer with the groups number and text.",
         "none": "A regular expression for the answers that mean that there is none.",
         "count": "How many errors the unit remembers.",
         "acknowledges": "Reading them clears alarms, so that they are read after a setting only.",
@@ -139,6 +140,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "raw": "Answers are bytes of any value, not text.",
         "skips_empty": "An empty line before an answer is none.",
         "gap": "Seconds between an exchange and the next message. A unit loses a message that comes sooner.",
+        "acknowledges": "The line that answers messages of `enter`, `leave`, `setup` and `select`.",
         "acknowledges_queries": "The line that follows the answer to each question.",
         "unasked": "Regular expressions for lines that come without a question.",
         "enter": "Messages that begin remote mode.",
@@ -207,6 +209,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "answer": "The form of the answer, with fields such as {voltage_max}.",
         "selected": _SELECTED,
         "length": _ANSWER_BYTES,
+        "optional": "A unit that does not answer it is served all the same, with the ranges of this file.",
     },
     "Option": {
         "models": _MODELS,

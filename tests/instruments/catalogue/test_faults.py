@@ -40,7 +40,7 @@ from tests.properties import examples
         (
             "{list}', answer: '{state}'",
             "{list}', answer: '{state}', ask: 'X?'",
-            "ask",
+            "16: ask",
             "stands twice, first in line 16",
         ),
     ],
