@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from agent import __version__
-from agent.cli import control, examine, query, serve, verify
+from agent.cli import control, examine, query, series, serve, verify
 from agent.cli.options import discard_output, output_fault
 
 #: EX_IOERR of sysexits.h.
@@ -49,6 +49,7 @@ for _command in (
     examine.models,
     examine.schema,
     verify.verify,
+    series.series,
 ):
     cli.add_command(_command)
 

@@ -150,26 +150,34 @@ def _entry(
     unit: str, model: str | None, address: int | None, backend: str, config_path: Path | None
 ) -> tuple[UnitSettings, Path]:
     """The configured unit, or an entry made for a URI; and the folder of the configuration."""
-    from pydantic import ValidationError
-
-    from agent.config import UnitSettings
-
     if "::" in unit:
         if model is None:
             raise Failure("with a URI give --model too; `psu-agent models` lists them, and `psu-agent scan` names it")
-        data = {"name": "supply", "model": model, "uri": unit, "visabackend": backend}
-        if address is not None:
-            data["address"] = address  # type: ignore[assignment]
-        try:
-            return UnitSettings.model_validate(data), Path()
-        except ValidationError as error:
-            raise Failure("; ".join(_sentence(one) for one in error.errors())) from None
+        return entry_for(unit, model, address, backend), Path()
     config = load_config(config_path)
     for entry in config.units:
         if entry.name == unit:
             return entry, config.folder
     known = ", ".join(entry.name for entry in config.units)
     raise Failure(f"the configuration has no unit {unit}; it has {known}; or give a VISA resource name and --model")
+
+
+def entry_for(uri: str, model: str, address: int | None, backend: str) -> UnitSettings:
+    """An entry of `units:` for a unit that the configuration does not have.
+
+    :raises Failure: the address, or the model, is none
+    """
+    from pydantic import ValidationError
+
+    from agent.config import UnitSettings
+
+    data: dict[str, object] = {"name": "supply", "model": model, "uri": uri, "visabackend": backend}
+    if address is not None:
+        data["address"] = address
+    try:
+        return UnitSettings.model_validate(data)
+    except ValidationError as error:
+        raise Failure("; ".join(_sentence(one) for one in error.errors())) from None
 
 
 def _sentence(error: object) -> str:
