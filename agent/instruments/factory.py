@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent.instruments import catalogue
+from agent.instruments.catalogue.language import Serial
 from agent.instruments.driver import Driver, Identity
 from agent.instruments.external.driver import ConfiguredChannel, ExternalDriver, ProgramSettings
 from agent.instruments.link import TextLink
+from agent.instruments.modbus.driver import ModbusDriver
+from agent.instruments.modbus.link import make_link
 from agent.instruments.text.driver import TextDriver
 from agent.instruments.text.identified import parse_identity
 from agent.instruments.text.knowledge import KNOWLEDGE, Knowledge
@@ -73,13 +76,33 @@ def make_driver(
         return ExternalDriver(
             unit.commands, name=unit.name, folder=folder, serial=unit.serial, channels=unit.channels, secrets=secrets
         )
+    models = catalogue.candidates(unit.model)
+    if models[0].series.modbus is not None:
+        return _modbus_driver(unit, models)
     return TextDriver(
         wrap(VisaSession(unit.uri, unit.visabackend, dict(unit.pyvisa_args))),
         name=unit.name,
-        models=catalogue.candidates(unit.model),
+        models=models,
         serial=unit.serial,
         knowledge=knowledge,
     )
+
+
+def _modbus_driver(unit: ConfiguredUnit, models: tuple[catalogue.Model, ...], slave: int = 1) -> Driver:
+    """The driver of a unit that speaks Modbus. The serial line is as the series has it, where the user says nothing else."""
+    series = models[0].series
+    assert series.modbus is not None
+    line = series.link.serial or Serial()
+    link = make_link(
+        unit.uri,
+        slave=slave,
+        options=unit.pyvisa_args,
+        baud=line.baud,
+        timeout=series.modbus.timeout,
+        parity=line.parity,
+        stop_bits=line.stop_bits,
+    )
+    return ModbusDriver(link, models=models, serial=unit.serial)
 
 
 def identify_at(uri: str, *, open_timeout: int, timeout: int) -> Identity:

@@ -21,13 +21,14 @@ class Framing:
 
     ``message_end``: the byte that ends a message; empty: none does. ``quiet``: s without a further byte that end one too;
     None: none do. ``answer_end``: the bytes behind each answer, and ``serial_answer_end`` those on a serial line where it
-    has others.
+    has others. ``cut``: instead of an end, a function that cuts messages out of bytes, and gives the rest too; they are binary.
     """
 
     message_end: bytes = b"\n"
     answer_end: bytes = b"\n"
     serial_answer_end: bytes | None = None
     quiet: float | None = None
+    cut: Callable[[bytes], tuple[list[bytes], bytes]] | None = None
 
     @property
     def on_serial(self) -> bytes:

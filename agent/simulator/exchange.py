@@ -123,7 +123,9 @@ class Exchange:
         if len(data) > INPUT_LIMIT:
             self.instrument.report(ScpiError(-363))
             return None
-        message = data.decode("latin-1").strip("\r\n")
+        message = data.decode("latin-1")
+        if self.instrument.framing.cut is None:
+            message = message.strip("\r\n")
         answer = self.instrument.execute(message)
         if self.tamper is not None:
             answer = self.tamper(message, answer)

@@ -10,12 +10,13 @@ from agent.simulator.e36300 import E36300
 from agent.simulator.e36300 import MODELS as E36300_MODELS
 from agent.simulator.hmp import HMP
 from agent.simulator.korad import KA3005P
+from agent.simulator.riden import DPS, Riden
 from agent.simulator.rigol import DP800
 from agent.simulator.siglent import SPD3303
 from agent.simulator.supply import Supply
 from agent.simulator.tti import CPX
 
-FAMILIES: Final[tuple[type[Supply], ...]] = (E3631A, E364X, DP800, SPD3303, HMP, CPX, KA3005P)
+FAMILIES: Final[tuple[type[Supply], ...]] = (E3631A, E364X, DP800, SPD3303, HMP, CPX, KA3005P, Riden, DPS)
 
 SUPPLIES: Final[Mapping[str, type[E36300 | Supply]]] = {
     **dict.fromkeys(E36300_MODELS, E36300),

@@ -33,7 +33,9 @@ class LineReader:
         end, quiet = self._framing.message_end, self._framing.quiet
         rest = self._rest + data
         messages: list[bytes] = []
-        if end:
+        if self._framing.cut is not None:
+            messages, rest = self._framing.cut(rest)
+        elif end:
             *messages, rest = rest.split(end)
         # One byte above the limit is kept, so that the exchange sees that the message was too long.
         self._rest = rest[: INPUT_LIMIT + 1]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agent.instruments.catalogue.language import Guard, Selection, SettingEntry
 from agent.instruments.catalogue.loading import SeriesFileError, read, series_files, shipped
+from agent.instruments.catalogue.modbus import RegisterSetting
 from agent.instruments.catalogue.models import ChannelModel, ModelEntry
 from agent.instruments.catalogue.schema import Series
 from agent.instruments.driver import Identity, Output
@@ -66,7 +67,11 @@ class Model:
 
     def output(self, channel: ChannelModel) -> Output:
         """A channel as drivers describe it."""
-        entries = {setting: self.entry_for(setting, channel.index) for setting in self.series.settings}
+        entries: dict[Setting, SettingEntry | RegisterSetting | None] = (
+            {setting: self.entry_for(setting, channel.index) for setting in self.series.settings}
+            if self.series.modbus is None
+            else {setting: self.register_for(setting) for setting in self.series.modbus.settings}
+        )
         settings = frozenset(setting for setting, one in entries.items() if one is not None and one.unsupported is None)
         unsupported = {
             setting: one.unsupported for setting, one in entries.items() if one is not None and one.unsupported
@@ -79,6 +84,11 @@ class Model:
             if entry.is_for(self.name) and (not entry.channels or channel in entry.channels):
                 return entry
         return None
+
+    def register_for(self, setting: Setting) -> RegisterSetting | None:
+        """The register of a setting, of a model that speaks Modbus; None where it has none."""
+        entry = self.series.modbus_setting(setting)
+        return entry if entry is not None and entry.is_for(self.name) else None
 
     @property
     def guards(self) -> tuple[Guard, ...]:

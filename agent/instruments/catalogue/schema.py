@@ -24,6 +24,7 @@ from agent.instruments.catalogue.language import (
     Texts,
 )
 from agent.instruments.catalogue.messages import Template
+from agent.instruments.catalogue.modbus import ModbusLanguage, RegisterSetting
 from agent.instruments.catalogue.models import RATING_FIELDS, ChannelModel, Family, ModelEntry, Option, RatingQuestion
 from agent.protocol.messages import Mode, Trip
 from agent.protocol.quantities import Setting
@@ -37,6 +38,10 @@ MODES: tuple[str, ...] = get_args(Mode)
 TRIPS: tuple[str, ...] = get_args(Trip)
 #: All that a poll can give: the quantities, and each trip as a switch.
 QUANTITIES = NUMBERS | SWITCHES | {"mode", "tripped"} | set(TRIPS)
+
+#: The keys of a series whose units speak text.
+_OF_TEXT = frozenset(("identify", "words", "registers", "settings", "select", "bus", "conditions", "errors"))
+_OF_TEXT |= {"ratings", "options", "modules", "power_up"}
 
 _IN_ASKS = frozenset(("ch", "name", "list", "address"))
 _IN_SETTINGS = _IN_ASKS | {"value"}
@@ -58,6 +63,7 @@ class Series(Strict):
     ``sources``: the manuals and drivers that it was written from. ``tried``: ``no``, or the reports. ``notes``: all that a
     user has to know before, such as outputs that come back by themselves. ``words``: tables of words, by their names.
     ``polls``: in the order in which they are asked. ``registers``: what the fields of the polls mean that are no quantities.
+    ``modbus``: instead of ``polls``, ``settings`` and what belongs to them, where the units speak Modbus.
     """
 
     series: str
@@ -73,9 +79,10 @@ class Series(Strict):
     notes: Texts = ()
     identify: Identify = Identify()
     words: dict[str, dict[str, float | bool | str | None]] = Field(default_factory=dict)
-    polls: tuple[Ask, ...] = Field(min_length=1)
+    modbus: ModbusLanguage | None = None
+    polls: tuple[Ask, ...] = ()
     registers: dict[str, tuple[Rule, ...]] = Field(default_factory=dict)
-    settings: dict[Setting, SettingEntry | tuple[SettingEntry, ...]]
+    settings: dict[Setting, SettingEntry | tuple[SettingEntry, ...]] = Field(default_factory=dict)
     select: Selection | None = None
     bus: BusAddress | None = None
     conditions: tuple[Guard, ...] = ()
@@ -102,6 +109,15 @@ class Series(Strict):
         """The ways to send a setting; each is for some models or outputs."""
         found = self.settings.get(setting, ())
         return found if isinstance(found, tuple) else (found,)
+
+    @property
+    def settable(self) -> frozenset[Setting]:
+        """The settings that it has an entry for, in either language."""
+        return frozenset(self.settings if self.modbus is None else self.modbus.settings)
+
+    def modbus_setting(self, setting: Setting) -> RegisterSetting | None:
+        """The register of a setting; None where the series has none, or speaks text."""
+        return None if self.modbus is None else self.modbus.settings.get(setting)
 
     # Compiling.
 
@@ -132,6 +148,20 @@ class Series(Strict):
     def _has_models(self) -> Series:
         if not self.models and not self.families:
             raise ValueError("give models, or families of models")
+        return self
+
+    @model_validator(mode="after")
+    def _speaks_one_language(self) -> Series:
+        if (self.modbus is None) == (not self.polls):
+            raise ValueError("give one language: polls with settings, or modbus")
+        if self.modbus is not None:
+            strange = self.model_fields_set & _OF_TEXT
+            if strange:
+                raise ValueError(f"{', '.join(sorted(strange))}: belongs to text, and the units speak Modbus")
+            if self.families or any(list(model.channels) != [1] for model in self.models.values()):
+                raise ValueError("modbus: the models stand in `models`, each with its one output 1")
+        elif not self.settings:
+            raise ValueError("settings: missing")
         return self
 
     def faults(self) -> list[tuple[tuple[Any, ...], str]]:
@@ -175,6 +205,9 @@ class _Checker:
                         known = ", ".join(sorted(RATING_FIELDS))
                         self._fault(("ratings", index, "answer"), f"{name!r} is no rating; known are {known}")
         self._selection()
+        if series.modbus is not None:
+            for key, text in series.modbus.faults(series.models):
+                self._fault(("modbus", *key), text)
 
     def _fault(self, key: tuple[Any, ...], text: str) -> None:
         self.faults.append((key, text))
