@@ -240,9 +240,10 @@ def _common(one: str, other: str) -> int:
 def identify(identity: Identity, among: Iterable[Model] | None = None) -> Model | None:
     """The model of an instrument, None if it is not one of these, or of all where none are given."""
     models = all_models() if among is None else tuple(among)
-    for model in models:
-        if _told_by(model.series, identity) and model.is_told_as(identity.model):
-            return model
+    told = [model for model in models if _told_by(model.series, identity) and model.is_told_as(identity.model)]
+    if told:
+        # The exact name first: of a family, models of the same ratings have several names.
+        return next((model for model in told if model.name.casefold() == identity.model.casefold()), told[0])
     for series in {model.series.name: model.series for model in models}.values():
         # A model that the list of a family does not have, where any model of the series may be there.
         known = {model.name for model in models if model.series is series}

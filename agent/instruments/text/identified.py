@@ -95,11 +95,15 @@ class IdentifiedLink:
         how = self._series.identify
         length = None if how.length is None else (how.length, how.length)
         answer = self._answer(how.ask.format(**self._places), length)
-        for _ in range(how.tries - 1):
-            if answer.strip():
+        for left in reversed(range(how.tries)):
+            try:
+                found = told_by(self._series, answer)
                 break
-            answer = self._answer(how.ask.format(**self._places), length)
-        found = told_by(self._series, answer)
+            except IdentityError:
+                # A unit that missed the beginning of the first message, or had a part of another in its buffer, answers anything.
+                if not left:
+                    raise
+                answer = self._answer(how.ask.format(**self._places), length)
         for further in how.also:
             text = self._answer(further.ask.format(**self._places), further.length)
             for form in further.answer:
