@@ -120,6 +120,7 @@ def test_a_trip_is_cleared_with_the_output_off() -> None:
         NO_ERROR,
         ("OUTP:PROT:CLE (@1)", None),
         joined(NO_ERROR, OFF),
+        OFF,
     ]
     with Driven("E36313A", connecting(seen=tripped)) as driven:
         assert driven.carry_out('{"clear_protection": true}', lines).ok

@@ -11,11 +11,11 @@ from agent.instruments.catalogue.schema import Series
 from agent.instruments.driver import LinkError, Write
 from agent.instruments.text.driver import TextDriver
 from agent.instruments.text.knowledge import Knowledge
+from tests.instruments.catalogue.test_models import ONE_BY_ONE, guarded
 from tests.instruments.e36300 import (
     NO_ERROR,
     joined,
 )
-from tests.instruments.test_catalogue import ONE_BY_ONE, guarded
 from tests.instruments.transcript import Line, Transcript
 
 # A series whose commands take one output.

@@ -17,6 +17,8 @@ FILES = sorted(FOLDER.glob("*/*.yaml"))
 
 #: Answers to ``*IDN?`` as they were seen in public (serial numbers changed), and the models that they belong to.
 IDENTITIES = {
+    "Magna-Power Electronics Inc., SL60-25, S/N:1164-0000, F/W:8.7": "SL60-25",
+    "Magna-Power Electronics, Inc., SQA375-54, S/N:106-0000": "SQA375-54",
     "Keysight Technologies,EDU36311A,CN61131234,K-01.08.03-01.00-01.08-02.00": "EDU36311A",
     "HEWLETT-PACKARD,E3631A,0,3.2-6.0-2.0": "E3631A",
     "HEWLETT-PACKARD,E3633A,0,1.7-5.0-1.0": "E3633A",
@@ -66,7 +68,6 @@ STRANGERS = [
     "KIKUSUI,PMX32-3DU,XX000001,VER01.00 BLD0001",
     "KIKUSUI,PWR801L,XX000001,VER01.25 BLD0057",
     "Keysight Technologies,E36441A,MY64001234,01.00-01.01-01.01-2024100301",
-    "Magna-Power Electronics Inc., SL60-25, S/N:1164-0000, F/W:8.7",
     "OWON,ODP3012,24320001,FV:V3.9.0",
     "Uni-Trend,UDP6933B,0000000000000,1.00.0905",
     "B&K Precision, 9206B, 800887010000000001,  1.13-1.08",
