@@ -16,7 +16,7 @@ from agent.config import Config, Mqtt, UnitSettings
 from agent.instruments.catalogue import identify
 from agent.instruments.claims import tells_no_serial
 from agent.instruments.driver import DriverError, Identity, IdentityError
-from agent.instruments.factory import make_driver
+from agent.instruments.factory import Lines, make_driver
 
 #: Units that are asked at the same time.
 _MOST_AT_ONCE = 64
@@ -45,9 +45,10 @@ class Finding:
 
 def connect(config: Config) -> Iterator[Finding]:
     """Open the broker and every unit, all at the same time, and yield each finding as it comes. No setting changes."""
+    lines = Lines()
     with ThreadPoolExecutor(min(_MOST_AT_ONCE, len(config.units) + 1)) as pool:
         pending = [pool.submit(check_broker, config.settings.mqtt, [unit.name for unit in config.units])]
-        pending += [pool.submit(check_unit, unit, config.folder) for unit in config.units]
+        pending += [pool.submit(check_unit, unit, config.folder, lines) for unit in config.units]
         serials: dict[tuple[str | None, str], str] = {}
         for done in as_completed(pending):
             finding = done.result()
@@ -73,9 +74,9 @@ def check_broker(settings: Mqtt, units: list[str]) -> Finding:
     return Finding("broker", str(address), True, text, milliseconds=_since(began))
 
 
-def check_unit(unit: UnitSettings, folder: Path) -> Finding:
+def check_unit(unit: UnitSettings, folder: Path, lines: Lines | None = None) -> Finding:
     """Connect to a unit as the agent would: it must answer, and be the one that the configuration means. No setting changes."""
-    driver = make_driver(unit, folder)
+    driver = make_driver(unit, folder, lines=lines)
     finding = partial(Finding, unit.name, driver.address)
     began = time.monotonic()
     try:

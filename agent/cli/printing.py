@@ -35,7 +35,7 @@ def print_configuration(config: Config) -> None:
     for unit in config.units:
         interval = config.poll_interval(unit)
         rate = "as fast as it answers" if not interval else f"every {interval:g} s"
-        print(f"unit {unit.name}: {unit.model} at {unit.address}, {rate}")
+        print(f"unit {unit.name}: {unit.model} at {unit.place}, {rate}")
         for index, channel in sorted(unit.channels.items()):
             name = f" ({channel.name})" if channel.name else ""
             print(f"  channel {index}{name}: {_limits(channel)}")

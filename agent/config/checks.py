@@ -15,12 +15,15 @@ from pydantic import SecretStr
 from agent.config.explanations import with_right
 from agent.config.faults import FaultList
 from agent.config.passwords import PasswordFileError, read_password
+from agent.config.places import Places
 from agent.config.pyvisaargs import check_pyvisa_args
 from agent.config.scalars import as_text, plain
 from agent.config.settings import has_home, homeless_state_dir
 from agent.config.source import KeyPath
 from agent.config.values import channel_number
-from agent.instruments import catalogue, resource
+from agent.instruments import catalogue
+from agent.instruments.claims import tells_no_serial
+from agent.instruments.driver import Identity
 
 #: s. A longer timeout of a unit's programs gets a warning.
 _LONG_TIMEOUT = 30
@@ -80,7 +83,7 @@ def _check_tls(path: KeyPath, tls: dict[str, Any], faults: FaultList) -> None:
 def check_units(units: list[Any], faults: FaultList) -> None:
     """Note the faults of `units:`: of each unit, and names and addresses that two units share."""
     names: dict[str, str] = {}
-    addresses: dict[tuple[str, ...], str] = {}
+    places = Places(faults)
     for i, unit in enumerate(units):
         if not isinstance(unit, dict):
             continue
@@ -89,7 +92,8 @@ def check_units(units: list[Any], faults: FaultList) -> None:
         _check_name(path, unit, names, faults)
         _check_kind(path, unit, is_external, faults)
         if not is_external:
-            _check_address(path, unit, addresses, faults)
+            places.add(path, unit)
+        _check_serial((*path, "serial"), unit.get("serial"), faults)
         uri = str(as_text(unit["uri"])) if "uri" in unit and faults.is_sound((*path, "uri")) else None
         check_pyvisa_args((*path, "pyvisa_args"), unit.get("pyvisa_args"), faults, uri)
         if isinstance(unit.get("channels"), dict):
@@ -107,28 +111,12 @@ def _check_name(path: KeyPath, unit: dict[str, Any], names: dict[str, str], faul
     names.setdefault(name, faults.source.place(path).key)
 
 
-def _check_address(
-    path: KeyPath, unit: dict[str, Any], addresses: dict[tuple[str, ...], str], faults: FaultList
-) -> None:
-    """:param addresses: the place of each address until now; the unit's is added"""
-    here = (*path, "uri")
-    if "uri" not in unit or not faults.is_sound(here):
-        return
-    uri = str(as_text(unit["uri"]))
-    backend = str(unit.get("visabackend", "@py"))
-    # Simulated instruments of different files are different ones.
-    key = (backend if backend.endswith("@sim") else "", *resource.same_instrument_key(uri))
-    if key in addresses:
-        faults.add(here, f"{uri!r} is the address of {addresses[key]} too; give each unit its own")
-    addresses.setdefault(key, faults.source.place(path).key)
-
-
 def _check_kind(path: KeyPath, unit: dict[str, Any], is_external: bool, faults: FaultList) -> None:
     """Note keys that the other kind of unit has: on VISA, or of model `external`; and those that its own kind needs."""
     if is_external:
         if "commands" not in unit:
             faults.add((*path, "commands"), with_right("is missing", (*path, "commands")))
-        for key in ("pyvisa_args", "visabackend"):
+        for key in ("address", "pyvisa_args", "visabackend"):
             if key in unit:
                 faults.add((*path, key), "has no meaning with model external; take it out")
         _check_off_command(path, unit, faults)
@@ -138,6 +126,16 @@ def _check_kind(path: KeyPath, unit: dict[str, Any], is_external: bool, faults: 
         faults.add((*path, "uri"), with_right("is missing", (*path, "uri")))
     if "commands" in unit:
         faults.add((*path, "commands"), "has no meaning with this model; take it out, or give `model: external`")
+
+
+def _check_serial(path: KeyPath, serial: Any, faults: FaultList) -> None:
+    """Warn of a serial number that units have which have none of their own."""
+    if serial is not None and faults.is_sound(path) and tells_no_serial(Identity("", "", str(as_text(serial)), "")):
+        faults.warn(
+            path,
+            f"{str(as_text(serial))[:40]!r} is told by units that have no number of their own, so it pins none of them; take it "
+            "out, and tell units on one line apart by their `address`",
+        )
 
 
 def _check_timeout(path: KeyPath, unit: dict[str, Any], faults: FaultList) -> None:

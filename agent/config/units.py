@@ -84,6 +84,11 @@ class UnitSettings(Section, title="Unit"):
         description="the VISA resource name (`psu-agent scan` finds them)",
         examples=["TCPIP::192.168.50.51::inst0::INSTR", "TCPIP::192.168.50.51::5025::SOCKET"],
     )
+    address: Annotated[int, Field(ge=0, le=255)] | None = Field(
+        default=None,
+        description="the number of this unit on a line that it shares with others, as it is set at the unit, 0 to 255",
+        examples=[6],
+    )
     pyvisa_args: dict[str, Any] = Field(
         default_factory=dict,
         description="a mapping of arguments for pyvisa's open_resource()",
@@ -112,9 +117,11 @@ class UnitSettings(Section, title="Unit"):
         return catalogue.candidates(self.model)
 
     @property
-    def address(self) -> str:
-        """The unit's address for people: its VISA resource name, or the program that reads it."""
-        return self.uri if self.commands is None else f"external:{self.name}:{Path(self.commands.get_channels[0]).name}"
+    def place(self) -> str:
+        """Where the unit is, for people: its VISA resource name and its address there, or the program that reads it."""
+        if self.commands is not None:
+            return f"external:{self.name}:{Path(self.commands.get_channels[0]).name}"
+        return self.uri if self.address is None else f"{self.uri} (address {self.address})"
 
     def served(self) -> UnitSettings:
         """The same without what the agent does not use: equal for two entries that the agent serves alike."""

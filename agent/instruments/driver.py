@@ -208,10 +208,13 @@ class Driver(ABC):
     ``address``: its address for messages, such as its VISA resource name. ``reopened``: how often the driver opened a link
     again by itself, because the instrument had closed it while it was idle. ``admit``: called by `connect` with the identity
     before the instrument is asked or told anything else; it raises `IdentityError` if the instrument is not to be served.
+    ``off_waits``: asked from any thread whether an off for this instrument waits or is being sent; a driver whose line is shared
+    lets its messages go ahead of those of others then.
     """
 
     address: str
     reopened: int = 0
+    off_waits: Callable[[], bool] = staticmethod(never)
     admit: Callable[[Identity], None] = staticmethod(_anyone)
 
     @property

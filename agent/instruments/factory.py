@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent.instruments import catalogue
+from agent.instruments.bus.line import Seat
 from agent.instruments.catalogue.language import Serial
 from agent.instruments.driver import Driver, Identity
 from agent.instruments.external.driver import ConfiguredChannel, ExternalDriver, ProgramSettings
 from agent.instruments.link import TextLink
+from agent.instruments.linking import Lines, bus_address, make_link
+from agent.instruments.modbus import link as modbus_link
 from agent.instruments.modbus.driver import ModbusDriver
-from agent.instruments.modbus.link import make_link
 from agent.instruments.text.driver import TextDriver
 from agent.instruments.text.identified import parse_identity
 from agent.instruments.text.knowledge import KNOWLEDGE, Knowledge
 from agent.instruments.visa.session import VisaSession
 
-__all__ = ["ConfiguredUnit", "Knowledge", "identify_at", "make_driver"]
+__all__ = ["ConfiguredUnit", "Knowledge", "Lines", "identify_at", "make_driver"]
 
 
 class ConfiguredUnit(Protocol):
@@ -45,6 +47,10 @@ class ConfiguredUnit(Protocol):
         """Further arguments of pyvisa's ``open_resource``."""
 
     @property
+    def address(self) -> int | None:
+        """The address of the unit on the line that it shares with others; None where it has the link for itself."""
+
+    @property
     def serial(self) -> str | None:
         """The serial number that the unit must have, None for any."""
 
@@ -62,6 +68,7 @@ def make_driver(
     folder: Path,
     knowledge: Knowledge = KNOWLEDGE,
     secrets: Iterable[str] = (),
+    lines: Lines | None = None,
     wrap: Callable[[TextLink], TextLink] = lambda link: link,
 ) -> Driver:
     """The driver of a configured unit, not connected yet.
@@ -69,6 +76,7 @@ def make_driver(
     :param folder: where the programs of an external unit run
     :param knowledge: the questions that other units do not answer, shared by the units of one agent
     :param secrets: texts that no message may show of what a program printed
+    :param lines: those that several units share; None where this unit is alone on its line
     :param wrap: makes the link that the driver gets, of the one to the instrument: one that records, for example
     :raises catalogue.UnknownModelError: no driver serves this model
     """
@@ -77,25 +85,33 @@ def make_driver(
             unit.commands, name=unit.name, folder=folder, serial=unit.serial, channels=unit.channels, secrets=secrets
         )
     models = catalogue.candidates(unit.model)
-    if models[0].series.modbus is not None:
+    series = models[0].series
+    if series.modbus is not None:
         return _modbus_driver(unit, models)
-    return TextDriver(
-        wrap(VisaSession(unit.uri, unit.visabackend, dict(unit.pyvisa_args))),
-        name=unit.name,
-        models=models,
-        serial=unit.serial,
-        knowledge=knowledge,
+    address = bus_address(series, unit.address)
+    link = make_link(
+        unit.uri, series, backend=unit.visabackend, arguments=unit.pyvisa_args, address=address, lines=lines
     )
+    driver = TextDriver(
+        wrap(link), name=unit.name, models=models, serial=unit.serial, address=address, knowledge=knowledge
+    )
+    if isinstance(link, Seat):
+
+        def off_waits() -> bool:
+            return driver.off_waits()  # the unit sets it later
+
+        link.off_waits = off_waits
+    return driver
 
 
-def _modbus_driver(unit: ConfiguredUnit, models: tuple[catalogue.Model, ...], slave: int = 1) -> Driver:
+def _modbus_driver(unit: ConfiguredUnit, models: tuple[catalogue.Model, ...]) -> Driver:
     """The driver of a unit that speaks Modbus. The serial line is as the series has it, where the user says nothing else."""
     series = models[0].series
     assert series.modbus is not None
     line = series.link.serial or Serial()
-    link = make_link(
+    link = modbus_link.make_link(
         unit.uri,
-        slave=slave,
+        slave=1 if unit.address is None else unit.address,
         options=unit.pyvisa_args,
         baud=line.baud,
         timeout=series.modbus.timeout,

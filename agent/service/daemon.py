@@ -86,7 +86,7 @@ class Daemon:
         self._homeassistant = HomeAssistantOutlet(
             settings.homeassistant,
             agent=self._info(),
-            units={unit.name: unit.address for unit in config.units},
+            units={unit.name: unit.place for unit in config.units},
             topics=self._topics,
             store=self.store.discovered,
             saved=meters,
@@ -265,7 +265,7 @@ class Daemon:
         dropped = [name for name in self._topics.subscriptions(sorted(difference.removed)) if name not in to_all]
         self.session.resubscribe(add=self._topics.subscriptions(sorted(difference.added)), remove=dropped)
         self.store.backlog.capacity = newer.backlog_capacity()
-        self._homeassistant.serve({unit.name: unit.address for unit in newer.units})
+        self._homeassistant.serve({unit.name: unit.place for unit in newer.units})
         for name in sorted(difference.added | difference.changed):
             supplies[name].start()
         self._publish_info()

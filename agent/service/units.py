@@ -12,7 +12,7 @@ from agent.config import Config
 from agent.config.units import UnitSettings
 from agent.instruments.claims import Claims
 from agent.instruments.driver import Driver
-from agent.instruments.factory import Knowledge, make_driver
+from agent.instruments.factory import Knowledge, Lines, make_driver
 from agent.protocol.report import Outlet
 from agent.timing import HoldUps
 from agent.unit.admission import Admission
@@ -65,6 +65,7 @@ class Units:
         self._admission = Admission()
         self._claims = Claims(unit.name for unit in config.units)
         self._knowledge = Knowledge()
+        self._lines = Lines()
         self._start_moment = time.monotonic()
         # Guards that every unit in `by_name` has been told of it: the MQTT thread may tell while units are replaced.
         self._lock = threading.Lock()
@@ -75,7 +76,7 @@ class Units:
         }
 
     def _driver(self, config: Config, unit: UnitSettings) -> Driver:
-        return make_driver(unit, config.folder, self._knowledge, config.secrets())
+        return make_driver(unit, config.folder, self._knowledge, config.secrets(), self._lines)
 
     def _make(
         self, config: Config, number: int, driver: Driver, meters: Meters, predecessor: Supply | None = None

@@ -30,13 +30,15 @@ WAITING = math.inf
 class UnitAccess:
     """Access to one unit for its worker: polls are counted, shown to the gate and published; writes pass the gate.
 
-    Only the unit's worker uses it, except that `Supply` reads ``status`` and ``heartbeat``, and calls `info` and `note_offline`.
+    Only the unit's worker uses it, except for `off_waits`, and that `Supply` reads ``status`` and ``heartbeat``, and calls `info`
+    and `note_offline`.
     """
 
     __slots__ = (
         "_agent",
         "_poll_interval",
         "_reopened",
+        "_sends_off",
         "_settings",
         "changes",
         "driver",
@@ -76,6 +78,8 @@ class UnitAccess:
         self._poll_interval = poll_interval
         self._settings = settings
         self._reopened = 0
+        self._sends_off = False
+        driver.off_waits = self.off_waits
         #: The moment (`time.monotonic`) when the worker last did something; a later one while it sleeps until then, and `WAITING`
         #: while it is the driver's turn: a unit that hangs is no reason to start the agent anew.
         self.heartbeat = time.monotonic()
@@ -191,12 +195,20 @@ class UnitAccess:
         self.changes.wrote(write, job)  # before it is sent: it may be carried out even if the link breaks
         self.heartbeat = WAITING
         complaints = None
-        if is_checked:
-            complaints = self.gate.send_checked(write)
-        else:
-            self.gate.send(write)
+        self._sends_off = write.setting == "state" and not write.value
+        try:
+            if is_checked:
+                complaints = self.gate.send_checked(write)
+            else:
+                self.gate.send(write)
+        finally:
+            self._sends_off = False
         self.heartbeat = time.monotonic()
         return complaints
+
+    def off_waits(self) -> bool:
+        """True while an off waits for this unit, or is being sent. From any thread."""
+        return self._sends_off or self.inbox.has_off_job()
 
     def publish(self, readings: Readings) -> None:
         """Have the readings' states and events go with the next report."""

@@ -162,6 +162,10 @@ class Inbox:
         """True while an off waits, or `on_broker_loss` is due: a poll gives way to it then."""
         return bool(self._offs) or self._loss.is_due()
 
+    def has_off_job(self) -> bool:
+        """True while an off waits. From any thread."""
+        return bool(self._offs)
+
     def off_waits_for(self, indices: Collection[int]) -> bool:
         """True while an off waits for one of these channels, or `on_broker_loss` is due for one."""
         if self._loss.is_due() and self._loss.is_due_for(indices):

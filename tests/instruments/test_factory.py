@@ -29,7 +29,7 @@ def test_a_unit_of_the_catalogue(tmp_path: Path) -> None:
         unit = configured(model="E36300", uri=simulator.resource, serial="MY42", pyvisa_args={"timeout": 2000})
         driver = make_driver(unit, tmp_path, Knowledge())
         assert isinstance(driver, TextDriver)
-        assert driver.address == unit.address
+        assert driver.address == unit.uri == unit.place
         profile = driver.connect()
         assert (profile.model, profile.effort) == ("E36312A", "one message")
         readings = driver.poll(lambda: False)
