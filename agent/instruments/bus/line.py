@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from agent.instruments.bus.turns import Turns
+from agent.instruments.bus.turns import LINGER, Turns
 from agent.instruments.driver import LinkClosedError, LinkError, UnaskedBytesError, never
 from agent.instruments.link import TextLink
 
@@ -76,7 +76,7 @@ class Line:
     def __init__(self, link: LineLink) -> None:
         self._link = link
         self.name = link.uri
-        self._turns: Turns[Seat] = Turns()
+        self._turns: Turns[Seat] = Turns(LINGER)
         self._seats: set[Seat] = set()  # those that are open
         # All of the rest is for the thread that has the turn.
         self._generation = 0  # of the connection: it is another one after the line was lost

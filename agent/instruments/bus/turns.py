@@ -1,7 +1,8 @@
 """Whose turn it is on a line that several units share: one exchange a turn.
 
-An off goes first. Else the one goes that has waited longest. A unit that did not answer has cost the others a timeout: it waits
-until each of them has finished the poll that it was in.
+An off goes first. Else the one goes on that had the last turn, if it wants to at once and no more than for a poll: where units
+have to be selected, each change costs a message and a pause. Else the one goes that has waited longest. A unit that did not
+answer has cost the others a timeout: it waits until each of them has finished the poll that it was in.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ POLL_OVER = 0.05
 LONGEST_POLL = 16
 #: Turns of offs in a row before another one gets a turn: a flood of offs must not stop all polls of the others.
 MOST_URGENT = 4
+#: s that the line is kept for the one that had the last turn, where a change costs something.
+LINGER = 0.005
 #: s between two looks of one that waits while the line is free for another one.
 _LOOK = 0.01
 
@@ -28,8 +31,13 @@ _LOOK = 0.01
 class Order(Generic[Who]):
     """The order of turns. It has no clock: its callers give it the time (s, `time.monotonic`), and one lock is theirs."""
 
-    def __init__(self) -> None:
+    def __init__(self, linger: float = 0.0) -> None:
+        """``linger``: s that the line is kept for the one that had the last turn."""
         self.current: Who | None = None
+        self._linger = linger
+        self._former: Who | None = None  # the one that had the last turn, and may go on
+        self._kept_until = -math.inf
+        self._in_row = 0
         self._waiting: list[Who] = []
         self._turns: dict[Who, int] = {}
         self._last: dict[Who, float] = {}
@@ -68,6 +76,11 @@ class Order(Generic[Who]):
         others = [who for who, moment in moments.items() if moment <= now]
         if urgent and not (others and self._urgent_in_row >= MOST_URGENT):
             return urgent[0], now
+        if self._former is not None and others and self._in_row < LONGEST_POLL:
+            if self._former in others:
+                return self._former, now
+            if now < self._kept_until:
+                return None, self._kept_until
         if others:
             return others[0], now
         return None, min(moments.values(), default=math.inf)
@@ -77,12 +90,16 @@ class Order(Generic[Who]):
         self._waiting.remove(who)
         self.current = who
         self._urgent_in_row = self._urgent_in_row + 1 if urgent else 0
+        self._in_row = self._in_row + 1 if who is self._former else 1
 
     def ends(self, now: float, *, silent: bool) -> None:
         """Note that the present turn is over. ``silent``: the unit did not answer."""
         who, self.current = self.current, None
+        self._former = None
         if who is None or who not in self._turns:
             return
+        if self._linger and not silent:
+            self._former, self._kept_until = who, now + self._linger
         self._turns[who] += 1
         self._last[who] = now
         self._held.pop(who, None)
@@ -112,8 +129,9 @@ class Order(Generic[Who]):
 class Turns(Generic[Who]):
     """Gives turns to threads. Each of them has one face (``who``), and waits in `turn`."""
 
-    def __init__(self) -> None:
-        self._order: Order[Who] = Order()
+    def __init__(self, linger: float = 0.0) -> None:
+        """``linger``: as in `Order`."""
+        self._order: Order[Who] = Order(linger)
         self._changed = threading.Condition(threading.Lock())
         self._urgent: dict[Who, Callable[[], bool]] = {}
         self._is_silent = False

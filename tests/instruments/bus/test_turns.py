@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.instruments.bus.turns import LONGEST_POLL, MOST_URGENT, POLL_OVER, Order, Turns
+from agent.instruments.bus.turns import LINGER, LONGEST_POLL, MOST_URGENT, POLL_OVER, Order, Turns
 from agent.instruments.driver import never
 from tests.lab import wait_until
 from tests.properties import examples
@@ -41,9 +41,9 @@ class Polled:
             self.due = now + THINKING
 
 
-def run(units: list[Polled], offs: dict[int, str], turns: int) -> list[tuple[str, bool]]:
+def run(units: list[Polled], offs: dict[int, str], turns: int, linger: float = 0.0) -> list[tuple[str, bool]]:
     """The turns in their order: whose, and if it was for an off. ``offs``: which unit has one after so many turns."""
-    order: Order[str] = Order()
+    order: Order[str] = Order(linger)
     by_name = {unit.name: unit for unit in units}
     for unit in units:
         order.join(unit.name)
@@ -89,10 +89,10 @@ fleets = st.integers(1, 6).flatmap(lambda count: st.tuples(*(a_unit(number) for 
 
 
 @pytest.mark.hypothesis
-@given(fleets)
+@given(fleets, st.sampled_from([0.0, LINGER]))
 @examples()
-def test_a_silent_unit_costs_the_others_one_timeout_a_poll(units: tuple[Polled, ...]) -> None:
-    taken = [name for name, _ in run(list(units), {}, 150)]
+def test_a_silent_unit_costs_the_others_one_timeout_a_poll(units: tuple[Polled, ...], linger: float) -> None:
+    taken = [name for name, _ in run(list(units), {}, 150, linger)]
     for unit in units:
         if unit.silent:
             continue
@@ -105,22 +105,26 @@ def test_a_silent_unit_costs_the_others_one_timeout_a_poll(units: tuple[Polled, 
 
 
 @pytest.mark.hypothesis
-@given(fleets, st.dictionaries(st.integers(0, 140), st.sampled_from(["u0", "u1", "u2"]), max_size=40))
+@given(
+    fleets,
+    st.dictionaries(st.integers(0, 140), st.sampled_from(["u0", "u1", "u2"]), max_size=40),
+    st.sampled_from([0.0, LINGER]),
+)
 @examples()
-def test_everybody_gets_a_turn(units: tuple[Polled, ...], offs: dict[int, str]) -> None:
+def test_everybody_gets_a_turn(units: tuple[Polled, ...], offs: dict[int, str], linger: float) -> None:
     """Also while others are turned off all the time, and also who does not answer."""
-    turns = 40 * len(units) * LONGEST_POLL
-    taken = {name for name, _ in run(list(units), offs, turns)}
+    turns = 60 * len(units) * LONGEST_POLL
+    taken = {name for name, _ in run(list(units), offs, turns, linger)}
     assert taken == {unit.name for unit in units}
 
 
 @pytest.mark.hypothesis
-@given(fleets, st.lists(st.booleans(), min_size=1, max_size=60))
+@given(fleets, st.lists(st.booleans(), min_size=1, max_size=60), st.sampled_from([0.0, LINGER]))
 @examples()
-def test_an_off_goes_next(units: tuple[Polled, ...], offs: list[bool]) -> None:
+def test_an_off_goes_next(units: tuple[Polled, ...], offs: list[bool], linger: float) -> None:
     """One that comes while a message of another is under way goes right behind it, whoever waits."""
     wanted = {place: units[0].name for place, wants in enumerate(offs) if wants}
-    taken = run(list(units), wanted, len(offs) + 1)
+    taken = run(list(units), wanted, len(offs) + 1, linger)
     row = 0
     for place, wants in enumerate(offs):
         if wants and row < MOST_URGENT:
@@ -132,6 +136,13 @@ def test_a_flood_of_offs_leaves_every_fifth_turn_to_the_others() -> None:
     units = [Polled("u0", 1, 0.0), Polled("u1", 3, 0.0)]
     taken = run(units, dict.fromkeys(range(200), "u0"), 100)
     assert 100 // (MOST_URGENT + 1) - 1 <= sum(name == "u1" for name, _ in taken) <= 100 // (MOST_URGENT + 1) + 1
+
+
+def test_a_poll_is_not_interrupted_where_a_change_costs_something() -> None:
+    units = [Polled("u0", 4, POLL_OVER), Polled("u1", 4, POLL_OVER)]
+    taken = [name for name, _ in run(units, {}, 16, LINGER)]
+    assert taken == [*["u0"] * 4, *["u1"] * 4] * 2
+    assert [name for name, _ in run([Polled("u0", 4, 0.0), Polled("u1", 4, 0.0)], {}, 40, LINGER)].count("u1") >= 16
 
 
 def test_threads_take_turns() -> None:
