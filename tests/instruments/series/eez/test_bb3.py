@@ -1,14 +1,15 @@
-"""EEZ BB3: modules that the unit tells, three ways of addressing, short lines, a clear that may turn the output on."""
+"""EEZ BB3 and H24005: modules that the unit tells, three ways of addressing, short lines, a clear that may turn the output on."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from agent.instruments.driver import Range, Write
-from tests.instruments.series.on_paper import CHECKS, Supply, connected, reading
+from tests.instruments.series.on_paper import CHECKS, Supply, connected, reading, series_of
 
 OUTPUTS = (1, 2, 3)
 #: One DCP405, and the two outputs of one DCM220.
@@ -80,9 +81,50 @@ BB3 = Supply(
 )
 
 
+H24005 = Supply(
+    series="H24005",
+    models={"Envox,EEZ H24005 (Simulator),0000000,v1.1.2": "H24005", "Envox,EEZ H24005 (Due),CS17001,v1.1": "H24005"},
+    answers={
+        **{
+            ask: answer
+            for ask, answer in BB3.answers.items()
+            if "CH3" not in ask and "3:" not in ask and "MOD" not in ask
+        },
+        **{f"SYST:CHAN:INFO:VOLT? CH{ch}": "40.00" for ch in (1, 2)},
+        **{f"SYST:CHAN:INFO:CURR? CH{ch}": "5.00" for ch in (1, 2)},
+    },
+    poll=[
+        "MEAS:VOLT? CH1;:MEAS:VOLT? CH2;:MEAS:CURR? CH1",
+        "MEAS:CURR? CH2;:SOUR1:VOLT?;:SOUR2:VOLT?",
+        "SOUR1:CURR?;:SOUR2:CURR?;:OUTP? CH1;:OUTP? CH2",
+        "SOUR1:VOLT:PROT?;:SOUR2:VOLT:PROT?",
+        "SOUR1:VOLT:PROT:STAT?;:SOUR2:VOLT:PROT:STAT?",
+        "SOUR1:CURR:PROT:STAT?;:SOUR2:CURR:PROT:STAT?",
+        "STAT:QUES:INST:ISUM1:COND?",
+        "STAT:QUES:INST:ISUM2:COND?",
+    ],
+    readings={ch: BB3.readings[ch] for ch in (1, 2)},
+    settings=[line for line in BB3.settings if line[0] != 3],
+    refusal=('-222,"Data out of range"', "Data out of range"),
+)
+
+
 @pytest.mark.parametrize("check", CHECKS)
-def test_series(check: Callable[[Supply], None]) -> None:
-    check(BB3)
+@pytest.mark.parametrize("supply", [BB3, H24005], ids=["BB3", "H24005"])
+def test_series(supply: Supply, check: Callable[[Supply], None]) -> None:
+    check(supply)
+
+
+def test_a_line_that_nobody_asked_for_is_told_from_answers() -> None:
+    """H24005's firmware puts it on the link behind a refused command."""
+    (line,) = series_of("H24005").link.unasked
+    assert re.fullmatch(line, '**ERROR: -222,"Data out of range"')
+    assert not re.fullmatch(line, '-222,"Data out of range"')
+
+
+def test_a_smaller_board_tells_its_range() -> None:
+    _, _, profile = connected(H24005, answers={"SYST:CHAN:INFO:VOLT? CH2": "30.00", "SYST:CHAN:INFO:CURR? CH2": "3.12"})
+    assert profile.outputs[1].ranges == {"voltage_limit": Range(0, 30), "current_limit": Range(0, 3.12)}
 
 
 def test_no_line_is_longer_than_the_input_buffer_of_the_manual() -> None:
