@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -81,6 +82,15 @@ def test_a_wrong_scale_gets_no_commands(model: str, maxima: str) -> None:
     with pytest.raises(DriverError, match="GMAX"):
         driver.connect()
     assert not any(message.startswith(("SOUT", "VOLT", "CURR")) for message in unit.sent)
+
+
+def test_an_unknown_scale_gets_no_commands() -> None:
+    unit = replace(HCS, silent=["GMAX"]).unit()
+    driver = TextDriver(unit, name="psu1", models=candidates("HCS-3200"), knowledge=Knowledge())
+    for _ in range(3):
+        with pytest.raises(DriverError):
+            driver.connect()
+    assert set(unit.sent) == {"GMOD", "GMAX"}
 
 
 @pytest.mark.parametrize(
