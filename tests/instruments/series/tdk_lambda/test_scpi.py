@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.instruments.catalogue import AmbiguousModelError, candidates, models_of
-from agent.instruments.driver import Range
+from agent.instruments.catalogue import AmbiguousModelError, candidates, identify, models_of
+from agent.instruments.driver import Identity, Range
 from tests.instruments.series.on_paper import CHECKS, Supply, connected, reading, series_of
 
 #: Literal answers begin with "LAMBDA,GEN" and "TDK-LAMBDA,Z36-6-LAN,"; the rest is made up.
@@ -55,7 +55,7 @@ OPTION = Supply(
 )
 PLUS = Supply(
     series="GENESYS+",
-    models={"TDK-LAMBDA,G10-100,10A0001,G:02.122": "G10-100"},
+    models={"TDK-LAMBDA,G10-100,10A0001,G:02.122": "G10-100", "TDK-LAMBDA,GH10-100,10A0001,G:02.122": "GH10-100"},
     answers={
         "MEAS:VOLT?": "5.001",
         "MEAS:CURR?": "1.50",
@@ -101,6 +101,16 @@ SUPPLIES = {supply.series: supply for supply in (OPTION, PLUS, Z_PLUS)}
 @pytest.mark.parametrize("series", SUPPLIES)
 def test_series(series: str, check: Callable[[Supply], None]) -> None:
     check(SUPPLIES[series])
+
+
+@pytest.mark.parametrize(
+    ("configured", "told"),
+    [("Genesys SCPI,GEN40-38", "GEN40-38-LAN"), ("Z36-6", "Z36-6-IEEE"), ("G30-56", "G30-56-3P400")],
+)
+def test_options_behind_the_name(configured: str, told: str) -> None:
+    """A unit with options is the model that is sold without them."""
+    (model,) = candidates(configured)
+    assert identify(Identity("TDK-LAMBDA", told, "1", "1"), [model]) == model
 
 
 @pytest.mark.parametrize(("ask", "trip"), [("VOLT:PROT:TRIP?", "OVP"), ("CURR:PROT:TRIP?", "FOLD")])
