@@ -30,6 +30,7 @@ class Case:
 
 
 CASES = [
+    Case("CPX400DP", "socket", 2),
     Case("DP832A", "socket", 3),
     Case("DP832A", "vxi11", 3),
     Case("HMP4040", "socket", 4),
