@@ -78,14 +78,17 @@ def scan(timeout: float, serial: bool, interface: str | None, as_json: bool) -> 
 
 @click.command()
 @json_option
-def models(as_json: bool) -> None:
+@click.option("--markdown", is_flag=True, help="Print the table of docs/supplies.md.")
+@click.option("--count", is_flag=True, help="Print the count by maker, as the README has it.")
+def models(as_json: bool, markdown: bool, count: bool) -> None:
     """List the supported models.
 
-    With their channels and ratings, and whether they were tried on real hardware.
+    With their series, ratings, links, the messages that a poll takes, what can be set, and whether they were tried on real
+    hardware. Two numbers of messages: it is found out at the unit if it answers several questions in one.
     """
-    from agent.cli.printing import print_models
+    from agent.cli.models import print_models
 
-    print_models(as_json=as_json)
+    print_models(as_json=as_json, as_markdown=markdown, as_count=count)
 
 
 @click.command()

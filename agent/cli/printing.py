@@ -7,14 +7,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
 from agent.cli import terminal
 from agent.cli.terminal import clean
 from agent.client.fleet import Fleet
 from agent.config import ChannelSettings, Config
-from agent.instruments import catalogue
 from agent.protocol.messages import ChannelState
 
 if TYPE_CHECKING:
@@ -122,54 +120,3 @@ def print_outcome(target: Target, result: CommandOutcome, patience: float, *, as
             "is the name right, and is its agent running? Whether it was carried out is not known",
             file=sys.stderr,
         )
-
-
-def print_models(*, as_json: bool) -> None:
-    """The supported models, as a table or as JSON."""
-    found = catalogue.all_models()
-    if as_json:
-        print(json.dumps([_model(model) for model in found], indent=2))
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    most = max(len(model.channels) for model in found)
-    for heading in ("MANUFACTURER", "MODEL", *(f"CH {i + 1}" for i in range(most)), "TRIED ON HARDWARE"):
-        table.add_column(heading)
-    for model in found:
-        ratings = [
-            f"{_sign(channel)}{channel.voltage_rating:g} V {channel.current_rating:g} A" for channel in model.channels
-        ]
-        ratings += [""] * (most - len(ratings))
-        table.add_row(model.manufacturer, model.name, *ratings, "; ".join(_tried(model)) or "not yet")
-    terminal.console().print(table)
-
-
-def _model(model: catalogue.Model) -> dict[str, Any]:
-    return {
-        "manufacturer": model.manufacturer,
-        "model": model.name,
-        "series": model.series.name,
-        "sources": list(model.series.sources),
-        "tested": _tried(model),
-        "channels": [
-            {
-                "index": channel.index,
-                "voltage_rating": channel.voltage_rating,
-                "current_rating": channel.current_rating,
-                "voltage_range": channel.voltage,
-                "current_range": channel.current,
-                "voltage_protection_range": channel.voltage_protection,
-            }
-            for channel in model.channels
-        ],
-    }
-
-
-def _tried(model: catalogue.Model) -> list[str]:
-    """The hardware on which a model was tried: firmware and date of each report."""
-    return [
-        f"{one.model}, firmware {one.firmware}, {one.date}" for one in model.series.tried if one.model == model.name
-    ]
-
-
-def _sign(channel: catalogue.ChannelModel) -> str:
-    return "-" if channel.voltage is not None and channel.voltage.max <= 0 else ""
