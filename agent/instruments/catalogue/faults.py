@@ -79,7 +79,7 @@ def _sentence(error: ErrorDetails, key: Key) -> str:
     if error["loc"][-1:] == ("[key]",):
         if isinstance(key[-1], str):
             return _unknown(key)
-        return "the key should be a text; put it in quotes: YAML takes words such as ON and NO for true and false"
+        return "the key should be a text; put it in quotes"
     if kind == "extra_forbidden":
         return _unknown(key)
     if (

@@ -35,6 +35,7 @@ from tests.properties import examples
         ("gives: OTP, bit: 4", "gives: OTP, bit: four", "28: registers.condition[1].bit", "integer"),
         ("values: {0: UR", "values: {0: XX", "27: registers.condition[0].values", "'XX' is no value of mode"),
         ("errors: {ask: 'SYST:ERR?'", "errors: {ask: 5", "72: errors.ask", "should be a text; put it in quotes"),
+        ("tried: no", "tried: no\nwords: {t: {1: true, off: false}}", "8: words.t.1", "put it in quotes"),
         ("tried: no", "tried: no\ntried: no", "8: tried", "stands twice, first in line 7"),
         (
             "{list}', answer: '{state}'",
