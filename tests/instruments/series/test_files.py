@@ -56,8 +56,6 @@ IDENTITIES = {
     "DELTA ELEKTRONIKA BV,SM500-CP-90,000010200000,H0_P0150,0": "SM500-CP-90",
     "Envox,EEZ BB3 (STM32F7),00001,v0.1": "EEZ BB3",
     "Envox,EEZ H24005 (Due),CS17001,v1.1": "H24005",
-    "Magna-Power Electronics Inc., SL60-25, S/N:1164-0000, F/W:8.7": "SL60-25",
-    "Magna-Power Electronics, Inc., SQA375-54, S/N:106-0000": "SQA375-54",
 }
 #: Answers of units that no file is for: an electronic load, sister models with other words, and series that are not shipped.
 STRANGERS = [
