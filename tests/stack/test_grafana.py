@@ -16,7 +16,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from agent.protocol.messages import By, Mode, Trip
+from agent.protocol.messages import By
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
@@ -213,25 +213,6 @@ def test_every_author_of_an_event_has_a_colour(name: str) -> None:
     ]
     mappings = [p["value"][0] for o in overrides for p in o["properties"] if p["id"] == "mappings"]
     assert [set(mapping["options"]) for mapping in mappings] == [set(get_args(By))]
-
-
-def mappings(part: object) -> Iterator[dict[str, Any]]:
-    """The value mappings anywhere in a dashboard."""
-    if isinstance(part, dict):
-        if part.get("type") == "value" and "options" in part:
-            yield part["options"]
-        part = list(part.values())
-    if isinstance(part, list):
-        for inner in part:
-            yield from mappings(inner)
-
-
-@pytest.mark.parametrize("name", ["fleet", "unit"])
-@pytest.mark.parametrize(("words", "known_by"), [(Mode, "CV"), (Trip, "OVP")])
-def test_every_word_of_a_mode_or_a_trip_has_its_colour(name: str, words: Any, known_by: str) -> None:
-    found = [options for options in mappings(DASHBOARDS[name]) if known_by in options]
-    assert found
-    assert all(list(options) == list(get_args(words)) for options in found)
 
 
 def test_the_unit_dashboard_shows_the_chosen_channel_alone(lab: Store) -> None:
