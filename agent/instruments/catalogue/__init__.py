@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from agent.instruments.catalogue.language import Guard, Selection, SettingEntry
-from agent.instruments.catalogue.loading import SeriesFileError, read, series_files, shipped
+from agent.instruments.catalogue.loading import SeriesFileError, Shipped, read, series_files, shipped
 from agent.instruments.catalogue.modbus import RegisterSetting
 from agent.instruments.catalogue.models import ChannelModel, ModelEntry
 from agent.instruments.catalogue.schema import Series
@@ -125,6 +125,7 @@ def models_of(series: Series) -> tuple[Model, ...]:
 
 
 _own: tuple[Series, ...] = ()
+_models: dict[str, tuple[Model, ...]] = {}  # of the series that were asked for, by their names
 
 
 def use(paths: Iterable[Path]) -> list[str]:
@@ -151,28 +152,41 @@ def use(paths: Iterable[Path]) -> list[str]:
             )
         found[series.name] = series
     _own = tuple(found.values())
+    _models.clear()
     all_models.cache_clear()
     return faults
 
 
 def all_series() -> Iterator[Series]:
     """Every series: the user's, then the agent's."""
+    return _series_with("")
+
+
+def _series_with(name: str) -> Iterator[Series]:
+    """The series that may have a model of that name: those in whose files it stands, and those of families."""
     yield from _own
     names = {series.name for series in _own}
-    for series in _shipped():
-        if series.name not in names:
-            yield series
+    for file in _shipped():
+        if (name.casefold() in file.text or "\nfamilies:" in file.text) and file.series.name not in names:
+            yield file.series
 
 
 @lru_cache
-def _shipped() -> tuple[Series, ...]:
+def _shipped() -> tuple[Shipped, ...]:
     return tuple(shipped())
 
 
 @lru_cache
 def all_models() -> tuple[Model, ...]:
     """Every supported model that has a name, by series."""
-    return tuple(model for series in all_series() for model in models_of(series))
+    return tuple(model for series in all_series() for model in _models_of(series))
+
+
+def _models_of(series: Series) -> tuple[Model, ...]:
+    """The models of a series: the same objects each time, as what is made for a model is kept with it."""
+    if series.name not in _models:
+        _models[series.name] = models_of(series)
+    return _models[series.name]
 
 
 def candidates(text: str) -> tuple[Model, ...]:
@@ -188,15 +202,12 @@ def candidates(text: str) -> tuple[Model, ...]:
         return ()
     before, _, name = text.rpartition(",")
     wanted, before = name.strip(), before.strip()
-    found = [model for model in all_models() if _is_named(model, wanted) and _is_from(model.series, before)]
-    if not found:
-        found = [
-            Model(wanted, series, entry)
-            for series in all_series()
-            if _is_from(series, before)
-            for family in series.families
-            if (entry := family.model(wanted)) is not None
-        ]
+    found: list[Model] = []
+    for series in _series_with(wanted):
+        if _is_from(series, before):
+            named = [model for model in _models_of(series) if _is_named(model, wanted)]
+            fitting = [entry for family in series.families if (entry := family.model(wanted)) is not None]
+            found += named or [Model(wanted, series, entry) for entry in fitting]
     if not found:
         raise _unknown(text, wanted)
     names = {model.series.name for model in found}
