@@ -177,9 +177,13 @@ class IdentifiedLink:
         except LinkClosedError:
             # A question is repeated also if it was sent: it changes nothing. What was written before it may have.
             if self._is_written or not self._may_reopen():
+                self._is_greeted = False
                 raise
             self._reopen()
             answer = self._answer(message, length, select)
+        except LinkError:
+            self._is_greeted = False
+            raise
         self._is_written = False
         return answer
 
@@ -217,17 +221,20 @@ class IdentifiedLink:
         """Send a setting. The refusal, where the unit answers settings and did not take it; else nothing.
 
         :param again: send it on a new link where this one was closed before; only for what is right whatever happened to the
-        instrument
-            meanwhile: it may have been switched off and on
+            instrument meanwhile: it may have been switched off and on
         :raises DriverError: a broken link, or another instrument
         """
         try:
             refusal = self._set(message)
         except LinkClosedError as error:
             if not again or error.sent or self._is_written or not self._may_reopen():
+                self._is_greeted = False
                 raise
             self._reopen()
             refusal = self._set(message)
+        except LinkError:
+            self._is_greeted = False
+            raise
         if message.after:
             self._link.rest(message.after)
         return refusal
@@ -279,7 +286,11 @@ class IdentifiedLink:
 
         :raises LinkError: no answer in time, a broken link, or bytes that are no text
         """
-        return self._link.hear()
+        try:
+            return self._link.hear()
+        except LinkError:
+            self._is_greeted = False
+            raise
 
     def close(self) -> None:
         """Close it; never raises. Only `open` brings it back."""

@@ -59,7 +59,7 @@ class Probe:
         :param unit: a text that identifies the unit among those of its kind
         :raises DriverError: no answer, or one that can't be read
         """
-        self.reader = PollReader(self._find_batching(identity, kind, unit))
+        self.reader = self._find_batching(identity, kind, unit)
         self._find_questions(identity, kind, unit)
 
     def poll(self) -> dict[int, Reading]:
@@ -69,8 +69,8 @@ class Probe:
         """
         return self.reader.read([ask(self._link, message) for message in self.reader.plan.messages])
 
-    def _find_batching(self, identity: Identity, kind: UnitKind, unit: str) -> PollPlan:
-        """The plan of the fewest messages that this unit answers a poll in."""
+    def _find_batching(self, identity: Identity, kind: UnitKind, unit: str) -> PollReader:
+        """The reader of the fewest messages that this unit answers a poll in. It has read one: some values are told but once."""
         plans: list[PollPlan] = []
         for batching in [one for one in Batching if one >= first_batching(self._model)]:
             plan = poll_plan(self._model, batching, self._address)
@@ -94,7 +94,7 @@ class Probe:
                 log.warning("%s: polls in smaller messages, as the unit refused larger ones: %s", self._name, error)
                 continue
             kind.has_answered(question, unit)
-            return plan
+            return self.reader
         raise AssertionError("unreachable")
 
     def _find_questions(self, identity: Identity, kind: UnitKind, unit: str) -> None:

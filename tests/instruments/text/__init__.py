@@ -1,0 +1,1 @@
+"""The language of series files, and the driver that speaks it."""

@@ -1,0 +1,352 @@
+"""What the text driver makes of a series file, by literal transcripts of made-up units: one mechanism of the language each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from agent.instruments.catalogue import Series, models_of
+from agent.instruments.driver import IdentityError, LinkError, MalformedAnswerError, Write, never
+from agent.instruments.text.driver import TextDriver
+from agent.instruments.text.knowledge import Knowledge
+from tests.instruments.transcript import Line, Transcript
+
+IDN: Line = ("*IDN?", "Test,T1,7,1.0")
+CHANNEL = {"voltage": [0, 30], "current": [0, 3], "voltage_resolution": 0.01, "current_resolution": 0.01}
+
+
+def series(outputs: int = 1, **changes: Any) -> dict[str, Any]:
+    """A series with one model, T1."""
+    return {
+        "series": "T",
+        "manufacturer": "Test",
+        "sources": "none",
+        "tried": False,
+        "polls": [{"ask": "V?", "answer": "{voltage}"}],
+        "settings": {
+            "state": {"send": "OUT {value}", "reaches": "all"},
+            "voltage_limit": {"send": "SET {value}", "reaches": "all"},
+        },
+        "models": {"T1": {"channels": dict.fromkeys(range(1, outputs + 1), CHANNEL)}},
+        **changes,
+    }
+
+
+def driver_of(
+    data: Mapping[str, Any], lines: list[Line], *, uri: str | None = None, address: int | None = None, **options: Any
+) -> tuple[Transcript, TextDriver]:
+    """A driver that is connected to a unit on paper."""
+    checked = Series.model_validate(data)
+    assert checked.faults() == []
+    link = Transcript(lines)
+    if uri is not None:
+        link.uri = uri
+    models = models_of(checked)
+    driver = TextDriver(link, name="psu1", models=models, address=address, knowledge=Knowledge(), **options)
+    driver.connect()
+    link.check()
+    return link, driver
+
+
+def send(link: Transcript, driver: TextDriver, write: Write, *lines: Line) -> list[str]:
+    """What the unit complained of when it was sent a setting."""
+    link.expect(lines)
+    told = driver.write_checked(write)
+    told = driver.complaints() if told is None else told
+    link.check()
+    return told
+
+
+# Several questions in one message.
+
+TWO = [{"ask": "V?", "answer": "{voltage}"}, {"ask": "I?", "answer": "{current}"}]
+
+
+def test_a_file_that_allows_one_question_a_message_is_believed() -> None:
+    link, driver = driver_of(series(polls=TWO), [IDN, ("V?", "1.0"), ("I?", "0.1")])
+    link.expect([("V?", "2.0"), ("I?", "0.2")])
+    readings = driver.poll(never)
+    assert readings is not None
+    assert readings[1][:2] == (2.0, 0.2)
+    link.check()
+
+
+@pytest.mark.parametrize("answer", ["1.0", "1.0;", "1.0;ERR", None])
+def test_a_unit_that_reports_no_errors_comes_online_though_it_takes_no_large_message(answer: str | None) -> None:
+    """Some answer the first question only, some nothing. None of them has an error queue that would say so."""
+    data = series(polls=TWO, link={"compound": "probe"})
+    driver_of(data, [IDN, ("V?;:I?", answer), IDN, ("V?", "1.0"), ("I?", "0.1")])
+
+
+def test_a_unit_whose_errors_say_nothing_of_a_large_message_comes_online_at_the_second_try() -> None:
+    data = series(polls=TWO, link={"compound": "probe"}, errors={"ask": "ERR?", "none": "0"})
+    link = Transcript([IDN, ("ERR?", "0"), ("V?;:I?", None), IDN, ("ERR?", "0")])
+    driver = TextDriver(link, name="psu1", models=models_of(Series.model_validate(data)), knowledge=Knowledge())
+    with pytest.raises(LinkError):
+        driver.connect()
+    link.expect([IDN, ("ERR?", "0"), ("V?;:I?", None), IDN, ("ERR?", "0"), ("V?", "1.0"), ("I?", "0.1")])
+    driver.connect()
+    link.check()
+
+
+def test_messages_are_no_longer_than_the_unit_takes() -> None:
+    polls = [{"ask": f"Q{n}?", "answer": "{_}{voltage}" if n == 1 else "{_}{current}"} for n in (1, 2)]
+    polls += [{"ask": "VSET?", "answer": "{voltage_limit}"}, {"ask": "ISET?", "answer": "{current_limit}"}]
+    by_length: list[Line] = [IDN, ("Q1?;:Q2?", "1;2"), ("VSET?", "3"), ("ISET?", "4")]
+    driver_of(series(polls=polls, link={"compound": "yes", "longest": 10}), by_length)
+    by_parts: list[Line] = [IDN, ("Q1?;:Q2?;:VSET?", "1;2;3"), ("ISET?", "4")]
+    driver_of(series(polls=polls, link={"compound": "yes", "parts": 3}), by_parts)
+
+
+# Selected outputs.
+
+SELECTED = {
+    "polls": [{"ask": "V?", "answer": "{voltage}", "selected": True}, {"ask": "G?", "answer": "{master}"}],
+    "settings": {"voltage_limit": {"send": "SET {value}", "selected": True}},
+}
+
+
+def test_a_selection_goes_right_before_each_of_its_messages() -> None:
+    data = series(2, **SELECTED, select={"send": "SEL {ch}", "after": 0.05})
+    link, driver = driver_of(data, [IDN, ("G?", "1"), ("SEL 1", None), ("V?", "1"), ("SEL 2", None), ("V?", "2")])
+    assert link.pauses == [0.05, 0.05]
+    assert send(link, driver, Write("voltage_limit", (2,), 5.0), ("SEL 2", None), ("SET 5", None)) == []
+
+
+def test_a_selection_stands_in_the_message_where_the_unit_takes_that() -> None:
+    data = series(2, **SELECTED, select={"send": "SEL {ch}", "compound": True})
+    link, driver = driver_of(data, [IDN, ("G?", "1"), ("SEL 1;:V?", "1"), ("SEL 2;:V?", "2")])
+    assert send(link, driver, Write("voltage_limit", (1, 2), 5.0), ("SEL 1;:SET 5", None), ("SEL 2;:SET 5", None)) == []
+
+
+def test_a_model_with_one_output_is_sent_no_selection() -> None:
+    link, driver = driver_of(series(1, **SELECTED, select={"send": "SEL {ch}"}), [IDN, ("G?", "1"), ("V?", "1")])
+    assert send(link, driver, Write("voltage_limit", (1,), 5.0), ("SET 5", None)) == []
+
+
+def test_an_output_is_on_if_its_own_switch_and_the_master_are() -> None:
+    polls = [{"ask": "O{ch}?", "answer": "{state}"}, {"ask": "G?", "answer": "{master}"}]
+    link, driver = driver_of(series(2, polls=polls), [IDN, ("O1?", "1"), ("O2?", "0"), ("G?", "1")])
+    for master, states in (("1", [True, False]), ("0", [False, False])):
+        link.expect([("O1?", "1"), ("O2?", "0"), ("G?", master)])
+        readings = driver.poll(never)
+        assert readings is not None
+        assert [reading.state for reading in readings.values()] == states
+
+
+# Answers to settings, and lines that nobody asked for.
+
+
+def test_a_setting_that_is_answered_is_taken_or_refused_by_its_answer() -> None:
+    settings = {"voltage_limit": {"send": "PV {value}", "reaches": "all", "answer": "OK"}}
+    link, driver = driver_of(series(settings=settings), [IDN, ("V?", "1")])
+    assert send(link, driver, Write("voltage_limit", (1,), 5.0), ("PV 5", "OK")) == []
+    assert send(link, driver, Write("voltage_limit", (1,), 9.0), ("PV 9", "E01")) == ["PV 9 was answered E01"]
+
+
+def test_a_question_that_is_acknowledged_behind_its_answer() -> None:
+    data = series(
+        link={"acknowledges": "OK", "acknowledges_queries": "OK"}, identify={"ask": "MOD", "form": "(?P<model>.*)"}
+    )
+    link, driver = driver_of(data, [("MOD", ["T1", "OK"]), ("V?", ["1.0", "OK"])])
+    link.expect([("V?", ["1.0", "E2"])])
+    with pytest.raises(MalformedAnswerError, match=r"V\? was answered '1.0' and 'E2'; expected was OK at the end"):
+        driver.poll(never)
+    assert not link.is_open
+
+
+def test_lines_that_nobody_asked_for_are_complaints() -> None:
+    data = series(link={"unasked": [r"\*\*ERROR: .*"]})
+    link, driver = driver_of(data, [IDN, ("V?", "1")])
+    link.stray = ['**ERROR: -222,"Data out of range"']
+    link.expect([("V?", "1")])
+    driver.poll(never)
+    assert driver.complaints() == ['**ERROR: -222,"Data out of range"']
+    assert driver.complaints() == []
+
+
+# Registers.
+
+
+def events(**more: Any) -> dict[str, Any]:
+    polls = [{"ask": "LSR?", "answer": "{lsr}"}, {"ask": "OP?", "answer": "{state}"}]
+    rules = [{"gives": "mode", "mask": 3, "values": {1: "CV", 2: "CC"}, "event": True}]
+    rules += [{"gives": "OVP", "bit": 2, "event": True}]
+    clear = {"clear_protection": {"send": "TRIPRST", "reaches": "all"}}
+    return series(polls=polls, registers={"lsr": rules}, settings=clear, **more)
+
+
+def told(link: Transcript, driver: TextDriver, lsr: str, state: str = "1") -> tuple[str | None, str | None]:
+    link.expect([("LSR?", lsr), ("OP?", state)])
+    readings = driver.poll(never)
+    assert readings is not None
+    return readings[1].mode, readings[1].tripped
+
+
+def test_what_a_register_tells_once_is_remembered() -> None:
+    link, driver = driver_of(events(), [IDN, ("LSR?", "1"), ("OP?", "1")])
+    assert told(link, driver, "0") == ("CV", None)
+    assert told(link, driver, "2") == ("CC", None)
+    assert told(link, driver, "0") == ("CC", None)
+    assert told(link, driver, "3") == (None, None)  # it crossed over: nobody knows where it is
+    assert told(link, driver, "0") == (None, None)
+    assert told(link, driver, "4", "0") == ("OFF", "OVP")
+    assert told(link, driver, "0", "0") == ("OFF", "OVP")
+    send(link, driver, Write("clear_protection", (1,), True), ("TRIPRST", None))
+    assert told(link, driver, "0", "0") == ("OFF", None)
+
+
+def test_a_trip_that_was_told_once_ends_when_the_output_is_on_again() -> None:
+    link, driver = driver_of(events(), [IDN, ("LSR?", "1"), ("OP?", "1")])
+    assert told(link, driver, "4", "1") == ("OFF", "OVP")  # the switch was asked for before it opened
+    assert told(link, driver, "0", "0") == ("OFF", "OVP")
+    assert told(link, driver, "1", "1") == ("CV", None)
+    assert told(link, driver, "0", "1") == ("CV", None)
+
+
+def test_what_was_remembered_is_forgotten_with_the_connection() -> None:
+    link, driver = driver_of(events(), [IDN, ("LSR?", "6"), ("OP?", "0")])
+    assert told(link, driver, "0", "0") == ("OFF", "OVP")
+    link.expect([IDN, ("LSR?", "0"), ("OP?", "0")])
+    driver.connect()
+    assert told(link, driver, "0", "0") == ("OFF", None)
+
+
+def test_a_mode_that_nobody_tells_is_none() -> None:
+    link, driver = driver_of(series(polls=[{"ask": "OP?", "answer": "{state}"}]), [IDN, ("OP?", "0")])
+    for state in "01":
+        link.expect([("OP?", state)])
+        readings = driver.poll(never)
+        assert readings is not None
+        assert readings[1].mode is None
+
+
+def test_one_meaning_may_have_several_bits_in_several_registers() -> None:
+    polls = [{"ask": "A?", "answer": "{a}"}, {"ask": "B?", "answer": "{b:hex}"}]
+    registers = {
+        "a": [{"gives": "OTP", "bit": 0}, {"gives": "mode", "mask": 6, "values": {2: "CV", 4: "CC"}}],
+        "b": [
+            {"gives": "OTP", "bit": 3},
+            {"gives": "OTP", "bit": 4},
+            {"gives": "mode", "mask": 1, "values": {1: "UR"}},
+        ],
+    }
+    link, driver = driver_of(series(polls=polls, registers=registers), [IDN, ("A?", "0"), ("B?", "0")])
+    for a, b, expected in (
+        ("2", "0", ("CV", None)),
+        ("4", "1", ("CC", None)),
+        ("0", "1", ("UR", None)),
+        ("0", "0", (None, None)),
+        ("1", "0", ("OFF", "OTP")),
+        ("2", "8", ("OFF", "OTP")),
+        ("2", "10", ("OFF", "OTP")),
+    ):
+        link.expect([("A?", a), ("B?", b)])
+        readings = driver.poll(never)
+        assert readings is not None
+        assert (readings[1].mode, readings[1].tripped) == expected
+
+
+# Errors that are alarms.
+
+
+def test_errors_whose_reading_clears_alarms_are_read_behind_the_status_and_not_during_a_trip() -> None:
+    polls = [{"ask": "ST?", "answer": "{status}"}]
+    data = series(
+        polls=polls,
+        registers={"status": [{"gives": "OVP", "bit": 0}]},
+        errors={"ask": "ERR?", "none": "0,.*", "acknowledges": True},
+    )
+    link, driver = driver_of(data, [IDN, ("ST?", "0")])  # no error is read when it is connected
+    link.expect([("ST?", "0"), ("ERR?", '-222,"Range"'), ("ERR?", '0,"None"')])
+    assert driver.inspect([1]).complaints == ['-222,"Range"']
+    link.check()
+    link.expect([("ST?", "1")])
+    inspection = driver.inspect([1])
+    assert (inspection.readings[1].tripped, inspection.complaints) == ("OVP", [])
+    link.check()
+    assert driver.complaints() == []
+
+
+# Remote mode, and messages at the connection.
+
+GREETED = {"enter": ["REM"], "leave": ["LOC"], "setup": ["*CLS"], "serial": {"enter": ["SYST:REM"], "leave": []}}
+
+
+def test_remote_mode_is_entered_behind_the_identity_and_left_at_the_end() -> None:
+    link, driver = driver_of(series(link=GREETED), [IDN, ("REM", None), ("*CLS", None), ("V?", "1")])
+    link.expect([("LOC", None)])
+    driver.close()
+    link.check()
+    assert not link.is_open
+
+
+def test_what_a_serial_line_wants_stands_apart() -> None:
+    lines: list[Line] = [IDN, ("SYST:REM", None), ("*CLS", None), ("V?", "1")]
+    link, driver = driver_of(series(link=GREETED), lines, uri="ASRL/dev/ttyUSB0::INSTR")
+    driver.close()
+    link.check()
+
+
+def test_another_unit_is_sent_nothing_that_is_no_question() -> None:
+    link = Transcript([("*IDN?", "Test,T2,7,1.0")])
+    data = Series.model_validate(series(link=GREETED))
+    driver = TextDriver(link, name="psu1", models=models_of(data), knowledge=Knowledge())
+    with pytest.raises(IdentityError, match="not a T1; it gets no commands"):
+        driver.connect()
+    driver.close()
+    link.check()
+
+
+def test_a_link_that_failed_is_not_told_to_leave_remote_mode() -> None:
+    link, driver = driver_of(series(link=GREETED), [IDN, ("REM", None), ("*CLS", None), ("V?", "1")])
+    link.expect([("V?", None)])
+    with pytest.raises(LinkError):
+        driver.poll(never)
+    driver.close()
+    assert link.sent[-1] == "V?"
+
+
+# What the unit tells of itself.
+
+
+def test_ranges_and_outputs_that_the_unit_tells() -> None:
+    ratings = [
+        {"ask": "COUNT?", "answer": "{channels}"},
+        {"ask": "MAX? {list}", "answer": "{voltage_max}"},
+        {"ask": "IMAX? {ch}", "answer": "{current_max}A"},
+        {"ask": "OPT?", "answer": "{power_max}", "optional": True},
+    ]
+    data = series(ratings=ratings, models={"T1": {}}, polls=[{"ask": "V? {ch}", "answer": "{voltage}"}])
+    lines: list[Line] = [IDN, ("COUNT?", "2"), ("MAX? (@1,2)", "20.6,8.24"), ("IMAX? 1", "1.5A"), ("IMAX? 2", "3.1A")]
+    lines += [("OPT?", None), IDN, ("V? 1", "1"), ("V? 2", "2")]
+    link, driver = driver_of(data, lines)
+    link.expect(lines)
+    outputs = driver.connect().outputs
+    assert [output.ranges for output in outputs] == [
+        {"voltage_limit": (0, 20.6), "current_limit": (0, 1.5)},
+        {"voltage_limit": (0, 8.24), "current_limit": (0, 3.1)},
+    ]
+
+
+@pytest.mark.parametrize(("answer", "is_told"), [("ON", True), ("off", False), (None, False)])
+def test_outputs_that_come_back_after_the_mains(answer: str | None, is_told: bool) -> None:
+    data = series(power_up={"ask": "AST?", "on": ["ON", "1"]})
+    again: list[Line] = [IDN] if answer is None else []
+    lines: list[Line] = [IDN, ("V?", "1"), ("AST?", answer), *again]
+    link, driver = driver_of(data, lines)
+    link.expect(lines if answer is not None else [IDN, ("V?", "1")])
+    assert (driver.connect().power_up is not None) is is_told
+    link.check()
+
+
+def test_an_answer_that_does_not_fit_says_what_was_sent_and_what_was_expected() -> None:
+    link, driver = driver_of(
+        series(polls=[{"ask": "V?", "answer": ["{voltage}V", "{voltage} VDC"]}]), [IDN, ("V?", "1V")]
+    )
+    link.expect([("V?", "1.0A")])
+    with pytest.raises(MalformedAnswerError) as error:
+        driver.poll(never)
+    assert str(error.value) == "V? was answered '1.0A'; expected was {voltage}V or {voltage} VDC"
