@@ -114,7 +114,7 @@ def _mismatch(unit: UnitSettings, who: Identity, error: IdentityError) -> str:
     if identify(who) not in unit.candidates:
         wanted = " or ".join(candidate.name for candidate in unit.candidates)
         return f"is a {_described(who)}, and the configuration says {wanted}"
-    if unit.serial is not None and unit.serial != who.serial:
+    if unit.serial is not None and unit.serial != who.serial and not tells_no_serial(who):
         return f"is {_described(who)}, and the configuration says serial {unit.serial}"
     return str(error)
 

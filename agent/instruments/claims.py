@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from agent.instruments.driver import Identity
+from agent.instruments.driver import Identity, IdentityError
 
 #: s that an entry may fail to reach its supply until another entry that does reach it takes it over.
 PATIENCE = 10.0
@@ -102,6 +102,23 @@ def tells_no_serial(identity: Identity) -> bool:
     serial = re.sub(r"[^0-9a-z]", "", identity.serial.casefold())
     # Makers that give no number give a word, zeros, one character over and over or a row of digits, the same to every unit.
     return not re.search("[1-9]", serial) or len(set(serial)) < 2 or serial in _ROW
+
+
+def check_serial(identity: Identity, wanted: str | None, address: str) -> None:
+    """Refuse a supply whose serial number is not the one that the configuration gives, None for any.
+
+    :raises IdentityError: it is another one; or it tells none of its own, so that it can't be told from others
+    """
+    if wanted is None:
+        return
+    if tells_no_serial(identity):
+        raise IdentityError(
+            f"the unit at {address} tells {identity.serial or 'nothing'} as its serial number, as every unit of its kind may, so "
+            "`serial` can't pin it; take `serial` out of its entry",
+            identity,
+        )
+    if identity.serial != wanted:
+        raise IdentityError(f"at {address} is number {identity.serial}, not {wanted}; it gets no commands", identity)
 
 
 def _key(identity: Identity) -> _Key | None:

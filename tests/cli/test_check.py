@@ -53,6 +53,19 @@ def test_two_addresses_of_one_instrument(lab: Lab, tmp_path: Path) -> None:
     assert "two addresses, one serial number" in result.stdout
 
 
+def test_a_serial_number_that_pins_no_unit(lab: Lab, tmp_path: Path) -> None:
+    with Simulator(serial="0") as simulator:
+        data = yaml.safe_load(lab.file.read_text())
+        uri, model = simulator.resources["socket"], data["units"][0]["model"]
+        data["units"] = [{"name": "one", "model": model, "uri": uri, "serial": "0"}]
+        file = tmp_path / "psu-agent.yaml"
+        file.write_text(yaml.safe_dump(data))
+        result = invoke("check", "--connect", str(file))
+    assert result.exit_code == 1
+    assert "tells 0 as its serial number" in result.stdout
+    assert "`serial` can't pin it; take `serial` out of its entry" in result.stdout
+
+
 def test_two_units_with_serial_number_0_are_two(lab: Lab, tmp_path: Path) -> None:
     with Simulator(serial="0") as one, Simulator(serial="0") as other:
         data = yaml.safe_load(lab.file.read_text())

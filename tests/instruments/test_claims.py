@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.instruments import claims as module
-from agent.instruments.claims import Claims
-from agent.instruments.driver import Identity
+from agent.instruments.claims import Claims, check_serial, tells_no_serial
+from agent.instruments.driver import Identity, IdentityError
 from tests.properties import examples
 
 
@@ -123,3 +123,18 @@ def test_two_at_once() -> None:
             None,
             "psu2",
         ]
+
+
+@pytest.mark.parametrize("serial", ["0", "", "000000", "XXXX", "12345678"])
+def test_a_serial_number_of_every_unit_pins_none(serial: str) -> None:
+    assert tells_no_serial(supply(serial))
+    check_serial(supply(serial), None, "GPIB::5")
+    for wanted in (serial, "MY61000001"):
+        with pytest.raises(IdentityError, match="can't pin it; take `serial` out of its entry"):
+            check_serial(supply(serial), wanted, "GPIB::5")
+
+
+def test_a_serial_number_pins_its_unit() -> None:
+    check_serial(supply("MY61000001"), "MY61000001", "GPIB::5")
+    with pytest.raises(IdentityError, match="at GPIB::5 is number MY61000001, not MY61000002; it gets no commands"):
+        check_serial(supply("MY61000001"), "MY61000002", "GPIB::5")

@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 
 from agent.instruments.catalogue import Model, identify
 from agent.instruments.catalogue.answers import AnswerPattern, Value
+from agent.instruments.claims import check_serial
 from agent.instruments.driver import (
     Driver,
     DriverError,
@@ -258,10 +259,7 @@ class TextDriver(Driver):
                 f"at {self.address} is a {identity.manufacturer} {identity.model}, not a {wanted}{more}; it gets no commands",
                 identity,
             )
-        if self._serial is not None and identity.serial != self._serial:
-            raise IdentityError(
-                f"at {self.address} is number {identity.serial}, not {self._serial}; it gets no commands", identity
-            )
+        check_serial(identity, self._serial, self.address)
         return model
 
     def _new_probe(self) -> Probe:
