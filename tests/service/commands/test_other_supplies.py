@@ -1,0 +1,85 @@
+"""Commands on simulated supplies of other series: switches that act on several outputs, that can't be read, and trips that look well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from agent.simulator import NetworkInstrument, Supply, make_supply
+from agent.simulator.loads import Resistor
+from tests.lab import Bench, unit, wait_until
+
+Make = Callable[..., tuple[Bench, Supply]]
+
+
+@pytest.fixture
+def make(make_bench: Callable[..., Bench]) -> Iterator[Make]:
+    """An agent on one simulated supply of a model, named psu1, over a socket."""
+    with ExitStack() as stack:
+
+        def made(model: str, **options: Any) -> tuple[Bench, Supply]:
+            supply = make_supply(model, noise=False, **options)
+            assert isinstance(supply, Supply)
+            pty = "socket" not in supply.transports
+            network = stack.enter_context(NetworkInstrument(supply, pty=pty, socket_port=None if pty else 0))
+            uri = network.resources["serial" if pty else "socket"]
+            entry = unit("psu1", model=f"{supply.manufacturer},{model}", uri=uri, pyvisa_args={"timeout": 2000})
+            return make_bench([network], [entry]), supply
+
+        yield made
+
+
+def are_on(supply: Supply) -> list[int]:
+    return [number for number, output in supply.outputs.items() if output.on]
+
+
+def test_an_e3631a_comes_on_as_a_whole_and_its_off_names_the_others(make: Make) -> None:
+    bench, supply = make("E3631A", serial="0")
+    observer = bench.observer
+    for command in ({"state": True}, {"cycle": 0}, {"state": True, "voltage_limit": 1, "ramp": 10}):
+        response = observer.ask("psu/psu1/1/set", command)
+        assert response["error"]["code"] == "unsupported"
+        assert "has one switch with channels 2 and 3" in response["error"]["message"]
+    assert are_on(supply) == []
+    assert observer.ask("psu/psu1/2/set", {"voltage_limit": 12})["ok"]
+    assert observer.ask("psu/psu1/set", {"state": True})["ok"]
+    assert are_on(supply) == [1, 2, 3]
+    response = observer.ask("psu/psu1/2/set", {"id": "off", "state": False})
+    assert (response["ok"], response["also_off"]) == (True, [1, 3])
+    assert are_on(supply) == []
+    for channel in (1, 3):
+        event = observer.wait(f"psu/psu1/{channel}/event", lambda e: e["field"] == "state" and e["to"] is False)
+        assert (event["by"], event["id"]) == ("command", "off")
+
+
+def test_an_spd3303x_switches_an_output_that_it_does_not_tell_of(make: Make) -> None:
+    bench, supply = make("SPD3303X", serial="SPD0001", gap=0.0)
+    observer = bench.observer
+    for state in (True, False):
+        response = observer.ask("psu/psu1/3/set", {"state": state})
+        assert response["ok"], response
+        assert response["result"]["state"] is None
+        assert supply.outputs[3].on is state
+    assert observer.ask("psu/psu1/3/set", {"cycle": 0})["ok"]
+    assert supply.outputs[3].on
+    observer.send("psu/all/set", "OFF")
+    wait_until(lambda: are_on(supply) == [], "the off")
+
+
+def test_an_e3646a_that_has_tripped_is_not_taken_for_well(make: Make) -> None:
+    bench, supply = make("E3646A", serial="0", loads={1: Resistor(10.0)})
+    observer = bench.observer
+    assert observer.ask("psu/psu1/1/set", {"voltage_limit": 3, "current_limit": 1, "voltage_protection": 6})["ok"]
+    assert observer.ask("psu/psu1/set", {"state": True})["ok"]
+    supply.outputs[1].trip = "OVP"
+    observer.wait_state("psu1", 1, after=observer.mark(), tripped="OVP", mode="OFF")
+    assert observer.ask("psu/psu1/set", {"state": True})["error"]["code"] == "instrument_error"
+    refused = observer.ask("psu/psu1/1/set", {"clear_protection": True})
+    assert "has one switch with 2" in refused["error"]["message"]  # it runs
+    assert observer.ask("psu/psu1/set", {"state": False})["ok"]
+    assert observer.ask("psu/psu1/1/set", {"clear_protection": True})["ok"]
+    assert (supply.outputs[1].trip, are_on(supply)) == (None, [])
+    assert observer.ask("psu/psu1/set", {"state": True})["ok"]
