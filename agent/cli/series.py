@@ -10,6 +10,7 @@ import click
 from agent.cli.options import Failure, NotFound
 
 if TYPE_CHECKING:
+    from agent.instruments.catalogue import Series
     from agent.instruments.driver import Reading
     from agent.instruments.recording import RecordingLink
     from agent.instruments.text.trial import Row, Trial
@@ -46,6 +47,9 @@ def try_(file: Path, uri: str, model: str | None, address: int | None, visa_back
 
     try:
         found = catalogue.read(file)
+        if found.modbus is not None:
+            _try_registers(found, file, uri, model, address, test)
+            return
         watch = QuestionsOnly(found)
     except catalogue.SeriesFileError as error:
         click.echo(str(error), err=True)
@@ -74,7 +78,52 @@ def try_(file: Path, uri: str, model: str | None, address: int | None, visa_back
     if trial.problem is not None:
         click.echo(f"psu-agent: {trial.problem}", err=True)
         raise click.exceptions.Exit(1)
-    text = trials.as_test(trial, found, str(file.absolute()))
+    _put(trials.as_test(trial, found, str(file.absolute())), test)
+
+
+def _try_registers(
+    found: Series, file: Path, uri: str, model: str | None, address: int | None, test: Path | None
+) -> None:
+    """The same with a unit that speaks Modbus."""
+    from agent.cli.verify import entry_for
+    from agent.instruments import catalogue
+    from agent.instruments.factory import make_driver
+    from agent.instruments.modbus import trial as registers
+    from agent.instruments.modbus.link import RegisterLink
+    from agent.instruments.modbus.recording import RecordingRegisters
+    from agent.instruments.text import trial as trials
+
+    assert found.modbus is not None
+    hidden = found.modbus.identify.serial
+    catalogue.use([file])
+    entry = entry_for(uri, f"{found.name},{model}" if model else found.name, address, "@py")
+    links: list[RecordingRegisters] = []
+
+    def recorded(link: RegisterLink) -> RegisterLink:
+        links.append(RecordingRegisters(link, hidden=hidden, reads_only=True))
+        return links[-1]
+
+    trial = trials.run(make_driver(entry, Path(), wrap_registers=recorded), links[0] if links else None)
+    models = catalogue.candidates(entry.model)
+    profile = trial.profile
+    known = next((one for one in models if profile and one.name == profile.model), models[0])
+    _print_rows(
+        [
+            trials.Row(one.sent, one.answer, text, one.seconds * 1000, is_fault=one.problem is not None)
+            for one, text in registers.understood(trial.record, known)
+        ]
+    )
+    if profile is None:
+        raise (NotFound if any(one.answers for one in trial.record) else Failure)(f"{uri}: {trial.problem}")
+    _print_unit(trial)
+    if trial.problem is not None:
+        click.echo(f"psu-agent: {trial.problem}", err=True)
+        raise click.exceptions.Exit(1)
+    _put(registers.as_test(trial.lines, profile, trial.readings, found, str(file.absolute())), test)
+
+
+def _put(text: str, test: Path | None) -> None:
+    """Write a test into its file, or print it where none is given."""
     if test is None:
         click.echo(f"\n{text}", nl=False)
         return

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agent.config import UnitSettings
     from agent.instruments.driver import Profile, Reading
     from agent.instruments.link import TextLink
+    from agent.instruments.modbus.link import RegisterLink
     from agent.service.verify.bench import Limits
     from agent.service.verify.findings import Check
     from agent.service.verify.run import Result
@@ -98,20 +99,25 @@ def verify(
     from agent.instruments.catalogue import UnknownModelError, candidates
     from agent.instruments.driver import DriverError
     from agent.instruments.factory import Knowledge, make_driver
+    from agent.instruments.modbus.recording import RecordingRegisters
     from agent.instruments.recording import RecordingLink
     from agent.service.verify import report as reports
     from agent.service.verify.bench import Bench, EndedByUser, Limits
     from agent.service.verify.run import Verification
 
     entry, folder = _entry(unit, model, address, visa_backend, config_path)
-    links: list[RecordingLink] = []
+    links: list[RecordingLink | RecordingRegisters] = []
 
     def recorded(link: TextLink) -> TextLink:
-        links.append(RecordingLink(link))
-        return links[-1]
+        links.append(recording := RecordingLink(link))
+        return recording
+
+    def recorded_registers(link: RegisterLink) -> RegisterLink:
+        links.append(recording := RecordingRegisters(link, hidden=serial_registers(entry.model)))
+        return recording
 
     has_ended: list[int] = []
-    driver = make_driver(entry, folder, Knowledge(), wrap=recorded)
+    driver = make_driver(entry, folder, Knowledge(), wrap=recorded, wrap_registers=recorded_registers)
     limits = Limits(voltage_max, current_max)
     bench = Bench(driver, limits, entry.channels, lambda: bool(has_ended))
     try:
@@ -160,6 +166,14 @@ def _entry(
             return entry, config.folder
     known = ", ".join(entry.name for entry in config.units)
     raise Failure(f"the configuration has no unit {unit}; it has {known}; or give a VISA resource name and --model")
+
+
+def serial_registers(model: str) -> tuple[int, ...]:
+    """The registers of the serial number of a model that speaks Modbus, which no record shows; none of another one."""
+    from agent.instruments.catalogue import candidates
+
+    found = candidates(model)
+    return found[0].series.modbus.identify.serial if found and found[0].series.modbus is not None else ()
 
 
 def entry_for(uri: str, model: str, address: int | None, backend: str) -> UnitSettings:

@@ -111,7 +111,7 @@ def _addresses(series: catalogue.Series) -> tuple[int, int] | None:
     if series.bus is not None:
         return series.bus.addresses
     # Modbus: every message begins with the address.
-    return (1, 247) if getattr(series, "modbus", None) is not None else None
+    return (1, 247) if series.modbus is not None else None
 
 
 def _line(unit: dict[str, Any], series: catalogue.Series | None) -> dict[str, Any]:

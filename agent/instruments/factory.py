@@ -15,6 +15,7 @@ from agent.instruments.link import TextLink
 from agent.instruments.linking import Lines, bus_address, make_link
 from agent.instruments.modbus import link as modbus_link
 from agent.instruments.modbus.driver import ModbusDriver
+from agent.instruments.modbus.link import RegisterLink
 from agent.instruments.text.driver import TextDriver
 from agent.instruments.text.identified import parse_identity
 from agent.instruments.text.knowledge import KNOWLEDGE, Knowledge
@@ -70,6 +71,7 @@ def make_driver(
     secrets: Iterable[str] = (),
     lines: Lines | None = None,
     wrap: Callable[[TextLink], TextLink] = lambda link: link,
+    wrap_registers: Callable[[RegisterLink], RegisterLink] = lambda link: link,
 ) -> Driver:
     """The driver of a configured unit, not connected yet.
 
@@ -78,6 +80,7 @@ def make_driver(
     :param secrets: texts that no message may show of what a program printed
     :param lines: those that several units share; None where this unit is alone on its line
     :param wrap: makes the link that the driver gets, of the one to the instrument: one that records, for example
+    :param wrap_registers: the same of a unit that speaks Modbus
     :raises catalogue.UnknownModelError: no driver serves this model
     """
     if unit.commands is not None:
@@ -87,7 +90,7 @@ def make_driver(
     models = catalogue.candidates(unit.model)
     series = models[0].series
     if series.modbus is not None:
-        return _modbus_driver(unit, models)
+        return _modbus_driver(unit, models, wrap_registers)
     address = bus_address(series, unit.address)
     link = make_link(
         unit.uri, series, backend=unit.visabackend, arguments=unit.pyvisa_args, address=address, lines=lines
@@ -104,21 +107,23 @@ def make_driver(
     return driver
 
 
-def _modbus_driver(unit: ConfiguredUnit, models: tuple[catalogue.Model, ...]) -> Driver:
+def _modbus_driver(
+    unit: ConfiguredUnit, models: tuple[catalogue.Model, ...], wrap: Callable[[RegisterLink], RegisterLink]
+) -> Driver:
     """The driver of a unit that speaks Modbus. The serial line is as the series has it, where the user says nothing else."""
     series = models[0].series
     assert series.modbus is not None
     line = series.link.serial or Serial()
     link = modbus_link.make_link(
         unit.uri,
-        slave=1 if unit.address is None else unit.address,
+        slave=unit.address,
         options=unit.pyvisa_args,
         baud=line.baud,
         timeout=series.modbus.timeout,
         parity=line.parity,
         stop_bits=line.stop_bits,
     )
-    return ModbusDriver(link, models=models, serial=unit.serial)
+    return ModbusDriver(wrap(link), models=models, serial=unit.serial)
 
 
 def identify_at(uri: str, *, open_timeout: int, timeout: int) -> Identity:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from agent.instruments.driver import LinkError
 from agent.instruments.link import TextLink
@@ -29,6 +30,14 @@ class Exchanged:
     def answer(self) -> str | None:
         """The lines of the answer as one text; None where it has none."""
         return "\n".join(self.answers) if self.answers else None
+
+
+class Recorder(Protocol):
+    """A link that writes down what crosses it."""
+
+    @property
+    def record(self) -> list[Exchanged]:
+        """All that was sent through it, oldest first."""
 
 
 #: Called before each message is sent; it may raise, and nothing is sent then.

@@ -22,7 +22,7 @@ from agent.instruments.driver import (
 )
 from agent.instruments.modbus.frames import RefusedError
 from agent.instruments.modbus.line import ReopenedError
-from agent.instruments.modbus.link import ModbusLink
+from agent.instruments.modbus.link import RegisterLink
 from agent.instruments.modbus.plan import RegisterPlan
 from agent.protocol.quantities import BY_NAME, SETTINGS, Setting
 
@@ -37,10 +37,10 @@ class ModbusDriver(Driver):
     :param serial: the serial number that it must have, None for any
     """
 
-    def __init__(self, link: ModbusLink, *, models: Sequence[Model], serial: str | None = None) -> None:
+    def __init__(self, link: RegisterLink, *, models: Sequence[Model], serial: str | None = None) -> None:
         language = models[0].series.modbus
         assert language is not None
-        self.address = link.uri if link.slave == 1 else f"{link.uri} (address {link.slave})"
+        self.address = link.uri
         self._link = link
         self._models = tuple(models)
         self._language = language
@@ -193,16 +193,20 @@ class ModbusDriver(Driver):
         for first, count in self._planned.reads:
             if blocks and give_way():
                 return None
-            blocks.append(self._read(first, count, give_way))
+            blocks.append(self._read(first, count))
         return blocks
 
-    def _read(self, first: int, count: int, is_urgent: GiveWay = never) -> tuple[int, ...]:
+    def _is_urgent(self) -> bool:
+        """True while an off waits for this unit: it goes when the question under way is answered."""
+        return self.off_waits()
+
+    def _read(self, first: int, count: int) -> tuple[int, ...]:
         try:
             try:
-                return self._link.read(first, count, is_urgent)
+                return self._link.read(first, count, self._is_urgent)
             except ReopenedError:
                 self._look_again()
-                return self._link.read(first, count, is_urgent)
+                return self._link.read(first, count, self._is_urgent)
         except ReopenedError:
             self._link.close()
             raise LinkError("the line was opened anew twice") from None

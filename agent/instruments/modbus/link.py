@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pyvisa import rname
 
@@ -25,9 +25,40 @@ _PARITY = {"none": "N", "odd": "O", "even": "E", "mark": "M", "space": "S"}
 _STOP_BITS = {"one": 1.0, "one_and_a_half": 1.5, "two": 2.0}
 
 
+class RegisterLink(Protocol):
+    """A link to the registers of one unit. `ModbusLink` is one, and says what its methods raise."""
+
+    @property
+    def uri(self) -> str:
+        """The VISA resource name, with the unit's address behind it where it has others beside it."""
+
+    @property
+    def slave(self) -> int:
+        """The unit's address."""
+
+    def open(self, first: int, count: int) -> tuple[int, ...]:
+        """Open it anew and read the registers that tell who the unit is."""
+
+    def identify(self, first: int, count: int) -> tuple[int, ...]:
+        """Read the registers that tell who the unit is."""
+
+    def read(self, first: int, count: int, is_urgent: GiveWay = never) -> tuple[int, ...]:
+        """The numbers in so many registers."""
+
+    def write(self, register: int, value: int, *, is_urgent: bool = False) -> None:
+        """Write a number into a register."""
+
+    def close(self) -> None:
+        """Close it; never raises."""
+
+    def hurry(self, seconds: float) -> None:
+        """From any thread: every wait for an answer ends within that time (s) from now on."""
+
+
 class ModbusLink:
     """For one thread, but for `hurry`. A failure closes it, and only `open` brings it back.
 
+    :param uri: the VISA resource name, with the unit's address behind it where it has others beside it
     :param line: the line that the unit is on, maybe with others
     :param slave: its address there
     :param timeout: s for an answer
@@ -115,7 +146,7 @@ class ModbusLink:
 def make_link(
     uri: str,
     *,
-    slave: int,
+    slave: int | None,
     options: Mapping[str, Any],
     baud: int,
     timeout: float,
@@ -125,6 +156,7 @@ def make_link(
     """The link to the unit with an address, on the line that other units of the same resource name use as well.
 
     :param uri: a VISA resource name: ``ASRL…::INSTR`` or ``TCPIP::…::SOCKET``
+    :param slave: its address; None for 1, which units are delivered with
     :param options: arguments of pyvisa's ``open_resource``, as far as they mean something here: ``timeout`` and ``open_timeout``
         (ms), ``baud_rate``, ``data_bits``, ``parity``, ``stop_bits``, ``flow_control``
     :param baud: of the series, as ``timeout`` (s), ``parity`` and ``stop_bits``
@@ -148,7 +180,8 @@ def make_link(
     else:
         stream = NoStream("Modbus goes over a serial port (ASRL…::INSTR) or a socket (TCPIP::…::SOCKET)")
         key = ("none", uri)
-    return ModbusLink(uri, shared(key, Line(stream, form, gap)), slave, timeout)
+    place = uri if slave is None else f"{uri} (address {slave})"
+    return ModbusLink(place, shared(key, Line(stream, form, gap)), 1 if slave is None else slave, timeout)
 
 
 def _settings(options: Mapping[str, Any], defaults: SerialSettings) -> SerialSettings:

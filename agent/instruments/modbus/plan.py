@@ -5,7 +5,7 @@ It is made once, when the model is known. What a poll told is not read again whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any, NamedTuple, cast
 
@@ -68,6 +68,23 @@ class RegisterPlan:
         reading = Reading(**{name: cast("Any", values.get(name)) for name in Reading._fields})
         self._last = blocks, reading
         return reading
+
+    def told_by(
+        self, block: int, blocks: Mapping[int, Sequence[int]]
+    ) -> Iterator[tuple[str, float | bool | str | None]]:
+        """The quantities that stand in a block of a poll, with their values.
+
+        :param blocks: those that were read, by their numbers; that with the scale is one of them, if there is one
+        """
+        known = {number: blocks.get(number, ()) for number in range(len(self.reads))}
+        moved = (
+            None
+            if self._moved_by is None or not known[self._moved_by.block]
+            else self._moved_by.of(list(known.values()))
+        )
+        for name, (place, _) in self._fields.items():
+            if place.block == block:
+                yield name, self._value(name, self._current_scale(moved), list(known.values()))
 
     def _value(self, name: str, current_scale: float | None, blocks: Blocks) -> float | bool | str | None:
         place, field = self._fields[name]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from agent.instruments.catalogue import Model, Series
 from agent.instruments.catalogue.answers import Value
 from agent.instruments.driver import Driver, DriverError, MalformedAnswerError, Profile, Reading, never
-from agent.instruments.recording import Exchanged, RecordingLink
+from agent.instruments.recording import Exchanged, Recorder
 from agent.instruments.text.identified import told_by
 from agent.instruments.text.parts import Part
 from agent.instruments.text.polling import Batching, PollPlan
@@ -45,7 +45,7 @@ class Trial:
     lines: list[Exchanged] = field(default_factory=list)
 
 
-def run(driver: Driver, link: RecordingLink | None) -> Trial:
+def run(driver: Driver, link: Recorder | None) -> Trial:
     """Connect, poll, ask for the conditions, and close. Nothing is set."""
     record = [] if link is None else link.record
     trial = Trial(record)

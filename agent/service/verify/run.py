@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from agent.instruments.catalogue import Series
 from agent.instruments.driver import DriverError, Identity, Profile, Reading
+from agent.instruments.modbus.recording import RecordingRegisters
 from agent.instruments.recording import RecordingLink
 from agent.protocol.errors import Refusal
 from agent.service.verify.bench import Bench, EndedByUser
@@ -55,7 +56,7 @@ class Verification:
     def __init__(
         self,
         bench: Bench,
-        link: RecordingLink | None,
+        link: RecordingLink | RecordingRegisters | None,
         series: Series | None,
         outputs: Sequence[int] = (),
         tell: Callable[[Check], None] = lambda check: None,
@@ -187,7 +188,7 @@ class Verification:
         with self.findings.checking(
             "errors", "a message that the unit does not know is reported, and then no more"
         ) as check:
-            if self._series is None or self._series.errors is None or self._link is None:
+            if self._series is None or self._series.errors is None or not isinstance(self._link, RecordingLink):
                 check.skipped("the series reports no errors")
                 return
             if self._series.errors.acknowledges:

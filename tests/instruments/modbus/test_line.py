@@ -45,7 +45,7 @@ def test_each_unit_gets_its_own(way: str) -> None:
         assert [unit.output.voltage_set for unit in line.units.values()] == [1.0, 2.0, 3.0]
         assert [(driver.poll(never) or {})[1].voltage_limit for driver in drivers] == [1.0, 2.0, 3.0]
         uri = network.resources[way]
-        assert [driver.address for driver in drivers] == [uri, f"{uri} (address 2)", f"{uri} (address 3)"]
+        assert [driver.address for driver in drivers] == [f"{uri} (address {number})" for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -171,4 +171,37 @@ def test_an_off_waits_for_one_exchange_of_others_at_most() -> None:
     assert [data[0] for data in line.questions[:2]] == [1, 3]
     assert line.questions[1][1] == 6
     for driver in drivers:
+        driver.close()
+
+
+def test_an_off_does_not_wait_until_the_poll_before_it_gets_its_turn() -> None:
+    """The question under way of a unit with an off goes before those of others, so that the off follows."""
+    line = Gate()
+    shared = Line(line, "rtu")
+    first, second, third = (
+        ModbusDriver(ModbusLink("ASRL1::INSTR", shared, address, PATIENCE), models=[MODELS["RD6006"]])
+        for address in (1, 2, 3)
+    )
+    for driver in (first, second, third):
+        line.gate = threading.Semaphore(2)
+        driver.connect()
+    line.gate, line.asked = threading.Semaphore(0), threading.Semaphore(0)
+    line.questions.clear()
+    off = threading.Event()
+    third.off_waits = off.is_set
+    threads = [threading.Thread(target=first.poll, args=(never,))]
+    threads[0].start()
+    assert line.asked.acquire(timeout=PATIENCE)
+    for driver, give_way in ((second, never), (third, off.is_set)):
+        threads.append(threading.Thread(target=driver.poll, args=(give_way,)))
+        threads[-1].start()
+        wait_until(lambda: waits_for_its_turn(threads[-1]), "the others to wait for their turns")
+    off.set()
+    line.gate.release(100)
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert [data[0] for data in line.questions[:2]] == [1, 3]
+    assert [data[0] for data in line.questions].count(3) == 1  # the rest of its poll was dropped
+    for driver in (first, second, third):
         driver.close()
