@@ -93,7 +93,7 @@ def links(series: Series) -> list[str]:
         told.append(f"serial {link.serial.baud}")
     if link.gpib:
         told.append("GPIB")
-    if series.bus is not None:
+    if series.bus is not None or series.modbus is not None:
         told.append("several on one line")
     return told
 
@@ -101,8 +101,8 @@ def links(series: Series) -> list[str]:
 def message_counts(model: Model) -> list[int]:
     """The messages of a poll: the fewest, then the most where it is found out at the unit; none where its modules decide."""
     series = model.series
-    if getattr(series, "modbus", None) is not None:
-        return [1]
+    if series.modbus is not None:
+        return [len(series.modbus.reads)]
     if not model.channels:
         return []
     batchings = {"yes": (Batching.COMPOUND,), "no": (Batching.LISTS,), "probe": (Batching.COMPOUND, Batching.LISTS)}
