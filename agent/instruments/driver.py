@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.protocol.messages import Mode, Trip
-from agent.protocol.quantities import SETTINGS, Setting
+from agent.protocol.quantities import BY_NAME, SETTINGS, Setting
 
 #: True when an off waits for this unit. A driver asks between any two messages of a poll, and drops the poll then.
 GiveWay = Callable[[], bool]
@@ -103,8 +103,9 @@ class Output:
 
     ``settings``: the settings that `Driver.write` takes for it. ``ranges``: of its settings with a number, by their names (V, A);
     one without a range there may not be set. Ratings are what the output is sold as, as magnitudes (V, A). A resolution is the
-    largest difference between a setting that was sent and the one that is read back (V, A). ``power_max``: the most that the
-    product of its ``voltage_limit`` and its ``current_limit`` may be (W); None where each may be set to its own end.
+    largest difference between a setting that was sent and the one that is read back (V, A); ``resolutions``: those of trip
+    levels that move in other steps than the settings, by their names. ``power_max``: the most that the product of its
+    ``voltage_limit`` and its ``current_limit`` may be (W); None where each may be set to its own end.
     ``unsupported``: for settings that it does not take, a sentence that says why not and what to do.
     """
 
@@ -118,6 +119,12 @@ class Output:
     settings: frozenset[Setting] = frozenset()
     power_max: float | None = None
     unsupported: Mapping[str, str] = field(default_factory=dict)
+    resolutions: Mapping[str, float] = field(default_factory=dict)
+
+    def resolution(self, setting: str) -> float:
+        """How far a setting with a number may be from the one that was sent when it is read back (V, A)."""
+        default = self.current_resolution if BY_NAME[setting].unit == "A" else self.voltage_resolution
+        return self.resolutions.get(setting, default)
 
     def range(self, setting: str) -> Range | None:
         """The values that it takes for a setting (V, A); None where it has no such setting, or the range is not known."""

@@ -181,6 +181,8 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "ranges": "The ranges by their names, where the output has several of which one is active.",
         "voltage_resolution": "The largest difference between a voltage that was sent and the one that is read back (V).",
         "current_resolution": "The largest difference between a current that was sent and the one that is read back (A).",
+        "voltage_protection_resolution": "The same for the over-voltage trip level (V), if it has other steps.",
+        "current_protection_level_resolution": "The same for the over-current trip level (A), if it has other steps.",
         "without": "Settings of the series that this output does not have.",
     },
     "ModelEntry": {

@@ -62,7 +62,8 @@ class ChannelModel(Strict):
     ``current_protection_level``: the ranges of the trip levels. Ratings are what it is sold as (magnitudes). ``power``: the
     most that voltage and current settings may make together (W). ``ranges``: by their names, where the output has several of
     which one is active. A resolution is the largest difference between a setting that was sent and the one that is read back
-    (V, A). ``without``: settings of the series that this output does not have.
+    (V, A); trip levels have that of the settings, unless they move in other steps. ``without``: settings of the series that
+    this output does not have.
     """
 
     index: int = 0
@@ -78,6 +79,8 @@ class ChannelModel(Strict):
     ranges: dict[str, Box] = Field(default_factory=dict)
     voltage_resolution: PositiveFloat | None = None
     current_resolution: PositiveFloat | None = None
+    voltage_protection_resolution: PositiveFloat | None = None
+    current_protection_level_resolution: PositiveFloat | None = None
     without: frozenset[Setting] = frozenset()
 
     @property
@@ -92,6 +95,10 @@ class ChannelModel(Strict):
         :param unsupported: a sentence for each setting that it is known to have none for
         """
         ranges = {level: found for level, key in RANGE_OF.items() if (found := self._range(key)) is not None}
+        levels = {
+            "voltage_protection": self.voltage_protection_resolution,
+            "current_protection_level": self.current_protection_level_resolution,
+        }
         return Output(
             index=self.index,
             name=self.label,
@@ -105,6 +112,7 @@ class ChannelModel(Strict):
             ),
             power_max=self.power,
             unsupported={str(setting): text for setting, text in unsupported.items()},
+            resolutions={level: step for level, step in levels.items() if step is not None},
         )
 
     def _range(self, key: str) -> Range | None:

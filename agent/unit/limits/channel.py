@@ -98,7 +98,7 @@ class Channel:
 
     def tolerance(self, setting: str) -> float:
         """How far a setting that is read back may be from the one that was sent."""
-        return self.output.current_resolution if BY_NAME[setting].unit == "A" else self.output.voltage_resolution
+        return self.output.resolution(setting)
 
     def check(self, setting: str, value: float, doing: str = "") -> None:
         """Refuse a value that the configuration or the output does not allow. ``doing`` stands in front of the message.

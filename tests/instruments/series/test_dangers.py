@@ -101,3 +101,12 @@ def test_a_cpx_gives_its_power_and_no_more() -> None:
     with Bench(CPX) as bench:
         refused(bench, '{"voltage_limit": 60, "current_limit": 20}', "out_of_range", "more than the 420 W")
         assert bench.settings == []
+
+
+def test_trip_levels_move_in_coarser_steps_than_settings() -> None:
+    """What the unit rounds is no mismatch: 0.1 V and 0.01 A of a CPX."""
+    effects = {"OVP1 21.3": {"OVP1?": "VP1 21.30"}, "OCP1 7.08": {"OCP1?": "CP1 7.08"}}
+    with Bench(CPX, effects=effects) as bench:
+        assert bench.carry_out('{"voltage_protection": 21.26, "current_protection_level": 7.076}').ok
+    with Bench(CPX, effects={"OVP1 21.3": {"OVP1?": "VP1 21.50"}}) as bench:
+        refused(bench, '{"voltage_protection": 21.26}', "readback_mismatch", "reads back 21.5 V")

@@ -294,6 +294,12 @@ def test_an_execution_error_is_told_with_its_number() -> None:
     assert driver.complaints() == ["16", "100"]
 
 
+def test_resolutions() -> None:
+    output = connected(CPX)[2].outputs[0]
+    settings = ("voltage_limit", "current_limit", "voltage_protection", "current_protection_level")
+    assert [output.resolution(setting) for setting in settings] == [0.01, 0.001, 0.1, 0.01]
+
+
 def test_clearing_acts_on_all_outputs_and_a_switch_on_one() -> None:
     _, _, profile = connected(CPX)
     assert profile.together == ()
