@@ -248,9 +248,11 @@ def check_poll(supply: Supply) -> None:
 
 
 def check_settings(supply: Supply) -> None:
-    """Each setting is these messages; every setting of an output that can be set is among them, and is inside its range."""
+    """Nothing is in the way of settings; each is these messages; every one that an output has is among them, inside its range."""
     driver, unit, profile = connected(supply)
     outputs = {output.index: output for output in profile.outputs}
+    inspection = driver.inspect(tuple(outputs))
+    assert (inspection.bars, inspection.silent, inspection.complaints) == ([], [], [])
     for channel, setting, value, messages in supply.settings:
         output = outputs[channel]
         assert setting in output.settings, f"{setting} can't be set"

@@ -70,3 +70,4 @@ def test_remote_mode_is_entered_and_left() -> None:
 def test_levels_without_a_known_range_are_read_and_not_set() -> None:
     _, _, profile = connected(IT6302, "ITECH Ltd., IT6332A, 802071090000000002, 1.11-1.08")
     assert profile.outputs[0].settings == {"state"}
+    assert "set it at the panel" in profile.outputs[0].unsupported["voltage_limit"]
