@@ -32,6 +32,33 @@ IDENTITIES = {
     "HEWLETT-PACKARD,66332A,0,A.01.03": "66332A",
     "Agilent Technologies,N5745A,US25D1234E,A.01.08,REV:B": "N5745A",
     "Keysight Technologies,N6705C,MY57001234,E.02.09.3271": "N6705C",
+    "RIGOL TECHNOLOGIES,DP832,DP8C100000001,00.01.14": "DP832",
+    "RIGOL TECHNOLOGIES,DP811A,DP8D100000003,00.01.16": "DP811A",
+    "RIGOL TECHNOLOGIES,DP832A,DP8B100000004,00.01.19": "DP832A",
+    "RIGOL TECHNOLOGIES,DP711,DP7A242200001,00.01.05": "DP711",
+    "Siglent Technologies,SPD1168X,SPD13DCC000001,2.1.1.8,V1.0": "SPD1168X",
+    "Siglent Technologies,SPD1305X,SPD13DC000003,1.0.1.16R4": "SPD1305X",
+    "Siglent Technologies,SPD3303X,SPD00001130025,1.01.01.01.02,V3.0": "SPD3303X",
+    "Siglent Technologies,SPD3303X-E,SPD3XJG000001,1.01.01.03.12R1 V6.2": "SPD3303X-E",
+    "Siglent Technologies,SPD3303C,SPD3ED0000001,1.02.01.01.03R2": "SPD3303C",
+    "Siglent Technologies,SPD4323X,SPD43XXXXXXXXX,4.1.2.9R1": "SPD4323X",
+    "GW INSTEK,GPD-2303S,SN:EL000001,V2.04": "GPD-2303S",
+    "GW INSTEK,GPD-3303D,SN:1,V1.09": "GPD-3303D",
+    "GW INSTEK,GPP-4323,SN:GEW800001,V1.17": "GPP-4323",
+    "GW Instek,GPP-4323,SN:GEW800002,V1.19": "GPP-4323",
+    "GW INSTEK,GPP-74323,SN:GEW800003,V1.22": "GPP-4323",
+    "GW-INSTEK,PSW30-72,GEW800010,02.53.20220419": "PSW30-72",
+    "GW-INSTEK,PSW-3036,TW123456,01.00.20110101": "PSW30-36",
+    "HAMEG,HMP4040,103123,HW50020001/SW2.51": "HMP4040",
+    "ROHDE&SCHWARZ,HMP4040,120123,HW50020003/SW2.70": "HMP4040",
+    "HAMEG,HMP4030,022912345,HW50020001/SW2.50": "HMP4030",
+    "Rohde&Schwarz,HMC8043,053112345,HW42000000,SW01.400": "HMC8043",
+    "Rohde&Schwarz,NGE103B,5601.3800k03/101234,1.52": "NGE103B",
+    "Rohde&Schwarz,NGL202,3638.3376k03/101234,04.000 002CBB20D8F": "NGL202",
+    "Rohde&Schwarz,NGP824,5601.4007k03/101234,1.00.000": "NGP824",
+    "Keithley instruments, 2230G-30-1, 9203123, 1.16-1.04": "2230G-30-1",
+    "Keithley Instruments, 2230G-30-6, 802901123456789012, 1.01-1.07": "2230G-30-6",
+    "Keithley instruments, 2231A-30-3, 0123456789ABCDEFGH, 1.01-1.04": "2231A-30-3",
     "THURLBY THANDAR, CPX400DP, 581123, 3.00-4.12": "CPX400DP",
     "THURLBY THANDAR, MX100TP, 436123, 1.03-1.00-1.02": "MX100TP",
     "THURLBY THANDAR, PL601-P, 514123, 3.05-4.06": "PL601-P",
@@ -91,6 +118,13 @@ def test_a_file_has_no_fault_and_cites_its_sources(path: Path) -> None:
 def test_no_two_files_have_the_same_series() -> None:
     names = [series.name for series in all_series()]
     assert len(names) == len(set(names)) == len(FILES)
+
+
+def test_no_series_of_several_models_has_the_name_of_one() -> None:
+    # The name of a series means all its models.
+    for series in all_series():
+        models = [model.name.casefold() for model in models_of(series)]
+        assert models == [series.name.casefold()] or series.name.casefold() not in models
 
 
 @pytest.mark.parametrize("name", sorted({model.name for model in all_models()}))
