@@ -69,15 +69,11 @@ def bus_address(series: Series, configured: int | None) -> int | None:
 
 
 def link_form(series: Series, uri: str) -> LinkForm:
-    """How bytes travel to a unit of the series at a resource name.
-
-    A raw socket of a series without LAN is that of a gateway, with the unit's serial port behind it.
-    """
+    """How bytes travel to a unit of the series at a resource name."""
     link, serial = series.link, series.link.serial
-    kind = uri.strip().upper()
     arguments: dict[str, Any] = {}
     write, read, gap = link.write, link.read, link.gap
-    if serial is not None and (kind.startswith("ASRL") or (kind.endswith("SOCKET") and link.lan is None)):
+    if serial is not None and link.is_serial(uri):
         write = write if serial.write is None else serial.write
         read = read if serial.read is None else serial.read
         gap = gap if serial.gap is None else serial.gap

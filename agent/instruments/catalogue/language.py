@@ -285,6 +285,11 @@ class Link(Strict):
     usb: Literal["tmc", "serial"] | None = None
     gpib: bool = False
 
+    def is_serial(self, uri: str) -> bool:
+        """True if the unit's serial port is at a resource name: a raw socket of a series without LAN is that of a gateway to it."""
+        kind = uri.strip().upper()
+        return kind.startswith("ASRL") or ("::SOCKET" in kind and self.lan is None)
+
 
 class BusAddress(Strict):
     """Several units on one line. ``select``: the message that begins the turn of a unit, with ``{address}``.

@@ -146,7 +146,7 @@ class IdentifiedLink:
 
     def _by_link(self, name: str) -> tuple[str, ...]:
         link = self._series.link
-        own = getattr(link.serial, name) if link.serial is not None and self.uri.upper().startswith("ASRL") else None
+        own = getattr(link.serial, name) if link.serial is not None and link.is_serial(self.uri) else None
         texts: tuple[str, ...] = getattr(link, name) if own is None else own
         return texts
 

@@ -272,20 +272,23 @@ def test_errors_whose_reading_clears_alarms_are_read_behind_the_status_and_not_d
 
 # Remote mode, and messages at the connection.
 
+GPIB = "GPIB0::5::INSTR"
 GREETED = {"enter": ["REM"], "leave": ["LOC"], "setup": ["*CLS"], "serial": {"enter": ["SYST:REM"], "leave": []}}
 
 
 def test_remote_mode_is_entered_behind_the_identity_and_left_at_the_end() -> None:
-    link, driver = driver_of(series(link=GREETED), [IDN, ("REM", None), ("*CLS", None), ("V?", "1")])
+    link, driver = driver_of(series(link=GREETED), [IDN, ("REM", None), ("*CLS", None), ("V?", "1")], uri=GPIB)
     link.expect([("LOC", None)])
     driver.close()
     link.check()
     assert not link.is_open
 
 
-def test_what_a_serial_line_wants_stands_apart() -> None:
+@pytest.mark.parametrize("uri", ["ASRL/dev/ttyUSB0::INSTR", "TCPIP::192.0.2.7::4001::SOCKET"])
+def test_what_a_serial_line_wants_stands_apart(uri: str) -> None:
+    """A raw socket of a unit without LAN is that of a gateway to its serial port."""
     lines: list[Line] = [IDN, ("SYST:REM", None), ("*CLS", None), ("V?", "1")]
-    link, driver = driver_of(series(link=GREETED), lines, uri="ASRL/dev/ttyUSB0::INSTR")
+    link, driver = driver_of(series(link=GREETED), lines, uri=uri)
     driver.close()
     link.check()
 
@@ -301,7 +304,7 @@ def test_another_unit_is_sent_nothing_that_is_no_question() -> None:
 
 
 def test_a_link_that_failed_is_not_told_to_leave_remote_mode() -> None:
-    link, driver = driver_of(series(link=GREETED), [IDN, ("REM", None), ("*CLS", None), ("V?", "1")])
+    link, driver = driver_of(series(link=GREETED), [IDN, ("REM", None), ("*CLS", None), ("V?", "1")], uri=GPIB)
     link.expect([("V?", None)])
     with pytest.raises(LinkError):
         driver.poll(never)
