@@ -286,7 +286,7 @@ class Link(Strict):
     gpib: bool = False
 
     def is_serial(self, uri: str) -> bool:
-        """True if the unit's serial port is at a resource name: a raw socket of a series without LAN is that of a gateway to it."""
+        """True if the unit's serial port is there: a raw socket of a series without LAN is that of a gateway to it."""
         kind = uri.strip().upper()
         return kind.startswith("ASRL") or ("::SOCKET" in kind and self.lan is None)
 
