@@ -12,6 +12,7 @@ from collections.abc import Collection, Generator
 from agent.instruments.driver import Reading, Write
 from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
+from agent.protocol.quantities import LEVELS
 from agent.timing import system_clock
 from agent.unit.gate import Readings
 from agent.unit.limits.channel import Channel, plain
@@ -84,7 +85,8 @@ def apply(
         if len(command.fields) > 1 or command.cycle is not None:
             # Check the unit again, whose settings may have been changed since, before the output is turned on.
             seen = yield from see(channels, command.model_copy(update={"state": None}), LOOK_AT_ALL)
-            judge_whole(command, channels, cleared, seen)
+            # Its levels are the unit's own by now.
+            judge_whole(command.model_copy(update=dict.fromkeys(LEVELS)), channels, cleared, seen)
         yield (Write("state", indices, True),)
         yield from go_on(channels, seen.conditions)
     after = yield from settled(channels, before, seen.conditions)

@@ -136,7 +136,7 @@ class Channel:
     def check_power(
         self, volts: float | None, amperes: float | None, held: tuple[float | None, float | None] = (None, None)
     ) -> None:
-        """Refuse settings whose product is more than the output takes, unless it is less than that of the ones before.
+        """Refuse settings whose product is more than the output takes, unless it is no more than that of the ones before.
 
         :param volts: ``voltage_limit``, None where it is not known
         :param amperes: ``current_limit``, None where it is not known
@@ -147,8 +147,8 @@ class Channel:
         if most is None or volts is None or amperes is None:
             return
         watts = abs(volts * amperes)
-        is_lowered = None not in held and watts < abs((held[0] or 0.0) * (held[1] or 0.0))
-        if watts > most * (1 + _ENVELOPE) and not is_lowered:
+        is_raised = None in held or watts > abs((held[0] or 0.0) * (held[1] or 0.0))
+        if watts > most * (1 + _ENVELOPE) and is_raised:
             raise Refusal(
                 "out_of_range",
                 f"voltage_limit {plain(volts)} V with current_limit {plain(amperes)} A is {plain(watts)} W, more than the "

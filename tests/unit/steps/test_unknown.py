@@ -195,6 +195,21 @@ def test_an_output_that_trips_while_it_says_that_it_is_on_is_not_done() -> None:
     assert refusal.message == "channel 1 of psu1 tripped (OVP) while it was set"
 
 
+# Settings outside the power envelope, which somebody made at the unit.
+
+
+@pytest.mark.parametrize(
+    "fields", [{"voltage_limit": 50, "state": True}, {"voltage_limit": 5, "ramp": 1000}, {"cycle": 0}]
+)
+@pytest.mark.parametrize("before", [ON, OFF])
+def test_a_command_that_comes_nearer_to_the_envelope_is_carried_out_whole(
+    before: Reading, fields: dict[str, Any]
+) -> None:
+    unit = Unit({1: before._replace(voltage_limit=60.0, current_limit=20.0)})
+    known = {1: Channel("psu1", "CH1", replace(OUTPUT, power_max=100.0))}
+    assert carry_out(unit, Command(**fields), (1,), known=known) is None
+
+
 # The order of protections.
 
 
