@@ -24,8 +24,8 @@ def check(config: Path | None, connect: bool, as_json: bool) -> None:
     configuration = load_config(config)
     from agent.cli import printing
 
-    for warning in configuration.warnings:
-        click.echo(str(warning), err=True)
+    for line in (*map(str, configuration.warnings), *configuration.series_faults):
+        click.echo(line, err=True)
     if not as_json:
         printing.print_configuration(configuration)
     findings = []
@@ -38,6 +38,8 @@ def check(config: Path | None, connect: bool, as_json: bool) -> None:
                 printing.print_finding(finding)
     if as_json:
         click.echo(json.dumps([finding.as_dict() for finding in findings], indent=2))
+    if configuration.series_faults:
+        raise click.exceptions.Exit(2)
     raise click.exceptions.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 

@@ -27,7 +27,8 @@ def print_configuration(config: Config) -> None:
     mqtt = settings.mqtt
     tls = ", TLS" if mqtt.tls is not None else ""
     user = f", user {mqtt.username}" if mqtt.username else ""
-    print(f"{config.path}: no fault")
+    if not config.series_faults:
+        print(f"{config.path}: no fault")
     print(f"agent {settings.agent}, state in {settings.state_dir}, backlog of {config.backlog_capacity()} samples")
     print(f"broker {mqtt.host}:{mqtt.port}, MQTT {mqtt.protocol}{tls}{user}, topics under {mqtt.base_topic}/")
     for unit in config.units:

@@ -46,6 +46,8 @@ def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]
     logs.set_up(log_level, log_format)
     for warning in configuration.warnings:
         logging.getLogger("agent.config").warning("%s", warning)
+    for line in configuration.series_faults:
+        logging.getLogger("agent.config").error("%s", line)
     try:
         daemon = Daemon(configuration)
     except StoreError as error:

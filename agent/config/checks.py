@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from agent.config.explanations import with_right
 from agent.config.faults import FaultList
 from agent.config.passwords import PasswordFileError, read_password
-from agent.config.places import Places
+from agent.config.places import Places, known_models
 from agent.config.pyvisaargs import check_pyvisa_args
 from agent.config.scalars import as_text, plain
 from agent.config.settings import has_home, homeless_state_dir
@@ -163,7 +163,7 @@ def _check_off_command(path: KeyPath, unit: dict[str, Any], faults: FaultList) -
 def _check_channels(path: KeyPath, unit: dict[str, Any], is_external: bool, faults: FaultList) -> None:
     candidates: tuple[catalogue.Model, ...] = ()
     if "model" in unit and faults.is_sound((*path[:-1], "model")):
-        candidates = catalogue.candidates(str(as_text(unit["model"])))
+        candidates = known_models(unit["model"])
     given: dict[int, tuple[KeyPath, dict[str, Any]]] = {}
     for key, channel in unit["channels"].items():
         number = channel_number(key)

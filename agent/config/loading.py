@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from agent.config import checks, psudaemon, source
 from agent.config.explanations import explain, with_right
 from agent.config.faults import ConfigError, Fault, FaultList
+from agent.config.ownseries import take_series
 from agent.config.schema import Config
 from agent.config.source import KeyPath, Source
 from agent.config.units import UNIT_EXAMPLE
@@ -84,11 +85,13 @@ def _checked(document: Source, name: str, folder: Path, path: Path | None, *, un
     psudaemon.adopt_keys(document, faults)
     data = document.data
     config = password = None
+    series_faults: list[str] = []
     if data is None and not faults:
         faults.add((), f"the file is empty; give `units:` with at least one supply, such as {UNIT_EXAMPLE}")
     elif not isinstance(data, dict | None):
         faults.add((), "is no mapping; give `settings:` and `units:`")
     elif data is not None:
+        series_faults = take_series(data, folder)
         config = _validate(_trimmed(data, units_required), faults, folder)
         if isinstance(data.get("settings", {}) or {}, dict):
             password = checks.check_settings(data.get("settings") or {}, faults, folder)
@@ -101,7 +104,7 @@ def _checked(document: Source, name: str, folder: Path, path: Path | None, *, un
     assert config is not None
     if password is not None:
         config = config.with_password(password)
-    config.set_origin(path, faults.warnings)
+    config.set_origin(path, faults.warnings, series_faults)
     return config
 
 

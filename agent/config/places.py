@@ -86,7 +86,8 @@ class Places:
     def _series(self, path: KeyPath, unit: dict[str, Any]) -> catalogue.Series | None:
         if "model" not in unit or not self._faults.is_sound((*path, "model")):
             return None
-        return catalogue.candidates(str(as_text(unit["model"])))[0].series
+        models = known_models(unit["model"])
+        return models[0].series if models else None
 
     def _address(self, path: KeyPath, unit: dict[str, Any], series: catalogue.Series | None) -> int | None:
         """The address that a unit is given."""
@@ -104,6 +105,14 @@ class Places:
                 here, f"{address} is no address of a {series.name}; give a number from {known[0]} to {known[1]}"
             )
         return address
+
+
+def known_models(text: object) -> tuple[catalogue.Model, ...]:
+    """The models that a `model` without a fault means; none where a series file could not be used."""
+    try:
+        return catalogue.candidates(str(as_text(text)))
+    except catalogue.UnknownModelError:
+        return ()
 
 
 def _addresses(series: catalogue.Series) -> tuple[int, int] | None:

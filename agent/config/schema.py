@@ -12,6 +12,7 @@ from agent.config.faults import Fault
 from agent.config.settings import Settings
 from agent.config.units import UNIT_EXAMPLE, UnitSettings
 from agent.config.values import Section
+from agent.instruments import catalogue
 
 #: Polls per second that an interval of 0 ("as fast as it answers") is taken for when the backlog is sized.
 FASTEST_ASSUMED_RATE = 20.0
@@ -29,11 +30,18 @@ class Config(Section):
 
     _path: Path | None = PrivateAttr(default=None)
     _warnings: tuple[Fault, ...] = PrivateAttr(default=())
+    _series_faults: tuple[str, ...] = PrivateAttr(default=())
+    _series: dict[str, catalogue.Series] = PrivateAttr(default_factory=dict)
 
-    def set_origin(self, path: Path | None, warnings: Sequence[Fault]) -> None:
-        """Note the file that it was read from, and the warnings about it. Called once, by `agent.config.loading`."""
+    def set_origin(self, path: Path | None, warnings: Sequence[Fault], series_faults: Sequence[str] = ()) -> None:
+        """Note the file that it was read from, the warnings about it, and the faults of series files.
+
+        Called once, by `agent.config.loading`.
+        """
         self._path = path
         self._warnings = tuple(warnings)
+        self._series_faults = tuple(series_faults)
+        self._series = {unit.name: models[0].series for unit in self.units if (models := unit.candidates)}
 
     @property
     def path(self) -> Path | None:
@@ -49,6 +57,15 @@ class Config(Section):
     def warnings(self) -> tuple[Fault, ...]:
         """Remarks on the file that are no faults, such as keys that are not used."""
         return self._warnings
+
+    @property
+    def series_faults(self) -> tuple[str, ...]:
+        """The faults of the user's series files that could not be used, a line each. The units that need them are offline."""
+        return self._series_faults
+
+    def series(self, unit: UnitSettings) -> catalogue.Series | None:
+        """The series of a unit, as it was when this file was read; None for `external`, and where its file has a fault."""
+        return self._series.get(unit.name)
 
     def poll_interval(self, unit: UnitSettings) -> float:
         """Seconds between polls of `unit`, 0 for as fast as it answers."""
@@ -66,12 +83,14 @@ class Config(Section):
 
     def restart_needed(self, newer: Config) -> list[str]:
         """The keys of `settings` that differ in a newer version of the file and that only a restart brings into effect."""
-        keys = set(Settings.model_fields) - {"poll_interval", "uvicorn"}
+        keys = set(Settings.model_fields) - {"poll_interval", "series", "uvicorn"}
         return sorted(key for key in keys if getattr(self.settings, key) != getattr(newer.settings, key))
 
     def with_settings_of(self, older: Config) -> Config:
         """This version of the file as far as it can come into effect without a restart."""
-        settings = older.settings.model_copy(update={"poll_interval": self.settings.poll_interval})
+        settings = older.settings.model_copy(
+            update={"poll_interval": self.settings.poll_interval, "series": self.settings.series}
+        )
         return self.model_copy(update={"settings": settings})
 
     def backlog_capacity(self) -> int:

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from agent.config.values import (
     FLAG_OR_SECTION,
@@ -30,6 +30,14 @@ from agent.config.values import (
     checked_by,
 )
 from agent.protocol import names
+
+
+def _as_list(value: object) -> object:
+    """One path may stand there without a list."""
+    return [value] if isinstance(value, str) else value
+
+
+_TEXT_OR_TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 
 def _host_name() -> str:
@@ -185,6 +193,11 @@ class Settings(Section):
         default_factory=_state_dir,
         description="the directory for what outlives a restart: backlog, energy; left out: the user's state directory",
         examples=["/var/lib/psu-agent"],
+    )
+    series: Annotated[list[FilePath], BeforeValidator(_as_list), WithJsonSchema(_TEXT_OR_TEXTS)] = Field(
+        default_factory=list,
+        description="a list of series files of your own, or folders of them, for supplies that the agent does not know",
+        examples=[["my-supply.yaml"]],
     )
     backlog: BacklogSettings = Field(
         default_factory=BacklogSettings, description="what to keep while the broker is away: {samples: N} or {age: 1h}"

@@ -32,7 +32,11 @@ def _uri(value: str, info: ValidationInfo) -> str:
 def _model(value: str) -> str:
     try:
         catalogue.candidates(value)
+    except catalogue.AmbiguousModelError as error:
+        raise wrong_and_shown(str(error)) from None
     except catalogue.UnknownModelError as error:
+        if catalogue.unusable():
+            return value  # it may stand in the file that could not be used: this unit is offline, and the others run
         raise wrong_and_shown(str(error)) from None
     return value
 
@@ -113,8 +117,14 @@ class UnitSettings(Section, title="Unit"):
 
     @property
     def candidates(self) -> tuple[catalogue.Model, ...]:
-        """The models that `model` may mean. The unit's ``*IDN?`` tells which one it is."""
-        return catalogue.candidates(self.model)
+        """The models that `model` may mean, of which the unit tells which one it is.
+
+        None where that is not known: of model `external`, and where a series file could not be used.
+        """
+        try:
+            return catalogue.candidates(self.model)
+        except catalogue.UnknownModelError:
+            return ()
 
     @property
     def place(self) -> str:

@@ -19,6 +19,7 @@ from agent.instruments.modbus.link import RegisterLink
 from agent.instruments.text.driver import TextDriver
 from agent.instruments.text.identified import parse_identity
 from agent.instruments.text.knowledge import KNOWLEDGE, Knowledge
+from agent.instruments.unserved import UnservedDriver
 from agent.instruments.visa.session import VisaSession
 
 __all__ = ["ConfiguredUnit", "Knowledge", "Lines", "identify_at", "make_driver"]
@@ -87,7 +88,12 @@ def make_driver(
         return ExternalDriver(
             unit.commands, name=unit.name, folder=folder, serial=unit.serial, channels=unit.channels, secrets=secrets
         )
-    models = catalogue.candidates(unit.model)
+    try:
+        models = catalogue.candidates(unit.model)
+    except catalogue.UnknownModelError as error:
+        if not catalogue.unusable():
+            raise
+        return UnservedDriver(unit.uri, f"{error}; mend the series file, then reload the configuration")
     series = models[0].series
     if series.modbus is not None:
         return _modbus_driver(unit, models, wrap_registers)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from agent.config import Config, ConfigError, load
+from agent.instruments import catalogue
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +68,15 @@ def read_again(current: Config) -> tuple[Config, list[str]]:
     try:
         newer = load(current.path)
     except ConfigError as error:
+        catalogue.use(current.settings.series)  # what the faulty file named may have been taken already
         for fault in error.faults:
             log.error("%s", fault)
         more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
         raise ReloadError(f"nothing changed, the configuration has a fault: {error.faults[0]}{more}") from None
     for warning in newer.warnings:
         log.warning("%s", warning)
+    for line in newer.series_faults:
+        log.error("%s", line)
     late = current.restart_needed(newer)
     if late:
         log.warning("reload: a change of settings.%s needs a restart", ", settings.".join(late))

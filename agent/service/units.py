@@ -41,8 +41,8 @@ class Difference:
     @classmethod
     def between(cls, older: Config, newer: Config) -> Difference:
         """The difference of an older and a newer configuration."""
-        known = {unit.name: (unit.served(), older.poll_interval(unit)) for unit in older.units}
-        wanted = {unit.name: (unit.served(), newer.poll_interval(unit)) for unit in newer.units}
+        known = {unit.name: (unit.served(), older.poll_interval(unit), older.series(unit)) for unit in older.units}
+        wanted = {unit.name: (unit.served(), newer.poll_interval(unit), newer.series(unit)) for unit in newer.units}
         changed = {name for name in known.keys() & wanted.keys() if known[name] != wanted[name]}
         return cls(frozenset(known.keys() - wanted.keys()), frozenset(wanted.keys() - known.keys()), frozenset(changed))
 

@@ -49,7 +49,7 @@ units:
 left out: 1883, with TLS 8883
 4: settings.mqtt.base_topic: '/psu' has an empty level; give levels with one `/` between them and none at either end, \
 such as lab3/psu
-7: units[0].model: 'E36399A' is not a supported model; nearest: E3649A, E3643A, E3634A \
+7: units[0].model: 'E36399A' is not a supported model; nearest: E36313A, E36312A, E36311A \
 (`psu-agent models` lists them)
 9: units[1].model: is missing; give the model (`psu-agent models` lists them), its series, or either behind \
 the manufacturer's name

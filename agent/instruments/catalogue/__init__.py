@@ -32,6 +32,7 @@ __all__ = [
     "identify",
     "models_of",
     "read",
+    "unusable",
     "use",
 ]
 
@@ -126,20 +127,25 @@ def models_of(series: Series) -> tuple[Model, ...]:
 
 _own: tuple[Series, ...] = ()
 _models: dict[str, tuple[Model, ...]] = {}  # of the series that were asked for, by their names
+_faults: tuple[str, ...] = ()  # of the user's files
 
 
-def use(paths: Iterable[Path]) -> list[str]:
+def use(paths: Iterable[Path], earlier: Iterable[str] = ()) -> list[str]:
     """Take these series files and folders besides those that the agent brings, instead of the ones that were used before.
 
     A series that has the name of one of the agent's takes its place. The faults of the files that could not be used, a line each.
+
+    :param earlier: faults of files that are not among these
     """
-    global _own
+    global _own, _faults
     found: dict[str, Series] = {}
-    faults: list[str] = []
-    try:
-        own = list(series_files(paths))
-    except SeriesFileError as error:
-        own, faults = [], error.faults
+    faults = list(earlier)
+    own: list[Path] = []
+    for path in paths:
+        try:
+            own += series_files([path])
+        except SeriesFileError as error:
+            faults += error.faults
     for path in own:
         try:
             series = read(path)
@@ -151,10 +157,17 @@ def use(paths: Iterable[Path]) -> list[str]:
                 f"{path}:1: series: {series.name} stands in another file of the user, too; give one of them another name"
             )
         found[series.name] = series
-    _own = tuple(found.values())
-    _models.clear()
-    all_models.cache_clear()
+    _faults = tuple(faults)
+    if _own != tuple(found.values()):  # else plans and models stay those that drivers have
+        _own = tuple(found.values())
+        _models.clear()
+        all_models.cache_clear()
     return faults
+
+
+def unusable() -> tuple[str, ...]:
+    """The faults of the user's series files that could not be used, a line each."""
+    return _faults
 
 
 def all_series() -> Iterator[Series]:
@@ -240,6 +253,7 @@ def _unknown(text: str, wanted: str) -> UnknownModelError:
         f"{text!r} is not a supported model; "
         + (f"nearest: {', '.join(near)}" if near else f"{len(known)} are supported")
         + " (`psu-agent models` lists them)"
+        + (f"; a series file could not be used: {_faults[0]}" if _faults else "")
     )
 
 

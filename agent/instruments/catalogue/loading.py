@@ -71,7 +71,10 @@ def series_files(paths: Iterable[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(one for one in path.iterdir() if one.suffix in (".yaml", ".yml"))
+        try:
+            found = sorted(one for one in path.iterdir() if one.suffix in (".yaml", ".yml"))
+        except OSError as error:
+            raise SeriesFileError([f"{path}: can't be read: {error.strerror}"]) from None
         if not found:
             raise SeriesFileError([f"{path}: the folder holds no series file (.yaml)"])
         yield from found
