@@ -11,6 +11,6 @@ certs:  ## the stack's own certificate authority and the broker's certificate; N
 lock: $(VENV)/bin/python  ## renew the locked dependencies of the container image
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --upgrade pyproject.toml -o docker/requirements.lock
+	  --extra modbus --upgrade pyproject.toml -o docker/requirements.lock
 	@echo 'hatchling>=1.25' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --upgrade - -o docker/build-requirements.lock
