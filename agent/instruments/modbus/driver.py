@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from agent.instruments.catalogue import Model
 from agent.instruments.claims import tells_no_serial
@@ -46,6 +46,8 @@ class ModbusDriver(Driver):
         self._language = language
         self._serial = serial
         self._identity: Identity | None = None
+        self._told: dict[int, int] = {}  # the registers that told it
+        self._checked: list[tuple[int, ...]] = []  # the blocks of the last poll, which are the unit's own
         self._plan: RegisterPlan | None = None
         self._complaints: list[str] = []
 
@@ -66,6 +68,7 @@ class ModbusDriver(Driver):
             identity, model = self._recognized(registers)
             self.admit(identity)
             self._identity = identity
+            self._told = dict(enumerate(registers, self._language.identify.first))
             self._plan = plan = RegisterPlan(model)
             power_up = self._power_up(model)
         except BaseException:
@@ -194,7 +197,19 @@ class ModbusDriver(Driver):
             if blocks and give_way():
                 return None
             blocks.append(self._read(first, count))
+        if blocks != self._checked:
+            self._check_told(self._planned.identity(blocks))
+            self._checked = blocks
         return blocks
+
+    def _check_told(self, told: Mapping[int, int]) -> None:
+        """Make sure that the registers which a poll read are those of the unit that was identified.
+
+        A cable may be put into another unit between two polls: the same number has another scale there.
+        """
+        if any(self._told[register] != number for register, number in told.items()):
+            self._link.close()
+            raise IdentityError(f"at {self.address} is another unit now; it gets no commands", self._identity)
 
     def _is_urgent(self) -> bool:
         """True while an off waits for this unit: it goes when the question under way is answered."""
@@ -220,6 +235,7 @@ class ModbusDriver(Driver):
             block: tuple[int, ...] = ()
             if BY_NAME[write.setting].unit == "A" and plan.scale_read is not None:
                 block = self._read(*plan.scale_read)
+                self._check_told(plan.identity_in(plan.scale_read, block))
             register, number = plan.number(write, block)
             try:
                 self._link.write(register, number, is_urgent=is_off)

@@ -37,6 +37,8 @@ _EXCEPTIONS = {
 #: Bytes of an RTU frame that are no data of a read: address, function, count, check sum.
 _AROUND = 5
 _WRITE_LENGTH = 8
+#: Bytes of a frame of Modbus TCP with an exception.
+_SHORTEST_TCP = 9
 
 
 class RefusedError(Exception):
@@ -147,9 +149,12 @@ class Frames:
             length = 6 + int.from_bytes(received[start + 4 : start + 6], "big")
             if start + length > len(received):
                 return
-            pdu = self._decoded(received[start : start + length], question)
-            if pdu is not None:
-                yield pdu
+            frame = received[start : start + length]
+            # pymodbus reads other functions, too, and not all of them guard against nonsense.
+            if length >= _SHORTEST_TCP and frame[7] & ~_EXCEPTION in (READ, WRITE):
+                pdu = self._decoded(frame, question)
+                if pdu is not None:
+                    yield pdu
             start += length
 
     def _decoded(self, frame: bytes, question: Question | None = None) -> ModbusPDU | None:

@@ -50,11 +50,28 @@ class RegisterPlan:
             name: (_place(language, field.register_), field) for name, field in fields.items()
         }
         self._last: tuple[Blocks, Reading] | None = None
+        identity = language.identify
+        self._identity = tuple(
+            (register, _place(language, register))
+            for register in (identity.model, *identity.serial)
+            if any(register in block for block in language.reads)
+        )
 
     @property
     def scale_read(self) -> tuple[int, int] | None:
         """The exchange that tells the scale of currents; None where it never changes."""
         return None if self._moved_by is None else self.reads[self._moved_by.block]
+
+    def identity(self, blocks: Blocks) -> dict[int, int]:
+        """The registers of signature and serial number that a poll reads as well, with their numbers."""
+        return {register: place.of(blocks) for register, place in self._identity}
+
+    def identity_in(self, read: tuple[int, int], block: Sequence[int]) -> dict[int, int]:
+        """The same of one exchange alone."""
+        first, count = read
+        return {
+            register: block[register - first] for register, _ in self._identity if first <= register < first + count
+        }
 
     def reading(self, blocks: Blocks) -> Reading:
         """The reading that the blocks of a poll tell."""

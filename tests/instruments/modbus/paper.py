@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from agent.instruments import catalogue
@@ -38,6 +38,22 @@ def frame(text: str) -> bytes:
 def registers(*numbers: int, address: int = 1) -> bytes:
     """The answer to a question for registers."""
     return frame(f"{address:02x} 03 {2 * len(numbers):02x} " + "".join(f"{number:04x}" for number in numbers))
+
+
+#: The first exchange of a poll, by series.
+RD_POLL, DPS_POLL = "01 03 0000 0015", "01 03 0000 000d"
+
+
+def rd_block(identity: Sequence[int], *numbers: int) -> bytes:
+    """The answer of an RD60xx to `RD_POLL`: who it is (registers 0 to 3), temperatures, registers 8 to 20."""
+    assert (len(identity), len(numbers)) == (4, 13)
+    return registers(*identity, 0, 27, 0, 80, *numbers)
+
+
+def dps_block(model: int, *numbers: int) -> bytes:
+    """The answer of a DPS to `DPS_POLL`: registers 0 to 9, backlight, model, version."""
+    assert len(numbers) == 10
+    return registers(*numbers, 5, model, 17)
 
 
 class Paper(Stream):

@@ -11,9 +11,11 @@ from agent.simulator.riden import DPS, Gateway, Riden
 from agent.simulator.riden.registers import MODELS as SIMULATED
 from agent.simulator.simulator import NetworkInstrument
 from tests.instruments.modbus.bench import BRIEF, driver_for, make_unit, on_line
-from tests.instruments.modbus.paper import MODELS, on_paper, registers
+from tests.instruments.modbus.paper import DPS_POLL, MODELS, RD_POLL, dps_block, on_paper, rd_block, registers
 from tests.instruments.modbus.test_scales import RD_IDENTITY
 
+#: Signature, serial number 5, firmware 1.42.
+UNIT = (60062, 0, 5, 142)
 ON, OFF = Write("state", (1,), True), Write("state", (1,), False)
 
 
@@ -85,7 +87,7 @@ def test_a_dps_tells_a_trip_by_power() -> None:
     driver, paper = on_paper("DPS5005")
     paper.will(("01 03 0009 0004", registers(0, 5, 5005, 17)), ("01 03 0057 0001", registers(1)))
     assert driver.connect().power_up == "the output comes back by itself after power returns"
-    paper.will(("01 03 0000 000a", registers(500, 1000, 0, 0, 0, 2400, 0, 3, 0, 0)))
+    paper.will((DPS_POLL, dps_block(5005, 500, 1000, 0, 0, 0, 2400, 0, 3, 0, 0)))
     paper.will(("01 03 0052 0002", registers(5200, 5100)))
     reading = (driver.poll(never) or {})[1]
     assert (reading.tripped, reading.state, reading.mode) == ("OPP", False, "OFF")
@@ -93,11 +95,9 @@ def test_a_dps_tells_a_trip_by_power() -> None:
 
 def test_numbers_that_the_series_file_does_not_know_are_unknown() -> None:
     driver, paper = on_paper("RD6006")
-    paper.will((RD_IDENTITY, registers(60062, 0, 5, 142)), ("01 03 0044 0001", "01 83 02"))
+    paper.will((RD_IDENTITY, registers(*UNIT)), ("01 03 0044 0001", "01 83 02"))
     assert driver.connect().power_up is None  # the unit refuses that register
-    paper.will(
-        ("01 03 0008 000d", registers(1, 2, 3, 4, 0, 0, 0, 0, 7, 8, 9, 0, 0)), ("01 03 0052 0002", registers(5, 6))
-    )
+    paper.will((RD_POLL, rd_block(UNIT, 1, 2, 3, 4, 0, 0, 0, 0, 7, 8, 9, 0, 0)), ("01 03 0052 0002", registers(5, 6)))
     reading = (driver.poll(never) or {})[1]
     assert (reading.tripped, reading.mode, reading.state) == (None, None, None)
 
@@ -120,10 +120,10 @@ def test_a_refusal_is_told_in_words() -> None:
 
 def test_registers_that_the_unit_refuses_to_read() -> None:
     driver, paper = on_paper("RD6006")
-    paper.will((RD_IDENTITY, registers(60062, 0, 5, 142)), ("01 03 0044 0001", registers(0)))
+    paper.will((RD_IDENTITY, registers(*UNIT)), ("01 03 0044 0001", registers(0)))
     driver.connect()
-    paper.will(("01 03 0008 000d", "01 83 02"))
-    with pytest.raises(MalformedAnswerError, match=r"refuses registers 8 to 20: illegal data address"):
+    paper.will((RD_POLL, "01 83 02"))
+    with pytest.raises(MalformedAnswerError, match=r"refuses registers 0 to 20: illegal data address"):
         driver.poll(never)
     with pytest.raises(LinkError, match="closed"):
         driver.poll(never)
@@ -131,9 +131,9 @@ def test_registers_that_the_unit_refuses_to_read() -> None:
 
 def test_a_poll_is_dropped_for_an_off() -> None:
     driver, paper = on_paper("RD6006")
-    paper.will((RD_IDENTITY, registers(60062, 0, 5, 142)), ("01 03 0044 0001", registers(0)))
+    paper.will((RD_IDENTITY, registers(*UNIT)), ("01 03 0044 0001", registers(0)))
     driver.connect()
-    paper.will(("01 03 0008 000d", registers(*range(13))))
+    paper.will((RD_POLL, rd_block(UNIT, *range(13))))
     assert driver.poll(lambda: True) is None
     assert paper.expected == []
 
@@ -181,7 +181,7 @@ def test_an_off_goes_on_a_new_connection_where_the_old_one_was_closed() -> None:
 
 def test_an_off_without_an_answer_is_sent_once_more() -> None:
     driver, paper = on_paper("RD6006")
-    identity = (RD_IDENTITY, registers(60062, 0, 5, 142))
+    identity = (RD_IDENTITY, registers(*UNIT))
     paper.will(identity, ("01 03 0044 0001", registers(0)))
     driver.connect()
     paper.will(("01 06 0012 0000", None), identity, ("01 06 0012 0000", "01 06 0012 0000"))
@@ -193,7 +193,7 @@ def test_an_off_without_an_answer_is_sent_once_more() -> None:
 @pytest.mark.parametrize("write", [ON, Write("voltage_limit", (1,), 5.0), Write("voltage_protection", (1,), 5.0)])
 def test_nothing_else_is_sent_twice(write: Write) -> None:
     driver, paper = on_paper("RD6006")
-    paper.will((RD_IDENTITY, registers(60062, 0, 5, 142)), ("01 03 0044 0001", registers(0)))
+    paper.will((RD_IDENTITY, registers(*UNIT)), ("01 03 0044 0001", registers(0)))
     driver.connect()
     text = (
         "01 06 0012 0001"
@@ -212,7 +212,7 @@ def test_nothing_else_is_sent_twice(write: Write) -> None:
 
 def test_an_off_does_not_go_to_another_unit_that_is_there_now() -> None:
     driver, paper = on_paper("RD6006")
-    paper.will((RD_IDENTITY, registers(60062, 0, 5, 142)), ("01 03 0044 0001", registers(0)))
+    paper.will((RD_IDENTITY, registers(*UNIT)), ("01 03 0044 0001", registers(0)))
     driver.connect()
     paper.will(("01 06 0012 0000", None), (RD_IDENTITY, registers(60062, 0, 6, 142)))
     with pytest.raises(IdentityError, match="another unit now: number 6"):
@@ -224,18 +224,47 @@ def test_an_off_does_not_go_to_another_unit_that_is_there_now() -> None:
 def test_a_late_answer_is_not_taken_for_the_next_ones() -> None:
     """The answer to a poll comes when the unit is asked who it is, and an answer to that when it is polled again."""
     driver, paper = on_paper("RD6006")
-    identity, power_up = registers(60062, 0, 5, 142), ("01 03 0044 0001", registers(0))
-    old, new = registers(*range(100, 113)), registers(*range(200, 213))
+    identity, power_up = registers(*UNIT), ("01 03 0044 0001", registers(0))
+    old, new = rd_block(UNIT, *range(100, 113)), rd_block(UNIT, *range(200, 213))
     levels = ("01 03 0052 0002", registers(6200, 6100))
     paper.will((RD_IDENTITY, identity), power_up)
     driver.connect()
-    paper.will(("01 03 0008 000d", None))
-    with pytest.raises(LinkError, match=r"no answer to the question for registers 8 to 20 within 0\.5 s$"):
+    paper.will((RD_POLL, None))
+    with pytest.raises(LinkError, match=r"no answer to the question for registers 0 to 20 within 0\.5 s$"):
         driver.poll(never)
     paper.will((RD_IDENTITY, old + identity), power_up)
     driver.connect()
-    paper.will(("01 03 0008 000d", identity + new), levels)
+    paper.will((RD_POLL, identity + new), levels)
     assert (driver.poll(never) or {})[1].voltage_limit == 2.0
+
+
+@pytest.mark.parametrize("stranger", [(60065, 0, 5, 142), (60062, 0, 6, 142), (60062, 1, 5, 142)])
+def test_a_unit_in_the_place_of_another_is_found_out_by_the_poll(stranger: tuple[int, ...]) -> None:
+    """A cable was put into another unit: on a serial line nothing else tells, and its scale may be another one."""
+    driver, paper = on_paper("RD6006")
+    levels = ("01 03 0052 0002", registers(6200, 6100))
+    paper.will((RD_IDENTITY, registers(*UNIT)), ("01 03 0044 0001", registers(0)))
+    driver.connect()
+    numbers = range(13)
+    paper.will((RD_POLL, rd_block(UNIT, *numbers)), levels)
+    driver.poll(never)
+    paper.will((RD_POLL, rd_block(stranger, *numbers)), levels)
+    with pytest.raises(IdentityError, match="is another unit now; it gets no commands"):
+        driver.inspect((1,))
+    with pytest.raises(LinkError, match="closed"):
+        driver.write(ON)
+    assert paper.expected == []
+
+
+def test_another_model_of_dps_in_the_place_of_one_is_found_out() -> None:
+    driver, paper = on_paper("DPS5005")
+    paper.will(("01 03 0009 0004", registers(0, 5, 5005, 17)), ("01 03 0057 0001", registers(0)))
+    driver.connect()
+    paper.will(
+        (DPS_POLL, dps_block(5015, 500, 100, 0, 0, 0, 2400, 0, 0, 0, 0)), ("01 03 0052 0002", registers(5200, 510))
+    )
+    with pytest.raises(IdentityError, match="another unit now"):
+        driver.poll(never)
 
 
 def test_the_reason_has_the_question_and_what_came() -> None:
@@ -257,7 +286,7 @@ def test_a_unit_that_hangs_and_comes_back(way: str) -> None:
         driver.connect()
         driver.write(Write("voltage_limit", (1,), 1.0))
         network.freeze()
-        with pytest.raises(LinkError, match=r"no answer to the question for registers 8 to 20 within 0\.2 s"):
+        with pytest.raises(LinkError, match=r"no answer to the question for registers 0 to 20 within 0\.2 s"):
             driver.poll(never)
         driver.close()
         network.thaw()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 from typing import Any
 
 import pytest
@@ -116,6 +117,19 @@ def test_modbus_tcp_tells_questions_apart_by_their_numbers() -> None:
     assert tcp.answer(second, answer(first, 7, 8) + answer(second, 1, 2)[:-1]) is None
     with pytest.raises(RefusedError, match="illegal data address"):
         tcp.answer(second, second.data[:4] + bytes.fromhex("0003 01 83 02"))
+
+
+@given(st.binary(max_size=40), st.integers(1, 9))
+@examples(500)
+def test_modbus_tcp_bears_all_bytes(noise: bytes, number: int) -> None:
+    """Frames that are none, of other functions too, are passed over or waited for; nothing else is raised."""
+    tcp = Frames("tcp")
+    question = tcp.reading(1, 8, 2)
+    framed = question.data[:4] + len(noise).to_bytes(2, "big") + noise
+    for received in (noise, framed, question.data[:4] + bytes([0, number]) + b"\x01" + noise):
+        with contextlib.suppress(RefusedError, LinkError):
+            found = tcp.answer(question, received)
+            assert found is None or len(found) == 2
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,8 @@ def test_the_rd6012p_has_no_trip_level_for_current() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key", "told"),
     [
-        ("count: 13}", "count: 4}", "modbus.reads[0].count", "`identify` reads 4 registers, too"),
-        ("first: 8, count: 13", "first: 8, count: 126", "modbus.reads[0].count", "less than or equal to 125"),
+        ("count: 21}", "count: 4}", "modbus.reads[0].count", "`identify` reads 4 registers, too"),
+        ("first: 0, count: 21", "first: 0, count: 126", "modbus.reads[0].count", "less than or equal to 125"),
         ("register: 10}", "register: 21}", "modbus.quantities.voltage.register", "register 21 is in none of `reads`"),
         ("1: CC}", "1: CX}", "modbus.quantities.mode.values.1", "'CX' is no value of mode; known are CV, CC"),
         (", values: {0: false, 1: true}", "", "modbus.quantities.state", "values are missing"),

@@ -127,7 +127,11 @@ class Gate(Paper):
         elif count == 4:
             self._answer = registers(60062, 0, 1000 + address, 142, address=address)
         else:
-            self._answer = registers(*range(count), address=address)
+            self._answer = self._block(address, count)
+
+    def _block(self, address: int, count: int) -> bytes:
+        numbers = [60062, 0, 1000 + address, 142, *range(100)] if count == 21 else range(100)
+        return registers(*numbers[:count], address=address)
 
     def receive(self, deadline: float) -> bytes:
         self.asked.release()

@@ -6,18 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.instruments.driver import Range, Write, never
+from agent.instruments.driver import IdentityError, Range, Write, never
 from agent.instruments.modbus.driver import ModbusDriver
-from tests.instruments.modbus.paper import Paper, on_paper, registers
+from tests.instruments.modbus.paper import RD_POLL, Paper, on_paper, rd_block, registers
 from tests.properties import examples
 
-BLOCK, LEVELS = "01 03 0008 000d", ("01 03 0052 0002", registers(62000, 6200))
+UNIT = (60125, 1, 2, 138)
+BLOCK, LEVELS = RD_POLL, ("01 03 0052 0002", registers(62000, 6200))
 LOW, HIGH = 0, 1
 
 
 def connected() -> tuple[ModbusDriver, Paper]:
     driver, paper = on_paper("RD6012P")
-    paper.will(("01 03 0000 0004", registers(60125, 1, 2, 138)), ("01 03 0044 0001", registers(1)))
+    paper.will(("01 03 0000 0004", registers(*UNIT)), ("01 03 0044 0001", registers(1)))
     profile = driver.connect()
     assert profile.identity is not None
     assert (profile.model, profile.identity.serial, profile.identity.firmware) == ("RD6012P", str(65536 + 2), "1.38")
@@ -26,7 +27,7 @@ def connected() -> tuple[ModbusDriver, Paper]:
 
 
 def block(current_set: int, current: int, chosen: int) -> bytes:
-    return registers(5000, current_set, 4999, current, 0, 2500, 6500, 0, 0, 0, 1, 0, chosen)
+    return rd_block(UNIT, 5000, current_set, 4999, current, 0, 2500, 6500, 0, 0, 0, 1, 0, chosen)
 
 
 def test_currents_are_read_in_either_range() -> None:
@@ -47,6 +48,15 @@ def test_a_current_is_set_by_the_range_that_is_read_right_before(chosen: int, nu
     driver.poll(never)  # the range changes after it, at the panel
     paper.will((BLOCK, block(1, 1, chosen)), (text, text))
     driver.write(Write("current_limit", (1,), 0.5))
+    assert paper.expected == []
+
+
+def test_no_current_is_set_at_a_unit_in_the_place_of_another() -> None:
+    driver, paper = connected()
+    stranger = (60065, *UNIT[1:])
+    paper.will((BLOCK, rd_block(stranger, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, LOW)))
+    with pytest.raises(IdentityError, match="another unit now"):
+        driver.write(Write("current_limit", (1,), 0.5))
     assert paper.expected == []
 
 

@@ -20,7 +20,7 @@ from tests.instruments.modbus.bench import on_line
 from tests.instruments.modbus.paper import FOLDER, MODELS
 
 IDENTITY = ("read 0-3", "60125 0 0 142")
-BLOCK = "0 5000 0 0 0 0 6500 0 0 0 0 0 {}"
+BLOCK = "60125 0 0 142 0 27 0 80 0 5000 0 0 0 0 6500 0 0 0 0 0 {}"
 
 
 def on_record(*lines: tuple[str, str | None], model: str = "RD6012P") -> tuple[ModbusDriver, ReplayRegisters]:
@@ -32,9 +32,9 @@ def test_a_record_is_played_again() -> None:
     driver, unit = on_record(
         IDENTITY,
         ("read 68-68", None),
-        ("read 8-20", BLOCK.format(0)),
+        ("read 0-20", BLOCK.format(0)),
         ("read 82-83", "62000 0"),
-        ("read 8-20", BLOCK.format(0)),
+        ("read 0-20", BLOCK.format(0)),
         ("write 9: 5000", "OK"),
         ("write 8: 3300", None),
     )
@@ -78,7 +78,7 @@ def test_a_recorder_that_only_reads_sends_no_write() -> None:
 @pytest.mark.parametrize(("chosen", "current"), [(0, "0.5"), (1, "5.0"), (7, "None")])
 def test_what_was_understood(chosen: int, current: str) -> None:
     unit = ReplayRegisters(
-        [IDENTITY, ("read 68-68", "1"), ("read 8-20", BLOCK.format(chosen)), ("read 82-83", "62000 0")]
+        [IDENTITY, ("read 68-68", "1"), ("read 0-20", BLOCK.format(chosen)), ("read 82-83", "62000 0")]
     )
     recorder = RecordingRegisters(unit)
     driver = ModbusDriver(recorder, models=[MODELS["RD6012P"]])
@@ -138,5 +138,5 @@ def test_verify(tmp_path: Path) -> None:
     text = report.read_text()
     assert "99887766" not in text
     sent = [one["sent"] for one in json.loads(text)["transcript"]]
-    assert "read 8-20" in sent
+    assert "read 0-20" in sent
     assert any(one.startswith("write 8: ") for one in sent)

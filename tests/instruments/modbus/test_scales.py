@@ -10,7 +10,17 @@ from agent.instruments.driver import IdentityError, Write, never
 from agent.instruments.modbus.driver import ModbusDriver
 from agent.protocol.quantities import SETTINGS, Setting
 from agent.simulator.riden.registers import CALIBRATION, SYSTEM
-from tests.instruments.modbus.paper import MODELS, Paper, on_paper, registers
+from tests.instruments.modbus.paper import (
+    DPS_POLL,
+    MODELS,
+    RD_POLL,
+    Paper,
+    dps_block,
+    frame,
+    on_paper,
+    rd_block,
+    registers,
+)
 from tests.properties import examples
 
 #: By the fact sheets: signature, numbers for 3.3 V and for 0.5 A.
@@ -73,10 +83,10 @@ def test_what_is_read_is_what_the_unit_has(name: str) -> None:
     driver, paper = connected(name, signature)
     levels = ("01 03 0052 0002", registers(volts, amps))
     if MODELS[name].series.name == "DPS":
-        paper.will(("01 03 0000 000a", registers(volts, amps, volts, amps, 165, 2400, 0, 0, 1, 1)), levels)
+        paper.will((DPS_POLL, dps_block(signature, volts, amps, volts, amps, 165, 2400, 0, 0, 1, 1)), levels)
     else:
-        block = registers(volts, amps, volts, amps, 0, 165, 6500, 0, 0, 1, 1, 0, 0)
-        paper.will(("01 03 0008 000d", block), levels)
+        block = rd_block((signature, 0, 23001, 142), volts, amps, volts, amps, 0, 165, 6500, 0, 0, 1, 1, 0, 0)
+        paper.will((RD_POLL, block), levels)
     (reading,) = (driver.poll(never) or {}).values()
     assert (reading.voltage_limit, reading.voltage, reading.voltage_protection) == (3.3, 3.3, 3.3)
     assert (reading.current_limit, reading.current, reading.current_protection_level) == (0.5, 0.5, 0.5)
@@ -132,8 +142,8 @@ def test_no_other_register_is_ever_written(name: str, setting: Setting, value: f
     paper.sent.clear()
     if series.name == "RD60xx":
         # The RD6012P is asked for its range first.
-        block = registers(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, moved)
-        paper.expected = [(bytes.fromhex("0103 0008 000d 05cd"), block)] if name == "RD6012P" else []
+        block = rd_block((signature, 0, 23001, 142), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, moved)
+        paper.expected = [(frame(RD_POLL), block)] if name == "RD6012P" else []
     driver_send = paper.send
 
     def send(data: bytes, deadline: float) -> None:
