@@ -97,8 +97,9 @@ def verify(
     early; 2: wrong usage, or the unit can't be reached; 3: an output may still be on; 130: ended by Ctrl-C, outputs off.
     """
     from agent.instruments.catalogue import UnknownModelError, candidates
-    from agent.instruments.driver import DriverError
+    from agent.instruments.driver import DriverError, never
     from agent.instruments.factory import Knowledge, make_driver
+    from agent.instruments.linking import link_form
     from agent.instruments.modbus.recording import RecordingRegisters
     from agent.instruments.recording import RecordingLink
     from agent.service.verify import report as reports
@@ -131,7 +132,18 @@ def verify(
     for link in links:
         link.record.clear()
     series = next((one.series for one in candidates(entry.model)), None)
-    verification = Verification(bench, links[0] if links else None, series, outputs, _tell)
+    gap = link_form(series, driver.address).gap if series is not None and links else 0.0
+
+    def poll_with(shorter: float) -> None:
+        other = make_driver(entry, folder, Knowledge(), gap=shorter)
+        try:
+            other.connect()
+            for _ in range(3):
+                other.poll(never)
+        finally:
+            other.close()
+
+    verification = Verification(bench, links[0] if links else None, series, outputs, _tell, gap, poll_with)
     try:
         with _interruptions(has_ended):
             result = verification.run(patience)

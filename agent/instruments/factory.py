@@ -73,6 +73,7 @@ def make_driver(
     lines: Lines | None = None,
     wrap: Callable[[TextLink], TextLink] = lambda link: link,
     wrap_registers: Callable[[RegisterLink], RegisterLink] = lambda link: link,
+    gap: float | None = None,
 ) -> Driver:
     """The driver of a configured unit, not connected yet.
 
@@ -82,6 +83,7 @@ def make_driver(
     :param lines: those that several units share; None where this unit is alone on its line
     :param wrap: makes the link that the driver gets, of the one to the instrument: one that records, for example
     :param wrap_registers: the same of a unit that speaks Modbus
+    :param gap: s between messages, to find out how short it may be; None for that of the series
     :raises catalogue.UnknownModelError: no driver serves this model
     """
     if unit.commands is not None:
@@ -99,7 +101,12 @@ def make_driver(
         return _modbus_driver(unit, models, wrap_registers)
     address = bus_address(series, unit.address)
     link = make_link(
-        unit.uri, series, backend=unit.visabackend, arguments=unit.pyvisa_args, address=address, lines=lines
+        unit.uri,
+        series if gap is None else _with_gap(series, gap),
+        backend=unit.visabackend,
+        arguments=unit.pyvisa_args,
+        address=address,
+        lines=lines,
     )
     driver = TextDriver(
         wrap(link), name=unit.name, models=models, serial=unit.serial, address=address, knowledge=knowledge
@@ -111,6 +118,12 @@ def make_driver(
 
         link.off_waits = off_waits
     return driver
+
+
+def _with_gap(series: catalogue.Series, gap: float) -> catalogue.Series:
+    link = series.link
+    serial = None if link.serial is None else link.serial.model_copy(update={"gap": gap})
+    return series.model_copy(update={"link": link.model_copy(update={"gap": gap, "serial": serial})})
 
 
 def _modbus_driver(

@@ -117,13 +117,13 @@ class Bench:
         self._gate.saw(readings)
         return readings
 
-    def inspect(self) -> Inspection:
-        """All that the supply tells about couplings and the like.
+    def inspect(self, outputs: tuple[int, ...]) -> Inspection:
+        """All that the supply tells about couplings and the like of these outputs.
 
         :raises DriverError: no answer, or one that can't be read
         """
         self.check_interrupted()
-        return self.driver.inspect(tuple(self.channels), never, SETTINGS)
+        return self.driver.inspect(outputs, never, SETTINGS)
 
     def set(self, setting: Setting, index: int, value: float | bool) -> list[str]:
         """Set one channel, or for a switch all that it acts on; the supply's complaints. Then look.

@@ -12,6 +12,8 @@ from agent.unit.limits.channel import Channel
 _PARTS = (0.321654, 0.5, 1.0)
 #: By how much a meter may be wrong: a part of the value and of the rating, and V or A.
 _PART_OF_VALUE, _PART_OF_RATING, _OFFSET = 0.005, 0.01, 0.02
+#: Part of its range by which a trip level may be rounded.
+_STEP_OF_LEVELS = 0.005
 #: Part of the output's voltage that its trip level is lowered to.
 _TRIP_PART = 0.5
 _SWITCHES: tuple[Setting, ...] = ("current_protection", "voltage_protection_state")
@@ -45,7 +47,7 @@ class OutputChecks:
         """
         self.turn_off()
         settings = self._channel.output.settings
-        if "voltage_protection" in settings:
+        if "voltage_protection" in settings and self._may_change("voltage_protection"):
             # Some units refuse a voltage above their trip level: it goes out of the way first.
             self._bench.set("voltage_protection", self._index, self._values("voltage_protection")[-1])
         for level in LEVELS:
@@ -85,12 +87,28 @@ class OutputChecks:
             least = 0.0
         return list(dict.fromkeys(round(least + (most - least) * part, 6) for part in _PARTS))
 
+    def _tolerance(self, level: Setting) -> float:
+        """How far a value may be from the one that was sent: trip levels have steps of their own, which no file tells."""
+        tolerance, interval = self._channel.tolerance(level), self._channel.range(level)
+        if level in ("voltage_limit", "current_limit") or interval is None:
+            return tolerance
+        return max(tolerance, _STEP_OF_LEVELS * max(abs(interval.min), abs(interval.max)))
+
+    def _may_change(self, level: str) -> bool:
+        """False for a trip level that is outside its range: it could not be put back."""
+        found, interval = getattr(self._reading, level), self._channel.range(level)
+        return found is None or interval is None or interval.min - 1e-9 <= found <= interval.max + 1e-9
+
     def _level(self, level: Setting) -> None:
         channel, unit = self._channel, BY_NAME[level].unit
         interval = channel.range(level) or Range(0, 0)
         claim = f"settable from {interval.min:g} to {interval.max:g} {unit}, within {channel.tolerance(level):g} {unit}"
         with self._findings.checking(level, claim, self._index) as check:
             values = self._values(level)
+            if level not in ("voltage_limit", "current_limit") and not self._may_change(level):
+                found = getattr(self._reading, level)
+                check.skipped(f"it is {found:g} {unit}, outside its range, so it could not be put back")
+                return
             if not values:
                 check.skipped(f"its least value is above the limit of this verification; raise {_option(level)}")
                 return
@@ -99,18 +117,17 @@ class OutputChecks:
                 if not self._set_level(check, level, value, differences):
                     return
             found = max(differences, default=None)
-            check.ok(
-                f"set to {', '.join(f'{value:g}' for value in values)} {unit}"
-                + (
-                    f"; read back within {found:.6g} {unit}"
-                    if found is not None
-                    else "; the unit does not tell it, so nobody knows whether it took it"
-                ),
-                largest_difference=found,
-            )
+            text = f"set to {', '.join(f'{value:g}' for value in values)} {unit}"
+            if found is None:
+                text += "; the unit does not tell it, so nobody knows whether it took it"
+            else:
+                text += f"; read back within {found:.6g} {unit}"
+                if found > channel.tolerance(level) + 1e-9:
+                    text += ", more than the file says: values between the steps of the unit are told as not taken"
+            check.ok(text, largest_difference=found)
 
     def _set_level(self, check: Check, level: Setting, value: float, differences: list[float]) -> bool:
-        unit, tolerance = BY_NAME[level].unit, self._channel.tolerance(level) + 1e-9
+        unit, tolerance = BY_NAME[level].unit, self._tolerance(level) + 1e-9
         if complaints := self._bench.set(level, self._index, value):
             check.failed(f"the unit refused {value:g} {unit}: {'; '.join(complaints)}", sent=value)
             return False
@@ -124,7 +141,11 @@ class OutputChecks:
         is_taken = self._bench.wait(took, 0.25)
         read = getattr(self._reading, level)
         if not is_taken:
-            check.failed(f"{value:g} {unit} was sent, and the unit tells {read:g} {unit}", sent=value, read=read)
+            check.failed(
+                f"{value:g} {unit} was sent, and the unit tells {read:g} {unit}: more than {tolerance:.3g} {unit} apart",
+                sent=value,
+                read=read,
+            )
             return False
         differences.append(abs(abs(read) - abs(value)))
         return True
@@ -261,6 +282,12 @@ class OutputChecks:
         claim = "trips (OVP) when its level is lowered below the output's voltage, and stays off when that is cleared"
         with self._findings.checking("over-voltage trip", claim, self._index) as check:
             volts, levels = self._volts(), self._channel.range("voltage_protection")
+            if "clear_protection" not in output.settings:
+                check.skipped("the series can't clear a trip remotely, so the supply would be left tripped")
+                return
+            if not self._may_change("voltage_protection"):
+                check.skipped("the level is outside its range, so it could not be put back")
+                return
             if volts is None or levels is None:
                 check.skipped("the voltage can't be set within the limits; raise --voltage-max")
                 return
@@ -294,9 +321,6 @@ class OutputChecks:
         tripped = self._reading.tripped
         self.turn_off()
         self._bench.set("voltage_protection", self._index, most)
-        if "clear_protection" not in self._channel.output.settings:
-            check.ok(f"tripped ({tripped}) at {level:g} V; the series can't clear it remotely", tripped=tripped)
-            return
         complaints = self._bench.set("clear_protection", self._index, value=True)
         if self._reading.state:
             self.turn_off()

@@ -50,7 +50,8 @@ class Verification:
     :param link: the recording link below its driver; None where the driver has none
     :param series: None where the supply's language is no series file
     :param outputs: the outputs to try; all where none is given
-    :param gaps: polls with another pause between messages (s), and raises `DriverError` if that is not answered
+    :param gap: the pause between messages that the series has on this link (s)
+    :param poll_with: polls on a link of its own with another pause (s), and raises `DriverError` if that is not answered
     """
 
     def __init__(
@@ -60,13 +61,15 @@ class Verification:
         series: Series | None,
         outputs: Sequence[int] = (),
         tell: Callable[[Check], None] = lambda check: None,
-        gaps: Callable[[float], None] | None = None,
+        gap: float = 0.0,
+        poll_with: Callable[[float], None] | None = None,
     ) -> None:
         self._bench = bench
         self._link = link
         self._series = series
         self._outputs = tuple(outputs)
-        self._gaps = gaps
+        self._gap = gap
+        self._poll_with = poll_with
         self.findings = Findings([] if link is None else link.record, tell)
 
     def run(self, patience: float = LINK_PATIENCE) -> Result:
@@ -148,7 +151,7 @@ class Verification:
         with self.findings.checking(
             "couplings", "settings at the unit that change a command's effect are told"
         ) as check:
-            inspection = self._bench.inspect()
+            inspection = self._bench.inspect(self._outputs)
             if inspection.silent:
                 check.failed("; ".join(inspection.silent))
             elif inspection.bars:
@@ -194,21 +197,28 @@ class Verification:
             if self._series.errors.acknowledges:
                 check.skipped("reading errors acknowledges alarms here")
                 return
-            try:
-                self._link.tell(UNKNOWN_QUESTION)
-                complaints = self._bench.driver.complaints()
-                again = self._bench.driver.complaints()
-            except DriverError as error:
-                # A unit may answer it, too; what comes after that is out of step until the link is opened anew.
-                self._bench.connect()
-                check.skipped(f"the unit answered in another way: {error}")
-                return
+            complaints, again = self._complaints()
             if not complaints:
                 check.failed(f"{UNKNOWN_QUESTION} was sent, and no error was reported")
             elif again:
                 check.failed(f"the errors do not end: {'; '.join(again)}")
             else:
                 check.ok("; ".join(complaints))
+
+    def _complaints(self) -> tuple[list[str], list[str]]:
+        """The complaints about a message that the unit does not know, and those that there are behind them."""
+        driver, link = self._bench.driver, self._link
+        assert link is not None
+        try:
+            link.tell(UNKNOWN_QUESTION)
+            return driver.complaints(), driver.complaints()
+        except DriverError:
+            # Some units answer it with a text as well: all is out of step until the link is opened anew.
+            link.close()
+            link.open()
+            found = driver.complaints(), driver.complaints()
+            self._bench.connect()
+            return found
 
     def _lost_link(self) -> None:
         with self.findings.checking("lost link", "after a link that broke, the same unit answers, as it was") as check:
@@ -231,7 +241,12 @@ class Verification:
                 check.ok("the same identity and settings")
 
     def _timing(self) -> None:
-        with self.findings.checking("timing", self._gap_claim) as check:
+        claim = (
+            f"a pause of {self._gap:g} s between messages is enough"
+            if self._gap
+            else "messages need no pause between them"
+        )
+        with self.findings.checking("timing", claim) as check:
             first = len(self.findings.record)
             for _ in range(_POLLS):
                 self._bench.look()
@@ -240,7 +255,7 @@ class Verification:
                 check.skipped("the driver has no messages to measure")
                 return
             median = statistics.median(told)
-            text = f"{median:.1f} ms a message (longest {max(told):.1f} ms), {sum(told) / _POLLS:.1f} ms a poll without pauses"
+            text = f"{median:.1f} ms a message (longest {max(told):.1f} ms), {sum(told) / _POLLS:.1f} ms a poll, pauses included"
             values = {
                 "message_ms": round(median, 2),
                 "longest_ms": round(max(told), 2),
@@ -248,24 +263,19 @@ class Verification:
             }
             gap = self._least_gap()
             if gap is not None:
-                text += f"; questions are answered with a pause of {gap:g} s"
+                text += f"; questions are answered with a pause of {gap:g} s, too"
                 values["least_gap"] = gap
             check.ok(text, **values)
 
-    @property
-    def _gap_claim(self) -> str:
-        gap = 0.0 if self._series is None else self._series.link.gap
-        return f"a pause of {gap:g} s between messages is enough" if gap else "messages need no pause between them"
-
     def _least_gap(self) -> float | None:
-        """The shortest pause with which questions are answered still (s); None where the language has no pause."""
-        gap = 0.0 if self._series is None else self._series.link.gap
-        if self._gaps is None or not gap:
+        """The shortest pause with which questions are answered still (s); None where there is none to shorten."""
+        if self._poll_with is None or not self._gap:
             return None
-        least = gap
-        for shorter in (gap / 2, gap / 4, 0.0):
+        least = self._gap
+        self._bench.driver.close()
+        for shorter in (self._gap / 2, self._gap / 4, 0.0):
             try:
-                self._gaps(shorter)
+                self._poll_with(shorter)
             except DriverError:
                 break
             least = shorter

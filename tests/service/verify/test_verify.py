@@ -7,6 +7,7 @@ import pytest
 from agent.instruments.driver import LinkError, Range, Reading, Write
 from agent.unit.limits.channel import DefaultSettings
 from tests.service.verify.supplies import FOUND, FakeSupply, text_of, verdicts, verified
+from tests.unit.fakedriver import ALL_SETTINGS
 
 
 def test_a_supply_that_keeps_its_promises() -> None:
@@ -94,7 +95,10 @@ def test_a_setting_that_does_not_read_back_has_failed() -> None:
         reading._replace(voltage_limit=0.3) if write.setting == "voltage_limit" and write.value == 0.5 else reading
     )
     result = verified(supply)
-    assert text_of(result, "voltage_limit, output 1") == "0.5 V was sent, and the unit tells 0.3 V"
+    assert (
+        text_of(result, "voltage_limit, output 1")
+        == "0.5 V was sent, and the unit tells 0.3 V: more than 0.001 V apart"
+    )
     assert result.exit_code == 1
     assert supply.readings[1] == FOUND
 
@@ -141,6 +145,21 @@ def test_a_trip_that_turns_the_output_on_when_it_is_cleared_is_turned_off_at_onc
     assert (behind.setting, behind.value) == ("state", False)
     assert supply.readings[1].state is False
     assert result.exit_code == 1
+
+
+def test_a_trip_that_could_not_be_cleared_is_not_tried() -> None:
+    supply = FakeSupply(settings=ALL_SETTINGS - {"clear_protection"})
+    result = verified(supply)
+    assert verdicts(result)["over-voltage trip, output 1"] == "skipped"
+    assert supply.readings[1] == FOUND
+
+
+def test_a_trip_level_that_could_not_be_put_back_is_not_changed() -> None:
+    supply = FakeSupply(found=FOUND._replace(voltage_protection=7.0))
+    result = verified(supply)
+    assert "could not be put back" in text_of(result, "voltage_protection, output 1")
+    assert not any(write.setting == "voltage_protection" for write in supply.writes)
+    assert result.exit_code == 0
 
 
 def test_a_trip_that_does_not_come_has_failed_and_the_output_is_off() -> None:
