@@ -208,7 +208,7 @@ class Verification:
     def _complaints(self) -> tuple[list[str], list[str]]:
         """The complaints about a message that the unit does not know, and those that there are behind them."""
         driver, link = self._bench.driver, self._link
-        assert link is not None
+        assert isinstance(link, RecordingLink)
         try:
             link.tell(UNKNOWN_QUESTION)
             return driver.complaints(), driver.complaints()
