@@ -66,6 +66,7 @@ def _whole(text: str, divisor: int = 1) -> float | int:
 
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_ANY_TEXT = r".*?"
 _TYPES: dict[str, _Type] = {
     "number": _Type(_NUMBER, _number),
     "int": _Type(r"\+?\d+", int),
@@ -73,7 +74,7 @@ _TYPES: dict[str, _Type] = {
     "bit": _Type(r"\+?[01]", lambda text: text[-1] == "1"),
     "byte": _Type(r"[\x00-\xff]", ord),
     "word": _Type(r"[^,; ]+", str),
-    "text": _Type(r".*?", str),
+    "text": _Type(_ANY_TEXT, str),
 }
 
 
@@ -83,7 +84,7 @@ class AnswerPattern:
     ``fields``: those with a name, in the order of the values that `read` returns. ``text``: the pattern as it was written.
     """
 
-    __slots__ = ("_convert", "_expression", "fields", "text")
+    __slots__ = ("_convert", "_expression", "_read", "fields", "text")
 
     def __init__(self, text: str, words: Mapping[str, Words], default: Callable[[str], str]) -> None:
         """
@@ -112,15 +113,38 @@ class AnswerPattern:
             converters.append(form.convert)
         expression += _literal(text[at:], text)
         self.fields = tuple(fields)
-        self._expression = re.compile(expression, re.DOTALL | re.ASCII)
+        self._expression = expression
         self._convert = tuple(converters)
+        self._read = self.repeated(1)
 
     def read(self, answer: str) -> tuple[Value, ...] | None:
         """The values of the fields in an answer; None if it does not have this form."""
-        match = self._expression.fullmatch(answer) or self._expression.fullmatch(answer.strip(" "))
-        if match is None:
-            return None
-        return tuple(convert(text) for convert, text in zip(self._convert, match.groups(), strict=True))
+        return self._read(answer)
+
+    def repeated(self, count: int) -> Callable[[str], tuple[Value, ...] | None]:
+        """A function as `read`, for answers that have this form so many times, with commas between.
+
+        One expression for all of them: polls are read by it, and it takes a third of the time of one for each.
+        """
+        expression = self._expression if count == 1 else self._expression.replace(_ANY_TEXT, "[^,]*?")
+        fullmatch = re.compile(" *, *".join([expression] * count), re.DOTALL | re.ASCII).fullmatch
+        converters = self._convert * count
+        if len(set(converters)) == 1:
+            convert = converters[0]
+
+            def read_alike(answer: str) -> tuple[Value, ...] | None:
+                match = fullmatch(answer) or fullmatch(answer.strip(" "))
+                return None if match is None else tuple(map(convert, match.groups()))
+
+            return read_alike
+
+        def read(answer: str) -> tuple[Value, ...] | None:
+            match = fullmatch(answer) or fullmatch(answer.strip(" "))
+            if match is None:
+                return None
+            return tuple(convert(text) for convert, text in zip(converters, match.groups(), strict=True))
+
+        return read
 
     def __repr__(self) -> str:
         return f"AnswerPattern({self.text!r})"

@@ -24,7 +24,7 @@ class Part:
     those of the registers' rules. ``events``: the places whose values the unit tells once, and that have to be remembered.
     """
 
-    __slots__ = ("_patterns", "_repeat", "_rules", "_slots", "_width", "ask", "events", "length", "places", "selected")
+    __slots__ = ("_forms", "_patterns", "_repeat", "_rules", "_width", "ask", "events", "length", "places", "selected")
 
     def __init__(self, poll: Ask, model: Model, channels: tuple[int, ...], address: int | None) -> None:
         """``channels``: the outputs that it is on: one, or all that one answer is on."""
@@ -37,8 +37,12 @@ class Part:
         self._patterns: list[AnswerPattern] = [series.pattern(text) for text in poll.answer]
         fields = [_places_of(pattern, owners) for pattern in self._patterns]
         own = list(dict.fromkeys(place for each in fields for place in each))
-        self._slots = [[own.index(place) for place in each] for each in fields]
+        slots = [[own.index(place) for place in each] for each in fields]
         self._width = len(own)
+        self._forms = [
+            (pattern.repeated(self._repeat), None if each == list(range(len(own))) else each)
+            for pattern, each in zip(self._patterns, slots, strict=True)
+        ]
         self._rules = _rules(own, series.registers)
         self.places: tuple[Place, ...] = (*own, *(place for _, place, _ in self._rules))
         self.events = frozenset(place for _, place, rule in self._rules if rule.event)
@@ -48,15 +52,18 @@ class Part:
 
         :raises MalformedAnswerError: the answer has none of the forms that the series file gives it
         """
-        texts = answer.split(",") if self._repeat > 1 else [answer]
-        if len(texts) == self._repeat:
-            for pattern, slots in zip(self._patterns, self._slots, strict=True):
-                found = [pattern.read(text) for text in texts]
-                if all(one is not None for one in found):
-                    values: list[Value] = [None] * self._width
-                    for slot, value in zip(slots, (value for one in found for value in one or ()), strict=True):
-                        values[slot] = value
-                    return (*values, *(_ruled(rule, values[slot]) for slot, _, rule in self._rules))
+        for read, slots in self._forms:
+            values = read(answer)
+            if values is None:
+                continue
+            if slots is not None:
+                spread: list[Value] = [None] * self._width
+                for slot, value in zip(slots, values, strict=True):
+                    spread[slot] = value
+                values = tuple(spread)
+            if self._rules:
+                values += tuple([_ruled(rule, values[slot]) for slot, _, rule in self._rules])
+            return values
         expected = " or ".join(pattern.text for pattern in self._patterns)
         each = f" for each of {self._repeat} outputs, with commas between" if self._repeat > 1 else ""
         raise MalformedAnswerError(f"{self.ask} was answered {shorten(answer)}; expected was {expected}{each}")

@@ -16,7 +16,7 @@ from agent.instruments.catalogue.schema import TRIPS
 from agent.instruments.driver import MalformedAnswerError, Reading
 from agent.instruments.text.messages import joined, places, shorten
 from agent.instruments.text.parts import UNKNOWN, Part, Place
-from agent.protocol.messages import Mode, Trip
+from agent.protocol.messages import Trip
 
 #: What a reading is made of, besides the trips: the fields of `Reading` in their order, and the master switch.
 _QUANTITIES = (
@@ -98,8 +98,8 @@ class _OutputPlan:
         self._pick = itemgetter(*[found[name][0] if found[name] else last for name in _QUANTITIES])
         # A quantity that several registers tell: the first that tells it, and True where one says so.
         self._merged = [(at, found[name]) for at, name in enumerate(_QUANTITIES) if len(found[name]) > 1]
-        self._trips = [(cast("Trip", name), found[name]) for name in TRIPS if found[name]]
-        self.trips = frozenset(at for _, places_ in self._trips for at in places_)
+        self._trips = [(cast("Trip", name), at) for name in TRIPS for at in found[name]]
+        self.trips = frozenset(at for _, at in self._trips)
         self._has_mode = bool(found["mode"])
         self._needed = [name for name in _SETPOINTS if found[name]]
 
@@ -115,31 +115,21 @@ class _OutputPlan:
                 told = [values[place] for place in places_ if values[place] is not None]
                 picked[at] = (True if True in told else told[0]) if told else None
         voltage, current, volts, amps, state, ovp, ocp, mode, tripped, ocp_level, ovp_state, master = picked
-        for name in self._needed:
-            if (volts if name == "voltage_limit" else amps) is None:
-                raise MalformedAnswerError("9.9E37, which stands for no value, is no setting")
-        for trip, places_ in self._trips:
-            if tripped is None and any(values[place] for place in places_):
-                tripped = trip
+        if (volts is None and "voltage_limit" in self._needed) or (amps is None and "current_limit" in self._needed):
+            raise MalformedAnswerError("9.9E37, which stands for no value, is no setting")
+        if tripped is None:
+            for trip, at in self._trips:
+                if values[at]:
+                    tripped = trip
+                    break
         if master is not None and state is not None:
             state = state and master
         if not self._has_mode:
             mode = None
         elif tripped or state is False:
             mode = "OFF"
-        return Reading(
-            voltage=voltage,
-            current=current,
-            voltage_limit=volts,
-            current_limit=amps,
-            state=state,
-            voltage_protection=ovp,
-            current_protection=ocp,
-            mode=cast("Mode | None", mode),
-            tripped=tripped,
-            current_protection_level=ocp_level,
-            voltage_protection_state=ovp_state,
-        )
+        # By place: with names it takes twice the time, in each poll.
+        return Reading(voltage, current, volts, amps, state, ovp, ocp, mode, tripped, ocp_level, ovp_state)
 
 
 @lru_cache(maxsize=64)
