@@ -61,7 +61,7 @@ def test_entities_of_a_channel_and_their_classes(ha: HomeAssistant) -> None:
             "state_class": "total_increasing",
         },
         "sensor.psu1_vdd_charge": {"unit_of_measurement": "Ah", "state_class": "total_increasing"},
-        "sensor.psu1_vdd_mode": {"device_class": "enum", "options": ["CV", "CC", "UR", "OFF"]},
+        "sensor.psu1_vdd_mode": {"device_class": "enum", "options": ["CV", "CC", "CP", "UR", "OFF"]},
         "binary_sensor.psu1_vdd_trip": {"device_class": "problem"},
         "switch.psu1_vdd_output": {"device_class": "outlet"},
         "switch.psu1_vdd_over_current_protection": {},
