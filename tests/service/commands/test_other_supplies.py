@@ -84,3 +84,30 @@ def test_an_e3646a_that_has_tripped_is_not_taken_for_well(make: Make) -> None:
     assert not supply.outputs[1].trip
     assert are_on(supply) == []
     assert observer.ask("psu/psu1/set", {"state": True})["ok"]
+
+
+def test_a_setting_outside_the_present_range_of_an_e3646a_is_not_sent(make: Make) -> None:
+    bench, supply = make("E3646A", serial="0")
+    observer = bench.observer
+    response = observer.ask("psu/psu1/1/set", {"voltage_limit": 12, "voltage_protection": 20})
+    assert response["error"] == {
+        "code": "out_of_range",
+        "message": "voltage_limit 12 V is not in the present range of channel 1 of psu1, 0 to 8.24 V; select the other range "
+        "at the unit",
+    }
+    assert supply.outputs[1].voltage_set == 0.0
+    assert observer.ask("psu/psu1/1/set", {"voltage_limit": 8.2})["ok"]
+
+
+def test_a_unit_of_420_w_is_not_set_beyond_its_envelope(make: Make) -> None:
+    bench, supply = make("CPX400DP", serial="1")
+    observer = bench.observer
+    assert observer.ask("psu/psu1/1/set", {"voltage_limit": 21, "current_limit": 20})["ok"]
+    response = observer.ask("psu/psu1/1/set", {"voltage_limit": 60})
+    assert response["error"]["code"] == "out_of_range"
+    assert (
+        "60 V with current_limit 20 A is 1200 W, more than the 420 W of channel 1 of psu1"
+        in response["error"]["message"]
+    )
+    assert observer.ask("psu/psu1/1/set", {"voltage_limit": 60, "current_limit": 7})["ok"]
+    assert supply.outputs[1].voltage_set == 60
