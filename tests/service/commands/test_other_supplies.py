@@ -56,7 +56,7 @@ def test_an_e3631a_comes_on_as_a_whole_and_its_off_names_the_others(make: Make) 
 
 
 def test_an_spd3303x_switches_an_output_that_it_does_not_tell_of(make: Make) -> None:
-    bench, supply = make("SPD3303X", serial="SPD0001", gap=0.0)
+    bench, supply = make("SPD3303X", serial="SPD0001")
     observer = bench.observer
     for state in (True, False):
         response = observer.ask("psu/psu1/3/set", {"state": state})
