@@ -111,7 +111,7 @@ def _mismatch(unit: UnitSettings, who: Identity, error: IdentityError) -> str:
     """How a unit differs from its entry in the configuration."""
     if unit.commands is not None:
         return str(error)
-    if identify(who) not in unit.candidates:
+    if identify(who, unit.candidates) is None:
         wanted = " or ".join(candidate.name for candidate in unit.candidates)
         return f"is a {_described(who)}, and the configuration says {wanted}"
     if unit.serial is not None and unit.serial != who.serial and not tells_no_serial(who):

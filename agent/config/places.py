@@ -76,7 +76,8 @@ class Places:
                     (*path, name if name in unit else "uri"),
                     f"differs from that of {first.key}, which is on the same line; give both the same {name}",
                 )
-        if seat.line["language"] != first.line["language"]:
+        languages = [one.line["language"] for one in (seat, *before) if one.line["language"] is not None]
+        if any(one != languages[0] for one in languages):
             faults.add(
                 (*path, "model"),
                 f"shares a line with {first.key}, whose series ({first.line['series']}) sends at another speed or ends "

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent.instruments import catalogue
 from agent.simulator import Simulator
+from agent.simulator.genesys import GenesysLine, GenesysUnit
 from tests.cli.lab import Lab
 from tests.commandline import invoke
 
@@ -77,3 +79,47 @@ def test_two_units_with_serial_number_0_are_two(lab: Lab, tmp_path: Path) -> Non
         file.write_text(yaml.safe_dump(data))
         result = invoke("check", "--connect", str(file))
     assert result.exit_code == 0, result.stdout
+
+
+def test_a_broken_series_file_is_told_with_its_line(lab: Lab, tmp_path: Path) -> None:
+    data = yaml.safe_load(lab.file.read_text())
+    data["settings"]["series"] = ["mine.yaml"]
+    data["units"] = data["units"][:1]
+    file, mine = tmp_path / "psu-agent.yaml", tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(data))
+    mine.write_text("series: Mine\nmanufacturer: Me\nsorces: mine\n")
+    try:
+        result = invoke("check", str(file))
+        assert result.exit_code == 2
+        assert f"{mine}:3: sorces: unknown key" in result.stderr
+        assert "no fault" not in result.stdout
+        result = invoke("check", "--connect", str(file))
+        assert result.exit_code == 2
+        assert re.search(r"^ok +psu1 at TCPIP", result.stdout, re.MULTILINE)
+    finally:
+        catalogue.use([])
+
+
+def test_units_on_one_line_are_checked_together(lab: Lab, tmp_path: Path) -> None:
+    """None of them has a serial number; and none waits for ever for another one."""
+    data = yaml.safe_load(lab.file.read_text())
+    units = [GenesysUnit("GEN40-38", address, serial="0") for address in (1, 2, 3)]
+    with GenesysLine(*units) as line:
+        line.silent.add(2)
+        data["units"] = [
+            {
+                "name": f"psu{address}",
+                "model": "Genesys,GEN40-38",
+                "uri": line.resources["socket"],
+                "address": address,
+                "pyvisa_args": {"timeout": 300},
+            }
+            for address in (1, 2, 3)
+        ]
+        file = tmp_path / "psu-agent.yaml"
+        file.write_text(yaml.safe_dump(data))
+        result = invoke("check", "--connect", str(file))
+    assert result.exit_code == 1
+    for word, address in (("ok", 1), ("FAULT", 2), ("ok", 3)):
+        assert re.search(rf"^{word} +psu{address} at TCPIP.* \(address {address}\): ", result.stdout, re.MULTILINE)
+    assert "same instrument" not in result.stdout
