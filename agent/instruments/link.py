@@ -17,18 +17,14 @@ from typing import Any, Protocol
 class LinkForm:
     r"""The form of messages and answers on a link, as the series has it. The user's ``pyvisa_args`` win over it.
 
-    - ``write``: what ends a message; empty where nothing does.
-    - ``read``: what ends an answer; None where nothing does: it ends by its length, or when nothing more comes for
-    ``silence``
-      (s). Links that mark the end of a message themselves (USB, GPIB, VXI-11, HiSLIP) need none.
-    - ``encoding``: of answers; ``latin-1`` where an answer may hold bytes of all values. Messages are ASCII.
-    - ``gap``: s, the least time between the end of an exchange and the next message. A unit loses a message that comes
-    sooner. - ``skips_empty``: an empty line before an answer is none. - ``unasked``: a pattern that fits the whole of a line
-    which the unit sends without a question; such a line is never taken
-      for an answer. None where the unit sends none.
-    - ``arguments``: of pyvisa's ``open_resource``, such as ``baud_rate``; those that a kind of link does not have are left
-    out
-      there.
+    ``write``: what ends a message; empty where nothing does. ``read``: what ends an answer; None where nothing does, so that it
+    ends by its length, or when nothing more comes for ``silence`` (s). Links that mark the end of a message themselves (USB,
+    GPIB, VXI-11, HiSLIP) need none. ``encoding``: of answers; ``latin-1`` where a byte may have any value. Messages are ASCII.
+
+    ``gap``: s, the least time between the end of an exchange and the next message; a unit loses a message that comes sooner.
+    ``skips_empty``: an empty line before an answer is none. ``unasked``: a pattern that fits the whole of a line which the unit
+    sends without a question, and which is never taken for an answer; None where it sends none. ``arguments``: of pyvisa's
+    ``open_resource``, such as ``baud_rate``; those that a kind of link does not have are left out there.
     """
 
     write: str = "\n"

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.instruments.bus.line import Line, Seat, Selection
+from agent.instruments.catalogue import candidates
 from agent.instruments.driver import LinkClosedError, LinkError
 from agent.instruments.link import LinkForm
+from agent.instruments.linking import Lines, make_link
 from agent.instruments.visa.session import VisaSession
 from agent.simulator.genesys import GenesysLine, GenesysUnit
+from tests.instruments.links.bytewise import ByteUnit
 from tests.lab import wait_until
 from tests.properties import examples
 
@@ -311,3 +314,50 @@ def test_whatever_happens_no_unit_gets_the_messages_or_answers_of_another(steps:
         for address, seat in made.items():
             seat.close()
             assert {one for one in simulated.units[address].log if one.startswith("PC")} <= {f"PC {address}"}
+
+
+class Chain:
+    """Units that are selected by ``INST:NSEL`` and confirm it when they are asked, as bytes on a line."""
+
+    def __init__(self, *addresses: int) -> None:
+        self.settings = dict.fromkeys(addresses, "0")
+        self.selected: int | None = None
+        self.heard: list[str] = []
+
+    def answer(self, data: bytes) -> bytes:
+        answers = [self._line(line) for line in data.decode().split("\r")[:-1]]
+        return "".join(f"{answer}\r" for answer in answers if answer is not None).encode()
+
+    def _line(self, line: str) -> str | None:
+        self.heard.append(line)
+        name, _, value = line.partition(" ")
+        if name == "INST:NSEL":
+            self.selected = int(value) if int(value) in self.settings else self.selected
+        if self.selected is None or name == "INST:NSEL":
+            return None
+        if name == "VOLT":
+            self.settings[self.selected] = value
+            return None
+        return str(self.selected) if name == "INST:NSEL?" else self.settings[self.selected]
+
+
+@pytest.mark.parametrize("serial", [True, False])
+def test_an_address_is_confirmed_by_a_question_before_anything_is_set(serial: bool) -> None:
+    chain = Chain(1, 2)
+    series = candidates("Z+,Z36-6")[0].series
+    with ByteUnit(chain.answer, serial=serial) as line:
+        lines = Lines()
+        made = {n: make_link(line.uri, series, arguments={"timeout": 400}, address=n, lines=lines) for n in (1, 2, 7)}
+        for number in (1, 2):
+            made[number].open()
+            made[number].tell(f"VOLT {number}0")
+            assert made[number].ask("VOLT?") == f"{number}0"
+        made[7].open()
+        with pytest.raises(LinkError, match="did not confirm its address"):
+            made[7].tell("VOLT 99")
+        assert made[1].ask("VOLT?") == "10"
+        for seat in made.values():
+            seat.close()
+    assert chain.settings == {1: "10", 2: "20"}
+    assert chain.heard[:3] == ["INST:NSEL 1", "INST:NSEL?", "VOLT 10"]
+    assert "VOLT 99" not in chain.heard
