@@ -94,8 +94,12 @@ class Line:
     @contextlib.contextmanager
     def turn(self, seat: Seat) -> Iterator[None]:
         """A context for all that is done on the line."""
-        with self._turns.turn(seat, seat.urgent):
-            yield
+        try:
+            with self._turns.turn(seat, seat.urgent):
+                yield
+        finally:
+            if not self._seats:  # the others were closed meanwhile
+                self._turns.if_free(self._close_if_unused)
 
     def occupy(self, seat: Seat) -> int:
         """Open the line for a seat, in its turn. The number of the connection.
@@ -118,12 +122,8 @@ class Line:
 
     def release(self, seat: Seat) -> None:
         """Note that a seat is closed; the last one closes the line. It never raises."""
-
-        def close() -> None:
-            self._seats.discard(seat)
-            self._close_if_unused()
-
-        self._turns.leave(seat, close)
+        self._seats.discard(seat)
+        self._turns.leave(seat, self._close_if_unused)
 
     def begin(self, seat: Seat) -> LineLink:
         """Make the line ready for an exchange of a seat, in its turn: open, empty, the unit selected. The link.
@@ -296,7 +296,10 @@ class Seat:
             try:
                 self._link = line.begin(self)
                 yield
-                line.finish(self, is_doubtful=self._is_doubtful)
+                if self._is_open:
+                    line.finish(self, is_doubtful=self._is_doubtful)
+                else:  # its driver has closed it, as it could not read an answer
+                    line.mixed()
             except LinkError as error:
                 at_end.callback(self.close)
                 if isinstance(error, UnaskedBytesError):

@@ -179,8 +179,14 @@ class Turns(Generic[Who]):
         self._is_silent = True
 
     def leave(self, who: Who, last: Callable[[], None]) -> None:
-        """Forget one, which has no turn. ``last`` is called under the lock if nobody has a turn."""
+        """Forget one, which does not wait. ``last`` is called if nobody else has a turn; none begins meanwhile."""
         with self._changed:
-            self._order.leave(who)
-            if self._order.current is None:
+            if self._order.current is None or self._order.current is who:
                 last()
+            self._order.leave(who)
+
+    def if_free(self, call: Callable[[], None]) -> None:
+        """Call something now if nobody has a turn; none begins meanwhile."""
+        with self._changed:
+            if self._order.current is None:
+                call()

@@ -259,6 +259,25 @@ def test_the_last_unit_closes_the_line(bench: tuple[GenesysLine, Line]) -> None:
     assert not link.is_open
 
 
+def test_a_unit_that_goes_while_another_one_is_served(bench: tuple[GenesysLine, Line]) -> None:
+    _, line = bench
+    made = seats(line)
+    link = line._link
+    with made[3].exchange():
+        assert in_threads(made[6].close, made[9].close) == []
+        assert made[3].ask("PV?") == "3"
+    assert link.is_open
+    made[3].close()
+    assert not link.is_open
+    made[6].open()
+    with made[6].exchange():  # as a driver does that can't read an answer
+        made[6].ask("PV?")
+        made[6].close()
+    assert not link.is_open
+    made[6].open()
+    assert made[6].ask("PV?") == "6"
+
+
 def test_a_line_that_nobody_can_open(bench: tuple[GenesysLine, Line]) -> None:
     link = VisaSession("ASRL/nowhere/ttyUSB9::INSTR", options={"timeout": TIMEOUT}, form=CR)
     seat = Line(link).seat(1, selection(1))
