@@ -262,12 +262,9 @@ class VisaSession:
         self._ready = 0.0
 
     def _read(self, length: tuple[int, int] | None = None) -> str:
-        if self._is_plain:
-            answer = self._decoded(self._read_line()).rstrip("\r\n")
-        elif self._is_ended:
-            answer = self._read_answer()
-        else:
-            answer = self._read_unended(length)
+        if not self._is_ended:
+            return self._read_unended(length)
+        answer = self._decoded(self._read_line()).rstrip("\r\n") if self._is_plain else self._read_answer()
         if self._gap:
             self.rest(self._gap)
         return answer
@@ -298,6 +295,7 @@ class VisaSession:
             answer, _ = resource.visalib.read(resource.session, least)
             while len(answer) < least:
                 answer += resource.visalib.read(resource.session, least - len(answer))[0]
+        self.rest(self._gap)
         answer += self._read_to_silence(resource, self._form.silence, most - len(answer))
         text = self._decoded(bytes(answer))
         return text if length is not None else text.rstrip("\r\n\0")
@@ -311,6 +309,7 @@ class VisaSession:
             try:
                 while len(received) < most:
                     received += resource.visalib.read(resource.session, 1)[0]
+                    self.rest(self._gap)  # from its last byte on: the silence that ends an answer is a part of the gap
             except errors.VisaIOError as error:
                 if error.error_code != StatusCode.error_timeout:
                     raise
