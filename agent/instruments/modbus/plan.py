@@ -138,7 +138,7 @@ class RegisterPlan:
             scale = self._current_scale(told)
             if scale is None:
                 raise RefusedError(self.unknown_range(told))
-        # In decimals: 3.3 * 100 is below 330 in floats, and 329 would be set. A step below is never more than was asked for.
+        # In decimals: 2.3 * 100 is below 230 in floats, and 229 would be set. A step below is never more than was asked for.
         exact = Decimal(write.text) * Decimal(str(scale))
         if not 0 <= exact <= _LARGEST:
             raise RefusedError(f"{write.setting} {write.text} does not go into a register")

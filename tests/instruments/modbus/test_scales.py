@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from agent.instruments.driver import IdentityError, Write, never
 from agent.instruments.modbus.driver import ModbusDriver
+from agent.instruments.modbus.plan import RegisterPlan
 from agent.protocol.quantities import SETTINGS, Setting
 from agent.simulator.riden.registers import CALIBRATION, SYSTEM
 from tests.instruments.modbus.paper import (
@@ -75,6 +76,18 @@ def test_what_is_written_is_what_the_user_said(name: str) -> None:
         driver.write(Write(setting, (1,), value))  # type: ignore[arg-type]
     assert paper.expected == []
     assert driver.complaints() == []
+
+
+@pytest.mark.parametrize("name", SHEET)
+def test_every_step_is_written_as_itself(name: str) -> None:
+    """In floats 2.3 V would be 229 steps of 10 mV. What lies above a step and below the next becomes the lower one."""
+    plan = RegisterPlan(MODELS[name])
+    _, volts, _ = SHEET[name]
+    per_volt = volts * 10 // 33
+    for number in range(30 * per_volt):
+        assert plan.number(Write("voltage_limit", (1,), number / per_volt))[1] == number
+    for value, written in ((2.3, 2.3), (2.3 + 0.9 / per_volt, 2.3), (2.3 - 0.1 / per_volt, 2.3 - 1 / per_volt)):
+        assert plan.number(Write("voltage_limit", (1,), value))[1] == round(written * per_volt)
 
 
 @pytest.mark.parametrize("name", SHEET)
