@@ -53,15 +53,18 @@ def check(config: Path | None, connect: bool, as_json: bool) -> None:
     help="Seconds to listen for announcements, 0.1 to 60; asking takes a few more.",
 )
 @click.option(
-    "--serial", is_flag=True, help="Ask on serial ports too. A device that is no supply may be disturbed by it."
+    "--serial",
+    is_flag=True,
+    help="Ask on serial ports too, in each known language at each speed. A device that is no supply may be disturbed.",
 )
 @click.option("--interface", metavar="IP", help="Search the network of this address of this host alone, by mDNS.")
 @json_option
 def scan(timeout: float, serial: bool, interface: str | None, as_json: bool) -> None:
     """Find instruments by VISA and on the network.
 
-    Looks for VISA resources, and for LXI instruments by mDNS. Prints each with its *IDN? and, where the model is
-    known, a `units:` entry ready to paste. The output is YAML. Not to be used beside a running agent: some units allow two
+    Looks for VISA resources, and for LXI instruments by mDNS. Prints each with its identity and, where the model is
+    known, a `units:` entry ready to paste. The output is YAML. A unit is asked who it is, and nothing that any supply takes
+    for a setting; a serial port takes up to a minute. Not to be used beside a running agent: some units allow two
     sessions in all.
     """
     from agent.cli.printing import print_scan

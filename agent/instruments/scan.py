@@ -19,10 +19,10 @@ from pyvisa_py.sessions import Session as PyVisaSession
 from zeroconf import InterfaceChoice, ServiceBrowser, ServiceStateChange, Zeroconf
 
 from agent.instruments import resource
-from agent.instruments.catalogue import Model, identify
+from agent.instruments.catalogue import AmbiguousModelError, Model, all_series, candidates
 from agent.instruments.claims import tells_no_serial
 from agent.instruments.driver import DriverError, Identity
-from agent.instruments.factory import identify_at
+from agent.instruments.recognizing import recognize, recognize_serial
 
 #: The resource names of announced services, in the order in which they are tried: each asks less of the network than the next.
 _SERVICES: dict[str, Callable[[str, int], str]] = {
@@ -34,6 +34,8 @@ _SERVICES: dict[str, Callable[[str, int], str]] = {
 #: ms for opening, and for the answer to *IDN?.
 _OPEN_TIMEOUT, _ASK_TIMEOUT = 2000, 2000
 _MOST_AT_ONCE = 32
+#: s that the questions of all languages at all speeds take on a serial line where nobody answers, at most.
+_SERIAL_SEARCH = 90
 
 
 @dataclass(slots=True)
@@ -57,6 +59,8 @@ class Found:
     model: Model | None = None
     problem: str | None = None
     announced: str | None = None
+    address: int | None = None
+    baud: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -84,7 +88,7 @@ def scan(*, timeout: float = 3.0, interface: str | None = None, serial: bool = F
 
     :param timeout: s to listen for announcements; asking takes up to some 5 s more
     :param interface: an IP address of this host: search its network alone, by mDNS only, besides USB and GPIB
-    :param serial: ask instruments on serial ports too; what is connected there may take the question for something else
+    :param serial: ask on serial ports too, in each known language at each known speed, which takes up to a minute a port
     """
     result = Scan()
     listed: list[str] = []
@@ -127,13 +131,28 @@ def unit_entries(found: Iterable[Found], taken: Iterable[str] = ()) -> list[dict
         number += 1
         while f"psu{number}" in names:
             number += 1
-        entries.append(unit_entry(f"psu{number}", item.model, item.uri, pinned))
+        entries.append(unit_entry(f"psu{number}", item.model, item.uri, pinned, item.address, item.baud))
     return entries
 
 
-def unit_entry(name: str, model: Model, uri: str, serial: str | None = None) -> dict[str, Any]:
-    """One entry for `units:`."""
-    entry: dict[str, Any] = {"name": name, "model": f"{model.manufacturer},{model.name}", "uri": uri}
+def unit_entry(
+    name: str, model: Model, uri: str, serial: str | None = None, address: int | None = None, baud: int | None = None
+) -> dict[str, Any]:
+    """One entry for `units:`.
+
+    :param address: of the unit on its line, where it wants one
+    :param baud: the speed of a serial line, where it is not the one that units are delivered with
+    """
+    known = f"{model.manufacturer},{model.name}"
+    try:
+        candidates(known)
+    except AmbiguousModelError:
+        known = f"{model.series.name},{model.name}"
+    entry: dict[str, Any] = {"name": name, "model": known, "uri": uri}
+    if address is not None:
+        entry["address"] = address
+    if baud is not None:
+        entry["pyvisa_args"] = {"baud_rate": baud}
     if serial:
         entry["serial"] = serial
     return entry
@@ -143,7 +162,10 @@ def as_yaml(entries: Sequence[dict[str, Any]]) -> str:
     """`units:` with these entries, ready to paste."""
     # `${` stands for a variable of the environment in a configuration; two dollar signs before a brace are one.
     escaped = [
-        {key: re.sub(r"\$+(?=\{)", lambda match: match[0] * 2, value) for key, value in entry.items()}
+        {
+            key: re.sub(r"\$+(?=\{)", lambda match: match[0] * 2, value) if isinstance(value, str) else value
+            for key, value in entry.items()
+        }
         for entry in entries
     ]
     return yaml.safe_dump({"units": escaped}, sort_keys=False, allow_unicode=True, width=1000)
@@ -200,6 +222,12 @@ def _announced(timeout: float, interface: str | None, remarks: list[str]) -> lis
                 candidate = by_host.setdefault(address, Candidate([], description))
                 if (name := to_name(address, port)) not in candidate.names:
                     candidate.names.append(name)
+    ports = sorted({series.link.lan.port for series in all_series() if series.link.lan and series.link.lan.port})
+    for host, candidate in by_host.items():
+        if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            continue  # simulators and gateways, each at a port of its own
+        # Some announce their web page or VXI-11 alone, and answer on a raw socket only.
+        candidate.names += [name for port in ports if (name := f"TCPIP::{host}::{port}::SOCKET") not in candidate.names]
     return list(by_host.values())
 
 
@@ -259,6 +287,8 @@ def _ask_all(candidates: Sequence[Candidate], serial: bool) -> list[Found]:
     longest = max((len(candidate.names) for candidate in candidates), default=0)
     rounds = -(-len(candidates) // _MOST_AT_ONCE)
     deadline = time.monotonic() + rounds * longest * (_OPEN_TIMEOUT + 2 * _ASK_TIMEOUT) / 1000 + 2
+    if serial:
+        deadline += _SERIAL_SEARCH
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     return [
@@ -276,9 +306,22 @@ def _ask(candidate: Candidate, serial: bool) -> Found:
             )
             continue
         try:
-            who = identify_at(name, open_timeout=_OPEN_TIMEOUT, timeout=_ASK_TIMEOUT)
+            if name.upper().startswith("ASRL"):
+                found = recognize_serial(name)
+            else:
+                found = recognize(name, open_timeout=_OPEN_TIMEOUT, timeout=_ASK_TIMEOUT)
         except DriverError as error:
             problem = str(error)
+            if "Permission denied" in problem and name.upper().startswith("ASRL"):
+                problem += "; add your user to the group of the port (dialout on most systems), and log in again"
             continue
-        return Found(name, candidate.names, who, identify(who), announced=candidate.announced)
+        return Found(
+            name,
+            candidate.names,
+            found.identity,
+            found.model,
+            announced=candidate.announced,
+            address=found.address,
+            baud=found.baud,
+        )
     return Found(None, candidate.names, problem=problem, announced=candidate.announced)

@@ -1,0 +1,187 @@
+"""Who is at an address: questions that no language takes for a setting, and the series that understands the answer.
+
+On a serial line nothing tells which language a unit speaks, nor at which speed. The questions of the series are asked there
+one after another, each at the speeds of its series. None of them is a setting in the language of another series: ``*IDN?``
+stands in the standard, ``GMOD`` and ``GMAX`` are words of one language and unknown to the others, ``ADR 6`` selects a unit of a
+Genesys line and sets nothing, and Modbus is asked last, by reading. ``INST:NSEL``, by which a Z+ is addressed, is not sent:
+others select an output by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.instruments.bus.line import Seat
+from agent.instruments.catalogue import Model, Series, all_series, identify, models_of
+from agent.instruments.driver import DriverError, Identity, IdentityError, LinkError
+from agent.instruments.factory import make_driver
+from agent.instruments.linking import bus_address, make_link
+from agent.instruments.text.identified import parse_identity, told_by
+from agent.instruments.visa.session import VisaSession
+
+STANDARD = "*IDN?"
+#: ms for an answer on a serial line: the slowest unit takes 0.2 s, and 40 characters at 1,200 baud 0.35 s.
+_SERIAL_TIMEOUT = 800
+#: Messages that begin the turn of a unit on a line and are no setting in any other language.
+_HARMLESS_SELECTIONS = re.compile(r"ADR \{address\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """A unit: its identity, its model if it is supported, and what an entry of `units:` needs besides."""
+
+    identity: Identity
+    model: Model | None
+    address: int | None = None
+    baud: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a driver needs of a configured unit."""
+
+    model: str
+    uri: str
+    address: int | None = None
+    pyvisa_args: dict[str, Any] = field(default_factory=dict)
+    name: str = "scan"
+    visabackend: str = "@py"
+    serial: None = None
+    commands: None = None
+    channels: dict[int, Any] = field(default_factory=dict)
+
+
+def recognized(answer: str, among: Iterable[Series] | None = None) -> tuple[Identity, Model | None]:
+    """The identity that an answer tells, and the model of the series that understands it.
+
+    :raises IdentityError: it is none in any language
+    """
+    for series in all_series() if among is None else among:
+        if series.modbus is not None or (among is None and series.identify.ask != STANDARD):
+            continue
+        try:
+            told = told_by(series, answer)
+        except IdentityError:
+            continue
+        who = Identity(
+            told.get("manufacturer") or series.manufacturer,
+            told.get("model", ""),
+            told.get("serial", ""),
+            told.get("firmware", ""),
+        )
+        model = identify(who, models_of(series)) if who.model else None
+        if model is not None:
+            return who, model
+    return parse_identity(answer), None
+
+
+def recognize(uri: str, *, open_timeout: int, timeout: int) -> Recognized:
+    """Who is at a VISA resource name that is no serial line. It is asked ``*IDN?`` and nothing else.
+
+    :param open_timeout: ms to open the link
+    :param timeout: ms for the answer
+    :raises DriverError: no answer, or one that is no identity
+    """
+    session = VisaSession(uri, "@py", {"open_timeout": open_timeout, "timeout": timeout})
+    try:
+        session.open()
+        return Recognized(*recognized(session.ask(STANDARD)))
+    finally:
+        session.close()
+
+
+def recognize_serial(uri: str, timeout: int = _SERIAL_TIMEOUT) -> Recognized:
+    """Who is at a serial line, in whatever known language and at whatever known speed.
+
+    :param timeout: ms for each answer
+    :raises DriverError: the port can't be opened, or nobody answered
+    """
+    asked: list[str] = []
+    for baud, together in questions():
+        first = together[0]
+        asked.append(f"{first.identify.ask if first.modbus is None else 'Modbus'} at {baud}")
+        try:
+            if first.modbus is not None:
+                return _by_modbus(uri, first, baud)
+            return _by_text(uri, together, baud, timeout)
+        except DriverError as error:
+            if isinstance(error, LinkError) and str(error).startswith("can't open"):
+                raise
+    speeds = ", ".join(map(str, sorted({int(text.rpartition(" ")[2]) for text in asked})))
+    raise LinkError(
+        f"nobody answered in any known language at {speeds} baud; is the unit on, and set to this "
+        "interface and one of these speeds?"
+    )
+
+
+def questions() -> Iterator[tuple[int, list[Series]]]:
+    """The questions for a serial line, in the order in which they are asked: the speed, and the series that ask alike.
+
+    First each at the speed that units are delivered with, ``*IDN?`` before others and Modbus last; then at other speeds.
+    """
+    groups: dict[tuple[Any, ...], list[Series]] = {}
+    for series in all_series():
+        if series.link.serial is None or not (series.bus is None or _HARMLESS_SELECTIONS.fullmatch(series.bus.select)):
+            continue
+        how, serial = series.identify, series.link.serial
+        # Two stop bits are taken for one and a pause; what ends an answer shows when it comes.
+        shape = (serial.write or series.link.write, serial.data_bits, serial.parity, series.link.acknowledges_queries)
+        kind = (how.ask, *shape) if series.modbus is None else ("modbus", series.name)
+        groups.setdefault(kind, []).append(series)
+    order = sorted(
+        groups.values(),
+        key=lambda one: (one[0].modbus is not None, one[0].bus is not None, one[0].identify.ask != STANDARD),
+    )
+    done: set[tuple[int, int]] = set()
+    for speeds_of in (_usual, _other):
+        for number, together in enumerate(order):
+            for baud in dict.fromkeys(baud for series in together for baud in speeds_of(series)):
+                if (number, baud) not in done:
+                    done.add((number, baud))
+                    yield baud, together
+
+
+def _usual(series: Series) -> tuple[int, ...]:
+    serial = series.link.serial
+    return () if serial is None else (serial.baud,)
+
+
+def _other(series: Series) -> tuple[int, ...]:
+    serial = series.link.serial
+    return () if serial is None else serial.speeds
+
+
+def _by_text(uri: str, together: list[Series], baud: int, timeout: int) -> Recognized:
+    first = together[0]
+    address = bus_address(first, None)
+    arguments = {"baud_rate": baud, "timeout": timeout, "open_timeout": 2000}
+    link = make_link(uri, first, arguments=arguments, address=address)
+    try:
+        link.open()
+        answer = link.ask(first.identify.ask)
+    finally:
+        link.close()
+    who, model = recognized(
+        answer, [*together, *(one for one in all_series() if one.identify.ask == first.identify.ask)]
+    )
+    usual = model.series.link.serial if model is not None else None
+    return Recognized(
+        who, model, address if isinstance(link, Seat) else None, None if usual and usual.baud == baud else baud
+    )
+
+
+def _by_modbus(uri: str, series: Series, baud: int) -> Recognized:
+    driver = make_driver(_Entry(series.name, uri, pyvisa_args={"baud_rate": baud}), Path())
+    try:
+        profile = driver.connect()
+    finally:
+        driver.close()
+    if profile.identity is None:
+        raise IdentityError("it does not tell who it is")
+    usual = series.link.serial
+    model = next((one for one in models_of(series) if one.name == profile.model), None)
+    return Recognized(profile.identity, model, None, None if usual and usual.baud == baud else baud)
