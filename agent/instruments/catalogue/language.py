@@ -214,7 +214,7 @@ class Errors(Strict):
 
     ask: Texts
     none: Regex
-    form: Regex = r"(?P<number>[+-]?\d{1,6})\s*[, ]\s*(?P<text>.*)"
+    form: Regex = r"(?P<number>[+-]?\d{1,6})\s*[,\s]\s*(?P<text>.*)"
     count: int = Field(default=20, ge=1)
     acknowledges: bool = False
 

@@ -177,7 +177,7 @@ def default_type(name: str) -> str:
         return "number"
     if name in SWITCHES or name in TRIPS:
         return "bit"
-    return "word" if name in ("mode", "tripped") else "int"
+    return {"mode": "mode", "tripped": "word"}.get(name, "int")
 
 
 class _Checker:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Collection, Sequence
 
 from agent.instruments.catalogue import Model, identify
-from agent.instruments.catalogue.answers import AnswerPattern, Value
+from agent.instruments.catalogue.answers import AnswerPattern, Value, plain
 from agent.instruments.claims import check_serial
 from agent.instruments.driver import (
     Driver,
@@ -310,7 +310,7 @@ class TextDriver(Driver):
             kind.has_refused(question.ask, unit)
             self._recover(identity)
             return None
-        return question.text if values and str(values[0]).strip().upper() in question.on else None
+        return question.text if values and plain(str(values[0])) in map(plain, question.on) else None
 
     def _recover(self, identity: Identity) -> None:
         """A new link to the same unit, after a question that it may leave unanswered, with an empty error queue."""

@@ -119,10 +119,11 @@ class ErrorQueue:
             self._link.close()
             raise MalformedAnswerError(f"{shorten(answer)} is no answer to an error query")
         groups = match.groupdict()
+        if (number := groups.get("number")) and int(number) == 0:
+            return None  # 0 is no error in every form of the text behind it (SCPI-99, volume 2, 21.8.2)
         told = groups.get("text", text) or text
         if len(told) > 1 and told[0] == told[-1] == '"':
             told = told[1:-1]
-        number = groups.get("number")
         return Error(int(number) if number else None, re.sub(r"[^ -~]", lambda odd: ascii(odd[0])[1:-1], told))
 
 

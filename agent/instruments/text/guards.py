@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from agent.instruments.catalogue import Guard, Model
-from agent.instruments.catalogue.answers import AnswerPattern, Value
+from agent.instruments.catalogue.answers import AnswerPattern, Value, plain
 from agent.instruments.catalogue.models import RANGE_OF
 from agent.instruments.driver import Conditions, MalformedAnswerError, Range
 from agent.instruments.text.messages import joined, places, shorten
@@ -121,7 +121,8 @@ class Question:
         guard = self.guard
         found: dict[str, None] = {}
         for index, word in words.items():
-            if index not in channels or (word in guard.expect if guard.expect else word not in guard.refuse):
+            named = plain(word) in map(plain, guard.expect or guard.refuse)
+            if index not in channels or named is bool(guard.expect):
                 continue
             values = {"channel": index, "answer": shorten(word, 30).strip("'")}
             found[f"{guard.text.format(**values)}; {guard.remedy.format(**values)}"] = None

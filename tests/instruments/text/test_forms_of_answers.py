@@ -1,0 +1,70 @@
+"""Forms of answers that firmware of one series gives either way: whatever the series file shows, both are read alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.instruments.catalogue.answers import plain
+from tests.instruments.series.keysight.test_e3631a import E3631A
+from tests.instruments.series.on_paper import connected
+from tests.instruments.series.rigol.test_dp800 import DP832A
+from tests.instruments.series.siglent.test_spd3303 import SPD3303X
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("on", "1"), ("OFF", "0"), ('"OFF"', "0"), (" 1\r", "1"), ("+0", "0"), ("none", "NONE"), ("-1", "-1")],
+)
+def test_a_switch_is_the_same_as_a_word_and_as_a_number(word: str, told: str) -> None:
+    assert plain(word) == told
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_free"), [("0", True), ("OFF", True), ("off", True), ("1", False), ("ON", False)]
+)
+def test_a_guard_takes_a_switch_in_both_forms(answer: str, is_free: bool) -> None:
+    for supply, ask in ((E3631A, "OUTP:TRAC?"), (DP832A, ":OUTP:TRAC? CH1")):
+        driver, _, _ = connected(supply, answers={ask: answer})
+        assert (driver.inspect([1, 2, 3]).bars == []) is is_free
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaints"),
+    [
+        ('+0,"No error"', []),
+        ('0,"No error"', []),
+        ('+000, "No error"', []),
+        ("0 No Error", []),
+        ("0\tNo Error", []),
+        ("-0, none", []),
+        ('-222,"Data out of range"', ['-222,"Data out of range"']),
+        ("-222 Data out of range", ['-222,"Data out of range"']),
+    ],
+)
+def test_error_0_is_none_in_every_form(answer: str, complaints: list[str]) -> None:
+    for supply, ask in ((DP832A, ":SYST:ERR?"), (SPD3303X, "SYST:ERR?")):
+        driver, unit, _ = connected(supply)
+        none = str(unit.answers[ask.lstrip(":")])
+        unit.answers[ask.lstrip(":")] = [answer, none] if complaints else answer
+        assert driver.complaints() == complaints
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({":OUTP? CH1": "1"}, {"state": True}),
+        ({":OUTP? CH1": "0"}, {"state": False, "mode": "OFF"}),
+        ({":OUTP:MODE? CH1": "cc"}, {"mode": "CC"}),
+        ({":OUTP:MODE? CH1": "LIST"}, {"mode": None}),
+        ({":OUTP:OVP:QUES? CH1": "1"}, {"tripped": "OVP"}),
+        ({":OUTP:OCP:QUES? CH1": "yes"}, {"tripped": "OCP"}),
+        ({":MEAS:ALL? CH1": "2.0000V, 0.0500A, 0.100W"}, {"voltage": 2.0, "current": 0.05}),
+        ({":MEAS:ALL? CH1": "-0.0000,-0.0000,0.000"}, {"voltage": 0.0, "current": 0.0}),
+        ({":APPL? CH1": "CH1:30V/3A, 2.000E+00, 1.0000E+00"}, {"voltage_limit": 2.0, "current_limit": 1.0}),
+        # The form of a unit with one output, in the DP800 driver and its tests of the public project wavebench.
+        ({":APPL? CH1": "5.000,0.100"}, {"voltage_limit": 5.0, "current_limit": 0.1}),
+    ],
+)
+def test_numbers_and_words_in_other_forms(changed: dict[str, str], told: dict[str, object]) -> None:
+    reading = DP832A.reading(changed)
+    assert {name: getattr(reading, name) for name in told} == told
