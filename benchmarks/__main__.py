@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import command, fleet, off, plainloop, polling, psudaemon
+from benchmarks import command, fleet, off, plainloop, polling, psudaemon, slowline
 from tests.support.figures import Figure, machine, table
 
 _FIGURES: dict[str, Callable[[], list[Figure]]] = {
@@ -14,6 +14,7 @@ _FIGURES: dict[str, Callable[[], list[Figure]]] = {
     "off": off.figures,
     "psudaemon": psudaemon.figures,
     "plainloop": plainloop.figures,
+    "slowline": slowline.figures,
     "fleet": fleet.figures,
 }
 

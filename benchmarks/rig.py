@@ -115,6 +115,7 @@ class Agent(Process):
     :param pyvisa_args: of every unit
     :param profile: a folder for each thread's profile; see `benchmarks.agentprocess`
     :param stderr: where it writes its log, if not into a file
+    :param model: of every unit
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Agent(Process):
         pyvisa_args: dict[str, Any] | None = None,
         profile: Path | None = None,
         stderr: Path | None = None,
+        model: str = "E36313A",
     ) -> None:
         self.names = [f"psu{number}" for number in range(1, len(resources) + 1)]
         configuration = {
@@ -139,7 +141,7 @@ class Agent(Process):
                 **(settings or {}),
             },
             "units": [
-                {"name": name, "model": "E36313A", "uri": uri, "pyvisa_args": pyvisa_args or {}}
+                {"name": name, "model": model, "uri": uri, "pyvisa_args": pyvisa_args or {}}
                 for name, uri in zip(self.names, resources, strict=True)
             ],
         }

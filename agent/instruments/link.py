@@ -103,5 +103,8 @@ class TextLink(Protocol):
     def rest(self, seconds: float) -> None:
         """Have the next message go no sooner than that time (s) from now on: the unit is busy with the last one."""
 
+    def wait_until_ready(self) -> bool:
+        """True if the unit needed time before the next message, which has passed by now; False if it was ready at once."""
+
     def close(self) -> None:
         """Close it; never raises."""

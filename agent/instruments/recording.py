@@ -122,6 +122,10 @@ class RecordingLink:
         """Have the next message go no sooner than that time (s) from now on."""
         self._link.rest(seconds)
 
+    def wait_until_ready(self) -> bool:
+        """True if the unit needed time before the next message, which has passed by now; False if it was ready at once."""
+        return self._link.wait_until_ready()
+
     def _begin(self, message: str) -> Exchanged:
         self._watch(message)
         one = Exchanged(message)
@@ -221,6 +225,10 @@ class Replay:
 
     def rest(self, seconds: float) -> None:
         """A unit on paper needs no rest."""
+
+    def wait_until_ready(self) -> bool:
+        """False: it is always ready."""
+        return False
 
     def _next(self, message: str) -> str | list[str] | None:
         if not self._lines:

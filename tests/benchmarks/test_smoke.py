@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks import command, fleet, off, outage, plainloop, polling, psudaemon
+from benchmarks import command, fleet, off, outage, plainloop, polling, psudaemon, slowline
 from benchmarks.offcases import CASES, Case
 from benchmarks.rig import POLL_MESSAGE
 from tests.support.figures import Figure, table
@@ -94,6 +94,15 @@ def test_plainloop() -> None:
     assert 0 < result.agent < 0.1
     assert 0 < result.plain < 0.1
     assert result.ratio == pytest.approx(result.agent / result.plain)
+
+
+def test_slowline() -> None:
+    result = slowline.measure(seconds=1.5, count=3)
+    assert 0.1 < result.ratio < 2
+    assert all("?" in message for message in result.messages)
+    assert len(result.messages) == len(set(result.messages)) > 1
+    assert len(result.between) == 3
+    assert all(0 < seconds < 5 for seconds in result.seconds)
 
 
 def test_table() -> None:

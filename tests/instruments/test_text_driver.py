@@ -123,3 +123,37 @@ def test_another_setting_that_breaks_the_link_is_sent_to_no_other_output(
     with pytest.raises(LinkError, match="the link broke"):
         driver.write(Write("state", (1, 2, 3), True))
     assert link.sent[told:] == ["OUTP CH1,1"]
+
+
+class Pausing(Transcript):
+    """A unit that needs a pause before each message, and an off that comes in the pause of the ``off_in``-th one."""
+
+    def __init__(self, lines: list[Line]) -> None:
+        super().__init__(lines)
+        self.off_in = 0
+        self.pauses_made = 0
+
+    def wait_until_ready(self) -> bool:
+        self.pauses_made += 1
+        return True
+
+    def off_waits(self) -> bool:
+        return self.off_in != 0 and self.pauses_made >= self.off_in
+
+
+@pytest.mark.parametrize("off_in", [1, 2, 3])
+def test_an_off_that_comes_in_a_pause_before_a_message_of_a_poll_goes_instead_of_it(off_in: int) -> None:
+    (model,) = models_of(Series.model_validate({**ONE_BY_ONE, "link": {"compound": "no"}}))
+    poll: list[Line] = [(f"{ask} CH{n}", answer) for ask, answer in _QUESTIONS for n in (1, 2, 3)]
+    link = Pausing([("*IDN?", "Test,T100,1,1"), NO_ERROR, *poll])
+    driver = TextDriver(link, name="psu1", models=(model,), knowledge=Knowledge())
+    driver.connect()
+    link.check()
+    link.off_in, link.pauses_made = off_in, 0
+    link.expect(poll[: off_in - 1])
+    assert driver.poll(link.off_waits) is None
+    link.check()
+    link.off_in = 0
+    link.expect(poll)
+    assert driver.poll(link.off_waits) is not None
+    link.check()

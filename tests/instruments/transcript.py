@@ -77,6 +77,9 @@ class Transcript:
     def rest(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
+    def wait_until_ready(self) -> bool:
+        return False
+
     def tell(self, message: str) -> None:
         answer = self._next(message)
         if answer is not None:

@@ -288,10 +288,8 @@ class Seat:
             return
         if not self._is_open:
             raise LinkError("the session is closed")
-        if (left := self._ready - time.monotonic()) > 0:
-            time.sleep(left)
-        line = self._line
-        self._is_doubtful = self._is_sent = False
+        self.wait_until_ready()
+        line, self._is_doubtful, self._is_sent = self._line, False, False
         with contextlib.ExitStack() as at_end, line.turn(self):
             try:
                 self._link = line.begin(self)
@@ -392,6 +390,12 @@ class Seat:
     def rest(self, seconds: float) -> None:
         """Have the next message to this unit go no sooner than that time (s) from now on; others go on."""
         self._ready = max(self._ready, time.monotonic() + seconds)
+
+    def wait_until_ready(self) -> bool:
+        """True if the unit needed time before the next message, which has passed by now; False if it was ready at once."""
+        if (left := self._ready - time.monotonic()) > 0:
+            time.sleep(left)
+        return left > 0
 
 
 def _is_question(message: str) -> bool:

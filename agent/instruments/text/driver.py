@@ -119,7 +119,8 @@ class TextDriver(Driver):
             answers = [self._link.hear()]
         else:
             for message in reader.plan.messages:
-                if answers and give_way():
+                # An off that came while the unit needed a pause is the next message.
+                if (self._link.wait_until_ready() or answers) and give_way():
                     return None
                 answers.append(ask(self._link, message))
         try:

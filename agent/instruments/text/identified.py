@@ -292,6 +292,10 @@ class IdentifiedLink:
             self._is_greeted = False
             raise
 
+    def wait_until_ready(self) -> bool:
+        """True if the unit needed time before the next message, which has passed by now; False if it was ready at once."""
+        return self._link.wait_until_ready()
+
     def close(self) -> None:
         """Close it; never raises. Only `open` brings it back."""
         self._identity = None

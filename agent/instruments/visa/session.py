@@ -243,8 +243,7 @@ class VisaSession:
 
     def _write(self, message: str, calling: Calling) -> None:
         data = message.encode(_OUT.get(self._encoding, "ascii")) + self._write_termination
-        if self._ready:
-            self._wait()
+        self.wait_until_ready()
         resource = self._opened()
         if not self._is_plain:
             self._collect(resource)
@@ -255,11 +254,14 @@ class VisaSession:
         if self._gap:
             self.rest(self._gap + len(data) * self._byte)
 
-    def _wait(self) -> None:
-        left = self._ready - time.monotonic()
+    def wait_until_ready(self) -> bool:
+        """True if the unit needed time before the next message, which has passed by now; False if it was ready at once."""
+        if not self._ready:
+            return False
+        left, self._ready = self._ready - time.monotonic(), 0.0
         if left > 0:
             time.sleep(left)
-        self._ready = 0.0
+        return left > 0
 
     def _read(self, length: tuple[int, int] | None = None) -> str:
         if not self._is_ended:

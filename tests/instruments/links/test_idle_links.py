@@ -194,6 +194,9 @@ class ClosingUnit:
     def rest(self, seconds: float) -> None:
         pass
 
+    def wait_until_ready(self) -> bool:
+        return False
+
 
 @pytest.mark.hypothesis
 @given(

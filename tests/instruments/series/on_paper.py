@@ -139,6 +139,9 @@ class PaperUnit:
     def rest(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
+    def wait_until_ready(self) -> bool:
+        return False
+
 
 def _key(ask: str) -> str:
     return ask.strip().lstrip(":").upper()
