@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 from agent.instruments.bus.turns import Turns
@@ -136,10 +136,10 @@ def _no_answer(question: Question, received: bytes, timeout: float) -> str:
 
 
 _lines_lock = threading.Lock()
-_lines: WeakValueDictionary[tuple[str, ...], Line] = WeakValueDictionary()
+_lines: WeakValueDictionary[tuple[Any, ...], Line] = WeakValueDictionary()
 
 
-def shared(key: tuple[str, ...], made: Line) -> Line:
+def shared(key: tuple[Any, ...], made: Line) -> Line:
     """The line that other units use by that key; that one where none does."""
     with _lines_lock:
         return _lines.setdefault(key, made)

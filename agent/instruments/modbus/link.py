@@ -153,7 +153,9 @@ def make_link(
     parity: str = "none",
     stop_bits: float = 1,
 ) -> ModbusLink:
-    """The link to the unit with an address, on the line that other units of the same resource name use as well.
+    """The link to the unit with an address, on the line that other units use as well.
+
+    Those have the same resource name and the same parameters of the line: a unit whose parameters were changed gets another line.
 
     :param uri: a VISA resource name: ``ASRL…::INSTR`` or ``TCPIP::…::SOCKET``
     :param slave: its address; None for 1, which units are delivered with
@@ -171,12 +173,13 @@ def make_link(
     if isinstance(parsed, rname.ASRLInstr):
         settings = _settings(options, SerialSettings(baud, 8, _PARITY[parity], stop_bits))
         stream, gap = SerialStream(parsed.board, settings), settings.frame_gap
-        key: tuple[str, ...] = ("serial", os.path.realpath(parsed.board))
+        key: tuple[Any, ...] = ("serial", os.path.realpath(parsed.board), settings)
     elif isinstance(parsed, rname.TCPIPSocket):
         port = int(parsed.port)
         form = "tcp" if port == MODBUS_TCP_PORT else "rtu"
-        stream = TcpStream(parsed.host_address, port, float(options.get("open_timeout", _OPEN_TIMEOUT)) / 1000)
-        key = ("tcp", parsed.host_address.casefold(), str(port))
+        opening = float(options.get("open_timeout", _OPEN_TIMEOUT)) / 1000
+        stream = TcpStream(parsed.host_address, port, opening)
+        key = ("tcp", parsed.host_address.casefold(), port, opening)
     else:
         stream = NoStream("Modbus goes over a serial port (ASRL…::INSTR) or a socket (TCPIP::…::SOCKET)")
         key = ("none", uri)

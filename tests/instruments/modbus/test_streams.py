@@ -172,6 +172,9 @@ def test_one_line_for_all_spellings_of_a_port(tmp_path: Any) -> None:
     first = line(f"ASRL{port}::INSTR")
     assert line(f"ASRL{tmp_path}/by-id::INSTR") is first
     assert line(f"ASRL{tmp_path}/other::INSTR") is not first
+    # After a reload with another speed, the line of before may still be there for a while.
+    faster = link.make_link(f"ASRL{port}::INSTR", slave=1, options={"baud_rate": 115200}, baud=9600, timeout=1.0)._line
+    assert faster is not first
     gateway = line("TCPIP::Gateway.local::8899::SOCKET")
     assert line("TCPIP0::gateway.LOCAL::8899::SOCKET") is gateway
     assert line("TCPIP::gateway.local::8900::SOCKET") is not gateway
