@@ -87,6 +87,9 @@ class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
                     self._late[key] = _sum(self._late.get(key, _NONE), more)
                     counted[key] = _sum(counted.get(key, self._base.get(key, _NONE)), more)
             self._base = found
+            # What memory had before the file was known is not to be written over what is in the file now.
+            for key in found.keys() & self._unsaved.keys():
+                del self._unsaved[key]
             for key, meter in counted.items():
                 self._set(key, meter)
 

@@ -107,6 +107,21 @@ def test_a_file_that_is_opened_late(
         assert store.seen.is_duplicate(b"new")
 
 
+def test_what_was_counted_before_the_file_was_known_does_not_take_its_place(file: Path, place: Place) -> None:
+    """An output that was off all the time counted nothing: what memory had to write, 0, was written over the earlier run's."""
+    earlier(file, place)
+    place.problem = OSError(errno.EIO, "Input/output error")
+    hidden = file.rename(file.with_name("hidden"))
+    with opened(file) as store:
+        assert store.meters.begin() == {}
+        hidden.rename(file)
+        store.meters.save({"psu1": {1: (0.0, 0.0)}})
+        place.problem = None
+        saved(store)
+    with opened(file) as store:
+        assert store.meters.begin()["psu1"] == {1: (10.0, 1.0)}
+
+
 def test_a_file_that_can_only_be_read_is_known_from_the_start(file: Path, place: Place) -> None:
     earlier(file, place)
     with opened(file) as store:
