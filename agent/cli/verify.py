@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -117,10 +118,12 @@ def verify(
         links.append(recording := RecordingRegisters(link, hidden=serial_registers(entry.model)))
         return recording
 
+    series = next((one.series for one in candidates(entry.model)), None)
+    gap = 0.0 if series is None or series.modbus is not None else link_form(series, entry.uri).gap
     has_ended: list[int] = []
     driver = make_driver(entry, folder, Knowledge(), wrap=recorded, wrap_registers=recorded_registers)
     limits = Limits(voltage_max, current_max)
-    bench = Bench(driver, limits, entry.channels, lambda: bool(has_ended))
+    bench = Bench(driver, limits, entry.channels, lambda: bool(has_ended), pause=gap)
     try:
         profile = bench.connect()
     except (DriverError, UnknownModelError) as error:
@@ -131,11 +134,10 @@ def verify(
     _ask(profile, bench.readings, outputs, limits, yes)
     for link in links:
         link.record.clear()
-    series = next((one.series for one in candidates(entry.model)), None)
-    gap = link_form(series, driver.address).gap if series is not None and links else 0.0
 
     def poll_with(shorter: float) -> None:
         other = make_driver(entry, folder, Knowledge(), gap=shorter)
+        time.sleep(gap)  # since the last message on the other link
         try:
             other.connect()
             for _ in range(3):

@@ -50,11 +50,13 @@ class Bench:
         configured: Mapping[int, ChannelSettings] | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
         patience: float = PATIENCE,
+        pause: float = 0.0,
     ) -> None:
         """
         :param configured: the user's own limits of channels, which hold as well
         :param is_interrupted: asked before each step
         :param patience: s that an output may take until it does what it was told
+        :param pause: s that the supply needs between two messages; a new link knows nothing of the last one on another
         """
         self.driver = driver
         self.limits = limits
@@ -66,6 +68,7 @@ class Bench:
         self._configured = dict(configured or {})
         self._is_interrupted = is_interrupted
         self._patience = patience
+        self._pause = pause
         self._gate: WriteGate
 
     def connect(self) -> Profile:
@@ -74,6 +77,7 @@ class Bench:
         :raises DriverError: it can't be reached, or is not the one that is expected
         """
         self.check_interrupted()
+        time.sleep(self._pause)
         self.profile = self.driver.connect()
         self.use_limits(self.limits)
         self.look()

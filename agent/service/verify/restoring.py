@@ -45,6 +45,7 @@ class Restoring:
         self._outputs = sorted({other for index in outputs for other in bench.group(index)})
         self._found = found
         self._patience = patience
+        self._lower: list[str] = []  # settings that the user's own limits keep lower than they were found
 
     def run(self, *, is_link_broken: bool) -> Ending:
         """Turn the outputs off, on a new link if the present one broke; then put the settings back. No `DriverError` comes."""
@@ -75,6 +76,8 @@ class Restoring:
             self._restore(ending)
         except DriverError as error:
             ending.unrestored.append(f"the settings: the link broke while they were put back ({error})")
+        if self._lower:
+            ending.sentences.append(f"left lower than it was found: {'; '.join(dict.fromkeys(self._lower))}")
         if ending.unrestored:
             ending.sentences.append(f"not as it was found: {'; '.join(ending.unrestored)}")
         return ending
@@ -139,7 +142,8 @@ class Restoring:
         return problems
 
     def _put_back(self, index: int, found: Reading) -> list[str]:
-        bench, problems = self._bench, []
+        bench = self._bench
+        problems: list[str] = []
         channel = bench.channels[index]
         for setting in KEPT:
             wanted = getattr(found, setting)
@@ -149,7 +153,9 @@ class Restoring:
             try:
                 complaints = bench.set(setting, index, wanted)
             except Refusal as refusal:
-                problems.append(f"{setting} of output {index} was {shown}: {refusal.message}")
+                told = f"{setting} of output {index} was {shown}: {refusal.message}"
+                # The user's own limits hold here, too. What is lower than it was hurts nothing.
+                (self._lower if refusal.code == "limit_exceeded" else problems).append(told)
                 continue
             if not bench.wait(lambda _, s=setting: self._is_as(index, found, s), 0.25):  # type: ignore[misc]
                 now = getattr(bench.readings[index], setting)
