@@ -33,7 +33,20 @@ def test_version_and_help() -> None:
     assert psu_agent("--version").stdout == f"psu-agent, version {__version__}\n"
     result = psu_agent("--help")
     assert result.returncode == 0
-    for command in ("run", "demo", "check", "scan", "get", "set", "watch", "simulate", "models", "schema"):
+    for command in (
+        "run",
+        "demo",
+        "check",
+        "scan",
+        "get",
+        "set",
+        "watch",
+        "simulate",
+        "models",
+        "schema",
+        "series",
+        "verify",
+    ):
         assert f"\n  {command} " in result.stdout
     commands = result.stdout.partition("Commands:")[2]
     assert "..." not in commands  # no description is cut off
@@ -41,7 +54,8 @@ def test_version_and_help() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "demo", "check", "scan", "get", "set", "watch", "simulate", "models", "schema"]
+    "command",
+    ["run", "demo", "check", "scan", "get", "set", "watch", "simulate", "models", "schema", "series", "verify"],
 )
 def test_every_command_has_help(command: str) -> None:
     result = CliRunner().invoke(cli.cli, [command, "--help"])

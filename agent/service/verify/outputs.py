@@ -195,6 +195,9 @@ class OutputChecks:
         reach = self._bench.group(self._index)
         also = f", with outputs {', '.join(str(i) for i in reach if i != self._index)}" if len(reach) > 1 else ""
         with self._findings.checking("output on", f"turns on{also}", self._index) as check:
+            if self._reading.tripped is not None:
+                check.skipped(f"it has tripped ({self._reading.tripped}); clear that at the unit, then begin again")
+                return
             volts = self._prepare(check)
             if volts is None:
                 return
@@ -282,6 +285,9 @@ class OutputChecks:
         claim = "trips (OVP) when its level is lowered below the output's voltage, and stays off when that is cleared"
         with self._findings.checking("over-voltage trip", claim, self._index) as check:
             volts, levels = self._volts(), self._channel.range("voltage_protection")
+            if self._reading.tripped is not None:
+                check.skipped(f"it has tripped already ({self._reading.tripped})")
+                return
             if "clear_protection" not in output.settings:
                 check.skipped("the series can't clear a trip remotely, so the supply would be left tripped")
                 return

@@ -156,6 +156,14 @@ def test_a_trip_that_could_not_be_cleared_is_not_tried() -> None:
     assert supply.readings[1] == FOUND
 
 
+def test_an_output_that_has_tripped_before_is_not_turned_on() -> None:
+    supply = FakeSupply(found=FOUND._replace(tripped="OCP"))
+    result = verified(supply)
+    assert text_of(result, "output on, output 1").startswith("it has tripped (OCP)")
+    assert not any(write.setting == "state" and write.value for write in supply.writes)
+    assert supply.readings[1] == FOUND._replace(tripped="OCP")
+
+
 def test_a_trip_level_that_could_not_be_put_back_is_not_changed() -> None:
     supply = FakeSupply(found=FOUND._replace(voltage_protection=7.0))
     result = verified(supply)
