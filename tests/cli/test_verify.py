@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 import yaml
 
 from agent.simulator import Simulator
-from tests.commandline import Running, psu_agent
+from tests.commandline import COMMAND, Running, environment, psu_agent
 from tests.support.waiting import wait_until
 
 #: s a message, so that a signal comes in the middle.
@@ -96,6 +99,43 @@ def test_nobody_is_there_to_say_that_nothing_is_connected(tmp_path: Path) -> Non
         assert "NOTHING MAY BE CONNECTED" in done.stdout
         assert all("?" in message for message in supply.instrument.log)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("answer", "code", "sets"), [(b"n\n", 1, False), (b"\n", 1, False), (b"y\n", 0, True)])
+def test_the_question_on_the_terminal_is_heeded(answer: bytes, code: int, sets: bool, tmp_path: Path) -> None:
+    near, far = pty.openpty()
+    with Simulator() as supply:
+        supply.instrument.panel.press_output(2, on=True)
+        command = [
+            *COMMAND,
+            "verify",
+            supply.resource,
+            "--model",
+            "E36313A",
+            "--channel",
+            "2",
+            "--report",
+            str(tmp_path),
+        ]
+        os.write(near, answer)
+        done = subprocess.run(command, stdin=far, capture_output=True, text=True, env=environment(), timeout=60)
+        os.close(near)
+        os.close(far)
+        assert "Output 2 is on now. It will be turned off and left off." in done.stdout
+        assert "NOTHING MAY BE CONNECTED TO THE OUTPUTS." in done.stdout
+        assert "Is everything disconnected from the outputs?" in done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
+        assert any("?" not in message for message in supply.instrument.log) is sets
+        assert outputs(supply)[1] is not sets
+
+
+def test_a_second_signal_does_not_keep_the_outputs_on(tmp_path: Path) -> None:
+    with Simulator(latency=SLOW) as supply, Running(*arguments(supply, tmp_path)) as running:
+        wait_until(lambda: any(outputs(supply)), "an output that is on")
+        running.signal(signal.SIGINT)
+        running.wait_for("ending: the outputs are turned off")
+        assert running.end(signal.SIGTERM) == 130
+        assert outputs(supply) == [False] * 3
 
 
 def test_a_unit_of_the_configuration_keeps_its_own_limits(tmp_path: Path) -> None:

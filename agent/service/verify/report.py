@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from agent import __version__
 from agent.instruments.catalogue import Series
 from agent.instruments.recording import Exchanged
@@ -80,6 +82,14 @@ def as_data(
         "verdict": "failed" if result.exit_code else "ok",
         "ended_early": result.problem,
         "left": {"output": result.ending.output, "text": result.ending.sentences},
+        "tried": None
+        if identity is None or result.exit_code
+        else {
+            "model": profile.model,
+            "firmware": identity.firmware,
+            "date": moment.strftime("%Y-%m-%d"),
+            "report": "where this report can be read",
+        },
         "checks": [
             {
                 "name": check.name,
@@ -128,6 +138,7 @@ def as_text(data: dict[str, Any], result: Result) -> str:
         f"{counts['ok']} claims hold, {counts['failed']} failed, {counts['skipped']} not tried",
         *([f"ended early: {data['ended_early']}"] if data["ended_early"] else []),
         *(f"at the end: {text}" for text in data["left"]["text"]),
+        *_tried_line(data["tried"]),
         "",
     ]
     for check in data["checks"]:
@@ -144,6 +155,14 @@ def as_text(data: dict[str, Any], result: Result) -> str:
         problem = f"  ({one['problem']})" if "problem" in one else ""
         lines.append(f"{one['ms']:9.2f}  {_shown(one['sent'])}{tail}{problem}")
     return "\n".join(lines) + "\n"
+
+
+def _tried_line(tried: dict[str, str] | None) -> list[str]:
+    """The line for the series file; none where a claim has failed."""
+    if tried is None:
+        return []
+    shown = yaml.safe_dump([tried], default_flow_style=True, sort_keys=False, width=1000, allow_unicode=True).strip()
+    return [f"for the series file: tried: {shown}"]
 
 
 def _shown(text: str) -> str:

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.instruments.catalogue.schema import Tried
 from agent.instruments.recording import Exchanged
 from agent.service.verify import report
 from agent.service.verify.bench import Limits
@@ -81,6 +83,9 @@ def test_both_files_are_written_and_say_the_same(tmp_path: Path) -> None:
     assert "within 1 V and 0.1 A, with nothing connected" in page
     assert "VOLT?  →  1.0" in page
     assert data["verdict"] == "ok"
+    (line,) = [line for line in page.splitlines() if line.startswith("for the series file: tried: ")]
+    (tried,) = yaml.safe_load(line.partition(": ")[2])["tried"]
+    assert Tried.model_validate(tried).model == "FAKE3"
     assert {check["name"] for check in data["checks"]} >= {
         "identification",
         "voltage_limit",
