@@ -62,6 +62,7 @@ class VisaSession:
 
     __slots__ = (
         "_backend",
+        "_behind",
         "_byte",
         "_delay",
         "_encoding",
@@ -98,7 +99,10 @@ class VisaSession:
         self._options.setdefault("write_termination", form.write)
         self._write_termination = str(self._options["write_termination"] or "").encode()
         self._encoding = str(self._options.get("encoding") or form.encoding)
-        self._is_plain = self._is_ended and not form.skips_empty and form.unasked is None
+        # What may stand behind an answer, as firmware has it: a line end or zero byte behind a known length, LF behind CR.
+        is_cr = is_stream and self._options["read_termination"] == "\r"
+        self._behind = b"\r\n\0" if form.skips_empty or not self._is_ended else b"\n" if is_cr else b""
+        self._is_plain = self._is_ended and not self._behind and form.unasked is None
         self._gap = form.gap
         # s that a byte takes on a serial line: a message without an answer is on its way still when it was written.
         self._byte = 10 / float(self._options.get("baud_rate", 9600)) if is_serial else 0.0
@@ -288,7 +292,7 @@ class VisaSession:
         while self._is_stray(line := self._decoded(self._read_line()).rstrip("\r\n")):
             if time.monotonic() > deadline:
                 raise LinkError(f"no answer but lines that nobody asked for: {line[:60]!a}")
-        return line.lstrip("\r\n") if self._form.skips_empty else line
+        return line.lstrip(self._behind.decode())
 
     def _read_unended(self, length: tuple[int, int] | None) -> str:
         least, most = length or (1, sockets.LONGEST_ANSWER)
@@ -325,14 +329,16 @@ class VisaSession:
         :raises LinkError: one of them is not among those that the unit sends so
         """
         receiving = _receiving(resource)
-        while receiving is not None and self._is_ended:
+        while receiving is not None:
             with _ASKING:
                 waiting = receiving.pending()
             if not waiting:
                 return
-            if self._form.skips_empty and not waiting.strip(b"\r\n\0"):
+            if self._behind and not waiting.strip(self._behind):
                 receiving.discard()
                 return
+            if not self._is_ended:
+                return  # the session refuses to write now
             line = self._decoded(self._read_line()).rstrip("\r\n")
             if not self._is_stray(line):
                 raise UnaskedBytesError(f"an answer that nobody asked for: {line[:60]!a}")

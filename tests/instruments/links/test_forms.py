@@ -63,6 +63,18 @@ def test_an_answer_that_is_too_short_is_none(serial: bool) -> None:
         assert not session.is_open
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\0"])
+def test_a_line_end_behind_an_answer_of_known_length_is_none(serial: bool, end: bytes) -> None:
+    """Other firmware of such a unit ends its answers. A line end that is an answer by itself stays one."""
+    answers = {b"VOUT1?": b"05.00" + end, b"STATUS?": b"\n" + end, b"IOUT1?": b"0.500" + end}
+    with ByteUnit(answers.__getitem__, serial=serial) as unit:
+        session = opened(unit, RAW)
+        for message, answer in [("VOUT1?", "05.00"), ("STATUS?", "\n"), ("IOUT1?", "0.500")]:
+            assert session.ask(message, (len(answer), len(answer))) == answer
+            wait_until(lambda: pending(session) == end, "the line end")
+        session.close()
+
+
 def test_bytes_behind_an_answer_are_not_taken_for_the_next_one(serial: bool) -> None:
     with ByteUnit(lambda _: b"05.00?", serial=serial) as unit:
         session = opened(unit, RAW)
@@ -130,11 +142,21 @@ def test_empty_lines_are_skipped_where_the_form_says_so(serial: bool) -> None:
         plain.close()
 
 
-def test_a_line_feed_behind_a_carriage_return_is_no_answer(serial: bool) -> None:
-    with ByteUnit(lambda _: b"5.0\r\n", serial=serial) as unit:
-        session = opened(unit, LinkForm(write="\r", read="\r", skips_empty=True))
+@pytest.mark.parametrize("skips_empty", [False, True])
+@pytest.mark.parametrize("answer", [b"5.0\r\n", [(0.0, b"5.0\r"), (0.02, b"\n")]])
+def test_a_line_feed_behind_a_carriage_return_is_no_answer(serial: bool, answer: Answer, skips_empty: bool) -> None:
+    with ByteUnit(lambda _: answer, serial=serial) as unit:
+        session = opened(unit, LinkForm(write="\r", read="\r", skips_empty=skips_empty))
         for _ in range(3):
             assert session.ask("A?") == "5.0"
+            wait_until(lambda: pending(session) == b"\n", "the line feed")
+        session.close()
+
+
+def test_an_empty_answer_in_front_of_a_carriage_return_stays_one(serial: bool) -> None:
+    with ByteUnit(lambda _: b"\r", serial=serial) as unit:
+        session = opened(unit, CR)
+        assert session.ask("A?") == ""
         session.close()
 
 
