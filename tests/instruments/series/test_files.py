@@ -83,6 +83,24 @@ IDENTITIES = {
     "DELTA ELEKTRONIKA BV,SM500-CP-90,000010200000,H0_P0150,0": "SM500-CP-90",
     "Envox,EEZ BB3 (STM32F7),00001,v0.1": "EEZ BB3",
     "Envox,EEZ H24005 (Due),CS17001,v1.1": "H24005",
+    # Makers in other words: instro, tests/lib/test_discover.py; lxi-web, simulator personalities; GitHub files 54551981489, 67230789987.
+    "rigol technologies,dp832,DP8C000000001,00.01.14": "DP832",
+    "SIGLENT TECHNOLOGIES,SPD3303X,12345,1.0": "SPD3303X",
+    "Siglent Technologies,SPD3303C,SPD3EEDC000001,1.02.01.01.03R9,V1.3": "SPD3303C",
+    "KEYSIGHT,E36312A,MY12345678,2.10": "E36312A",
+    "KEYSIGHT TECHNOLOGIES,N6700B,MY1,B.1": "N6700B",
+    "HP,E3631A,0,2.1-5.0-1.0": "E3631A",
+    "GW INSTEK,PSW30-36,GEW800011,V1.00": "PSW30-36",
+    "GW-INSTEK,PSW 80-27,PSW1234,1.70": "PSW80-27",
+    "Chroma ATE,62012P-80-60,03.20,62012EF00123": "62012P-80-60",
+    "BK PRECISION,9130B,800000001,1.0": "9130B",
+    # The forms of a KA3005P and of its rebrands: pymeasure; tenma-serial; GitHub files 16070908510, 1004857038, 4887409473.
+    "KORAD KA3005P V5.8 SN:03379001": "KA3005P",
+    "RND 320-KA3005P V2.0": "320-KA3005P",
+    "TENMA 72-2540 V5.2 SN:10830001": "72-2540",
+    "TENMA 72-2550 V5.8 SN:03424001": "72-2550",
+    "HAMEG,HMP4040,026043001,HW50020001/SW2.50": "HMP4040",
+    "Keithley,2260B-30-36,1234,1.77": "2260B-30-36",
 }
 #: Answers of units that no file is for: an electronic load, sister models with other words, and series that are not shipped.
 STRANGERS = [
