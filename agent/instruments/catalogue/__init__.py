@@ -282,5 +282,5 @@ def identify(identity: Identity, among: Iterable[Model] | None = None) -> Model 
 
 def _told_by(series: Series, identity: Identity) -> bool:
     pattern = series.identify.manufacturer or re.escape(series.manufacturer)
-    # Some firmware writes the name of its maker with more words behind it: Chroma ATE, UNI-T Technologies, Rigol Technologies Inc.
+    # Firmware writes the name of its maker with more words behind it, too: Chroma ATE, Rigol Technologies Inc.
     return re.fullmatch(rf"(?:{pattern})(?:[ ,.].*)?", identity.manufacturer, re.IGNORECASE) is not None

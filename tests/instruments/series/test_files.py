@@ -83,7 +83,7 @@ IDENTITIES = {
     "DELTA ELEKTRONIKA BV,SM500-CP-90,000010200000,H0_P0150,0": "SM500-CP-90",
     "Envox,EEZ BB3 (STM32F7),00001,v0.1": "EEZ BB3",
     "Envox,EEZ H24005 (Due),CS17001,v1.1": "H24005",
-    # Makers in other words: instro, tests/lib/test_discover.py; lxi-web, simulator personalities; GitHub files 54551981489, 67230789987.
+    # Makers in other words: tests of instro, personalities of the simulator of lxi-web, GitHub files 54551981489 and 67230789987.
     "rigol technologies,dp832,DP8C000000001,00.01.14": "DP832",
     "SIGLENT TECHNOLOGIES,SPD3303X,12345,1.0": "SPD3303X",
     "Siglent Technologies,SPD3303C,SPD3EEDC000001,1.02.01.01.03R9,V1.3": "SPD3303C",

@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 
 from agent.instruments.catalogue.answers import plain
+from agent.instruments.driver import MalformedAnswerError
+from tests.instruments.series.ea.test_ps_9000 import EA
+from tests.instruments.series.gwinstek.test_gpd_x303s import GPD2303S
 from tests.instruments.series.keysight.test_e3631a import E3631A
 from tests.instruments.series.on_paper import connected
 from tests.instruments.series.rigol.test_dp800 import DP832A
 from tests.instruments.series.siglent.test_spd3303 import SPD3303X
+from tests.instruments.series.tti.test_tti import PL
 
 
 @pytest.mark.parametrize(
@@ -68,3 +72,14 @@ def test_error_0_is_none_in_every_form(answer: str, complaints: list[str]) -> No
 def test_numbers_and_words_in_other_forms(changed: dict[str, str], told: dict[str, object]) -> None:
     reading = DP832A.reading(changed)
     assert {name: getattr(reading, name) for name in told} == told
+
+
+@pytest.mark.parametrize("unit", ["V", " V", "v", ""])
+def test_units_of_measurement_may_be_there_or_not(unit: str) -> None:
+    """A GPD answers 5.001V (pymeasure, tests of the GPD-2303S), an emulator 5.001 (GitHub file 60930502535)."""
+    for supply, ask in ((GPD2303S, "VOUT1?"), (PL, "V1O?"), (EA, "VOLT?")):
+        reading = supply.reading({ask: f"5.001{unit}"})
+        assert 5.001 in (reading.voltage, reading.voltage_limit)
+        for wrong in ("5.001A", "5001mV", "5.001VV"):
+            with pytest.raises(MalformedAnswerError):
+                supply.reading({ask: wrong})
