@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 from click.testing import CliRunner, Result
 
@@ -15,7 +17,7 @@ from agent.cli import main as cli
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
-__all__ = ["COMMAND", "ROOT", "Running", "environment", "invoke", "psu_agent"]
+__all__ = ["COMMAND", "ROOT", "Running", "called", "environment", "invoke", "psu_agent"]
 
 COMMAND = [sys.executable, "-m", "agent.cli"]
 _COMMON_VARIABLES = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
@@ -39,6 +41,21 @@ def psu_agent(
         timeout=timeout,
         stdin=subprocess.DEVNULL,
     )
+
+
+def called(*arguments: str, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """As `psu_agent`, in this process: for what does not depend on a process, half a second of processor time less."""
+    runner = CliRunner(env=variables)
+    with (
+        contextlib.chdir(cwd),
+        patch.object(sys, "argv", ["psu-agent", *arguments]),
+        runner.isolation() as (out, err, _),
+    ):
+        code = cli.main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        printed, told = out.getvalue().decode(), err.getvalue().decode()
+    return subprocess.CompletedProcess(arguments, code, printed, told)
 
 
 def invoke(*arguments: str, **variables: str) -> Result:

@@ -11,7 +11,7 @@ from agent.instruments.driver import Write
 from agent.instruments.text.asking import NotAQuestionError, QuestionsOnly
 from agent.instruments.text.settings import outgoing
 from agent.simulator import Simulator
-from tests.commandline import psu_agent
+from tests.commandline import called as psu_agent
 from tests.instruments.catalogue.samples import E36300, FILES, changed
 
 

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from agent.simulator import Simulator
-from tests.commandline import COMMAND, Running, environment, psu_agent
+from tests.commandline import COMMAND, Running, environment
+from tests.commandline import called as psu_agent
 from tests.support.waiting import wait_until
 
 #: s a message, so that a signal comes in the middle.

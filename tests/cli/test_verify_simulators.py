@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +12,28 @@ import pytest
 
 from agent.simulator import NetworkInstrument, make_supply
 from agent.simulator.genesys import GenesysLine, GenesysUnit
-from tests.commandline import psu_agent
+from tests.commandline import Running
 
 
-def verified(resource: str, model: str, folder: Path, *more: str) -> dict[str, Any]:
-    """The report of a verification that ended well: no claim has failed."""
-    done = psu_agent("verify", resource, "--model", model, "--yes", "--report", str(folder), *more, timeout=110)
-    (file,) = folder.glob("*.json")
-    data: dict[str, Any] = json.loads(file.read_text())
-    failed = [
-        (check["name"], check["channel"], check["text"]) for check in data["checks"] if check["verdict"] == "failed"
-    ]
-    assert failed == [], failed
-    assert done.returncode == 0, done.stdout + done.stderr
-    return data
+class Verification(Running):
+    """A verification that is under way, of the unit at a resource name."""
+
+    def __init__(self, resource: str, model: str, folder: Path, *more: str) -> None:
+        self._reports = folder
+        super().__init__("verify", resource, "--model", model, "--yes", "--report", str(folder), *more)
+
+    def report(self) -> dict[str, Any]:
+        """The report when it has ended well: no claim has failed."""
+        code = self.process.wait(110)
+        assert code in (0, 1), self.text()
+        (file,) = self._reports.glob("*.json")
+        data: dict[str, Any] = json.loads(file.read_text())
+        failed = [
+            (check["name"], check["channel"], check["text"]) for check in data["checks"] if check["verdict"] == "failed"
+        ]
+        assert failed == [], failed
+        assert code == 0, self.text()
+        return data
 
 
 def of(data: dict[str, Any], verdict: str) -> set[str]:
@@ -44,24 +54,47 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("model", "on_serial", "before", "tried"), CASES, ids=[case[0] for case in CASES])
+LINE = "Genesys,GEN40-38"
+
+
+@pytest.fixture(scope="module")
+def line() -> Iterator[GenesysLine]:
+    with GenesysLine(GenesysUnit("GEN40-38", 6), GenesysUnit("GEN40-38", 7)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def verifications(line: GenesysLine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Verification]]:
+    """By model, all at the same time: each of them waits for its unit nearly always."""
+    with contextlib.ExitStack() as stack:
+
+        def start(resource: str, model: str, *more: str) -> Verification:
+            return stack.enter_context(Verification(resource, model, tmp_path_factory.mktemp("report"), *more))
+
+        found = {LINE: start(line.resources["socket"], LINE, "--address", "6")}
+        for model, on_serial, before, _ in CASES:
+            supply = make_supply(model)
+            for message in before:
+                supply.execute(message)
+            network = NetworkInstrument(supply, socket_port=None if on_serial else 0, pty=on_serial)
+            stack.enter_context(network)
+            found[model] = start(network.resource, model, "--channel", "1")
+        yield found
+
+
+@pytest.mark.parametrize(("model", "tried"), [(case[0], case[3]) for case in CASES], ids=[case[0] for case in CASES])
 def test_what_the_series_file_claims_holds_on_its_simulator(
-    model: str, on_serial: bool, before: tuple[str, ...], tried: set[str], tmp_path: Path
+    model: str, tried: set[str], verifications: dict[str, Verification]
 ) -> None:
-    supply = make_supply(model)
-    with NetworkInstrument(supply, socket_port=None if on_serial else 0, pty=on_serial) as network:
-        for message in before:
-            supply.execute(message)
-        data = verified(network.resource, model, tmp_path, "--channel", "1")
-        assert tried <= of(data, "ok"), of(data, "skipped")
-        assert data["left"]["output"] == "off"
+    data = verifications[model].report()
+    assert tried <= of(data, "ok"), of(data, "skipped")
+    assert data["left"]["output"] == "off"
 
 
-def test_one_of_two_units_on_a_line_is_verified_and_the_other_gets_no_setting(tmp_path: Path) -> None:
-    with GenesysLine(GenesysUnit("GEN40-38", 6), GenesysUnit("GEN40-38", 7)) as line:
-        data = verified(line.resources["socket"], "Genesys,GEN40-38", tmp_path, "--address", "6")
-        assert {"voltage_limit", "current_limit", "output on", "mode"} <= of(data, "ok"), data["checks"]
-        assert line.units[7].log == [] or all(
-            "?" in message or message.startswith("ADR") for message in line.units[7].log
-        )
-        assert not line.units[6].is_on
+def test_one_of_two_units_on_a_line_is_verified_and_the_other_gets_no_setting(
+    line: GenesysLine, verifications: dict[str, Verification]
+) -> None:
+    data = verifications[LINE].report()
+    assert {"voltage_limit", "current_limit", "output on", "mode"} <= of(data, "ok"), data["checks"]
+    assert all("?" in message or message.startswith("ADR") for message in line.units[7].log)
+    assert not line.units[6].is_on

@@ -12,7 +12,7 @@ import pytest
 from agent import config
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
-from tests.commandline import psu_agent
+from tests.commandline import called as psu_agent
 from tests.lab import Bench, unit
 
 FILE = """# Bench 3, by the window. Ask Kim before you change anything.
@@ -109,12 +109,11 @@ def test_restore_sends_what_was_saved(lab: Lab) -> None:
         lab.set(channel, voltage_limit=1, current_limit=0.1, state=True)
     done = psu_agent("restore", "psu1/VDD", "--config", str(lab.file))
     assert done.returncode == 0, done.stderr
-    mark = lab.bench.observer.mark()
-    assert lab.bench.observer.wait_state("psu1", 1, after=mark)["voltage_limit"] == 3.3
-    assert lab.bench.observer.wait_state("psu1", 3, after=mark)["voltage_limit"] == 1
+    observer = lab.bench.observer
+    observer.wait_state("psu1", 1, after=observer.mark(), voltage_limit=3.3)
+    assert observer.wait_state("psu1", 3, after=observer.mark())["voltage_limit"] == 1
     assert psu_agent("restore", "--config", str(lab.file)).returncode == 0
-    state = lab.bench.observer.wait_state("psu1", 3, after=lab.bench.observer.mark())
-    assert (state["voltage_limit"], state["current_limit"], state["state"]) == (9, 0.5, True)
+    observer.wait_state("psu1", 3, after=observer.mark(), voltage_limit=9, current_limit=0.5, state=True)
     nothing = psu_agent("restore", "psu2", "--config", str(lab.file))
     assert nothing.returncode == 1
     assert "no saved settings of psu2" in nothing.stderr

@@ -177,8 +177,8 @@ def test_a_late_answer_is_not_taken_for_another_units(bench: tuple[GenesysLine, 
     made = seats(line)
     for unit in simulated.units.values():
         unit.pc = str(unit.address)
-    for step in range(8):
-        simulated.delays[6] = TIMEOUT / 1000 + 0.11 + 0.01 * step
+    for step in range(4):
+        simulated.delays[6] = TIMEOUT / 1000 + 0.11 + 0.02 * step
         made[6].open()
         with pytest.raises(LinkError):
             made[6].ask(message)

@@ -41,15 +41,21 @@ class Polled:
             self.due = now + THINKING
 
 
-def run(units: list[Polled], offs: dict[int, str], turns: int, linger: float = 0.0) -> list[tuple[str, bool]]:
-    """The turns in their order: whose, and if it was for an off. ``offs``: which unit has one after so many turns."""
+def run(
+    units: list[Polled], offs: dict[int, str], turns: int, linger: float = 0.0, *, to_everybody: bool = False
+) -> list[tuple[str, bool]]:
+    """The turns in their order: whose, and if it was for an off. ``offs``: which unit has one after so many turns.
+
+    ``to_everybody``: end when everybody has had one, if that is sooner.
+    """
     order: Order[str] = Order(linger)
     by_name = {unit.name: unit for unit in units}
     for unit in units:
         order.join(unit.name)
     now, taken = 0.0, list[tuple[str, bool]]()
     urgent: set[str] = set()
-    while len(taken) < turns:
+    without = set(by_name)
+    while len(taken) < turns and (without or not to_everybody):
         if (name := offs.get(len(taken))) in by_name and name not in urgent:
             urgent.add(name)
             by_name[name].due = min(by_name[name].due, now)
@@ -68,6 +74,7 @@ def run(units: list[Polled], offs: dict[int, str], turns: int, linger: float = 0
         order.begins(chosen, urgent=chosen in urgent)
         unit.waiting = False
         taken.append((chosen, chosen in urgent))
+        without.discard(chosen)
         urgent.discard(chosen)
         now += TIMEOUT if unit.silent else EXCHANGE
         order.ends(now, silent=unit.silent)
@@ -114,7 +121,7 @@ def test_a_silent_unit_costs_the_others_one_timeout_a_poll(units: tuple[Polled, 
 def test_everybody_gets_a_turn(units: tuple[Polled, ...], offs: dict[int, str], linger: float) -> None:
     """Also while others are turned off all the time, and also who does not answer."""
     turns = 60 * len(units) * LONGEST_POLL
-    taken = {name for name, _ in run(list(units), offs, turns, linger)}
+    taken = {name for name, _ in run(list(units), offs, turns, linger, to_everybody=True)}
     assert taken == {unit.name for unit in units}
 
 

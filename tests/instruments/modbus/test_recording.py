@@ -15,7 +15,7 @@ from agent.instruments.modbus.recording import RecordingRegisters, ReplayRegiste
 from agent.instruments.modbus.trial import understood
 from agent.simulator.riden import DPS, Riden
 from agent.simulator.simulator import NetworkInstrument
-from tests.commandline import psu_agent
+from tests.commandline import called as psu_agent
 from tests.instruments.modbus.bench import on_line
 from tests.instruments.modbus.paper import FOLDER, MODELS
 
