@@ -1,7 +1,7 @@
 """Off, from PUBLISH to the unit's wire, while everything around it is busy, stuck or slow; against a bare client and socket.
 
 The unit notes the moment at which the message came in (``time.monotonic``, which all processes of a machine share), before its
-own time for a message passes. The floor, `benchmarks.bareoff`, is an MQTT client that writes one line to an equal unit for each
+own time for a message passes. The floor, `benchmarks.offparts.bare`, is an MQTT client that writes one line to an equal unit for each
 message that it gets. Agent and floor are asked in turn, with random pauses between, under the same load.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.command import Requester
-from benchmarks.offcases import CASES, Case
+from benchmarks.offparts.cases import CASES, Case
 from benchmarks.rig import BenchmarkError, Units, workbench
 from tests.support.figures import Figure, machine, table
 from tests.support.frozen import NoFrozenDiskError
@@ -134,7 +134,7 @@ def measure(case: Case, count: int, folder: Path | None = None) -> Result:
         Requester(broker.port) as requester,
         case.situation(place, broker.port, units, profile=folder) as situation,
         Process(
-            [sys.executable, "-m", "benchmarks.bareoff", str(broker.port), BARE_TOPIC, units.resources[-1]],
+            [sys.executable, "-m", "benchmarks.offparts.bare", str(broker.port), BARE_TOPIC, units.resources[-1]],
             place / "bare.log",
             folder=ROOT,
         ),

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from benchmarks import command, fleet, off, outage, plainloop, polling, psudaemon, slowline
-from benchmarks.offcases import CASES, Case
+from benchmarks.offparts.cases import CASES, Case
 from benchmarks.rig import POLL_MESSAGE
 from tests.support.figures import Figure, table
 from tests.support.frozen import NoFrozenDiskError
