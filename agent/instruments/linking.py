@@ -10,7 +10,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from agent.instruments import resource
-from agent.instruments.bus.line import Line, Selection
+from agent.instruments.bus.line import Line
+from agent.instruments.bus.selection import Selection
 from agent.instruments.catalogue import Series
 from agent.instruments.catalogue.answers import AnswerPattern
 from agent.instruments.catalogue.language import BusAddress

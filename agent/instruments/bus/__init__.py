@@ -1,1 +1,1 @@
-"""Several units on one line, each by its address: whose turn it is (`turns`), and the line itself (`line`)."""
+"""Several units on one line, each by its address: its `selection`, whose turn it is (`turns`), and the `line` itself."""

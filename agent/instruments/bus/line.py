@@ -12,12 +12,11 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from agent.instruments.bus.selection import LineLink, MixedAnswersError, Selection
 from agent.instruments.bus.turns import LINGER, Turns
 from agent.instruments.driver import LinkClosedError, LinkError, UnaskedBytesError, never
-from agent.instruments.link import TextLink
 
 log = logging.getLogger(__name__)
 
@@ -33,38 +32,6 @@ _AGAIN = (0.1, 0.3)
 _MOST_MIXED = 3
 #: s without a byte after which a line counts as silent. Gateways and USB adapters send in pieces with pauses.
 SILENCE = 0.1
-
-
-class LineLink(TextLink, Protocol):
-    """The link that a line is."""
-
-    @property
-    def is_open(self) -> bool:
-        """True if it was opened and has not failed since."""
-
-    def drain(self, silence: float) -> bytes:
-        """Read and drop all that comes, until nothing has come for that time (s); 0 for what has come by now. What was dropped.
-
-        :raises LinkError: a broken link
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """How a unit is selected on its line.
-
-    ``message``: what selects it. ``question``: what asks which unit is selected; None where the unit answers the message itself.
-    ``confirms``: true of an answer by which this unit is selected. ``rest``: s that it needs before the next message.
-    """
-
-    message: str
-    question: str | None
-    confirms: Callable[[str], bool]
-    rest: float = 0.0
-
-
-class MixedAnswersError(LinkError):
-    """More answers came than questions were asked: one of them is late, and from another unit."""
 
 
 class Line:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.instruments.bus.line import Line, Seat, Selection
+from agent.instruments.bus.line import Line, Seat
+from agent.instruments.bus.selection import Selection
 from agent.instruments.catalogue import candidates
 from agent.instruments.driver import LinkClosedError, LinkError
 from agent.instruments.link import LinkForm
