@@ -1,8 +1,8 @@
 """Off, from PUBLISH to the unit's wire, while everything around it is busy, stuck or slow; against a bare client and socket.
 
-The unit notes the moment at which the message came in (``time.monotonic``, which all processes of a machine share), before its
-own time for a message passes. The floor, `benchmarks.offparts.bare`, is an MQTT client that writes one line to an equal unit for each
-message that it gets. Agent and floor are asked in turn, with random pauses between, under the same load.
+The unit notes the moment at which the message came in (``time.monotonic``, which all processes of a machine share), before
+its own time for a message passes. The floor, `benchmarks.offparts.bare`, is an MQTT client that writes one line to an equal
+unit for each message that it gets. Agent and floor are asked in turn, with random pauses between, under the same load.
 """
 
 from __future__ import annotations
