@@ -26,6 +26,8 @@ from agent.instruments.visa.session import VisaSession
 STANDARD = "*IDN?"
 #: ms for an answer on a serial line: the slowest unit takes 0.2 s, and 40 characters at 1,200 baud 0.35 s.
 _SERIAL_TIMEOUT = 800
+#: ms for an answer of each further address of a line.
+_BUS_TIMEOUT = 300
 #: Messages that begin the turn of a unit on a line and are no setting in any other language.
 _HARMLESS_SELECTIONS = re.compile(r"ADR \{address\}")
 
@@ -89,33 +91,47 @@ def recognize(uri: str, *, open_timeout: int, timeout: int) -> Recognized:
     session = VisaSession(uri, "@py", {"open_timeout": open_timeout, "timeout": timeout})
     try:
         session.open()
-        return Recognized(*recognized(session.ask(STANDARD)))
+        return Recognized(*recognized(session.ask(STANDARD) or session.ask(STANDARD)))
     finally:
         session.close()
 
 
-def recognize_serial(uri: str, timeout: int = _SERIAL_TIMEOUT) -> Recognized:
-    """Who is at a serial line, in whatever known language and at whatever known speed.
+def recognize_serial(uri: str, timeout: int = _SERIAL_TIMEOUT) -> list[Recognized]:
+    """Who is at a serial line, in whatever known language and at whatever known speed: one unit, or several by their addresses.
 
     :param timeout: ms for each answer
     :raises DriverError: the port can't be opened, or nobody answered
     """
-    asked: list[str] = []
+    asked: list[int] = []
     for baud, together in questions():
         first = together[0]
-        asked.append(f"{first.identify.ask if first.modbus is None else 'Modbus'} at {baud}")
-        try:
-            if first.modbus is not None:
-                return _by_modbus(uri, first, baud)
-            return _by_text(uri, together, baud, timeout)
-        except DriverError as error:
-            if isinstance(error, LinkError) and str(error).startswith("can't open"):
-                raise
-    speeds = ", ".join(map(str, sorted({int(text.rpartition(" ")[2]) for text in asked})))
+        asked.append(baud)
+        found: list[Recognized] = []
+        for address in _addresses(first, everyone=baud in _usual(first)):
+            quick = min(timeout, _BUS_TIMEOUT) if found or address != bus_address(first, None) else timeout
+            try:
+                if first.modbus is not None:
+                    return [_by_modbus(uri, first, baud)]
+                found.append(_by_text(uri, together, baud, quick, address))
+            except DriverError as error:
+                if isinstance(error, LinkError) and str(error).startswith("can't open"):
+                    raise
+        if found:
+            return found
+    speeds = ", ".join(map(str, sorted(set(asked))))
     raise LinkError(
         f"nobody answered in any known language at {speeds} baud; is the unit on, and set to this "
         "interface and one of these speeds?"
     )
+
+
+def _addresses(series: Series, *, everyone: bool) -> list[int | None]:
+    """The addresses to ask: that of a unit as it is delivered, and all others of its line."""
+    if series.bus is None:
+        return [None]
+    least, most = series.bus.addresses
+    others: list[int | None] = [number for number in range(least, most + 1) if number != series.bus.default]
+    return [series.bus.default, *(others if everyone else [])]
 
 
 def questions() -> Iterator[tuple[int, list[Series]]]:
@@ -155,14 +171,14 @@ def _other(series: Series) -> tuple[int, ...]:
     return () if serial is None else serial.speeds
 
 
-def _by_text(uri: str, together: list[Series], baud: int, timeout: int) -> Recognized:
+def _by_text(uri: str, together: list[Series], baud: int, timeout: int, address: int | None) -> Recognized:
     first = together[0]
-    address = bus_address(first, None)
     arguments = {"baud_rate": baud, "timeout": timeout, "open_timeout": 2000}
     link = make_link(uri, first, arguments=arguments, address=address)
     try:
         link.open()
-        answer = link.ask(first.identify.ask)
+        # Some answer the first question after the power came with an empty line.
+        answer = link.ask(first.identify.ask) or link.ask(first.identify.ask)
     finally:
         link.close()
     who, model = recognized(

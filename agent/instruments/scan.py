@@ -274,7 +274,7 @@ def _instrument_key(name: str) -> tuple[str, ...]:
 
 def _ask_all(candidates: Sequence[Candidate], serial: bool) -> list[Found]:
     """Ask all instruments at the same time, each by one name after the other: some allow no more than two sessions."""
-    results: list[Found | None] = [None] * len(candidates)
+    results: list[list[Found] | None] = [None] * len(candidates)
     slots = threading.BoundedSemaphore(_MOST_AT_ONCE)
 
     def work(number: int) -> None:
@@ -291,13 +291,14 @@ def _ask_all(candidates: Sequence[Candidate], serial: bool) -> list[Found]:
         deadline += _SERIAL_SEARCH
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    return [
-        result or Found(None, candidate.names, problem="did not answer in time", announced=candidate.announced)
-        for result, candidate in zip(results, candidates, strict=True)
-    ]
+    found: list[Found] = []
+    for result, candidate in zip(results, candidates, strict=True):
+        late = Found(None, candidate.names, problem="did not answer in time", announced=candidate.announced)
+        found += [late] if result is None else result
+    return found
 
 
-def _ask(candidate: Candidate, serial: bool) -> Found:
+def _ask(candidate: Candidate, serial: bool) -> list[Found]:
     problem = None
     for name in candidate.names:
         if name.upper().startswith("ASRL") and not serial:
@@ -309,19 +310,22 @@ def _ask(candidate: Candidate, serial: bool) -> Found:
             if name.upper().startswith("ASRL"):
                 found = recognize_serial(name)
             else:
-                found = recognize(name, open_timeout=_OPEN_TIMEOUT, timeout=_ASK_TIMEOUT)
+                found = [recognize(name, open_timeout=_OPEN_TIMEOUT, timeout=_ASK_TIMEOUT)]
         except DriverError as error:
             problem = str(error)
             if "Permission denied" in problem and name.upper().startswith("ASRL"):
                 problem += "; add your user to the group of the port (dialout on most systems), and log in again"
             continue
-        return Found(
-            name,
-            candidate.names,
-            found.identity,
-            found.model,
-            announced=candidate.announced,
-            address=found.address,
-            baud=found.baud,
-        )
-    return Found(None, candidate.names, problem=problem, announced=candidate.announced)
+        return [
+            Found(
+                name,
+                candidate.names,
+                one.identity,
+                one.model,
+                announced=candidate.announced,
+                address=one.address,
+                baud=one.baud,
+            )
+            for one in found
+        ]
+    return [Found(None, candidate.names, problem=problem, announced=candidate.announced)]

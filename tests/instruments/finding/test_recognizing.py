@@ -34,7 +34,7 @@ def test_a_unit_on_a_serial_line_is_recognized_and_nothing_is_set(model: str) ->
     assert isinstance(supply, Supply)
     before = settings(supply)
     with NetworkInstrument(supply, socket_port=None, pty=True) as network:
-        found = recognize_serial(network.resource, QUICK)
+        (found,) = recognize_serial(network.resource, QUICK)
         assert found.model is not None
         assert found.model.name == model
         assert found.identity.model
@@ -57,18 +57,21 @@ def test_serial_ports_are_asked_only_where_that_was_wanted() -> None:
     assert entry == {"name": "psu1", "model": "Korad,KA3005P", "uri": network.resource}
 
 
-def test_a_genesys_is_recognized_by_its_address_and_named_with_the_series_of_its_language() -> None:
-    with GenesysLine(GenesysUnit("GEN40-38", 6), GenesysUnit("GEN40-38", 7), pty=True) as line:
+def test_each_genesys_of_a_line_is_recognized_by_its_address_and_named_with_the_series_of_its_language() -> None:
+    with GenesysLine(GenesysUnit("GEN40-38", 2), GenesysUnit("GEN100-33", 30), pty=True) as line:
         uri = line.resources["serial"]
         before = [(unit.pv, unit.pc, unit.ovp, unit.is_on, unit.foldback) for unit in line.units.values()]
         found = recognize_serial(uri, QUICK)
-        assert (found.identity.model, found.address) == ("GEN40-38", 6)
+        assert [(one.identity.model, one.address) for one in found] == [("GEN40-38", 2), ("GEN100-33", 30)]
         after = [(unit.pv, unit.pc, unit.ovp, unit.is_on, unit.foldback) for unit in line.units.values()]
         assert after == before
-    item = Found(uri, [uri], found.identity, found.model, address=found.address, baud=found.baud)
-    (entry,) = unit_entries([item])
-    assert entry == {"name": "psu1", "model": "Genesys,GEN40-38", "uri": uri, "address": 6}
-    assert yaml.safe_load(scan.as_yaml([entry])) == {"units": [entry]}
+    items = [Found(uri, [uri], one.identity, one.model, address=one.address, baud=one.baud) for one in found]
+    entries = unit_entries(items)
+    assert entries == [
+        {"name": "psu1", "model": "Genesys,GEN40-38", "uri": uri, "address": 2},
+        {"name": "psu2", "model": "Genesys,GEN100-33", "uri": uri, "address": 30},
+    ]
+    assert yaml.safe_load(scan.as_yaml(entries)) == {"units": entries}
 
 
 def all_texts() -> Iterator[str]:
@@ -78,7 +81,8 @@ def all_texts() -> Iterator[str]:
             if series.modbus is not None:
                 continue
             if series.bus is not None:
-                yield series.bus.select.format(address=series.bus.default)
+                least, most = series.bus.addresses
+                yield from (series.bus.select.format(address=number) for number in range(least, most + 1))
             yield series.identify.ask
 
 
@@ -103,7 +107,7 @@ def test_questions_stand_in_the_order_in_which_none_disturbs_another() -> None:
     assert first_asked[0] == (False, False, False)
     assert first_asked[-1][0]  # Modbus
     sent = set(all_texts())
-    assert sent == {"*IDN?", "GMAX", "GMOD", "ADR 6", "IDN?"}
+    assert sent == {"*IDN?", "GMAX", "GMOD", "IDN?", *(f"ADR {number}" for number in range(31))}
     assert not any(text.startswith("INST") for text in sent)
 
 
