@@ -28,7 +28,7 @@ class EX3020(Instrument):
     """The supply of the page, written from its manual."""
 
     def __init__(self) -> None:
-        super().__init__(log_size=10000, gap=0.005)
+        super().__init__(log_size=10000)
         self.volts, self.amps, self.level = {1: 12.0, 2: 0.0}, {1: 1.0, 2: 0.5}, {1: 33.0, 2: 33.0}
         self.on, self.tripped = {1: False, 2: False}, {1: False, 2: False}
         self.errors: list[str] = []
