@@ -54,6 +54,8 @@ CASES = [
 ]
 
 
+#: Simulated pauses are shorter than those of the units: a busy machine may bring two messages together that were sent apart.
+OPTIONS: dict[str, dict[str, Any]] = {"KA3005P": {"gap": 0.01}, "SPD3303X": {"gap": 0.001}}
 LINE = "Genesys,GEN40-38"
 
 
@@ -73,7 +75,7 @@ def verifications(line: GenesysLine, tmp_path_factory: pytest.TempPathFactory) -
 
         found = {LINE: start(line.resources["socket"], LINE, "--address", "6")}
         for model, on_serial, before, _ in CASES:
-            supply = make_supply(model)
+            supply = make_supply(model, **OPTIONS.get(model, {}))
             for message in before:
                 supply.execute(message)
             network = NetworkInstrument(supply, socket_port=None if on_serial else 0, pty=on_serial)
