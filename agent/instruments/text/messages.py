@@ -9,8 +9,8 @@ from functools import lru_cache
 from agent.instruments.catalogue import Model
 from agent.instruments.driver import MalformedAnswerError
 
-#: A queue entry ahead of other answers. Its text may have a semicolon in it.
-_ERROR_AHEAD = re.compile(r'([^,;"]{1,20},\s*(?:"(?:[^"]|"")*"|[^";]*)\s*);')
+#: A queue entry ahead of other answers. In quotes, its text may have a semicolon in it. Some units have a blank for the comma.
+_ERROR_AHEAD = re.compile(r'([^,;"]{1,100}(?:,\s*(?:"(?:[^"]|"")*"|[^";]*)\s*)?);')
 
 
 @lru_cache(maxsize=256)

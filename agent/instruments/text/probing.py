@@ -82,20 +82,30 @@ class Probe:
             if not is_last and kind.refuses(question, unit):
                 continue
             self.reader = PollReader(plan)
-            try:
-                self.poll()
-            except (LinkError, MalformedAnswerError) as error:
-                self._link.open(identity)
+            for _ in range(2):
+                failure = self._failure(identity)
+                if failure is None:
+                    kind.has_answered(question, unit)
+                    return self.reader
                 # A unit that reports no errors, or none for that, is asked in smaller messages when it failed twice.
                 refused = has_refused(self._queue.read()) or not self._queue.reports
-                if is_last or not (refused or kind.is_doubted(question, unit)):
-                    raise
-                kind.has_refused(question, unit)
-                log.warning("%s: polls in smaller messages, as the unit refused larger ones: %s", self._name, error)
-                continue
-            kind.has_answered(question, unit)
-            return self.reader
+                if not is_last and (refused or kind.is_doubted(question, unit)):
+                    break
+                if is_last or isinstance(failure, LinkError):
+                    raise failure
+                # It answered in another form, perhaps the first question alone: if it does so again, it takes no such message.
+            kind.has_refused(question, unit)
+            log.warning("%s: polls in smaller messages, as the unit refused larger ones: %s", self._name, failure)
         raise AssertionError("unreachable")
+
+    def _failure(self, identity: Identity) -> LinkError | MalformedAnswerError | None:
+        """Poll once. Why that failed, None if it did not; there is a new link then."""
+        try:
+            self.poll()
+        except (LinkError, MalformedAnswerError) as error:
+            self._link.open(identity)
+            return error
+        return None
 
     def _find_questions(self, identity: Identity, kind: UnitKind, unit: str) -> None:
         """Find out which questions on settings at the unit it answers, and if it takes all that is asked around a setting in one.
@@ -145,14 +155,18 @@ class Probe:
         A unit that fails twice without an error of its own counts as one that does not: it would never be online.
         """
         outputs = [channel.index for channel in self._model.channels]
-        try:
-            _, answers, _ = self.ask_combined([one for question in questions for one in question.asks(outputs)])
-            understood(questions, answers, outputs)
-        except (LinkError, MalformedAnswerError):
-            self._link.open(identity)
-            if not self._queue.read() and not kind.is_doubted(_COMBINED, unit):
-                raise
-            return False
+        asks = [one for question in questions for one in question.asks(outputs)]
+        for _ in range(2):
+            try:
+                _, answers, _ = self.ask_combined(asks)
+                understood(questions, answers, outputs)
+                break
+            except (LinkError, MalformedAnswerError) as error:
+                self._link.open(identity)
+                if self._queue.read() or kind.is_doubted(_COMBINED, unit):
+                    return False
+                if isinstance(error, LinkError):
+                    raise
         for question in questions:
             kind.has_answered(question.name, unit)
         return True

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from agent.instruments.catalogue import models_of
 from agent.instruments.catalogue.answers import plain
-from agent.instruments.driver import MalformedAnswerError
+from agent.instruments.driver import MalformedAnswerError, never
+from agent.instruments.text.driver import TextDriver
+from agent.instruments.text.knowledge import Knowledge
 from tests.instruments.series.ea.test_ps_9000 import EA
 from tests.instruments.series.gwinstek.test_gpd_x303s import GPD2303S
+from tests.instruments.series.gwinstek.test_psw import PSW30_72
 from tests.instruments.series.keysight.test_e3631a import E3631A
-from tests.instruments.series.on_paper import connected
+from tests.instruments.series.on_paper import PaperUnit, connected, series_of
 from tests.instruments.series.rigol.test_dp800 import DP832A
 from tests.instruments.series.siglent.test_spd3303 import SPD3303X
 from tests.instruments.series.tti.test_tti import PL
@@ -83,3 +87,27 @@ def test_units_of_measurement_may_be_there_or_not(unit: str) -> None:
         for wrong in ("5.001A", "5001mV", "5.001VV"):
             with pytest.raises(MalformedAnswerError):
                 supply.reading({ask: wrong})
+
+
+class FirstAlone(PaperUnit):
+    """Answers the first question of a message, and never reports an error for the rest."""
+
+    def tell(self, message: str) -> None:
+        super().tell(message.split(";")[0])
+
+
+def test_a_unit_that_answers_the_first_question_alone_is_online_at_its_first_connection() -> None:
+    series = series_of("PSW")
+    unit = FirstAlone(series, {**PSW30_72.answers, "*IDN?": "GW-INSTEK,PSW30-72,GEW161000,02.53.20220419"})
+    driver = TextDriver(unit, name="psu1", models=models_of(series), knowledge=Knowledge())
+    assert driver.connect().effort == f"{len(series.polls)} messages"
+    assert driver.poll(never) == dict(PSW30_72.readings)
+
+
+@pytest.mark.parametrize("none", ["0 No Error", "0, No Error.", '+0,"No error; none"'])
+def test_the_question_for_errors_stands_before_others_in_each_of_its_forms(none: str) -> None:
+    driver, unit, _ = connected(PSW30_72, answers={"SYST:ERR?": none})
+    assert driver.inspect([1]).readings == dict(PSW30_72.readings)
+    assert [message.count("?") for message in unit.sent] == [1 + len(series_of("PSW").polls)]
+    unit.answers["SYST:ERR?"] = ["-222 Data out of range", none]
+    assert driver.inspect([1]).complaints == ['-222,"Data out of range"']
