@@ -1,4 +1,4 @@
-"""How many examples a property is tried with: a few hundred, or 20,000 and more with ``PSU_AGENT_FUZZ`` set to a number."""
+"""How many examples a property is tried with: a hundred or so, or 20,000 and more with ``PSU_AGENT_FUZZ`` set to a number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 FUZZ = int(os.environ.get("PSU_AGENT_FUZZ", "0"))
 
 
-def examples(number: int = 200) -> Callable[[Any], Any]:
+def examples(number: int = 100) -> Callable[[Any], Any]:
     """Decorates a property."""
     return settings(
         max_examples=FUZZ or number,

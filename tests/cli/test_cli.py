@@ -1,4 +1,4 @@
-"""Commands that need no broker. Each is run as a process."""
+"""Commands that need no broker, most of them as a process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agent import __version__, config
 from agent.cli import main as cli
 from agent.config import jsonschema as file_schema
 from agent.instruments import catalogue
-from tests.commandline import COMMAND, Running, environment, psu_agent
+from tests.commandline import COMMAND, Running, called, environment, psu_agent
 from tests.config.samples import CONTRACT, PSUDAEMON, mqtt, unit
 from tests.support.processes import ROOT
 
@@ -78,7 +78,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
 
 
 def test_check(file: Path) -> None:
-    result = psu_agent("check", str(file))
+    result = called("check", str(file))
     assert (result.returncode, result.stderr) == (0, "")
     assert f"{file}: no fault" in result.stdout
     assert "unit psu1: E36313A at TCPIP::a::INSTR, every 1 s" in result.stdout
@@ -87,9 +87,9 @@ def test_check(file: Path) -> None:
 
 
 def test_check_finds_the_file(file: Path) -> None:
-    assert psu_agent("check", cwd=file.parent).returncode == 0
-    assert psu_agent("check", PSU_AGENT_CONF=str(file)).returncode == 0
-    result = psu_agent("check", PSU_AGENT_CONF=str(file) + "x")
+    assert called("check", cwd=file.parent).returncode == 0
+    assert called("check", PSU_AGENT_CONF=str(file)).returncode == 0
+    result = called("check", PSU_AGENT_CONF=str(file) + "x")
     assert result.returncode == 2
     assert (
         result.stderr == f"{file}x: can't be read: No such file or directory; give the path of a configuration file\n"
@@ -114,7 +114,7 @@ def test_every_fault_on_a_line_of_its_own_and_no_connection(command: str, tmp_pa
 def test_psudaemon_s_file_is_taken_with_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "psudaemon.yaml"
     path.write_text(PSUDAEMON)
-    result = psu_agent("check", str(path))
+    result = called("check", str(path))
     assert result.returncode == 0
     assert "settings.uvicorn: not used: this agent serves no HTTP" in result.stderr
 
@@ -123,7 +123,7 @@ def test_a_secret_is_nowhere(tmp_path: Path) -> None:
     path = tmp_path / "psu-agent.yaml"
     path.write_text(mqtt(username="lab", password="hunter2", host="127.0.0.1", port="1"))
     for arguments in (["check", str(path)], ["check", "--connect", "--json", str(path)]):
-        result = psu_agent(*arguments)
+        result = called(*arguments)
         assert "hunter2" not in result.stdout + result.stderr
 
 
@@ -163,13 +163,13 @@ def test_models() -> None:
     for model in catalogue.all_models():
         assert model.name in result.stdout
     assert "not yet" in result.stdout
-    listed = json.loads(psu_agent("models", "--json").stdout)
+    listed = json.loads(called("models", "--json").stdout)
     assert [entry["model"] for entry in listed] == [model.name for model in catalogue.all_models()]
     assert [channel["index"] for channel in listed[0]["channels"]] == [1, 2, 3]
 
 
 def test_schema() -> None:
-    schema = json.loads(psu_agent("schema").stdout)
+    schema = json.loads(called("schema").stdout)
     assert schema == file_schema.json_schema()
     jsonschema.Draft202012Validator(schema).validate(
         json.loads(json.dumps(yaml.safe_load(CONTRACT)))  # keys become text, as in an editor
@@ -189,7 +189,7 @@ def test_simulate_prints_an_entry_that_works_and_ends_with_a_signal(tmp_path: Pa
         assert (entry.model, entry.serial) == ("Keysight Technologies,E36312A", "MY1")
         file = tmp_path / "psu-agent.yaml"
         file.write_text(printed + "\nsettings: {mqtt: {host: 127.0.0.1, port: 1}}\n")
-        result = psu_agent("check", "--connect", "--json", str(file))
+        result = called("check", "--connect", "--json", str(file))
         found = {finding["place"]: finding for finding in json.loads(result.stdout)}
         assert found["sim1"]["ok"]
         assert found["sim1"]["serial"] == "MY1"

@@ -84,8 +84,14 @@ def test_json_holds_the_name_on_any_terminal(lab: Lab, terminal: str) -> None:
         assert json.loads(watching.wait_for("psu1"))["name"] == NAME
 
 
-@pytest.mark.parametrize("terminal", TERMINALS)
-@pytest.mark.parametrize("command", ["check", "models", "schema", "get", "--help"])
+@pytest.mark.parametrize(
+    ("command", "terminal"),
+    # Texts of our own on the terminal that fails at the first character that it lacks, the user's names on each.
+    [
+        *((command, "ascii") for command in ("check", "models", "schema", "--help")),
+        *(("get", one) for one in TERMINALS),
+    ],
+)
 def test_the_other_commands_on_any_terminal(lab: Lab, terminal: str, command: str) -> None:
     arguments = [command, str(lab.file)] if command == "check" else [command]
     result = run(lab, *arguments, terminal=terminal)

@@ -182,7 +182,7 @@ _ends = st.sampled_from(
 
 
 @given(_pairs, _ends, _ends, st.integers(0, 40), st.sampled_from(SCOPES))
-@examples(600)
+@examples(300)
 def test_nothing_that_says_on_is_an_off_and_no_on_is_easier(
     pairs: list[tuple[str, Any]], before: bytes, after: bytes, cut: int, scope: Scope
 ) -> None:
@@ -211,7 +211,7 @@ def test_nothing_that_says_on_is_an_off_and_no_on_is_easier(
     st.binary(max_size=200) | st.text(alphabet="{}[]:=,\"'\\ \0staeofn01\ufeff", max_size=60).map(str.encode),
     st.sampled_from(SCOPES),
 )
-@examples(600)
+@examples(300)
 def test_any_bytes_are_read_without_an_error(payload: bytes, scope: Scope) -> None:
     with contextlib.suppress(Refusal):
         assert parse_command(payload, scope).fields

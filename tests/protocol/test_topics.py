@@ -115,7 +115,7 @@ def test_any_topic_is_parsed_or_is_none_of_ours(topic: str) -> None:
 
 
 @given(_ANY_TOPIC)
-@examples(400)
+@examples(200)
 def test_all_that_the_subscriptions_let_in_is_a_request(topic: str) -> None:
     """So that it is answered, and that no response is heard as a command."""
     if any(topic_matches_sub(pattern, topic) for pattern in TOPICS.subscriptions(["psu1"])):
@@ -162,7 +162,7 @@ def test_a_published_topic_that_is_built_is_parsed_back(unit: str, channel: int,
 
 
 @given(_ANY_TOPIC)
-@examples(400)
+@examples(200)
 def test_any_topic_is_published_on_or_a_request_or_neither(topic: str) -> None:
     published = TOPICS.parse_published(topic)
     if published is None:

@@ -29,11 +29,12 @@ class Wired(GenesysLine):
         return self.resources[self.transport]
 
 
-@pytest.fixture(params=["socket", "serial"])
+@pytest.fixture
 def line(request: pytest.FixtureRequest) -> Iterator[Wired]:
+    """On a socket, or as the test says. Each transport with each fault: tests/instruments/bus."""
     units = [GenesysUnit("GEN40-38", address, serial="0", load=Resistor(10)) for address in ADDRESSES]
     with Wired(*units, pty=True) as simulated:
-        simulated.transport = request.param
+        simulated.transport = getattr(request, "param", "socket")
         yield simulated
 
 
@@ -64,6 +65,7 @@ def serve(agent: Reloading, line: Wired, *addresses: int) -> None:
         agent.observer.wait_online(f"psu{address}")
 
 
+@pytest.mark.parametrize("line", ["socket", "serial"], indirect=True)
 def test_units_of_one_line_are_polled_and_set_each_for_itself(agent: Reloading, line: Wired) -> None:
     """Their serial numbers are all 0, so that nothing but the address tells them apart."""
     serve(agent, line, *ADDRESSES)
@@ -85,6 +87,7 @@ def test_units_of_one_line_are_polled_and_set_each_for_itself(agent: Reloading, 
         assert not [text for text in one.log if text.startswith("G")]
 
 
+@pytest.mark.parametrize("line", ["serial"], indirect=True)
 def test_a_silent_unit_is_offline_alone(agent: Reloading, line: Wired) -> None:
     serve(agent, line, *ADDRESSES)
     observer = agent.observer

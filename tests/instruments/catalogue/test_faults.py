@@ -108,7 +108,7 @@ def check(content: str) -> None:
 TEXTS = [file.read_text(encoding="utf-8") for file in FILES]
 
 
-@examples(150)
+@examples(75)
 @given(text=st.sampled_from(TEXTS), data=st.data())
 def test_a_file_with_lines_and_characters_changed_is_a_series_or_has_faults(text: str, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
@@ -133,7 +133,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@examples(150)
+@examples(75)
 @given(text=st.sampled_from(TEXTS), data=st.data())
 def test_a_file_with_a_value_exchanged_is_a_series_or_has_faults(text: str, data: st.DataObject) -> None:
     whole = yaml.safe_load(text)

@@ -50,7 +50,7 @@ def test_an_answer_that_comes_in_pieces(numbers: list[int], cut: st.DataObject) 
 
 
 @given(st.binary(max_size=60))
-@examples(500)
+@examples(200)
 def test_bytes_that_are_no_answer(noise: bytes) -> None:
     """They are taken for none, and an answer behind them is found. A frame with a right sum is too seldom to be drawn."""
     question, whole = RTU.reading(1, 8, 3), registers(1, 2, 3)
@@ -120,7 +120,7 @@ def test_modbus_tcp_tells_questions_apart_by_their_numbers() -> None:
 
 
 @given(st.binary(max_size=40), st.integers(1, 9))
-@examples(500)
+@examples(200)
 def test_modbus_tcp_bears_all_bytes(noise: bytes, number: int) -> None:
     """Frames that are none, of other functions too, are passed over or waited for; nothing else is raised."""
     tcp = Frames("tcp")

@@ -146,7 +146,7 @@ def test_another_model_of_the_series_gets_no_command() -> None:
     value=st.floats(-1e9, 1e9) | st.booleans(),
     moved=st.integers(0, 3),
 )
-@examples(500)
+@examples(200)
 def test_no_other_register_is_ever_written(name: str, setting: Setting, value: float | bool, moved: int) -> None:
     """Neither calibration nor presets nor the bootloader, whatever is to be set; and never more than was asked for."""
     signature = 60125 if name == "RD6012P" else SHEET[name][0]

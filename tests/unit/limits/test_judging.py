@@ -242,7 +242,7 @@ presents = st.dictionaries(
 
 
 @given(readings, commands, presents, st.sampled_from([CHANNEL, LIMITED, NEGATIVE]), st.booleans())
-@examples(400)
+@examples(200)
 def test_a_judgement_is_a_refusal_or_none(
     before: Reading, fields: dict[str, Any], present: dict[str, Range], channel: Channel, to_go_on: bool
 ) -> None:

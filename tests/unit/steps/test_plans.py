@@ -167,7 +167,7 @@ def _readings(draw: st.DrawFn) -> dict[int, Reading]:
 
 
 @given(_some_commands, _readings(), st.sampled_from([(1,), (2,), (3,)]))
-@examples(250)
+@examples(120)
 def test_nothing_passes_that_should_not(
     fields: dict[str, object], readings: dict[int, Reading], indices: tuple[int]
 ) -> None:
