@@ -1,4 +1,4 @@
-"""docs/safety.md links every promise to its test: the tests are there."""
+"""The pages on safety, on dangers and on series files name the tests of what they say: the tests are there."""
 
 from __future__ import annotations
 
@@ -8,31 +8,40 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "docs" / "safety.md").read_text(encoding="utf-8")
+NAMES = ("safety.md", "dangers.md", "series-files.md")
+PAGE, *OTHERS = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in NAMES]
+PAGES = "\n".join([PAGE, *OTHERS])
 
 
-def defined(file: Path) -> set[str]:
-    """The tests and helpers that a file defines: functions, and the test cases of hypothesis machines."""
-    text = file.read_text(encoding="utf-8")
+def defined(text: str) -> set[str]:
+    """The tests that a file defines: functions, and the test cases of hypothesis machines."""
     return set(re.findall(r"\bdef (\w+)\(", text)) | set(re.findall(r"^(\w+) = \w+\.TestCase$", text, re.MULTILINE))
 
 
-TESTS = set[str]().union(*map(defined, (ROOT / "tests").rglob("test_*.py")))
+TESTS = {path: defined(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("test_*.py")}
+ALL = set().union(*TESTS.values())
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+|Test\w+)`", PAGE))))
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+|Test\w+)`", PAGES))))
 def test_a_test_that_is_named_exists(name: str) -> None:
-    assert name in TESTS
+    assert name in ALL
 
 
-@pytest.mark.parametrize(("file", "names"), re.findall(r"\]\(\.\./(tests/[^)]+)\): ((?:`\w+`(?:, )?)+)", PAGE))
+@pytest.mark.parametrize(("file", "names"), re.findall(r"\]\(\.\./(tests/[^)]+)\): ((?:`\w+`(?:, )?)+)", PAGES))
 def test_tests_that_are_named_behind_a_file_are_in_it(file: str, names: str) -> None:
-    assert set(re.findall(r"`(\w+)`", names)) <= defined(ROOT / file)
+    assert set(re.findall(r"`(\w+)`", names)) <= TESTS[ROOT / file]
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)", PAGE))))
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)", PAGES))))
 def test_a_file_that_is_linked_exists(link: str) -> None:
     assert (ROOT / "docs" / link).exists()
+
+
+def test_no_danger_and_no_mechanism_stands_without_a_test() -> None:
+    said = "\n".join(OTHERS).partition("## Left out")[0]
+    rows = [line for line in said.splitlines() if line.startswith("| ") and not re.match(r"\| (\||mechanism)", line)]
+    assert len(rows) > 30
+    assert [row for row in rows if "](../tests/" not in row] == []
 
 
 def test_no_promise_stands_without_a_test() -> None:

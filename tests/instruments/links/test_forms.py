@@ -220,6 +220,16 @@ def test_the_gap_is_kept_after_answers_and_after_settings(serial: bool) -> None:
     assert sum(gaps) >= 3 * 0.15 + 0.4 - 0.02
 
 
+def test_the_gap_begins_where_a_slow_answer_ends(serial: bool) -> None:
+    with ByteUnit(lambda _: [(0.2, b"1\n")], serial=serial) as unit:
+        session = opened(unit, LinkForm(gap=0.15))
+        for _ in range(3):
+            assert session.ask("A?") == "1"
+        session.close()
+        gaps = [later - earlier for earlier, later in zip(unit.arrived, unit.arrived[1:], strict=False)]
+    assert min(gaps) >= 0.2 + 0.15
+
+
 def test_no_gap_where_the_form_has_none(serial: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     with ByteUnit(lambda _: b"1\n", serial=serial) as unit:

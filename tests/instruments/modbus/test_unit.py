@@ -104,3 +104,10 @@ def test_the_info_tells_if_the_output_comes_back() -> None:
         info = next(info for info in unit.sheet.infos if info.online)
         assert info.power_up == "the output comes back by itself after power returns (boot power in the menu)"
         assert (info.manufacturer, info.model, info.serial, info.firmware) == ("Riden", "RD6006", "23001", "1.42")
+
+
+def test_the_info_of_a_dps_tells_it_too() -> None:
+    for comes_back in (True, False):
+        with served("DPS5005", comes_back=comes_back) as (unit, _):
+            info = next(info for info in unit.sheet.infos if info.online)
+            assert (info.power_up is not None) is comes_back

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from agent.instruments.driver import Reading, Write
+from agent.instruments.driver import Range, Reading, Write
 from agent.protocol.commands import Command, parse_command
 from agent.protocol.errors import Refusal
 from agent.unit.limits.channel import Channel
@@ -257,6 +257,23 @@ def test_no_protection_trips_on_the_way(before: Reading, fields: dict[str, Any],
     for reading in (step[1] for step in unit.history):
         if reading.voltage_protection_state:
             assert abs(reading.voltage_limit or 0.0) <= (reading.voltage_protection or 0.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "order"),
+    [
+        ({"voltage_limit": -9, "voltage_protection": -10}, ["voltage_protection", "voltage_limit"]),
+        ({"voltage_limit": -3, "voltage_protection": -4}, ["voltage_limit", "voltage_protection"]),
+    ],
+)
+@pytest.mark.parametrize("volts", [-5.0, -2.0])  # in CC it measures less than what is set
+def test_no_negative_protection_trips_on_the_way(volts: float, fields: dict[str, Any], order: list[str]) -> None:
+    """A level of -10 V is a higher one than -6 V."""
+    below = {"voltage_limit": Range(-60, 0), "voltage_protection": Range(-66, -0.001)}
+    known = {1: Channel("psu1", "CH1", replace(OUTPUT, ranges={**OUTPUT.ranges, **below}))}
+    unit = Unit({1: ON._replace(voltage=volts, voltage_limit=-5.0, voltage_protection=-6.0)})
+    assert carry_out(unit, Command(**fields), (1,), known=known) is None
+    assert [write.setting for write in unit.sent] == order
 
 
 # Any command, whatever is unknown.

@@ -179,6 +179,7 @@ def test_couplings(answers: dict[str, Any], words: str) -> None:
     assert connected(BB3)[0].inspect([1]).bars == []
 
 
-def test_outputs_that_come_back_are_told() -> None:
-    assert connected(BB3)[2].power_up is None
-    assert connected(BB3, answers={"SYST:PON:OUTP:DIS?": "0"})[2].power_up is not None
+@pytest.mark.parametrize("supply", [BB3, H24005])
+def test_outputs_that_come_back_are_told(supply: Supply) -> None:
+    assert connected(supply, answers={"SYST:PON:OUTP:DIS?": "1"})[2].power_up is None
+    assert connected(supply, answers={"SYST:PON:OUTP:DIS?": "0"})[2].power_up is not None
