@@ -108,6 +108,22 @@ SELECTED = {
 }
 
 
+def test_outputs_may_be_counted_from_0() -> None:
+    data = series(
+        polls=[{"ask": "V{ch}?", "answer": "{voltage}"}, {"ask": "S? {list}", "answer": "{state:bit}"}],
+        settings={"state": {"send": "OUT {value},{list}"}, "voltage_limit": {"send": "SET{ch} {value}"}},
+        models={"T1": {"channels": {1: {**CHANNEL, "number": 0}, 2: {**CHANNEL, "number": 1}}}},
+    )
+    poll: list[Line] = [("V0?", "1.5"), ("V1?", "2.5"), ("S? (@0,1)", "0,1")]
+    link, driver = driver_of(data, [IDN, *poll])
+    link.expect(poll)
+    readings = driver.poll(never)
+    assert readings is not None
+    assert {index: (one.voltage, one.state) for index, one in readings.items()} == {1: (1.5, False), 2: (2.5, True)}
+    assert send(link, driver, Write("voltage_limit", (2,), 5.0), ("SET1 5", None)) == []
+    assert send(link, driver, Write("state", (1, 2), True), ("OUT 1,(@0,1)", None)) == []
+
+
 def test_a_selection_goes_right_before_each_of_its_messages() -> None:
     data = series(2, **SELECTED, select={"send": "SEL {ch}", "after": 0.05})
     link, driver = driver_of(data, [IDN, ("G?", "1"), ("SEL 1", None), ("V?", "1"), ("SEL 2", None), ("V?", "2")])
