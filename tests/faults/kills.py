@@ -30,6 +30,7 @@ from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.lab import AgentProcess, Observer, settings, unit, wait_until
 from tests.soak.tap import Publish, Tap
+from tests.support import inside
 from tests.support.observer import no_delay
 
 UNITS = ("psu1", "psu2")
@@ -163,7 +164,7 @@ def run(rounds: int, folder: Path, seed: int = 0) -> Figures:
         def start(*, waits: bool = True) -> None:
             after = observer.mark()
             runs.append((time.time(), 0.0))
-            agent.start()
+            agent.start(before=inside.MEASURE_OFTEN)
             if waits:
                 observer.wait_agent(after=after)
 

@@ -116,7 +116,7 @@ def main() -> int:
         print(f"{cycle:8} {seconds:8.0f} {now.threads:8} {now.descriptors:12} {now.memory // 1024:12}", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        warm, end = measure(cycles, Path(folder), tell, max(1, cycles // 10))
+        warm, end = measure(cycles, Path(folder), tell, max(5, cycles // 10))
     counted = cycles - max(1, cycles // 10)
     grown = end.memory - warm.memory
     print(f"after the first tenth: {grown // 1024} KiB, {grown / counted:.0f} bytes a cycle of four reconnections")
