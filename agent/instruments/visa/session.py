@@ -223,7 +223,8 @@ class VisaSession:
         self._ready = max(self._ready, time.monotonic() + seconds)
 
     def drain(self, silence: float) -> bytes:
-        """Read and drop all that comes, until nothing has come for that time (s); 0 for what has come by now. What was dropped.
+        """Read and drop all that comes, until nothing has come for that time (s); 0 for what has come by now. What was dropped;
+        nothing where it was a line end behind an answer.
 
         :raises LinkError: a broken link, or one that does not become silent; the session is closed then
         """
@@ -243,7 +244,7 @@ class VisaSession:
         if len(dropped) >= LONGEST_NOISE:
             self.give_up()
             raise LinkError(f"bytes that nobody asked for, and no end of them: {dropped[:40]!a}")
-        return dropped
+        return b"" if self._behind and not dropped.strip(self._behind) else dropped
 
     def _write(self, message: str, calling: Calling) -> None:
         data = message.encode(_OUT.get(self._encoding, "ascii")) + self._write_termination

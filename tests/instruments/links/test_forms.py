@@ -253,6 +253,17 @@ def test_a_line_is_emptied(serial: bool) -> None:
         session.close()
 
 
+def test_a_line_feed_behind_an_answer_is_dropped_and_not_told(serial: bool) -> None:
+    with ByteUnit(lambda _: b"OK\r\n", serial=serial) as unit:
+        session = opened(unit, CR)
+        for silence in (0.0, 0.05):
+            assert session.ask("ADR 6") == "OK"
+            wait_until(lambda: pending(session) == b"\n", "the line feed")
+            assert session.drain(silence) == b""
+            assert pending(session) == b""
+        session.close()
+
+
 def test_a_line_that_does_not_become_silent_is_given_up(serial: bool) -> None:
     with ByteUnit(lambda _: [(0.0, b"x" * 1000)] * 40, serial=serial) as unit:
         session = opened(unit, LinkForm())
