@@ -69,9 +69,14 @@ class _Type:
     convert: Callable[[str], Value]
 
 
-def _number(text: str, divisor: int = 1) -> float | None:
+def _number(text: str) -> float | None:
     value = float(text)
-    return value / divisor if -_NOT_A_VALUE < value < _NOT_A_VALUE else None
+    return value if -_NOT_A_VALUE < value < _NOT_A_VALUE else None
+
+
+def _scaled(text: str, divisor: int) -> float | None:
+    value = _number(text)
+    return None if value is None else value / divisor
 
 
 def _whole(text: str, divisor: int = 1) -> float | int:
@@ -196,7 +201,7 @@ def _type(kind: str, words: Mapping[str, Words], whole: str) -> _Type:
         if divisor and count != "0":
             return _Type(rf"\d{{{count}}}" if count else r"\d+", partial(_whole, divisor=divisor))
     if (scaled := _SCALED.fullmatch(kind)) is not None and int(scaled["divisor"]):
-        return _Type(_TYPES[scaled["kind"]].expression, partial(_number, divisor=int(scaled["divisor"])))
+        return _Type(_TYPES[scaled["kind"]].expression, partial(_scaled, divisor=int(scaled["divisor"])))
     if (characters := _CHARACTERS.fullmatch(kind)) is not None and int(characters["count"]):
         return _Type(f".{{{characters['count']}}}", str)
     tables = f", or a table of `words`: {', '.join(words)}" if words else ", or a table that `words` holds"
