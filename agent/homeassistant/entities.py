@@ -49,6 +49,9 @@ def channel_entities(unit: str, channel: ChannelInfo, topics: Topics) -> Iterato
     for quantity in QUANTITIES:
         name = {"name": f"{channel.name} {quantity.label}"}
         if quantity.commanded is None:
+            # A sensor that is unknown for ever would say that something is broken.
+            if channel.tells is not None and quantity.name not in channel.tells:
+                continue
             yield quantity.name, {**name, **_measurement(quantity, channel, state)}
         elif quantity.name in channel.fields:
             response = topics.response(unit, channel.index)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.homeassistant.interfaces import DiscoveryStore
-from agent.protocol.messages import UnitInfo
+from agent.protocol.messages import ChannelInfo, UnitInfo
 
 
 class Record(BaseModel):
@@ -86,7 +86,7 @@ class Records:
                 "serial": found.serial,
                 "firmware": found.firmware,
                 # Where a whole series is configured the record alone tells which of its models it is.
-                "channels": found.channels if info.model is None else info.channels,
+                "channels": found.channels if info.model is None else _as_told(info.channels, found.channels),
             }
         )
 
@@ -100,6 +100,18 @@ class Records:
         """Remove a record."""
         del self._records[topic]
         self._store.forget(topic)
+
+
+def _as_told(channels: Iterable[ChannelInfo], before: Iterable[ChannelInfo]) -> list[ChannelInfo]:
+    """The channels with what they told before, where nobody knows yet what they tell.
+
+    Else each start with a unit that is away would offer entities that the next connection takes away again.
+    """
+    told = {channel.index: channel.tells for channel in before}
+    return [
+        channel.model_copy(update={"tells": told.get(channel.index)}) if channel.tells is None else channel
+        for channel in channels
+    ]
 
 
 def _read(text: str) -> Record:

@@ -106,7 +106,8 @@ class Output:
     largest difference between a setting that was sent and the one that is read back (V, A); ``resolutions``: those of trip
     levels that move in other steps than the settings, by their names. ``power_max``: the most that the product of its
     ``voltage_limit`` and its ``current_limit`` may be (W); None where each may be set to its own end.
-    ``unsupported``: for settings that it does not take, a sentence that says why not and what to do.
+    ``unsupported``: for settings that it does not take, a sentence that says why not and what to do. ``tells``: the quantities
+    of a channel's state that its answers hold, with those that are computed from them; None while that is not known.
     """
 
     index: int
@@ -120,6 +121,7 @@ class Output:
     power_max: float | None = None
     unsupported: Mapping[str, str] = field(default_factory=dict)
     resolutions: Mapping[str, float] = field(default_factory=dict)
+    tells: frozenset[str] | None = None
 
     def resolution(self, setting: str) -> float:
         """How far a setting with a number may be from the one that was sent when it is read back (V, A)."""

@@ -130,7 +130,8 @@ class ChannelInfo(_Message):
     """The ratings of a channel (V, A), and the ranges of its settings within the limits of the configuration (V, A).
 
     None for a value that the channel does not have or does not tell. Each level of `agent.protocol.quantities` has a range here.
-    ``fields``: the fields of a command that it takes.
+    ``fields``: the fields of a command that it takes. ``tells``: the fields of its state that can have a value, in
+    their order; None while nobody knows, as before the unit has answered.
     """
 
     index: int
@@ -146,6 +147,7 @@ class ChannelInfo(_Message):
     on_broker_loss: Literal["keep", "off"]
     broker_loss_after: float | None = None
     fields: list[str]
+    tells: list[str] | None = None
 
     def range_of(self, level: str) -> tuple[float, float] | None:
         """The lowest and the highest value of a level, such as ``voltage_limit``; None where the channel does not have it."""

@@ -8,7 +8,7 @@ files. tests/protocol/test_quantities.py names what was forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -186,6 +186,21 @@ BY_NAME: dict[str, Quantity] = {quantity.name: quantity for quantity in QUANTITI
 def names(chosen: Callable[[Quantity], bool]) -> tuple[str, ...]:
     """The names of the rows that satisfy a condition, in the table's order."""
     return tuple(quantity.name for quantity in QUANTITIES if chosen(quantity))
+
+
+#: What stands in a channel's state, in the table's order.
+REPORTED: tuple[str, ...] = names(lambda quantity: quantity.reported)
+_COMPUTED = names(lambda quantity: quantity.computed)
+_COMPUTED_FROM = frozenset(("voltage", "current"))
+
+
+def reported(told: Iterable[str]) -> frozenset[str]:
+    """The quantities of a channel's state that are known where an instrument tells ``told``; other names are left out.
+
+    Power, energy and charge are among them where it tells voltage and current.
+    """
+    found = frozenset(told) & frozenset(REPORTED)
+    return found.union(_COMPUTED) if found >= _COMPUTED_FROM else found
 
 
 #: The fields of a command for a channel, in the order of the contract's table.

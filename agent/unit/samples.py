@@ -21,7 +21,7 @@ _LONGEST_GAP = 5.0
 class _Track:
     """The state of one channel that is kept between its samples."""
 
-    __slots__ = ("channel", "is_negative", "meter", "moment", "reading", "seq", "state")
+    __slots__ = ("channel", "is_metered", "is_negative", "meter", "moment", "reading", "seq", "state")
 
     def __init__(self, channel: Channel, meter: Meter, seq: int) -> None:
         self.meter = meter
@@ -36,6 +36,8 @@ class _Track:
         self.channel = channel
         volts = channel.range("voltage_limit")
         self.is_negative = volts is not None and volts.max <= 0
+        # Of an output that is not measured 0 Wh would be a guess.
+        self.is_metered = channel.output.tells is None or "energy" in channel.output.tells
 
 
 class Samples:
@@ -148,8 +150,8 @@ class Samples:
                 current_protection=reading.current_protection,
                 current_protection_level=reading.current_protection_level,
                 voltage_protection_state=reading.voltage_protection_state,
-                energy=meter.energy,
-                charge=meter.charge,
+                energy=meter.energy if track.is_metered else None,
+                charge=meter.charge if track.is_metered else None,
             )
             states.append(state)
             # Without the first two, which are measured: they change all the time, and are no events.
@@ -173,8 +175,8 @@ class Samples:
                 name=track.channel.name,
                 model=self._model,
                 online=False,
-                energy=track.meter.energy,
-                charge=track.meter.charge,
+                energy=track.meter.energy if track.is_metered else None,
+                charge=track.meter.charge if track.is_metered else None,
             )
             states.append(track.state)
         return states

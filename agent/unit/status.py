@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agent.instruments.driver import Profile
 from agent.protocol.messages import ChannelInfo, UnitInfo, utc_now
-from agent.protocol.quantities import LEVELS
+from agent.protocol.quantities import LEVELS, REPORTED
 from agent.unit.limits.channel import Channel
 from agent.unit.limits.checking import supported
 
@@ -69,5 +69,6 @@ def _channel_info(channel: Channel) -> ChannelInfo:
         on_broker_loss=settings.on_broker_loss,
         broker_loss_after=settings.broker_loss_after if settings.on_broker_loss == "off" else None,
         fields=supported(channel),
+        tells=None if output.tells is None else [name for name in REPORTED if name in output.tells],
         **{f"{level}_range": channel.allowed(level) for level in LEVELS},
     )

@@ -84,6 +84,7 @@ CLASSES = {
 }
 UNITS = {"voltage": "V", "current": "A", "power": "W", "energy": "Wh", "frequency": "Hz", "data_size": "MiB"}
 DEVICE_KEYS = {"identifiers", "name", "manufacturer", "model", "serial_number", "sw_version", "via_device"}
+MEASUREMENTS = [quantity.name for quantity in QUANTITIES if quantity.reported and quantity.commanded is None]
 # homeassistant/components/mqtt/discovery.py, TOPIC_MATCHER
 OBJECT_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
@@ -140,7 +141,31 @@ def check_component(component: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("model", catalogue.all_models(), ids=lambda model: f"{model.series.name}-{model.name}")
 def test_every_model_makes_a_payload_that_home_assistant_takes(model: catalogue.Model) -> None:
-    check(payload_of(unit_info(model)))
+    info = unit_info(model)
+    payload = payload_of(info)
+    check(payload)
+    sensors = {name for name, c in payload["components"].items() if name.startswith("ch") and "command_topic" not in c}
+    assert sensors == {
+        f"ch{channel.index}_{name}"
+        for channel in info.channels
+        for name in MEASUREMENTS
+        if name in (channel.tells or ())
+    }
+
+
+def test_an_output_that_tells_nothing_keeps_what_it_can_be_told() -> None:
+    """Output 3 of an SPD3303X is switched, and nothing of it can be read."""
+    components = payload_of(unit_info("SPD3303X", channels={3: {"fields": ["state", "cycle"]}}))["components"]
+    assert {name for name in components if name.startswith("ch3_")} == {"ch3_state", "ch3_cycle"}
+    assert components["ch3_state"]["platform"] == "switch"
+    assert {"ch1_voltage", "ch1_power", "ch1_energy", "ch1_mode"} <= set(components)
+    assert "ch1_tripped" not in components, "no register of it tells a trip"
+
+
+def test_a_channel_of_which_nobody_knows_what_it_tells_has_all_sensors() -> None:
+    """Programs of the user's own decide from poll to poll."""
+    components = payload_of(unit_info(channels={1: {"tells": None}}))["components"]
+    assert {f"ch1_{name}" for name in MEASUREMENTS} <= set(components)
 
 
 def test_the_agents_own_device() -> None:
@@ -248,7 +273,7 @@ def test_a_new_row_of_the_table_makes_an_entity(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(entities, "QUANTITIES", (*QUANTITIES, level, switch, flag, word, heat))
     ranges: list[tuple[float, float]] = [(0.1, 5.5)]
     monkeypatch.setattr(ChannelInfo, "range_of", lambda self, name: ranges[0] if name == "trip_current" else None)
-    info = unit_info(channels={1: {"fields": ["trip_current", "trip"]}})
+    info = unit_info(channels={1: {"fields": ["trip_current", "trip"], "tells": None}})
     payload = payload_of(info)
     for component in payload["components"].values():
         check_component(component)

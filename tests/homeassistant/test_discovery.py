@@ -195,6 +195,41 @@ def test_an_entity_that_is_gone_is_named_bare_from_then_on(world: World) -> None
     assert components(broker)["ch1_current_limit"]["max"] == 10.3, "it may come back"
 
 
+def telling(*tells: str) -> UnitInfo:
+    """The unit while its channels tell only these."""
+    info = reached()
+    return info.model_copy(
+        update={"channels": [channel.model_copy(update={"tells": list(tells)}) for channel in info.channels]}
+    )
+
+
+def test_a_sensor_goes_with_what_a_channel_tells(world: World) -> None:
+    """A connection with another firmware, or with the next version of a series file, may tell more or less."""
+    run, broker = world.run()
+    run.report(Report(info=telling("voltage", "current", "mode")))
+    assert components(broker)["ch1_mode"]["name"] == "CH1 mode"
+    run.report(Report(info=telling("voltage", "current")))
+    assert components(broker)["ch1_mode"] == {"platform": "sensor"}
+    assert "name" in components(broker)["ch1_voltage"]
+    run.report(Report(info=telling("voltage", "current", "mode")))
+    assert components(broker)["ch1_mode"]["name"] == "CH1 mode", "it may come back"
+
+
+@pytest.mark.parametrize("model", ["E36313A", None])
+def test_a_unit_that_is_away_at_the_start_offers_what_it_told_before(world: World, model: str | None) -> None:
+    """Nobody knows yet what it tells: all its sensors would come, and go again with the connection."""
+    run, broker = world.run()
+    run.report(Report(info=telling("voltage")))
+    payload = broker.retained[UNIT]
+    assert b"ch1_mode" not in payload
+    run, broker = world.run()
+    broker.told.clear()
+    run.report(Report(info=unreached(model=model)))
+    assert broker.told == [(UNIT, payload)]
+    run.report(Report(info=telling("voltage")))
+    assert broker.retained[UNIT] == payload
+
+
 def test_birth_and_broker(world: World) -> None:
     run, broker = world.run()
     run.report(Report(info=reached()))

@@ -6,8 +6,11 @@ from typing import Any
 
 from agent.instruments import catalogue
 from agent.instruments.catalogue import Model
+from agent.instruments.driver import Output
+from agent.instruments.modbus.plan import RegisterPlan
+from agent.instruments.text.polling import Batching, poll_plan
 from agent.protocol.messages import AgentInfo, ChannelInfo, ChannelState, UnitInfo, utc_now
-from agent.protocol.quantities import COMMANDED, LEVELS
+from agent.protocol.quantities import COMMANDED, LEVELS, REPORTED
 
 URI = "TCPIP::192.168.50.51::inst0::INSTR"
 
@@ -44,18 +47,28 @@ def unit_info(
                 current_resolution=output.current_resolution,
                 on_broker_loss="keep",
                 fields=list(COMMANDED),
+                tells=[name for name in REPORTED if name in (output.tells or ())],
                 **{f"{level}_range": output.range(level) for level in LEVELS},
             ).model_copy(update=own.get(output.index, {}))
-            for output in known.outputs
+            for output in outputs_of(known)
         ],
     }
     return UnitInfo(**{**values, **changes})
 
 
+def outputs_of(model: Model) -> tuple[Output, ...]:
+    """The outputs of a unit that has been reached."""
+    if model.series.modbus is not None:
+        return RegisterPlan(model).outputs
+    return poll_plan(model, Batching.SINGLE, 1).described
+
+
 def unreached(**changes: Any) -> UnitInfo:
     """The same unit before it has said who it is."""
+    info = unit_info()
     unknown = {"manufacturer": None, "serial": None, "firmware": None, "online": False, "reason": "no answer"}
-    return unit_info().model_copy(update={**unknown, **changes})
+    channels = [channel.model_copy(update={"tells": None}) for channel in info.channels]
+    return info.model_copy(update={"channels": channels, **unknown, **changes})
 
 
 def agent_info() -> AgentInfo:

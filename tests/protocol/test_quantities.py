@@ -12,11 +12,10 @@ from agent.instruments.driver import Reading
 from agent.protocol import quantities
 from agent.protocol.commands import Command
 from agent.protocol.messages import ChannelInfo, ChannelState
-from agent.protocol.quantities import BY_NAME, LEVELS, QUANTITIES, Quantity
+from agent.protocol.quantities import BY_NAME, LEVELS, QUANTITIES, REPORTED, Quantity
 
 #: The fields of a state that say which sample it is.
 ENVELOPE = ("time", "seq", "agent", "psu", "index", "name", "model", "online")
-REPORTED = quantities.names(lambda quantity: quantity.reported)
 #: Those of them that a driver reads from the instrument.
 READ = quantities.names(lambda quantity: quantity.reported and not quantity.computed)
 
@@ -97,6 +96,14 @@ def test_watched_rows_are_reported_and_the_outputs_own_changes_come_first() -> N
     assert quantities.WATCHED[:3] == ("state", "tripped", "mode")
     assert set(quantities.WATCHED) == {quantity.name for quantity in QUANTITIES if quantity.watched}
     assert set(quantities.WATCHED) <= set(REPORTED)
+
+
+def test_what_is_known_where_an_instrument_tells_some() -> None:
+    computed = {"power", "energy", "charge"}
+    assert quantities.reported(["voltage", "current", "OVP", "status"]) == {"voltage", "current"} | computed
+    assert quantities.reported(["current", "mode"]) == {"current", "mode"}
+    assert quantities.reported(READ) == set(REPORTED)
+    assert quantities.reported(["cycle"]) == set()
 
 
 def test_values_for_people() -> None:

@@ -10,9 +10,11 @@ from agent.config import ChannelSettings as ConfiguredChannel
 from agent.instruments.driver import Profile, Range
 from agent.protocol.commands import Command
 from agent.protocol.errors import Refusal
+from agent.protocol.messages import UnitInfo
 from agent.unit.limits.channel import DEFAULTS, Channel, ChannelSettings, DefaultSettings, channels_of
 from agent.unit.limits.checking import check, supported
-from tests.unit.fakedriver import output
+from agent.unit.status import Status, unit_info
+from tests.unit.fakedriver import IDENTITY, output
 
 
 def channel(own: ChannelSettings = DEFAULTS, name: str = "CH1", **changed: Any) -> Channel:
@@ -23,6 +25,15 @@ def test_the_configuration_satisfies_the_settings_and_its_defaults_are_the_same(
     configured: ChannelSettings = ConfiguredChannel()
     for name in DefaultSettings.__slots__:
         assert getattr(configured, name) == getattr(DEFAULTS, name)
+
+
+def test_the_info_has_what_a_channel_tells_in_the_order_of_its_state() -> None:
+    outputs = (output(1), output(2, tells=frozenset()), output(3, tells=frozenset(("mode", "voltage", "state"))))
+    profile = Profile("FAKE3", outputs, IDENTITY)
+    status = Status(True, None, profile, channels_of("psu1", profile, {}))
+    info = unit_info(name="psu1", agent="bench", address="FAKE", poll_interval=1.0, status=status)
+    assert [one.tells for one in info.channels] == [None, [], ["state", "voltage", "mode"]]
+    assert UnitInfo.model_validate_json(info.to_json()).channels == info.channels
 
 
 def test_names() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -65,6 +66,18 @@ def test_energy_is_counted_where_the_state_cant_be_read() -> None:
     assert unknown.take(state=None)[0].energy == pytest.approx(3.0 * 0.5 * 8.2 / 3600, abs=1e-6)
     assert off.take(state=False)[0].energy == 0.0
     assert unknown.take(state=None)[0].state is None
+
+
+def test_energy_of_an_output_that_is_not_measured_is_null() -> None:
+    """0 Wh would be a guess. The other output, of which nobody knows what it tells, has its own."""
+    bench = Bench()
+    blind = replace(bench.outputs[0], tells=frozenset(("state", "voltage")))
+    profile = replace(bench.profile, outputs=(blind, bench.outputs[1]))
+    bench.samples.adopt(profile, channels_of("psu1", profile, {}).values())
+    state, _ = bench.take(current=None)
+    assert (state.voltage, state.power, state.energy, state.charge) == (3.0, None, None, None)
+    lost = bench.samples.lost(T0 + timedelta(seconds=9))
+    assert [(one.energy, one.charge) for one in lost] == [(None, None), (0.0, 0.0)]
 
 
 def test_an_unknown_state_is_not_off() -> None:

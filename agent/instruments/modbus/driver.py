@@ -76,7 +76,7 @@ class ModbusDriver(Driver):
             raise
         count = len(plan.reads)
         effort = "one message" if count == 1 else f"{count} messages"
-        return Profile(model.name, model.outputs, identity, effort, power_up=power_up)
+        return Profile(model.name, plan.outputs, identity, effort, power_up=power_up)
 
     def poll(self, give_way: GiveWay) -> dict[int, Reading] | None:
         """The reading of the output."""

@@ -6,6 +6,7 @@ It is made once, when the model is known. What a poll told is not read again whi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any, NamedTuple, cast
 
@@ -13,7 +14,7 @@ from agent.instruments.catalogue import Model
 from agent.instruments.catalogue.modbus import ModbusLanguage, MovingScale, RegisterField
 from agent.instruments.driver import Range, Reading, Write
 from agent.instruments.modbus.frames import RefusedError
-from agent.protocol.quantities import BY_NAME
+from agent.protocol.quantities import BY_NAME, reported
 
 Blocks = Sequence[Sequence[int]]
 _LARGEST = 0xFFFF
@@ -32,7 +33,8 @@ class _Place(NamedTuple):
 class RegisterPlan:
     """For one unit.
 
-    ``reads``: the first register and the number of registers of each exchange of a poll.
+    ``reads``: the first register and the number of registers of each exchange of a poll. ``outputs``: those of the model, with
+    the quantities that a poll tells.
     """
 
     def __init__(self, model: Model) -> None:
@@ -49,6 +51,7 @@ class RegisterPlan:
         self._fields: dict[str, tuple[_Place, RegisterField]] = {
             name: (_place(language, field.register_), field) for name, field in fields.items()
         }
+        self.outputs = tuple(replace(output, tells=reported(fields)) for output in model.outputs)
         self._last: tuple[Blocks, Reading] | None = None
         identity = language.identify
         self._identity = tuple(

@@ -105,10 +105,9 @@ class TextDriver(Driver):
             self._link.close()
             raise
         self._link.keep(identity)
-        count = self._probe.reader.plan.count
-        effort = "one message" if count == 1 else f"{count} messages"
-        model = self._model
-        return Profile(model.name, model.outputs, identity, effort, together(model), power_up)
+        plan, model = self._probe.reader.plan, self._model
+        effort = "one message" if plan.count == 1 else f"{plan.count} messages"
+        return Profile(model.name, plan.described, identity, effort, together(model), power_up)
 
     def poll(self, give_way: GiveWay) -> dict[int, Reading] | None:
         """The reading of every output; or of the answer that `poll_ahead` has asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 from itertools import chain
@@ -17,6 +17,7 @@ from agent.instruments.driver import MalformedAnswerError, Reading
 from agent.instruments.text.messages import joined, places, shorten
 from agent.instruments.text.parts import UNKNOWN, Part, Place
 from agent.protocol.messages import Trip
+from agent.protocol.quantities import reported
 
 #: What a reading is made of, besides the trips: the fields of `Reading` in their order, and the master switch.
 _QUANTITIES = (
@@ -58,7 +59,10 @@ class Message:
 
 
 class PollPlan:
-    """The messages of a poll, and the patterns of their answers. It never changes, and all units of a model may share it."""
+    """The messages of a poll, and the patterns of their answers. It never changes, and all units of a model may share it.
+
+    ``described``: the outputs of the model, with the quantities that the answers hold.
+    """
 
     def __init__(self, model: Model, batching: Batching, address: int | None = None) -> None:
         self.batching = batching
@@ -70,6 +74,8 @@ class PollPlan:
             order.setdefault(place, []).append(at)
         self.order = order
         self.outputs = tuple(_OutputPlan(index, order) for index in indices)
+        told = {output.index: output.tells for output in self.outputs}
+        self.described = tuple(replace(output, tells=told[output.index]) for output in model.outputs)
         self.events = frozenset(at for part in self.parts for place in part.events for at in order[place])
 
     @property
@@ -86,7 +92,7 @@ class PollPlan:
 class _OutputPlan:
     """Where the values of one output stand among those of all parts; the None behind them stands for what is not asked for."""
 
-    __slots__ = ("_has_mode", "_merged", "_needed", "_pick", "_trips", "index", "trips")
+    __slots__ = ("_has_mode", "_merged", "_needed", "_pick", "_trips", "index", "tells", "trips")
 
     def __init__(self, index: int, order: dict[Place, list[int]]) -> None:
         self.index = index
@@ -102,6 +108,7 @@ class _OutputPlan:
         self.trips = frozenset(at for _, at in self._trips)
         self._has_mode = bool(found["mode"])
         self._needed = [name for name in _SETPOINTS if found[name]]
+        self.tells = reported([*(name for name, at in found.items() if at), *(["tripped"] if self._trips else [])])
 
     def reading(self, values: Sequence[Value]) -> Reading:
         """The output's reading.

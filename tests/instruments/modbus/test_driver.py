@@ -48,6 +48,22 @@ def test_a_unit_does_what_it_is_told_and_says_so(name: str, way: str) -> None:
         driver.close()
 
 
+@pytest.mark.parametrize("name", ["RD6006", "DPS5005"])
+def test_what_a_poll_tells_is_known_once_the_unit_is_connected(name: str) -> None:
+    unit = make_unit(name, noise=False)
+    with on_line(unit) as network:
+        driver = driver_for(unit, network.resource)
+        assert [output.tells for output in driver.expected.outputs] == [None]
+        (output,) = driver.connect().outputs
+        reading = (driver.poll(never) or {})[1]
+        driver.close()
+    assert output.tells is not None
+    assert {"power", "energy", "charge", "mode", "state", "tripped"} <= output.tells
+    known = {name for name, value in reading._asdict().items() if value is not None}
+    assert known <= output.tells
+    assert "current_protection" not in output.tells, "no register holds it"
+
+
 def test_modbus_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
     """On its registered port, which a test has no right to: the simulator's stands in for it."""
     unit = Riden("RD6018", noise=False)

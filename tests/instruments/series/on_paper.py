@@ -241,8 +241,12 @@ def _stop(identity: Identity) -> None:
 
 
 def check_poll(supply: Supply) -> None:
-    """A poll is these messages, and reads these values; a second one is the same."""
-    driver, unit, _ = connected(supply)
+    """A poll is these messages, and reads these values; a second one is the same. The outputs tell what has a value."""
+    driver, unit, profile = connected(supply)
+    for output in profile.outputs:
+        known = {name for name, value in supply.readings[output.index]._asdict().items() if value is not None}
+        assert output.tells is not None
+        assert known <= output.tells
     for _ in range(2):
         unit.sent.clear()
         readings = driver.poll(_never)
