@@ -240,8 +240,7 @@ def _is_named(model: Model, wanted: str) -> bool:
 def _is_from(series: Series, before: str) -> bool:
     if not before or before.casefold() in (series.manufacturer.casefold(), series.name.casefold()):
         return True
-    pattern = series.identify.manufacturer
-    return pattern is not None and re.fullmatch(pattern, before, re.IGNORECASE) is not None
+    return _is_maker(series, before)
 
 
 def _unknown(text: str, wanted: str) -> UnknownModelError:
@@ -281,6 +280,10 @@ def identify(identity: Identity, among: Iterable[Model] | None = None) -> Model 
 
 
 def _told_by(series: Series, identity: Identity) -> bool:
+    return _is_maker(series, identity.manufacturer)
+
+
+def _is_maker(series: Series, name: str) -> bool:
+    """True if a name is that of the series' maker, with more words behind it or not: Chroma ATE, Rigol Technologies Inc."""
     pattern = series.identify.manufacturer or re.escape(series.manufacturer)
-    # Firmware writes the name of its maker with more words behind it, too: Chroma ATE, Rigol Technologies Inc.
-    return re.fullmatch(rf"(?:{pattern})(?:[ ,.].*)?", identity.manufacturer, re.IGNORECASE) is not None
+    return re.fullmatch(rf"(?:{pattern})(?:[ ,.].*)?", name, re.IGNORECASE) is not None

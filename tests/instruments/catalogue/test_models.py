@@ -14,6 +14,7 @@ from agent.instruments.catalogue import (
     EXTERNAL,
     Model,
     SeriesFileError,
+    UnknownModelError,
     all_models,
     candidates,
     identify,
@@ -81,6 +82,20 @@ def test_an_external_unit_may_be_no_model_of_the_catalogue() -> None:
 def test_a_model_is_known_by_its_maker_and_its_name(maker: str, model: str, found: str | None) -> None:
     known = identify(Identity(maker, model, "1", "1"))
     assert (known.name if known else None) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Agilent Technologies,E36313A", "Keysight,E36313A", "keysight technologies,e36313a", "E36300,E36313A", "E36313A"],
+)
+def test_a_model_may_stand_behind_every_name_of_its_maker(text: str) -> None:
+    """A file of PSUDaemon holds the name as the unit tells it, and older units tell Agilent."""
+    assert [model.name for model in candidates(text)] == ["E36313A"]
+
+
+def test_a_model_of_another_maker_is_none() -> None:
+    with pytest.raises(UnknownModelError, match="is not a supported model"):
+        candidates("Rigol,E36313A")
 
 
 #: A series whose settings take one output a message.
