@@ -286,7 +286,7 @@ class TextDriver(Driver):
                 if self._is_hurried:
                     raise LinkError("the agent stops")
                 self._probe.run(identity, kind, unit)
-            self._probed = identity
+            self._model, self._probed = self._probe.model, identity
         finally:
             self._turn = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
 
 from agent.instruments.catalogue import Model
 from agent.instruments.driver import Identity, LinkError, MalformedAnswerError, Reading
@@ -19,13 +20,16 @@ log = logging.getLogger(__name__)
 
 #: The name under which `UnitKind` remembers a poll that is combined with the questions around a setting.
 _COMBINED = "everything around a setting in one message"
+#: The same of a selection and a question in one message.
+_SELECTED = "a selection and a question in one message"
 
 
 class Probe:
     """Finds out how one unit is to be asked. For one thread.
 
-    ``reader``: of its polls. ``questions``: on settings at the unit that it answers. ``silent``: those that it neither
-    answered nor refused. ``combines``: it answers all that is asked around a setting in one message.
+    ``model``: that it is asked as. ``reader``: of its polls. ``questions``: on settings at the unit that it answers.
+    ``silent``: those that it neither answered nor refused. ``combines``: it answers all that is asked around a setting in one
+    message.
     """
 
     def __init__(
@@ -44,7 +48,7 @@ class Probe:
         """
         self._link = link
         self._queue = queue
-        self._model = model
+        self.model = model
         self._name = name
         self._address = address
         self._is_hurried = is_hurried
@@ -59,7 +63,26 @@ class Probe:
         :param unit: a text that identifies the unit among those of its kind
         :raises DriverError: no answer, or one that can't be read
         """
+        select = self.model.select
+        if select is not None and select.compound and kind.refuses(_SELECTED, unit):
+            self.model = selecting_apart(self.model)
+        try:
+            self._run(identity, kind, unit)
+        except (LinkError, MalformedAnswerError):
+            is_together = select is not None and select.compound and self.model.select == select
+            if not is_together or not kind.is_doubted(_SELECTED, unit):
+                raise
+            kind.has_refused(_SELECTED, unit)
+            log.warning(
+                "%s: outputs are selected by messages of their own, as the unit did not answer behind one", self._name
+            )
+            self.model = selecting_apart(self.model)
+            self._run(identity, kind, unit)
+
+    def _run(self, identity: Identity, kind: UnitKind, unit: str) -> None:
         self.reader = self._find_batching(identity, kind, unit)
+        if self.model.select is not None and self.model.select.compound:
+            kind.has_answered(_SELECTED, unit)
         self._find_questions(identity, kind, unit)
 
     def poll(self) -> dict[int, Reading]:
@@ -72,8 +95,8 @@ class Probe:
     def _find_batching(self, identity: Identity, kind: UnitKind, unit: str) -> PollReader:
         """The reader of the fewest messages that this unit answers a poll in. It has read one: some values are told but once."""
         plans: list[PollPlan] = []
-        for batching in [one for one in Batching if one >= first_batching(self._model)]:
-            plan = poll_plan(self._model, batching, self._address)
+        for batching in [one for one in Batching if one >= first_batching(self.model)]:
+            plan = poll_plan(self.model, batching, self._address)
             # A plan that is the same as the one before says nothing new.
             if not plans or plan.messages != plans[-1].messages:
                 plans.append(plan)
@@ -93,7 +116,8 @@ class Probe:
                     break
                 if is_last or isinstance(failure, LinkError):
                     raise failure
-                # It answered in another form, perhaps the first question alone: if it does so again, it takes no such message.
+                # It answered in another form, perhaps the first question alone: if it does so again, it takes no such
+                # message.
             kind.has_refused(question, unit)
             log.warning("%s: polls in smaller messages, as the unit refused larger ones: %s", self._name, failure)
         raise AssertionError("unreachable")
@@ -115,8 +139,8 @@ class Probe:
         """
         batching = self.reader.plan.batching
         questions = [
-            Question(guard, self._model, takes_lists=batching is not Batching.SINGLE, address=self._address)
-            for guard in self._model.guards
+            Question(guard, self.model, takes_lists=batching is not Batching.SINGLE, address=self._address)
+            for guard in self.model.guards
         ]
         registers = [question for question in questions if question.guard.ask is None]
         asked = [q for q in questions if q.guard.ask is not None and not kind.has_itself_refused(q.name, unit)]
@@ -140,12 +164,12 @@ class Probe:
 
     def _may_combine(self, questions: Sequence[Question]) -> bool:
         """True if all that is asked around a setting may stand in one message, as the series file has it."""
-        plan, link, errors = self.reader.plan, self._model.series.link, self._model.series.errors
+        plan, link, errors = self.reader.plan, self.model.series.link, self.model.series.errors
         if plan.batching is not Batching.COMPOUND or not plan.is_one_message or errors is None or errors.acknowledges:
             return False
         if self._queue.query is None or link.parts is not None or link.longest is not None:
             return False
-        outputs = [channel.index for channel in self._model.channels]
+        outputs = [channel.index for channel in self.model.channels]
         asks = [one for question in questions for one in question.asks(outputs)]
         return all(one.select is None and one.length is None for one in asks)
 
@@ -154,7 +178,7 @@ class Probe:
 
         A unit that fails twice without an error of its own counts as one that does not: it would never be online.
         """
-        outputs = [channel.index for channel in self._model.channels]
+        outputs = [channel.index for channel in self.model.channels]
         asks = [one for question in questions for one in question.asks(outputs)]
         for _ in range(2):
             try:
@@ -177,7 +201,7 @@ class Probe:
         :raises DriverError: no answer, or one that can't be read
         """
         assert self._queue.query is not None
-        link = self._model.series.link
+        link = self.model.series.link
         message = combine(
             self._queue.query, [one.text for one in asks], self.reader.plan.messages[0].text, link.separator
         )
@@ -245,6 +269,14 @@ class Probe:
             question.name,
             question.guard.text.format(channel="N", answer="another"),
         )
+
+
+@lru_cache(maxsize=16)  # plans are made once for a model
+def selecting_apart(model: Model) -> Model:
+    """The same model with each selection of an output in a message of its own."""
+    series = model.series
+    select = None if series.select is None else series.select.model_copy(update={"compound": False})
+    return Model(model.name, series.model_copy(update={"select": select}), model.entry)
 
 
 def first_batching(model: Model) -> Batching:

@@ -137,6 +137,23 @@ def test_a_selection_stands_in_the_message_where_the_unit_takes_that() -> None:
     assert send(link, driver, Write("voltage_limit", (1, 2), 5.0), ("SEL 1;:SET 5", None), ("SEL 2;:SET 5", None)) == []
 
 
+def test_a_unit_that_takes_no_selection_with_a_question_is_selected_by_messages_of_its_own() -> None:
+    data = Series.model_validate(series(2, **SELECTED, select={"send": "SEL {ch}", "compound": True}))
+    silent: list[Line] = [IDN, ("G?", "1"), ("SEL 1;:V?", None), IDN]
+    apart: list[Line] = [("G?", "1"), ("SEL 1", None), ("V?", "1"), ("SEL 2", None), ("V?", "2")]
+    link = Transcript(silent)
+    driver = TextDriver(link, name="psu1", models=models_of(data), knowledge=Knowledge())
+    with pytest.raises(LinkError):  # it may have been the link
+        driver.connect()
+    link.expect([*silent, *apart])
+    driver.connect()
+    link.check()
+    assert send(link, driver, Write("voltage_limit", (2,), 5.0), ("SEL 2", None), ("SET 5", None)) == []
+    link.expect([IDN, *apart])  # it is not tried again
+    driver.connect()
+    link.check()
+
+
 def test_a_model_with_one_output_is_sent_no_selection() -> None:
     link, driver = driver_of(series(1, **SELECTED, select={"send": "SEL {ch}"}), [IDN, ("G?", "1"), ("V?", "1")])
     assert send(link, driver, Write("voltage_limit", (1,), 5.0), ("SET 5", None)) == []
