@@ -114,10 +114,9 @@ class Probe:
                 refused = has_refused(self._queue.read()) or not self._queue.reports
                 if not is_last and (refused or kind.is_doubted(question, unit)):
                     break
-                if is_last or isinstance(failure, LinkError):
+                if is_last:
                     raise failure
-                # It answered in another form, perhaps the first question alone: if it does so again, it takes no such
-                # message.
+                # The link works: the unit has told since who it is, and its errors. Once more, and it takes no such message.
             kind.has_refused(question, unit)
             log.warning("%s: polls in smaller messages, as the unit refused larger ones: %s", self._name, failure)
         raise AssertionError("unreachable")
@@ -185,12 +184,10 @@ class Probe:
                 _, answers, _ = self.ask_combined(asks)
                 understood(questions, answers, outputs)
                 break
-            except (LinkError, MalformedAnswerError) as error:
+            except (LinkError, MalformedAnswerError):
                 self._link.open(identity)
                 if self._queue.read() or kind.is_doubted(_COMBINED, unit):
                     return False
-                if isinstance(error, LinkError):
-                    raise
         for question in questions:
             kind.has_answered(question.name, unit)
         return True
@@ -218,10 +215,11 @@ class Probe:
     def _answers(self, question: Question, identity: Identity, kind: UnitKind, unit: str) -> bool:
         """True if this unit answers the question; it is among the silent ones if the unit did not even refuse it.
 
-        :raises DriverError: it did not for the first time: the connection is to be tried again
+        :raises DriverError: once it did not answer, and once it refused: the connection is to be tried again
         """
         name, outputs = question.name, question.channels
-        for _ in range(2):
+        refusals = 0
+        for is_again in (False, True):
             if self._is_hurried():
                 raise LinkError("the agent stops")
             try:
@@ -229,11 +227,16 @@ class Probe:
             except (LinkError, MalformedAnswerError):
                 self._link.open(identity)
                 if has_command_error(self._queue.read()):
+                    refusals += 1
                     if self._refuses(question, identity):
                         break
+                    if is_again and refusals < 2:
+                        raise
                     continue
                 if not kind.is_doubted(name, unit):
-                    raise
+                    if is_again:
+                        raise
+                    continue
                 self.silent += (question,)
                 log.warning(
                     "%s: the unit did not answer %s; commands whose effect depends on it are refused", self._name, name
