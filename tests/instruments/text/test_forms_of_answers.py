@@ -14,6 +14,7 @@ from tests.instruments.series.gwinstek.test_gpd_x303s import GPD2303S
 from tests.instruments.series.gwinstek.test_psw import PSW30_72
 from tests.instruments.series.keysight.test_e3631a import E3631A
 from tests.instruments.series.on_paper import PaperUnit, connected, series_of
+from tests.instruments.series.rigol.test_dp700 import DP711
 from tests.instruments.series.rigol.test_dp800 import DP832A
 from tests.instruments.series.siglent.test_spd3303 import SPD3303X
 from tests.instruments.series.tti.test_tti import PL
@@ -111,3 +112,9 @@ def test_the_question_for_errors_stands_before_others_in_each_of_its_forms(none:
     assert [message.count("?") for message in unit.sent] == [1 + len(series_of("PSW").polls)]
     unit.answers["SYST:ERR?"] = ["-222 Data out of range", none]
     assert driver.inspect([1]).complaints == ['-222,"Data out of range"']
+
+
+def test_a_dp700_answers_its_settings_without_its_name() -> None:
+    """As the driver in labmcp-bench-psu has it, beside the guide's form with the name."""
+    reading = DP711.reading({":APPL? CH1": "5.00,1.00"})
+    assert (reading.voltage_limit, reading.current_limit) == (5.0, 1.0)
