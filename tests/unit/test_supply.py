@@ -76,7 +76,8 @@ def test_a_trip_and_the_mode_it_ends(make_bench: Callable[..., Bench]) -> None:
     assert response["error"]["code"] == "readback_mismatch"
     assert "tripped (OCP) while it was set" in response["error"]["message"]
     assert (response["result"]["state"], response["result"]["tripped"]) == (False, "OCP")
-    observer.wait("psu/psu1/2/event", lambda e: e["field"] == "tripped" and e["to"] == "OCP")
+    for field, to in (("tripped", "OCP"), ("mode", "OFF")):
+        observer.wait("psu/psu1/2/event", lambda e, to=(field, to): (e["field"], e["to"]) == to)  # type: ignore[misc]
     # The command set the protection; that the output went off is nobody's wish.
     by_the_unit = [("state", True, False), ("tripped", None, "OCP"), ("mode", "CC", "OFF")]
     assert [e for e in told(observer, channel=2) if e[:3] in by_the_unit] == [(*e, "unit", None) for e in by_the_unit]
