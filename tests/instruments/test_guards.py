@@ -156,6 +156,21 @@ def test_commands_are_refused_where_the_unit_is_silent_on_what_they_would_do(ans
     link.check()
 
 
+def test_a_unit_that_is_silent_on_three_questions_is_not_asked_the_others() -> None:
+    """Each takes two timeouts, and an off that comes meanwhile waits for all of them."""
+    twice: list[Line] = [(TOGETHER[0], None), idn(), NO_ERROR] * 2
+    silence: list[Line] = []
+    for ask, _ in all_guards()[:3]:
+        silence += [(ask, None), idn(), NO_ERROR] * 2
+    link = Transcript([idn(), NO_ERROR, OFF, *twice, *silence, joined(NO_ERROR, OFF)])
+    driver = make_driver(link)
+    driver.connect()
+    link.check()
+    link.expect([joined(NO_ERROR, OFF)])
+    assert len(driver.inspect([2], never, ["state", "voltage_limit"]).silent) > 3
+    link.check()
+
+
 def test_an_answer_about_the_unit_in_another_form_closes_the_link() -> None:
     forms: list[dict[str, str]] = [{"COUP": "CH1,CH9"}, {"RISE": "1,2"}, {"FALL": "soon,0,0"}, {"VOLT:MODE": "FIX"}]
     for changed in forms:

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 #: The name under which `UnitKind` remembers a poll that is combined with the questions around a setting.
 _COMBINED = "everything around a setting in one message"
+#: Questions that a unit may leave without a word before it is not asked the others: each takes two timeouts, in which no off is
+#: sent.
+_MOST_SILENT = 3
 #: The same of a selection and a question in one message.
 _SELECTED = "a selection and a question in one message"
 
@@ -219,6 +222,9 @@ class Probe:
         """
         name, outputs = question.name, question.channels
         refusals = 0
+        if len(self.silent) >= _MOST_SILENT:
+            self._note_silent(question)
+            return False
         for is_again in (False, True):
             if self._is_hurried():
                 raise LinkError("the agent stops")
@@ -237,15 +243,18 @@ class Probe:
                     if is_again:
                         raise
                     continue
-                self.silent += (question,)
-                log.warning(
-                    "%s: the unit did not answer %s; commands whose effect depends on it are refused", self._name, name
-                )
+                self._note_silent(question)
                 return False
             kind.has_answered(name, unit)
             return True
         self._give_up(question, kind, unit)
         return False
+
+    def _note_silent(self, question: Question) -> None:
+        self.silent += (question,)
+        log.warning(
+            "%s: the unit did not answer %s; commands whose effect depends on it are refused", self._name, question.name
+        )
 
     def _refuses(self, question: Question, identity: Identity) -> bool:
         """True if the unit reports that it does not know the question. No answer is waited for, as that would take a timeout.
