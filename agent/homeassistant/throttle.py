@@ -51,14 +51,14 @@ class Scale:
         )
 
     def rounded(self, state: ChannelState, energy: float, charge: float) -> ChannelState:
-        """The state with the digits that mean something, and with this energy (Wh) and charge (Ah)."""
+        """The state with the digits that mean something, and with this energy (Wh) and charge (Ah) where it has any."""
         return state.model_copy(
             update={
                 "voltage": _round(state.voltage, _places(self.voltage_step)),
                 "current": _round(state.current, _places(self.current_step)),
                 "power": _round(state.power, _POWER_DIGITS),
-                "energy": _round(energy, _ENERGY_DIGITS),
-                "charge": _round(charge, _ENERGY_DIGITS),
+                "energy": None if state.energy is None else _round(energy, _ENERGY_DIGITS),
+                "charge": None if state.charge is None else _round(charge, _ENERGY_DIGITS),
             }
         )
 

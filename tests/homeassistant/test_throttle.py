@@ -87,8 +87,9 @@ def test_a_setting_is_told_at_once_and_a_ramp_once_a_second() -> None:
 
 
 def test_digits_that_mean_nothing_are_left_out() -> None:
-    state = SCALE.rounded(sample(voltage=4.99987654, current=-0.00001, power=2.49993827), 1.23456789, 0.2)
+    known = sample(voltage=4.99987654, current=-0.00001, power=2.49993827, energy=1.3, charge=0.21)
+    state = SCALE.rounded(known, 1.23456789, 0.2)
     assert (state.voltage, state.current, state.power) == (4.9999, 0.0, 2.4999)
     assert (state.energy, state.charge) == (1.23457, 0.2)
     unknown = SCALE.rounded(sample(voltage=None), 0.0, 0.0)
-    assert unknown.voltage is None
+    assert (unknown.voltage, unknown.energy, unknown.charge) == (None, None, None)

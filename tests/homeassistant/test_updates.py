@@ -90,6 +90,14 @@ def test_energy_that_is_not_on_disk_is_not_told() -> None:
     assert (publisher.shown().energy, publisher.shown().charge) == (2.5, 0.5)
 
 
+def test_energy_of_an_output_that_is_not_measured_stays_unknown() -> None:
+    publisher = Publisher()
+    found = updates(publisher, saved={"psu1": {1: (0.0, 0.0)}})
+    found.follow(unit_info())
+    found.publish([state(current=None, power=None, energy=None, charge=None)])
+    assert (publisher.shown().energy, publisher.shown().charge) == (None, None)
+
+
 def test_a_report_publishes_nothing_that_is_not_home_assistants() -> None:
     publisher = Publisher()
     for settings in (None, Settings()):
