@@ -78,7 +78,7 @@ def try_(file: Path, uri: str, model: str | None, address: int | None, visa_back
     if trial.problem is not None:
         click.echo(f"psu-agent: {trial.problem}", err=True)
         raise click.exceptions.Exit(1)
-    _put(trials.as_test(trial, found, str(file.absolute())), test)
+    _put(trials.as_test(trial, found, _place(file, test)), test)
 
 
 def _try_registers(
@@ -119,7 +119,14 @@ def _try_registers(
     if trial.problem is not None:
         click.echo(f"psu-agent: {trial.problem}", err=True)
         raise click.exceptions.Exit(1)
-    _put(registers.as_test(trial.lines, profile, trial.readings, found, str(file.absolute())), test)
+    _put(registers.as_test(trial.lines, profile, trial.readings, found, _place(file, test)), test)
+
+
+def _place(file: Path, test: Path | None) -> str:
+    """The series file as its test names it: beside it, so that both can be sent to somebody, or by its whole path."""
+    if test is not None and test.parent.resolve() == file.parent.resolve():
+        return f"Path(__file__).with_name({file.name!r})"
+    return f"Path({str(file.absolute())!r})"
 
 
 def _put(text: str, test: Path | None) -> None:

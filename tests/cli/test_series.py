@@ -53,6 +53,20 @@ def test_the_test_that_it_writes_passes_by_itself(tmp_path: Path) -> None:
         space["test_e36300_as_recorded"]()  # type: ignore[operator]
 
 
+def test_a_test_beside_its_file_passes_wherever_both_are(tmp_path: Path) -> None:
+    """They are sent to others, whose folders have other names."""
+    file = changed(tmp_path, "tried: no", "tried: no")
+    with Simulator() as supply:
+        code, _, _ = tried(file, supply, "--test", str(tmp_path / "test_mine.py"))
+    assert code == 0
+    elsewhere = tmp_path.with_name(f"{tmp_path.name}-elsewhere")
+    tmp_path.rename(elsewhere)
+    written = elsewhere / "test_mine.py"
+    space: dict[str, object] = {"__file__": str(written)}
+    exec(compile(written.read_text(), str(written), "exec"), space)
+    space["test_e36300_as_recorded"]()  # type: ignore[operator]
+
+
 def test_an_answer_that_does_not_fit_is_told_with_what_was_sent_answered_and_expected(tmp_path: Path) -> None:
     file = changed(tmp_path, "'CURR? {list}', answer: '{current_limit}'", "'CURR? {list}', answer: '{current_limit}A'")
     with Simulator() as supply:

@@ -37,7 +37,7 @@ def understood(record: Sequence[Exchanged], model: Model) -> Iterator[tuple[Exch
 
 
 def as_test(
-    record: Sequence[Exchanged], profile: Profile, readings: Mapping[int, Reading], series: Series, file: str
+    record: Sequence[Exchanged], profile: Profile, readings: Mapping[int, Reading], series: Series, place: str
 ) -> str:
     """A test of the series file, from what the unit answered; without the unit's serial number."""
     name = re.sub(r"\W+", "_", series.name.casefold()).strip("_")
@@ -52,7 +52,7 @@ from agent.instruments.driver import Reading, never
 from agent.instruments.modbus.driver import ModbusDriver
 from agent.instruments.modbus.recording import ReplayRegisters
 
-FILE = Path({file!r})
+FILE = {place}
 LINES = [
 {lines}
 ]

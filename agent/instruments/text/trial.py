@@ -131,7 +131,7 @@ def _shown(name: str, index: int | None, value: Value) -> str:
     return f"{name}{where} = {shown}"
 
 
-def as_test(trial: Trial, series: Series, file: str) -> str:
+def as_test(trial: Trial, series: Series, place: str) -> str:
     """A test of the series file, from what the unit answered; without the unit's serial number."""
     assert trial.profile is not None
     identity = trial.profile.identity
@@ -149,7 +149,7 @@ from agent.instruments.recording import Replay
 from agent.instruments.text.driver import TextDriver
 from agent.instruments.text.knowledge import Knowledge
 
-FILE = Path({file!r})
+FILE = {place}
 LINES = [
 {lines}
 ]
