@@ -126,7 +126,10 @@ class AnswerPattern:
                 continue
             channel = int(found["channel"]) if found["channel"] else None
             if (name, channel) in [(field.name, field.channel) for field in fields]:
-                raise PatternError(f"{text!r} holds {found[0]} twice")
+                raise PatternError(
+                    f"{text!r} holds {found[0]} twice; fields of several outputs are {{{name}.1}}, {{{name}.2}}; text that "
+                    "nobody needs is {_}"
+                )
             expression += f"({form.expression})"
             if kind.partition("/")[0] == "number":
                 expression += _UNITS.get(name.partition("_")[0], "")

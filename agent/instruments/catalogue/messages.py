@@ -20,7 +20,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 from agent.instruments.catalogue.answers import PatternError, Words
 
-_PLACE = re.compile(r"\{(?P<name>[a-z]+)(?::(?P<form>[^{}]+))?\}")
+_PLACE = re.compile(r"\{(?P<name>[A-Za-z]\w*)(?::(?P<form>[^{}]+))?\}")
 _FIXED = re.compile(r"(?:0(?P<width>\d{1,2}))?\.(?P<places>\d)f")
 _DIGITS = re.compile(r"d(?P<count>\d{1,2})\*(?P<factor>\d+)")
 

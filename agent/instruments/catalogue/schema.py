@@ -161,7 +161,9 @@ class Series(Strict):
             if self.families or any(list(model.channels) != [1] for model in self.models.values()):
                 raise ValueError("modbus: the models stand in `models`, each with its one output 1")
         elif not self.settings:
-            raise ValueError("settings: missing")
+            raise ValueError(
+                "settings: missing; what can't be set is said there, too: state: {unsupported: 'a sentence why'}"
+            )
         return self
 
     def faults(self) -> list[tuple[tuple[Any, ...], str]]:
@@ -233,6 +235,10 @@ class _Checker:
 
     def _poll(self, key: tuple[Any, ...], poll: Ask) -> None:
         self._template((*key, "ask"), poll.ask)
+        is_for_all = not poll.selected and not any(place in poll.ask for place in ("{ch}", "{name}", "{list}"))
+        most = max(
+            (len(poll.outputs(tuple(m.channels))) for n, m in self._series.models.items() if poll.is_for(n)), default=1
+        )
         for text in poll.answer:
             try:
                 fields = self._series.pattern(text).fields
@@ -242,6 +248,13 @@ class _Checker:
             if not fields:
                 self._fault((*key, "answer"), f"{text!r} holds no field such as {{voltage}}")
             for field in fields:
+                if field.name in NUMBERS and field.channel is None and is_for_all and most > 1:
+                    # It would be shown for each output: one with 30 V beside one that is off.
+                    self._fault(
+                        (*key, "answer"),
+                        f"{text!r} does not say of which output {field.name} is: ask with {{ch}}, {{name}} or {{list}}; or give "
+                        f"`selected: true`; or {{{field.name}.1}} where one answer tells all outputs",
+                    )
                 if field.name in QUANTITIES:
                     continue
                 self._registers.add(field.name)
