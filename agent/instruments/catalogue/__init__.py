@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +29,7 @@ __all__ = [
     "all_models",
     "all_series",
     "candidates",
+    "expected",
     "identify",
     "models_of",
     "read",
@@ -277,6 +278,19 @@ def identify(identity: Identity, among: Iterable[Model] | None = None) -> Model 
                 if entry is not None:
                     return Model(identity.model, series, entry)
     return None
+
+
+def expected(identity: Identity, among: Sequence[Model]) -> str:
+    """The instruments that would be one of these models, in words, for somebody who has another.
+
+    Of a model whose name is right, the manufacturer that its series file has.
+    """
+    for model in among:
+        if model.is_told_as(identity.model) and not _told_by(model.series, identity):
+            maker = model.series.identify.manufacturer or model.series.manufacturer
+            return f"{model.name} by {maker} (manufacturer of `identify` in the file of {model.series.name})"
+    names = " or ".join(model.name for model in among[:4])
+    return names + (f" or another of {among[0].series.name}" if len(among) > 4 else "")
 
 
 def _told_by(series: Series, identity: Identity) -> bool:

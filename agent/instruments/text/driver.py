@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Collection, Sequence
 
-from agent.instruments.catalogue import Model, identify
+from agent.instruments.catalogue import Model, expected, identify
 from agent.instruments.catalogue.answers import AnswerPattern, Value, plain
 from agent.instruments.claims import check_serial
 from agent.instruments.driver import (
@@ -253,12 +253,9 @@ class TextDriver(Driver):
     def _expected_model(self, identity: Identity) -> Model:
         model = identify(identity, self._models)
         if model is None:
-            wanted = " or ".join(candidate.name for candidate in self._models[:4])
-            more = f" or another of {self._series.name}" if len(self._models) > 4 else ""
-            raise IdentityError(
-                f"at {self.address} is a {identity.manufacturer} {identity.model}, not a {wanted}{more}; it gets no commands",
-                identity,
-            )
+            told = f"{identity.manufacturer} {identity.model}"
+            wanted = expected(identity, self._models)
+            raise IdentityError(f"at {self.address} is a {told}, not a {wanted}; it gets no commands", identity)
         check_serial(identity, self._serial, self.address)
         return model
 

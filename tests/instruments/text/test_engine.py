@@ -324,6 +324,17 @@ def test_what_a_serial_line_wants_stands_apart(uri: str) -> None:
     link.check()
 
 
+def test_a_unit_of_another_maker_is_told_as_that() -> None:
+    """The model alone would read: it is a T1, not a T1."""
+    link = Transcript([("*IDN?", "Best,T1,7,1.0")])
+    data = Series.model_validate(series())
+    driver = TextDriver(link, name="psu1", models=models_of(data), knowledge=Knowledge())
+    with pytest.raises(IdentityError, match=r"is a Best T1, not a T1 by \w+ \(manufacturer of `identify`"):
+        driver.connect()
+    driver.close()
+    link.check()
+
+
 def test_another_unit_is_sent_nothing_that_is_no_question() -> None:
     link = Transcript([("*IDN?", "Test,T2,7,1.0")])
     data = Series.model_validate(series(link=GREETED))
