@@ -182,9 +182,9 @@ class OutputChecks:
             for level in ("current_limit", "voltage_limit"):
                 values = one._values(level)
                 if not values:
-                    check.skipped(
-                        f"the {level} of output {index} is not known to be within the limits; raise {_option(level)}"
-                    )
+                    is_unknown = one._channel.allowed(level) is None
+                    remedy = "the series file has no range for it" if is_unknown else f"raise {_option(level)}"
+                    check.skipped(f"the {level} of output {index} is not known to be within the limits: {remedy}")
                     return None
                 self._bench.set(level, index, values[-1])
                 if index == self._index and level == "voltage_limit":

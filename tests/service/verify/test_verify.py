@@ -292,3 +292,14 @@ def test_settings_that_the_unit_does_not_tell_are_said_to_be_unknown() -> None:
     assert "neither state nor voltage" in text_of(result, "output on, output 1")
     assert result.ending.output == "untold"
     assert any("does not tell its state: look at it" in text for text in result.ending.sentences)
+
+
+def test_an_output_whose_current_can_not_be_limited_is_not_turned_on() -> None:
+    """A higher --current-max would not help: nobody can say which range the setting has."""
+    supply = FakeSupply(current=None)
+    told = text_of(verified(supply), "output on, output 1")
+    assert (
+        told
+        == "the current_limit of output 1 is not known to be within the limits: the series file has no range for it"
+    )
+    assert all(write.setting != "state" or not write.value for write in supply.writes)
