@@ -20,6 +20,13 @@ def test_a_page_is_up_to_date(page: str) -> None:
     assert text == written(text, PAGES[page]), "run python scripts/supplies.py"
 
 
+def test_the_first_lines_of_the_readme_have_the_counts() -> None:
+    models = list(all_models())
+    counts = len(models), len({model.series.name for model in models}), len({model.manufacturer for model in models})
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert "It knows {} models of {} series by {} makers".format(*counts) in text
+
+
 def test_every_model_is_in_the_table_with_the_messages_of_a_poll() -> None:
     text = (ROOT / "docs/supplies.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
