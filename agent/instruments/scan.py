@@ -22,7 +22,7 @@ from agent.instruments import resource
 from agent.instruments.catalogue import AmbiguousModelError, Model, all_series, candidates
 from agent.instruments.claims import tells_no_serial
 from agent.instruments.driver import DriverError, Identity
-from agent.instruments.recognizing import recognize, recognize_serial
+from agent.instruments.recognizing import modbus_missing, recognize, recognize_serial
 
 #: The resource names of announced services, in the order in which they are tried: each asks less of the network than the next.
 _SERVICES: dict[str, Callable[[str, int], str]] = {
@@ -105,8 +105,14 @@ def scan(*, timeout: float = 3.0, interface: str | None = None, serial: bool = F
     if any(search.is_alive() for search in searches):
         result.remarks.append("a search did not end in time; its instruments are left out")
     candidates = _merged([*announced, *(Candidate([name]) for name in listed)])
+    if serial and any(_is_serial(name) for one in candidates for name in one.names) and (reason := modbus_missing()):
+        result.remarks.append(reason)
     result.found = _ask_all(candidates, serial)
     return result
+
+
+def _is_serial(name: str) -> bool:
+    return name.upper().startswith("ASRL")
 
 
 def unit_entries(found: Iterable[Found], taken: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -301,19 +307,19 @@ def _ask_all(candidates: Sequence[Candidate], serial: bool) -> list[Found]:
 def _ask(candidate: Candidate, serial: bool) -> list[Found]:
     problem = None
     for name in candidate.names:
-        if name.upper().startswith("ASRL") and not serial:
+        if _is_serial(name) and not serial:
             problem = (
                 "a serial port, not asked: what is connected may take the question for something else; --serial asks it"
             )
             continue
         try:
-            if name.upper().startswith("ASRL"):
+            if _is_serial(name):
                 found = recognize_serial(name)
             else:
                 found = [recognize(name, open_timeout=_OPEN_TIMEOUT, timeout=_ASK_TIMEOUT)]
         except DriverError as error:
             problem = str(error)
-            if "Permission denied" in problem and name.upper().startswith("ASRL"):
+            if "Permission denied" in problem and _is_serial(name):
                 problem += "; add your user to the group of the port (dialout on most systems), and log in again"
             continue
         return [

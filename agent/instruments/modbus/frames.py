@@ -168,6 +168,15 @@ class Frames:
             return None
 
 
+def missing() -> str | None:
+    """Why there can be no frames, with what to do: `MISSING`; None if the library is there."""
+    try:
+        Frames("rtu")
+    except LinkError as error:
+        return str(error)
+    return None
+
+
 def _length(head: bytes) -> int | None:
     """The length of the RTU frame that begins so; None if none does, or too few bytes are there to tell."""
     if len(head) < 3:
