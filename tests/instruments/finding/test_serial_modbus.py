@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import termios
 import threading
 import tty
 from collections.abc import Callable, Iterator
@@ -28,8 +29,8 @@ from tests.instruments.finding.test_recognizing import all_texts
 
 pytest.importorskip("pymodbus", reason="needs the extra `modbus`")
 
-#: ms for an answer.
-QUICK = 300
+#: ms for an answer, which these units give at once.
+QUICK = 2000
 RD_FRAME = bytes.fromhex("01 03 00 00 00 04 44 09")
 DPS_FRAME = bytes.fromhex("01 03 00 09 00 04 94 0b")
 MODBUS = sorted(model for model, kind in SUPPLIES.items() if issubclass(kind, Riden))
@@ -197,6 +198,37 @@ def test_the_command_prints_the_entry_of_a_unit_that_speaks_modbus(
     assert "# ASRL" in result.stdout
     assert isinstance(instrument, Riden)
     assert instrument.written == []
+
+
+SPEEDS = [
+    (Riden("RD6006", serial="23001"), termios.B9600, {"baud_rate": 9600}),
+    (Riden("RD6006", serial="23001"), termios.B115200, None),
+    (DPS("DPS5005"), termios.B115200, {"baud_rate": 115200}),
+    (DPS("DPS5005"), termios.B9600, None),
+]
+
+
+@pytest.mark.parametrize(("supply", "speed", "arguments"), SPEEDS)
+def test_a_unit_is_found_at_the_speed_that_it_is_set_to(
+    supply: Riden, speed: int, arguments: dict[str, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_modbus(monkeypatch)
+    with NetworkInstrument(supply, socket_port=None, pty=True) as network:
+        assert network.serial_path is not None
+        port = os.open(network.serial_path, os.O_RDWR | os.O_NOCTTY)
+        answer = supply.answer
+        # A pseudo-terminal knows the speed that its user has set.
+        monkeypatch.setattr(
+            supply, "answer", lambda request: answer(request) if termios.tcgetattr(port)[5] == speed else None
+        )
+        try:
+            found = scan._ask_all([scan.Candidate([network.resource])], serial=True)
+        finally:
+            network.stop()
+            os.close(port)
+    (entry,) = scan.unit_entries(found)
+    assert entry["model"] == f"{supply.manufacturer},{supply.model}"
+    assert entry.get("pyvisa_args") == arguments
 
 
 def test_a_unit_with_an_unknown_signature_is_told_and_gets_no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
