@@ -44,6 +44,11 @@ class UnitKind:
         with self._lock:
             return unit in self._refusals.get(question, ())
 
+    def answers(self, question: str) -> bool:
+        """True if a unit of this kind has answered the question: another failure is no sign that the kind does not know it."""
+        with self._lock:
+            return question in self._answered
+
     def has_answered(self, question: str, unit: str) -> None:
         """Note that the unit answered the question."""
         with self._lock:

@@ -73,7 +73,7 @@ class Probe:
             self._run(identity, kind, unit)
         except (LinkError, MalformedAnswerError):
             is_together = select is not None and select.compound and self.model.select == select
-            if not is_together or not kind.is_doubted(_SELECTED, unit):
+            if not is_together or kind.answers(_SELECTED) or not kind.is_doubted(_SELECTED, unit):
                 raise
             kind.has_refused(_SELECTED, unit)
             log.warning(
@@ -113,11 +113,13 @@ class Probe:
                 if failure is None:
                     kind.has_answered(question, unit)
                     return self.reader
-                # A unit that reports no errors, or none for that, is asked in smaller messages when it failed twice.
-                refused = has_refused(self._queue.read()) or not self._queue.reports
-                if not is_last and (refused or kind.is_doubted(question, unit)):
+                # A unit that reports no errors, or none for that, is asked in smaller messages when it failed twice; but not if
+                # its kind has answered the large ones: then its answers are garbled, and small ones may be so without a sign.
+                is_known = kind.answers(question)
+                refused = has_refused(self._queue.read()) or not (self._queue.reports or is_known)
+                if not is_last and (refused or (not is_known and kind.is_doubted(question, unit))):
                     break
-                if is_last:
+                if is_last or is_known:
                     raise failure
                 # The link works: the unit has told since who it is, and its errors. Once more, and it takes no such message.
             kind.has_refused(question, unit)
@@ -189,8 +191,11 @@ class Probe:
                 break
             except (LinkError, MalformedAnswerError):
                 self._link.open(identity)
-                if self._queue.read() or kind.is_doubted(_COMBINED, unit):
+                is_known = kind.answers(_COMBINED)
+                if self._queue.read() or (not is_known and kind.is_doubted(_COMBINED, unit)):
                     return False
+                if is_known:
+                    raise
         for question in questions:
             kind.has_answered(question.name, unit)
         return True

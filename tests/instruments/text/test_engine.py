@@ -89,6 +89,23 @@ def test_a_unit_whose_errors_say_nothing_of_a_large_message_is_asked_twice_befor
     link.check()
 
 
+@pytest.mark.parametrize("errors", [{}, {"errors": {"ask": "ERR?", "none": "0"}}])
+def test_a_unit_that_answered_a_large_message_is_asked_in_no_smaller_ones_when_it_answers_anything(
+    errors: dict[str, Any],
+) -> None:
+    """Its answers are garbled then: those to single questions have the same forms, and might be taken for each other's."""
+    none: list[Line] = [("ERR?", "0")] if errors else []
+    data = series(polls=TWO, link={"compound": "probe"}, **errors)
+    link, driver = driver_of(
+        data, [IDN, *none, ("V?;:I?", "1.0;0.1"), *([("ERR?;:V?;:I?", "0;1.0;0.1")] if errors else [])]
+    )
+    for _ in range(3):
+        link.expect([IDN, *none, ("V?;:I?", "1.0"), IDN, *none])
+        with pytest.raises(MalformedAnswerError):
+            driver.connect()
+        link.check()
+
+
 def test_messages_are_no_longer_than_the_unit_takes() -> None:
     polls = [{"ask": f"Q{n}?", "answer": "{_}{voltage}" if n == 1 else "{_}{current}"} for n in (1, 2)]
     polls += [{"ask": "VSET?", "answer": "{voltage_limit}"}, {"ask": "ISET?", "answer": "{current_limit}"}]
