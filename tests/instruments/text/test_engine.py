@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,109 +10,8 @@ from agent.instruments.catalogue import Series, models_of
 from agent.instruments.driver import IdentityError, LinkError, MalformedAnswerError, Write, never
 from agent.instruments.text.driver import TextDriver
 from agent.instruments.text.knowledge import Knowledge
+from tests.instruments.text.made_up import CHANNEL, IDN, driver_of, send, series
 from tests.instruments.transcript import Line, Transcript
-
-IDN: Line = ("*IDN?", "Test,T1,7,1.0")
-CHANNEL = {"voltage": [0, 30], "current": [0, 3], "voltage_resolution": 0.01, "current_resolution": 0.01}
-
-
-def series(outputs: int = 1, **changes: Any) -> dict[str, Any]:
-    """A series with one model, T1."""
-    return {
-        "series": "T",
-        "manufacturer": "Test",
-        "sources": "none",
-        "tried": False,
-        "polls": [{"ask": "V?", "answer": "{voltage}"}],
-        "settings": {
-            "state": {"send": "OUT {value}", "reaches": "all"},
-            "voltage_limit": {"send": "SET {value}", "reaches": "all"},
-        },
-        "models": {"T1": {"channels": dict.fromkeys(range(1, outputs + 1), CHANNEL)}},
-        **changes,
-    }
-
-
-def driver_of(
-    data: Mapping[str, Any], lines: list[Line], *, uri: str | None = None, address: int | None = None, **options: Any
-) -> tuple[Transcript, TextDriver]:
-    """A driver that is connected to a unit on paper."""
-    checked = Series.model_validate(data)
-    assert checked.faults() == []
-    link = Transcript(lines)
-    if uri is not None:
-        link.uri = uri
-    models = models_of(checked)
-    driver = TextDriver(link, name="psu1", models=models, address=address, knowledge=Knowledge(), **options)
-    driver.connect()
-    link.check()
-    return link, driver
-
-
-def send(link: Transcript, driver: TextDriver, write: Write, *lines: Line) -> list[str]:
-    """What the unit complained of when it was sent a setting."""
-    link.expect(lines)
-    told = driver.write_checked(write)
-    told = driver.complaints() if told is None else told
-    link.check()
-    return told
-
-
-# Several questions in one message.
-
-TWO = [{"ask": "V?", "answer": "{voltage}"}, {"ask": "I?", "answer": "{current}"}]
-
-
-def test_a_file_that_allows_one_question_a_message_is_believed() -> None:
-    link, driver = driver_of(series(polls=TWO), [IDN, ("V?", "1.0"), ("I?", "0.1")])
-    link.expect([("V?", "2.0"), ("I?", "0.2")])
-    readings = driver.poll(never)
-    assert readings is not None
-    assert readings[1][:2] == (2.0, 0.2)
-    link.check()
-
-
-@pytest.mark.parametrize("answer", ["1.0", "1.0;", "1.0;ERR", None])
-def test_a_unit_that_reports_no_errors_comes_online_though_it_takes_no_large_message(answer: str | None) -> None:
-    """Some answer the first question only, some nothing. None of them has an error queue that would say so."""
-    data = series(polls=TWO, link={"compound": "probe"})
-    driver_of(data, [IDN, ("V?;:I?", answer), IDN, ("V?", "1.0"), ("I?", "0.1")])
-
-
-def test_a_unit_whose_errors_say_nothing_of_a_large_message_is_asked_twice_before_it_gets_smaller_ones() -> None:
-    data = series(polls=TWO, link={"compound": "probe"}, errors={"ask": "ERR?", "none": "0"})
-    silence: list[Line] = [("V?;:I?", None), IDN, ("ERR?", "0")]
-    link = Transcript([IDN, ("ERR?", "0"), *silence, *silence, ("V?", "1.0"), ("I?", "0.1")])
-    driver = TextDriver(link, name="psu1", models=models_of(Series.model_validate(data)), knowledge=Knowledge())
-    driver.connect()
-    link.check()
-
-
-@pytest.mark.parametrize("errors", [{}, {"errors": {"ask": "ERR?", "none": "0"}}])
-def test_a_unit_that_answered_a_large_message_is_asked_in_no_smaller_ones_when_it_answers_anything(
-    errors: dict[str, Any],
-) -> None:
-    """Its answers are garbled then: those to single questions have the same forms, and might be taken for each other's."""
-    none: list[Line] = [("ERR?", "0")] if errors else []
-    data = series(polls=TWO, link={"compound": "probe"}, **errors)
-    link, driver = driver_of(
-        data, [IDN, *none, ("V?;:I?", "1.0;0.1"), *([("ERR?;:V?;:I?", "0;1.0;0.1")] if errors else [])]
-    )
-    for _ in range(3):
-        link.expect([IDN, *none, ("V?;:I?", "1.0"), IDN, *none])
-        with pytest.raises(MalformedAnswerError):
-            driver.connect()
-        link.check()
-
-
-def test_messages_are_no_longer_than_the_unit_takes() -> None:
-    polls = [{"ask": f"Q{n}?", "answer": "{_}{voltage}" if n == 1 else "{_}{current}"} for n in (1, 2)]
-    polls += [{"ask": "VSET?", "answer": "{voltage_limit}"}, {"ask": "ISET?", "answer": "{current_limit}"}]
-    by_length: list[Line] = [IDN, ("Q1?;:Q2?", "1;2"), ("VSET?", "3"), ("ISET?", "4")]
-    driver_of(series(polls=polls, link={"compound": "yes", "longest": 10}), by_length)
-    by_parts: list[Line] = [IDN, ("Q1?;:Q2?;:VSET?", "1;2;3"), ("ISET?", "4")]
-    driver_of(series(polls=polls, link={"compound": "yes", "parts": 3}), by_parts)
-
 
 # Selected outputs.
 

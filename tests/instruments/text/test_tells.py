@@ -12,7 +12,7 @@ from agent.protocol.quantities import REPORTED
 from tests.instruments.series.keysight.test_e36200 import E36231A, E36233A
 from tests.instruments.series.on_paper import Supply, connected
 from tests.instruments.series.siglent.test_spd3303 import SPD3303X
-from tests.instruments.text.test_engine import series
+from tests.instruments.text.made_up import series
 
 MEASURED = {"voltage", "current", "power", "energy", "charge"}
 MODES = {"modes": {"CV": "CV", "CC": "CC"}}
