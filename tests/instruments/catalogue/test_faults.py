@@ -156,3 +156,13 @@ def test_a_file_with_a_value_exchanged_is_a_series_or_has_faults(text: str, data
 
 def test_the_unchanged_file_is_a_series() -> None:
     assert read(E36300).name == "E36300"
+
+
+@pytest.mark.parametrize("word", ["true tracking", "falsehood", "trueish", "false: no"])
+def test_a_word_that_begins_like_a_truth_is_a_word(word: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        f"series: {word.replace(': ', '_')}\n"
+        + FILES[0].read_text(encoding="utf-8").split("series:", 1)[1].split("\n", 1)[1]
+    )
+    assert read(file).name == word.replace(": ", "_")
