@@ -32,8 +32,12 @@ class SeriesFileError(ValueError):
     """A series file has faults. ``faults``: a line for each, ``FILE:LINE: KEY.PATH: sentence``."""
 
     def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+        # A key or a value may hold a line end or a control character: a fault is one line for a terminal all the same.
+        self.faults = [
+            re.sub(r"[^\S ]|[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda odd: ascii(odd[0])[1:-1], fault)
+            for fault in faults
+        ]
+        super().__init__("\n".join(self.faults))
 
 
 class Shipped:
