@@ -15,6 +15,7 @@ from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.lab import Bench, needs
 from tests.properties import FUZZ
+from tests.support import inside
 
 # With nohup, or in the background of a script, they are ignored, and so they would be by every agent that a test starts.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -23,6 +24,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The environment of the user who runs the tests has no influence on them.
 for _name in ("PSU_AGENT_CONF", "PSU_AGENT_BROKER", "PSU_AGENT_MQTT_PASSWORD", "PSU_AGENT_DEBUG", "STATE_DIRECTORY"):
     os.environ.pop(_name, None)
+
+if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    inside.ports_of_worker(int(_worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
 
 # For `make fuzz`: what does not say how many examples it takes, takes these.
 hypothesis.settings.register_profile(

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import random
 import socket
+from collections import deque
 
 # Below the range from which systems take the ports of outgoing connections (Linux: from 32768, others: from 49152): one of those
 # would take the port before the server that it was looked up for.
 _FIRST, _LAST = 10_000, 32_000
 _TRIES = 100
+#: Ports that were looked up last: their servers may not listen yet.
+_given: deque[int] = deque(maxlen=500)
 # Not seeded: two processes that look at the same time would find the same one.
 _random = random.SystemRandom()
 
 
 def free_port() -> int:
-    """A TCP port of this host that nobody listens on."""
+    """A TCP port of this host that nobody listens on; another one each time."""
     for _ in range(_TRIES):
         port = _random.randint(_FIRST, _LAST)
-        if is_free(port):
+        if port not in _given and is_free(port):
+            _given.append(port)
             return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

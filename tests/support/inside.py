@@ -9,6 +9,7 @@ from typing import Any
 from agent.instruments import claims
 from agent.instruments.text import identified
 from agent.instruments.visa import sockets, tcp, vxi11
+from agent.local import ports
 from agent.mqtt import session
 from agent.service import daemon as service
 from agent.service.daemon import Daemon
@@ -16,6 +17,13 @@ from agent.unit import connecting
 
 #: Sets an attribute of a module: `setattr`, or a monkeypatch's.
 Change = Callable[[object, str, object], None]
+
+
+def ports_of_worker(number: int, count: int) -> None:
+    """Give each of so many processes of a test run its own part of the ports: two never look up the same one at a time."""
+    each = (ports._LAST - ports._FIRST) // count
+    ports._FIRST += number * each
+    ports._LAST = ports._FIRST + each - 1
 
 
 def retry_soon(change: Change, *, first: float = 0.05, longest: float = 0.2, jitter: float = 0.02) -> None:
