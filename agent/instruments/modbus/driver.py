@@ -28,6 +28,8 @@ from agent.protocol.quantities import BY_NAME, SETTINGS, Setting
 
 #: The serial number of a unit that tells none.
 _NO_SERIAL = "0"
+#: A setting beyond so many times its range belongs to another unit: scales differ by ten.
+_FAR = 2
 
 
 class ModbusDriver(Driver):
@@ -199,6 +201,7 @@ class ModbusDriver(Driver):
             blocks.append(self._read(first, count))
         if blocks != self._checked:
             self._check_told(self._planned.identity(blocks))
+            self._check_scale(self._planned.reading(blocks))
             self._checked = blocks
         return blocks
 
@@ -210,6 +213,21 @@ class ModbusDriver(Driver):
         if any(self._told[register] != number for register, number in told.items()):
             self._link.close()
             raise IdentityError(f"at {self.address} is another unit now; it gets no commands", self._identity)
+
+    def _check_scale(self, reading: Reading) -> None:
+        """Make sure that the settings are some that the model can have: far beyond them they have another scale.
+
+        A register of one series may hold, by chance, the number that is the signature of another one.
+        """
+        output = self._planned.outputs[0]
+        for setting, value in (("voltage_limit", reading.voltage_limit), ("current_limit", reading.current_limit)):
+            interval = output.range(setting)
+            if value is not None and interval is not None and abs(value) > _FAR * max(map(abs, interval)):
+                self._link.close()
+                raise MalformedAnswerError(
+                    f"the registers tell a {setting} of {value:g} {BY_NAME[setting].unit}, and the configured model takes up to "
+                    f"{interval.max:g}: look if it is another unit; it gets no commands"
+                )
 
     def _is_urgent(self) -> bool:
         """True while an off waits for this unit: it goes when the question under way is answered."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.instruments.driver import IdentityError, Write, never
+from agent.instruments.driver import IdentityError, MalformedAnswerError, Write, never
 from agent.instruments.modbus.driver import ModbusDriver
 from agent.instruments.modbus.plan import RegisterPlan
 from agent.protocol.quantities import SETTINGS, Setting
@@ -51,6 +51,15 @@ def connected(name: str, signature: int) -> tuple[ModbusDriver, Paper]:
         paper.will((RD_IDENTITY, registers(signature, 0, 23001, 142)), ("01 03 0044 0001", registers(0)))
     driver.connect()
     return driver, paper
+
+
+def test_an_rd60xx_whose_current_is_the_signature_of_a_dps_is_taken_for_none() -> None:
+    """Register 11 of an RD60xx is its current: at 3.005 A it holds what a DPS3005 tells as its model."""
+    driver, paper = connected("DPS3005", 3005)
+    as_dps = [60062, 0, 23001, 142, 0, 24, 0, 75, 500, 5000, 500, 3005, 17]
+    paper.will(("01 03 0000 000d", registers(*as_dps)), ("01 03 0052 0002", registers(0, 0)))
+    with pytest.raises(MalformedAnswerError, match=r"a voltage_limit of 600\.62 V"):
+        driver.poll(never)
 
 
 def order(register: int, number: int) -> tuple[str, str]:
