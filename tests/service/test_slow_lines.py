@@ -10,6 +10,8 @@ import pytest
 
 from agent.local.broker import LocalBroker
 from agent.simulator import NetworkInstrument, make_supply
+from agent.simulator.instrument import ScpiInstrument
+from agent.simulator.scpi import ScpiError
 from tests.lab import Agent, Observer, settings, wait_until
 
 #: By model: how an off of the only output begins.
@@ -87,3 +89,14 @@ def test_an_off_during_a_poll_is_the_next_message_on_the_line(model: str, broker
             messages = slow.off_within(lambda message, asked=asked: message == asked)  # type: ignore[misc]
             assert len(messages) == 2, messages
         assert slow.unit.instrument.lost == 0
+
+
+def test_an_off_waits_for_one_of_many_errors_that_stand_in_the_unit(broker: LocalBroker, tmp_path: Path) -> None:
+    with Slow("E3640A", broker.port, tmp_path) as slow:
+        supply = slow.unit.instrument
+        assert isinstance(supply, ScpiInstrument)
+        for _ in range(15):
+            supply.report(ScpiError(-222))
+        slow.observer.post("psu/slow/1/set", b'{"id": "other", "voltage_limit": 1}')
+        messages = slow.off_within(lambda message: message == "SYST:ERR?")
+        assert messages == ["SYST:ERR?", "OUTP 0"]

@@ -162,7 +162,7 @@ class TextDriver(Driver):
             self.write(write)
             return None
         assert self._probed is not None
-        return in_words(self._queue.read_behind(first.text, self._series.link.separator, self._probed))
+        return in_words(self._queue.read_behind(first.text, self._series.link.separator, self._probed, self.off_waits))
 
     def _messages(self, write: Write) -> list[Outgoing]:
         try:
@@ -222,7 +222,7 @@ class TextDriver(Driver):
     def complaints(self) -> list[str]:
         """What the unit complained of since it was last asked: refused settings, its error queue, lines that nobody asked for."""
         told = self._told()
-        return told if self._acknowledges else [*told, *in_words(self._queue.read()), *self._told()]
+        return told if self._acknowledges else [*told, *in_words(self._queue.read(self.off_waits)), *self._told()]
 
     def poll_ahead(self) -> bool:
         """Send the message of the next poll, where a poll is one message."""
@@ -357,7 +357,7 @@ class TextDriver(Driver):
         error, answers, readings = probe.ask_combined(asks)
         if error is None:
             return self._told(), answers, readings
-        errors = [error, *self._queue.read()]
+        errors = [error] if self.off_waits() else [error, *self._queue.read(self.off_waits)]
         if give_way():
             return [*in_words(errors), *self._told()], [], None
         # On a slow unit the readings that came with the first error are seconds old when the last error has been read.
@@ -374,7 +374,7 @@ class TextDriver(Driver):
             return self._told(), answers, None
         complaints = self._told()
         if not any(reading.tripped for reading in readings.values()):
-            complaints += in_words(self._queue.read())
+            complaints += in_words(self._queue.read(self.off_waits))
         for question in questions:
             if give_way():
                 return complaints, answers, None

@@ -7,7 +7,15 @@ import re
 from typing import NamedTuple
 
 from agent.instruments.catalogue.language import Errors
-from agent.instruments.driver import DriverError, Identity, LinkClosedError, LinkError, MalformedAnswerError
+from agent.instruments.driver import (
+    DriverError,
+    GiveWay,
+    Identity,
+    LinkClosedError,
+    LinkError,
+    MalformedAnswerError,
+    never,
+)
 from agent.instruments.text.identified import IdentifiedLink
 from agent.instruments.text.messages import joined, shorten
 
@@ -51,9 +59,10 @@ class ErrorQueue:
         """True if the unit reports errors at all."""
         return self._errors is not None
 
-    def read(self) -> list[Error]:
+    def read(self, give_way: GiveWay = never) -> list[Error]:
         """Empty the queue: its entries, oldest first; a few more than it holds, at most, of a unit that reports one without end.
 
+        :param give_way: asked behind each entry; the rest stays in the queue if it says so
         :raises DriverError: no answer, or one that can't be read; the link is closed then
         """
         found: list[Error] = []
@@ -65,14 +74,17 @@ class ErrorQueue:
                 if error is None:
                     break
                 found.append(error)
+                # On a slow line a full queue takes seconds, in which no off is sent.
+                if give_way():
+                    return found
         return found
 
     def may_follow(self, identity: Identity | None) -> bool:
         """False if this unit gets a setting and the question for errors in two messages."""
         return self.query is not None and identity is not None and identity != self._apart
 
-    def read_behind(self, setting: str, separator: str, identity: Identity) -> list[Error]:
-        """Send a setting and the question for errors as one message, and empty the queue: its entries, oldest first.
+    def read_behind(self, setting: str, separator: str, identity: Identity, give_way: GiveWay = never) -> list[Error]:
+        """Send a setting and the question for errors as one message, and empty the queue as `read` does.
 
         A unit may drop the rest of a message after a command error (SCPI-99, volume 2, 21.8.9), so it does not answer when it
         refuses the setting. Its queue tells that on a new link; from then on it gets two messages.
@@ -87,7 +99,9 @@ class ErrorQueue:
         except LinkError as failure:
             return self._refusal(identity, failure)
         error = self.parsed(answer)
-        return [] if error is None else [error, *self.read()]
+        if error is None:
+            return []
+        return [error] if give_way() else [error, *self.read(give_way)]
 
     def _refusal(self, identity: Identity, failure: LinkError) -> list[Error]:
         try:
