@@ -32,9 +32,15 @@ LONGEST_RAMP = 24 * 3600.0
 
 
 def off(channels: tuple[Channel, ...]) -> Plan:
-    """Turn outputs off at once, without a question before, and then check that they are off."""
+    """Turn outputs off at once, without a question before, and then check that they are off. What is still on is told once more.
+
+    A unit that had left remote mode is in it again then, and one that was busy is not any more.
+    """
     yield (Write("state", indices_of(channels), False),)
     after = (yield LOOK).readings
+    if left := tuple(index for index in indices_of(channels) if after[index].state):
+        yield (Write("state", left, False),)
+        after = (yield LOOK).readings
     told = system_clock()  # its answer shows that the unit has the off, whose delay it counts from there
     for channel in channels:
         verify(channel, after[channel.index], Command(state=False))

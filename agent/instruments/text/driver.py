@@ -34,7 +34,7 @@ from agent.instruments.text.messages import places
 from agent.instruments.text.parts import Part
 from agent.instruments.text.polling import Batching
 from agent.instruments.text.probing import Probe, ask
-from agent.instruments.text.settings import Outgoing, outgoing
+from agent.instruments.text.settings import Outgoing, outgoing, together
 from agent.protocol.quantities import SETTINGS, Setting
 
 log = logging.getLogger(__name__)
@@ -210,6 +210,7 @@ class TextDriver(Driver):
         questions = [question for question in probe.questions if question.concerns(channels, settings)]
         try:
             complaints, answers, readings = self._inspect(questions, channels, give_way)
+            self._heard(complaints, give_way)
             if readings is None:  # it gave way
                 return Inspection({}, complaints)
             bars, conditions = understood(questions, answers, channels, self._registers())
@@ -221,8 +222,7 @@ class TextDriver(Driver):
 
     def complaints(self) -> list[str]:
         """What the unit complained of since it was last asked: refused settings, its error queue, lines that nobody asked for."""
-        told = self._told()
-        return told if self._acknowledges else [*told, *in_words(self._queue.read(self.off_waits)), *self._told()]
+        return self._heard(self._new_complaints(), self.off_waits)
 
     def poll_ahead(self) -> bool:
         """Send the message of the next poll, where a poll is one message."""
@@ -322,6 +322,17 @@ class TextDriver(Driver):
         """True if reading the errors clears alarms."""
         return self._series.errors is not None and self._series.errors.acknowledges
 
+    def _new_complaints(self) -> list[str]:
+        errors = [] if self._acknowledges else self._queue.read(self.off_waits)
+        return [*self._told(), *in_words(errors)]
+
+    def _heard(self, complaints: list[str], give_way: GiveWay) -> list[str]:
+        # A key of the panel ends remote mode, or the mains of a unit on a serial line, which stays open: the unit would refuse
+        # all from then on.
+        if complaints and not give_way():
+            self._link.greet()
+        return complaints
+
     def _told(self) -> list[str]:
         """Complaints that came without a question for them."""
         told, self._refusals = [*self._refusals, *self._link.unasked], []
@@ -346,7 +357,7 @@ class TextDriver(Driver):
             return self._inspect_alarms_first(questions, channels, give_way)
         probe = self._probe
         if not probe.combines:
-            complaints = self.complaints()
+            complaints = self._new_complaints()
             answers: list[str] = []
             for question in questions:
                 if give_way():
@@ -380,12 +391,3 @@ class TextDriver(Driver):
                 return complaints, answers, None
             answers += self._probe.ask_questions([question], channels)
         return complaints, answers, readings
-
-
-def together(model: Model) -> tuple[frozenset[int], ...]:
-    """The outputs that one switch of the unit acts on, whichever of them is meant; none where each has its own."""
-    indices = [channel.index for channel in model.channels]
-    shared = [
-        entry for index in indices if (entry := model.entry_for("state", index)) is not None and entry.reaches == "all"
-    ]
-    return (frozenset(indices),) if shared and len(indices) > 1 else ()

@@ -1,4 +1,4 @@
-"""The messages that carry a setting out, as the series file says them."""
+"""The messages that carry a setting out, as the series file says them, and the outputs that one switch acts on."""
 
 from __future__ import annotations
 
@@ -57,3 +57,12 @@ def _message(
             message, select = joined(series.link.separator, select, message), None
     answer = entry.answer or series.link.acknowledges
     return Outgoing(message, select, series.pattern(answer) if answer else None, entry.after)
+
+
+def together(model: Model) -> tuple[frozenset[int], ...]:
+    """The outputs that one switch of the unit acts on, whichever of them is meant; none where each has its own."""
+    indices = [channel.index for channel in model.channels]
+    shared = [
+        entry for index in indices if (entry := model.entry_for("state", index)) is not None and entry.reaches == "all"
+    ]
+    return (frozenset(indices),) if shared and len(indices) > 1 else ()

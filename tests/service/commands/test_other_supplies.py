@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.simulator import NetworkInstrument, Supply, make_supply
+from agent.simulator.e3600.common import E3600
 from agent.simulator.loads import Resistor
 from tests.lab import Bench, unit, wait_until
 
@@ -111,3 +112,19 @@ def test_a_unit_of_420_w_is_not_set_beyond_its_envelope(make: Make) -> None:
     )
     assert observer.ask("psu/psu1/1/set", {"voltage_limit": 60, "current_limit": 7})["ok"]
     assert supply.outputs[1].voltage_set == 60
+
+
+@pytest.mark.parametrize("model", ["E3631A", "E3640A"])
+def test_a_unit_that_left_remote_mode_is_turned_off_and_takes_settings_again(model: str, make: Make) -> None:
+    bench, supply = make(model, serial="0")
+    assert isinstance(supply, E3600)
+    observer = bench.observer
+    assert observer.ask("psu/psu1/set", {"state": True})["ok"]
+    supply.lock_state = "LOC"  # somebody pressed a key of its panel; or its mains went, which no serial line tells of
+    response = observer.ask("psu/psu1/1/set", {"state": False})
+    assert response["ok"], response
+    assert are_on(supply) == []
+    supply.lock_state = "LOC"
+    refused = observer.ask("psu/psu1/1/set", {"voltage_limit": 3})
+    assert "Command not allowed in local" in refused["error"]["message"]
+    assert observer.ask("psu/psu1/1/set", {"voltage_limit": 3})["ok"]
