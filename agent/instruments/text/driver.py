@@ -172,7 +172,7 @@ class TextDriver(Driver):
             raise DriverError(f"{self._series.name}: {error}; the series file is wrong") from None
 
     def _turn_off(self, messages: list[Outgoing]) -> None:
-        failure: LinkError | None = None
+        failure: DriverError | None = None
         is_broken = False
         for message in messages:
             for _ in range(2):
@@ -180,7 +180,7 @@ class TextDriver(Driver):
                     self._link.open(self._probed)
                 try:
                     self._refusals += self._link.set(message)
-                except LinkError as error:
+                except DriverError as error:  # a selection that was refused, too
                     failure, is_broken = failure or error, True
                 else:
                     is_broken = False

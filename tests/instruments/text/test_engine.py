@@ -92,6 +92,22 @@ def test_a_setting_that_is_answered_is_taken_or_refused_by_its_answer() -> None:
     assert send(link, driver, Write("voltage_limit", (1,), 9.0), ("PV 9", "E01")) == ["PV 9 was answered E01"]
 
 
+def test_a_selection_that_is_refused_keeps_no_other_output_from_being_turned_off() -> None:
+    data = series(
+        3,
+        polls=[{"ask": "V{ch}?", "answer": "{voltage}"}],
+        settings={"state": {"on": "ON", "off": "OFF", "selected": True}},
+        select={"send": "SEL {ch}"},
+        link={"acknowledges": "OK"},
+    )
+    link, driver = driver_of(data, [IDN, ("V1?", "1"), ("V2?", "1"), ("V3?", "1")])
+    refused: list[Line] = [("SEL 2", "E9"), IDN, ("SEL 2", "E9"), IDN]
+    link.expect([("SEL 1", "OK"), ("OFF", "OK"), *refused, ("SEL 3", "OK"), ("OFF", "OK")])
+    with pytest.raises(MalformedAnswerError, match="SEL 2 was answered 'E9'; expected was OK"):
+        driver.write(Write("state", (1, 2, 3), False))
+    link.check()
+
+
 def test_a_question_that_is_acknowledged_behind_its_answer() -> None:
     data = series(
         link={"acknowledges": "OK", "acknowledges_queries": "OK"}, identify={"ask": "MOD", "form": "(?P<model>.*)"}
