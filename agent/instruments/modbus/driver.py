@@ -268,7 +268,12 @@ class ModbusDriver(Driver):
 
     def _reopen(self) -> None:
         form = self._language.identify
-        self._check_same(self._link.open(form.first, form.count))
+        try:
+            registers = self._link.open(form.first, form.count)
+        except RefusedError as error:
+            self._link.close()
+            raise LinkError(f"not sent again: the unit does not tell who it is: {error}") from None
+        self._check_same(registers)
 
     def _look_again(self) -> None:
         """Make sure that the unit is still the same, on a line that was opened anew for another one."""

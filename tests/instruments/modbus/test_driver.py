@@ -206,6 +206,16 @@ def test_an_off_without_an_answer_is_sent_once_more() -> None:
     assert paper.opened == 2
 
 
+def test_an_off_without_an_answer_is_not_sent_once_more_to_a_unit_that_does_not_tell_who_it_is() -> None:
+    driver, paper = on_paper("RD6006")
+    paper.will((RD_IDENTITY, registers(*UNIT)), ("01 03 0044 0001", registers(0)))
+    driver.connect()
+    paper.will(("01 06 0012 0000", None), (RD_IDENTITY, "01 83 06"))
+    with pytest.raises(LinkError, match=r"does not tell who it is: busy \(Modbus exception 6\)"):
+        driver.write(OFF)
+    assert paper.expected == []
+
+
 @pytest.mark.parametrize("write", [ON, Write("voltage_limit", (1,), 5.0), Write("voltage_protection", (1,), 5.0)])
 def test_nothing_else_is_sent_twice(write: Write) -> None:
     driver, paper = on_paper("RD6006")
