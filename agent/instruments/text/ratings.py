@@ -16,6 +16,11 @@ Asking = Callable[[Part], tuple[Any, ...]]
 
 #: More outputs than that no unit has; an answer that says so is none.
 _MOST_OUTPUTS = 64
+#: An end of a range is no answer if it is so many times what the series file has for the model.
+_MOST_TIMES = 4
+#: A resolution is no more than this part of the range: a larger one would let every setting pass for the one that was sent, and
+#: for one within the configured limits.
+_COARSEST = 0.02
 
 
 def asked(model: Model, ask: Asking, recover: Callable[[], object], address: int | None = None) -> Model:
@@ -83,12 +88,16 @@ def _told(model: Model, channel: ChannelModel, name: str, value: Any, part: Part
         )
     if not isinstance(value, int | float):
         return channel  # it does not tell it
-    if name == "power_max":
-        return channel.model_copy(update={"power": float(value)})
     level, _, end = name.rpartition("_")
-    if end in ("rating", "resolution"):
-        return channel.model_copy(update={name: abs(float(value))})
-    present: Range | None = getattr(channel, level)
+    present: Range | None = getattr(channel, level, None)
+    most = 0.0 if present is None else max(abs(present.min), abs(present.max))
+    if name == "power_max" or end in ("rating", "resolution"):
+        told = float(value) if name == "power_max" else abs(float(value))
+        if not told > 0 or (end == "resolution" and present is not None and told > most * _COARSEST):
+            raise MalformedAnswerError(f"{part.ask} was answered {value:g}, which is no {name} of {model.name}")
+        return channel.model_copy(update={"power" if name == "power_max" else name: told})
+    if most and abs(value) > most * _MOST_TIMES:
+        raise MalformedAnswerError(f"{part.ask} was answered {value:g}, which does not fit to {present}")
     low, high = (present.min, present.max) if present is not None else (0.0, 0.0)
     low, high = (float(value), high) if end == "min" else (low, float(value))
     if low > high and present is None:

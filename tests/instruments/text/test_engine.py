@@ -307,6 +307,33 @@ def test_ranges_and_outputs_that_the_unit_tells() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("what", "answer"),
+    [
+        ("voltage_resolution", "1e9"),
+        ("voltage_resolution", "-1"),
+        ("voltage_resolution", "0"),
+        ("current_resolution", "3"),
+        ("voltage_max", "1e9"),
+        ("voltage_max", "-1"),
+        ("current_max", "1000"),
+        ("voltage_min", "-1e6"),
+        ("power_max", "0"),
+        ("power_max", "-5"),
+    ],
+)
+def test_nonsense_is_no_rating(what: str, answer: str) -> None:
+    question = {"ask": "R?", "answer": f"{{{what}}}"}
+    with pytest.raises(MalformedAnswerError, match=r"R\? was answered .*, which (is no|does not fit)"):
+        driver_of(series(ratings=[question]), [IDN, ("R?", answer)])
+    lines: list[Line] = [IDN, ("R?", answer), IDN, ("V?", "1")]
+    link, driver = driver_of(series(ratings=[{**question, "optional": True}]), lines)
+    link.expect(lines)
+    (output,) = driver.connect().outputs
+    assert output.ranges == {"voltage_limit": (0, 30), "current_limit": (0, 3)}
+    assert (output.voltage_resolution, output.current_resolution, output.power_max) == (0.01, 0.01, None)
+
+
 @pytest.mark.parametrize(("answer", "is_told"), [("ON", True), ("off", False), (None, False)])
 def test_outputs_that_come_back_after_the_mains(answer: str | None, is_told: bool) -> None:
     data = series(power_up={"ask": "AST?", "on": ["ON", "1"]})
