@@ -64,7 +64,9 @@ class Config(Section):
         return self._series_faults
 
     def series(self, unit: UnitSettings) -> catalogue.Series | None:
-        """The series of a unit, as it was when this file was read; None for `external`, and where its file has a fault."""
+        """The series of a unit, as it was when this file was read; None for `external`, and where its file has had a fault since
+        the unit was added or changed.
+        """
         return self._series.get(unit.name)
 
     def poll_interval(self, unit: UnitSettings) -> float:
@@ -87,7 +89,23 @@ class Config(Section):
         return sorted(key for key in keys if getattr(self.settings, key) != getattr(newer.settings, key))
 
     def with_settings_of(self, older: Config) -> Config:
-        """This version of the file as far as it can come into effect without a restart."""
+        """This version of the file as far as it can come into effect without a restart.
+
+        A unit that is the same but for its series file, which has a fault now, keeps the series that it had: the fault would
+        have it offline, and nobody could turn its outputs off.
+        """
+        if self._series_faults:
+            before = {unit.name: unit for unit in older.units}
+            kept = {
+                unit.name: series
+                for unit in self.units
+                if unit.name not in self._series
+                and (former := before.get(unit.name)) is not None
+                and (series := older.series(former)) is not None
+                and former.served() == unit.served()
+                and older.poll_interval(former) == self.poll_interval(unit)
+            }
+            self._series |= kept
         settings = older.settings.model_copy(
             update={"poll_interval": self.settings.poll_interval, "series": self.settings.series}
         )

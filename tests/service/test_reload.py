@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -361,3 +362,32 @@ def test_a_reload_that_an_error_of_our_own_ends_says_so(
         patch.setattr(agent.daemon.supplies, "replace", fail)
         assert "restart psu-agent" in agent.reload(caplog)
     wait_until(lambda: "of our own" in caplog.text, "the traceback")
+
+
+def test_a_fault_in_its_series_file_leaves_a_unit_that_runs_as_it_is(
+    agent: Reloading, simulators: list[Simulator], caplog: pytest.LogCaptureFixture
+) -> None:
+    shipped = files("agent.instruments.catalogue") / "series" / "keysight" / "e36300.yaml"
+    own = agent.folder / "own.yaml"
+    sound = shipped.read_text(encoding="utf-8").replace("series: E36300", "series: Own")
+    own.write_text(sound)
+    psu1 = unit("psu1", simulators[0], model="Own,E36313A")
+    agent.write(psu1, series=str(own))
+    agent.start()
+    agent.observer.wait_online("psu1")
+    assert agent.observer.ask("psu/psu1/1/set", {"state": True})["ok"]
+    own.write_text(sound.replace("polls:", "poles:"))
+    assert agent.reload(caplog) == "no unit changed"
+    assert "poles" in caplog.text
+    assert agent.observer.ask("psu/psu1/1/set", {"state": False})["ok"]
+    own.write_text(sound.replace("polls:", "poles:") + "#")
+    assert agent.reload(caplog) == "no unit changed"
+    own.write_text(sound)
+    assert agent.reload(caplog) == "no unit changed"
+    own.write_text(sound.replace("polls:", "poles:"))
+    agent.write({**psu1, "channels": {1: {"voltage_max": 2}}}, series=str(own))
+    assert agent.reload(caplog) == "changed psu1"  # a limit that nobody would keep
+    own.write_text(sound)
+    mark = agent.observer.mark()
+    assert agent.reload(caplog) == "changed psu1"
+    agent.observer.wait_online("psu1", after=mark)
