@@ -206,6 +206,9 @@ class _Checker:
                     if name not in RATING_FIELDS:
                         known = ", ".join(sorted(RATING_FIELDS))
                         self._fault(("ratings", index, "answer"), f"{name!r} is no rating; known are {known}")
+        for index, option in enumerate(series.options):
+            if option.becomes not in series.models:
+                self._fault(("options", index, "becomes"), f"{option.becomes!r} is no model of `models`")
         self._selection()
         if series.modbus is not None:
             for key, text in series.modbus.faults(series.models):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from agent.instruments.catalogue import ChannelModel, Model, candidates
+from agent.instruments.catalogue import ChannelModel, Model
 from agent.instruments.catalogue.models import RatingQuestion
 from agent.instruments.driver import LinkError, MalformedAnswerError, Range
 from agent.instruments.text.parts import Part
@@ -69,7 +69,8 @@ def _asked(model: Model, question: RatingQuestion, ask: Asking, address: int | N
 def _with_options(model: Model, told: str) -> Model:
     for option in model.series.options:
         if option.is_for(model.name) and re.search(option.holds, told, re.IGNORECASE):
-            return candidates(f"{model.series.name},{option.becomes}")[0]
+            # Of the series that the unit is served by: the catalogue may have another one of that name by now.
+            return Model(option.becomes, model.series, model.series.models[option.becomes])
     return model
 
 

@@ -334,6 +334,23 @@ def test_nonsense_is_no_rating(what: str, answer: str) -> None:
     assert (output.voltage_resolution, output.current_resolution, output.power_max) == (0.01, 0.01, None)
 
 
+def test_an_option_makes_a_model_another_one_of_the_series_that_the_unit_is_served_by() -> None:
+    """The catalogue does not know the series any more, or has another one of that name, when its file has changed since."""
+    fine = {**CHANNEL, "voltage": [0, 8], "voltage_resolution": 0.001}
+    data = series(
+        ratings=[{"ask": "*OPT?", "answer": "{option}"}],
+        options=[{"holds": "FINE", "becomes": "T2", "models": "T1"}],
+        models={"T1": {"channels": {1: CHANNEL}}, "T2": {"channels": {1: fine}}},
+    )
+    lines: list[Line] = [IDN, ("*OPT?", "FINE"), ("V?", "1")]
+    link, driver = driver_of(data, lines)
+    link.expect(lines)
+    profile = driver.connect()
+    assert (profile.model, profile.outputs[0].range("voltage_limit")) == ("T2", (0, 8))
+    data["options"][0]["becomes"] = "T3"
+    assert Series.model_validate(data).faults() == [(("options", 0, "becomes"), "'T3' is no model of `models`")]
+
+
 @pytest.mark.parametrize(("answer", "is_told"), [("ON", True), ("off", False), (None, False)])
 def test_outputs_that_come_back_after_the_mains(answer: str | None, is_told: bool) -> None:
     data = series(power_up={"ask": "AST?", "on": ["ON", "1"]})
