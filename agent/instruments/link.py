@@ -57,10 +57,9 @@ class TextLink(Protocol):
     def ask(self, message: str, length: tuple[int, int] | None = None) -> str:
         """Send one message and read its answer: one line, without its end.
 
-        :param length: the least and the most bytes of an answer that nothing ends. What comes within `LinkForm.silence` after
-        the
-            least belongs to it. Nothing is taken off at its end. Without a length the answer ends by the silence alone, and
-            line ends and zero bytes at its end are taken off.
+        :param length: the least and the most bytes of an answer that nothing ends. Bytes that come within `LinkForm.silence`
+            after the least belong to it. Nothing is taken off at its end. Without a length the answer ends by the silence alone,
+            and line ends and zero bytes at its end are taken off.
         :raises LinkError: no answer in time, a broken link, or bytes that are no text
         """
 

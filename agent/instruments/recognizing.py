@@ -52,7 +52,7 @@ class Recognized:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What a driver needs of a configured unit."""
+    """The parts of a configured unit that a driver needs."""
 
     model: str
     uri: str

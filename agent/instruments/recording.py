@@ -172,7 +172,7 @@ class Replay:
         """Nothing is to be opened."""
 
     def close(self) -> None:
-        """What was not read of an answer is lost."""
+        """Lines of an answer that were not read are lost."""
         self._further, self._ahead = [], None
 
     def ask(self, message: str, length: tuple[int, int] | None = None) -> str:

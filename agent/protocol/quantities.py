@@ -188,7 +188,7 @@ def names(chosen: Callable[[Quantity], bool]) -> tuple[str, ...]:
     return tuple(quantity.name for quantity in QUANTITIES if chosen(quantity))
 
 
-#: What stands in a channel's state, in the table's order.
+#: The quantities of a channel's state, in the table's order.
 REPORTED: tuple[str, ...] = names(lambda quantity: quantity.reported)
 _COMPUTED = names(lambda quantity: quantity.computed)
 _COMPUTED_FROM = frozenset(("voltage", "current"))

@@ -115,7 +115,7 @@ class _Pace:
 class SerialPort:
     """A pseudo-terminal with an instrument at its far end. A program opens ``path`` as its serial port.
 
-    ``baud``: bits a second; None: as fast as it goes. What a program sets its port to has no effect.
+    ``baud``: bits a second; None: as fast as it goes. The speed that a program sets its port to has no effect.
     """
 
     def __init__(self, exchange: Exchange, *, baud: int | None = None) -> None:

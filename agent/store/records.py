@@ -87,7 +87,7 @@ class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
                     self._late[key] = _sum(self._late.get(key, _NONE), more)
                     counted[key] = _sum(counted.get(key, self._base.get(key, _NONE)), more)
             self._base = found
-            # What memory had before the file was known is not to be written over what is in the file now.
+            # Rows that memory had before the file was known are not to be written over those in the file now.
             for key in found.keys() & self._unsaved.keys():
                 del self._unsaved[key]
             for key, meter in counted.items():

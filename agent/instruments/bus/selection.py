@@ -18,7 +18,7 @@ class LineLink(TextLink, Protocol):
         """True if it was opened and has not failed since."""
 
     def drain(self, silence: float) -> bytes:
-        """Read and drop all that comes, until nothing has come for that time (s); 0 for what has come by now. What was dropped.
+        """Read and drop all that comes, until nothing has come for that time (s), and tell it; 0: all that has come by now.
 
         :raises LinkError: a broken link
         """

@@ -39,7 +39,7 @@ Words = Mapping[str, Value]
 #: Words for switches that units use, by SCPI or not.
 _SWITCH: Words = {"ON": True, "OFF": False, "YES": True, "NO": False, "1": True, "0": False}
 _MODES = frozenset(get_args(Mode))
-#: What may stand behind a number, by the beginning of the field's name. Another unit there is another answer.
+#: Units that may stand behind a number, by the beginning of the field's name. Any other one makes it another answer.
 _UNITS = {"voltage": "(?: *V)?", "current": "(?: *A)?", "power": "(?: *W)?"}
 _AROUND = " \r\n"
 _LONGEST = 2000

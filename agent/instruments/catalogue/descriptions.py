@@ -141,7 +141,7 @@ DESCRIPTIONS: Mapping[str, Mapping[str, str]] = {
         "raw": "Answers are bytes of any value, not text.",
         "skips_empty": "An empty line before an answer is none.",
         "gap": "Seconds between an exchange and the next message. A unit loses a message that comes sooner.",
-        "acknowledges": "The line that answers messages of `enter`, `leave`, `setup` and `select`.",
+        "acknowledges": "The line that answers each message that is no question, where the setting gives no `answer` of its own.",
         "acknowledges_queries": "The line that follows the answer to each question.",
         "unasked": "Regular expressions for lines that come without a question.",
         "enter": "Messages that begin remote mode.",

@@ -243,8 +243,8 @@ class RatingQuestion(Ask):
 
     Its fields are ``voltage_min``, ``voltage_max`` and so on (V, A), ``voltage_rating``, ``current_rating``,
     ``voltage_resolution``, ``current_resolution``, ``power_max`` (W); ``channels``, the number of outputs; ``module``, a key
-    of ``modules``; ``option``, a text with names of options. ``optional``: a unit that does
-    not answer it comes online nevertheless.
+    of ``modules``; ``option``, a text with names of options. ``optional``: a unit that does not answer it comes online
+    nevertheless.
     """
 
     optional: bool = False

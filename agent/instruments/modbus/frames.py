@@ -59,7 +59,7 @@ class Question(NamedTuple):
     transaction: int
 
     def __str__(self) -> str:
-        """What is asked for, for people."""
+        """The registers that are asked for, or the number that is written, for people."""
         if self.function == WRITE:
             return f"{self.value} for register {self.first}"
         return f"registers {self.first} to {self.first + self.value - 1}"

@@ -1,6 +1,6 @@
 """The poll of a model that speaks Modbus: which registers are read, and which number of which block is which quantity.
 
-It is made once, when the model is known. What a poll told is not read again while the numbers stay the same.
+It is made once, when the model is known. The answers of a poll are not read again while the numbers stay the same.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class RegisterPlan:
         return None if found is None else found.scale
 
     def number(self, write: Write, scale_block: Sequence[int] = ()) -> tuple[int, int]:
-        """The register of a setting and the number for it. What lies between two steps becomes the lower one.
+        """The register of a setting and the number for it. A value between two steps becomes the lower one.
 
         :param scale_block: the registers of `scale_read`, read right before, where it is a current and there is such an exchange
         :raises RefusedError: the number is not known, or no register holds it
@@ -148,7 +148,7 @@ class RegisterPlan:
         return entry.register_, int(exact.to_integral_value(ROUND_FLOOR))
 
     def ranges(self, blocks: Blocks) -> Mapping[str, Range]:
-        """What the settings take at present (V, A), by their names, where the output has several ranges."""
+        """The present ranges of the settings (V, A), by their names; none where the output has but one range."""
         if self._moved_by is None or self._moving is None:
             return {}
         found = self._moving.values.get(self._moved_by.of(blocks))

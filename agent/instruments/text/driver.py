@@ -221,7 +221,7 @@ class TextDriver(Driver):
         return Inspection(readings, complaints, bars, silent, conditions)
 
     def complaints(self) -> list[str]:
-        """What the unit complained of since it was last asked: refused settings, its error queue, lines that nobody asked for."""
+        """The complaints since the last call: refused settings, the unit's error queue, lines that nobody asked for."""
         return self._heard(self._new_complaints(), self.off_waits)
 
     def poll_ahead(self) -> bool:

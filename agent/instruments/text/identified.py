@@ -175,7 +175,7 @@ class IdentifiedLink:
         try:
             answer = self._answer(message, length, select)
         except LinkClosedError:
-            # A question is repeated also if it was sent: it changes nothing. What was written before it may have.
+            # A question is repeated also if it was sent: it changes nothing. A message that was written before it may have.
             if self._is_written or not self._may_reopen():
                 self._is_greeted = False
                 raise
@@ -313,7 +313,7 @@ class IdentifiedLink:
 
 
 def told_by(series: Series, answer: str) -> dict[str, str]:
-    """What the answer to a series' question for the identity tells: ``manufacturer``, ``model``, ``serial``, ``firmware``.
+    """The parts of an answer to a series' question for the identity: ``manufacturer``, ``model``, ``serial``, ``firmware``.
 
     :raises IdentityError: it does not have the form of the series, which is four fields of printable characters elsewhere
     """

@@ -19,7 +19,7 @@ from agent.instruments.text.parts import UNKNOWN, Part, Place
 from agent.protocol.messages import Trip
 from agent.protocol.quantities import reported
 
-#: What a reading is made of, besides the trips: the fields of `Reading` in their order, and the master switch.
+#: The parts of a reading, besides the trips: the fields of `Reading` in their order, and the master switch.
 _QUANTITIES = (
     "voltage",
     "current",

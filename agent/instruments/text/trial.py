@@ -14,7 +14,7 @@ from agent.instruments.text.identified import told_by
 from agent.instruments.text.parts import Part
 from agent.instruments.text.polling import Batching, PollPlan
 
-#: What stands in a test for the unit's serial number.
+#: The text that stands in a test for the unit's serial number.
 SERIAL = "SN0001"
 
 

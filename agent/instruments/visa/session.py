@@ -99,7 +99,7 @@ class VisaSession:
         self._options.setdefault("write_termination", form.write)
         self._write_termination = str(self._options["write_termination"] or "").encode()
         self._encoding = str(self._options.get("encoding") or form.encoding)
-        # What may stand behind an answer, as firmware has it: a line end or zero byte behind a known length, LF behind CR.
+        # Bytes that may stand behind an answer, as firmware has it: a line end or zero byte behind a known length, LF behind CR.
         is_cr = is_stream and self._options["read_termination"] == "\r"
         self._behind = b"\r\n\0" if form.skips_empty or not self._is_ended else b"\n" if is_cr else b""
         self._is_plain = self._is_ended and not self._behind and form.unasked is None
@@ -223,8 +223,9 @@ class VisaSession:
         self._ready = max(self._ready, time.monotonic() + seconds)
 
     def drain(self, silence: float) -> bytes:
-        """Read and drop all that comes, until nothing has come for that time (s); 0 for what has come by now. What was dropped;
-        nothing where it was a line end behind an answer.
+        """Read and drop all that comes, until nothing has come for that time (s), and tell it; 0: all that has come by now.
+
+        A line end behind an answer is dropped and not told.
 
         :raises LinkError: a broken link, or one that does not become silent; the session is closed then
         """

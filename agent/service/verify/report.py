@@ -17,7 +17,7 @@ from agent.instruments.recording import Exchanged
 from agent.service.verify.bench import Limits
 from agent.service.verify.run import Result, shown_identity
 
-#: What stands in a report for a serial number and for an address.
+#: The texts that stand in a report for a serial number and for an address.
 SERIAL, ADDRESS = "SERIAL", "ADDRESS"
 #: Characters of the shortest serial number that is told from a number that an answer may hold anyway.
 _SHORTEST = 4

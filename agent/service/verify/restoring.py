@@ -154,7 +154,7 @@ class Restoring:
                 complaints = bench.set(setting, index, wanted)
             except Refusal as refusal:
                 told = f"{setting} of output {index} was {shown}: {refusal.message}"
-                # The user's own limits hold here, too. What is lower than it was hurts nothing.
+                # The user's own limits hold here, too. A setting that is lower than it was hurts nothing.
                 (self._lower if refusal.code == "limit_exceeded" else problems).append(told)
                 continue
             if not bench.wait(lambda _, s=setting: self._is_as(index, found, s), 0.25):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What a reading says of an output: may it be on, does it deliver, and what is above its trip levels."""
+"""The meaning of a reading: an output may be on, delivers, or measures more than its trip levels."""
 
 from __future__ import annotations
 
