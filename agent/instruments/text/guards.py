@@ -105,9 +105,9 @@ class Question:
         return self._masked(word)
 
     def _masked(self, value: Value) -> str:
-        if self.guard.mask is not None:
+        if self.guard.mask is not None and value is not None:
             try:
-                return str(int(value or 0) & self.guard.mask)
+                return str(int(value) & self.guard.mask)
             except ValueError:
                 raise MalformedAnswerError(
                     f"{self.name} was answered {shorten(str(value))}, which is no number"
@@ -117,14 +117,15 @@ class Question:
         return "" if value is None else str(value).strip().upper()
 
     def bars(self, words: dict[int, str], channels: Collection[int]) -> list[str]:
-        """The sentences for what forbids the command; each once."""
+        """The sentences for all that forbids the command; each once. An answer that tells nothing forbids it, too."""
         guard = self.guard
         found: dict[str, None] = {}
         for index, word in words.items():
             named = plain(word) in map(plain, guard.expect or guard.refuse)
-            if index not in channels or named is bool(guard.expect):
+            is_fine = named if guard.expect else not named and word != ""
+            if index not in channels or is_fine:
                 continue
-            values = {"channel": index, "answer": shorten(word, 30).strip("'")}
+            values = {"channel": index, "answer": shorten(word, 30).strip("'") or "nothing"}
             found[f"{guard.text.format(**values)}; {guard.remedy.format(**values)}"] = None
         return list(found)
 

@@ -232,6 +232,33 @@ def test_errors_whose_reading_clears_alarms_are_read_behind_the_status_and_not_d
     assert driver.complaints() == []
 
 
+# Settings at the unit that forbid a command.
+
+
+@pytest.mark.parametrize("means", [{"expect": ["0"]}, {"refuse": ["4"]}])
+def test_a_register_that_is_not_told_forbids_a_command(means: dict[str, list[str]]) -> None:
+    guard = {"register": "status", "mask": 4, **means, "text": "outputs track ({answer})", "remedy": "end it"}
+    data = series(polls=[{"ask": "V?", "answer": ["{voltage},{status}", "{voltage}"]}], conditions=[guard])
+    link, driver = driver_of(data, [IDN, ("V?", "1,3")])
+    for answer, bars in (
+        ("1,3", []),
+        ("1,7", ["outputs track (4); end it"]),
+        ("1", ["outputs track (nothing); end it"]),
+    ):
+        link.expect([("V?", answer)])
+        assert driver.inspect([1]).bars == bars
+    link.check()
+
+
+def test_an_answer_without_a_word_forbids_a_command() -> None:
+    guard = {"ask": "LOCK?", "refuse": ["1"], "text": "it is locked", "remedy": "unlock it"}
+    link, driver = driver_of(series(conditions=[guard]), [IDN, ("V?", "1"), ("LOCK?", "0")])
+    for answers, bars in ((["0"], []), (["1"], ["it is locked; unlock it"]), (["", ""], ["it is locked; unlock it"])):
+        link.expect([*(("LOCK?", answer) for answer in answers), ("V?", "1")])
+        assert driver.inspect([1]).bars == bars
+    link.check()
+
+
 # Remote mode, and messages at the connection.
 
 GPIB = "GPIB0::5::INSTR"
