@@ -1,4 +1,4 @@
-"""The driver of a configured unit, and the identity of an instrument at an address. Only this module knows every driver."""
+"""The driver of a configured unit. Only this module knows every driver."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from agent.instruments import catalogue
 from agent.instruments.bus.line import Seat
 from agent.instruments.catalogue.language import Serial
-from agent.instruments.driver import Driver, Identity
+from agent.instruments.driver import Driver
 from agent.instruments.external.driver import ConfiguredChannel, ExternalDriver, ProgramSettings
 from agent.instruments.link import TextLink
 from agent.instruments.linking import Lines, bus_address, make_link
@@ -17,12 +17,10 @@ from agent.instruments.modbus import link as modbus_link
 from agent.instruments.modbus.driver import ModbusDriver
 from agent.instruments.modbus.link import RegisterLink
 from agent.instruments.text.driver import TextDriver
-from agent.instruments.text.identified import parse_identity
 from agent.instruments.text.knowledge import KNOWLEDGE, Knowledge
 from agent.instruments.unserved import UnservedDriver
-from agent.instruments.visa.session import VisaSession
 
-__all__ = ["ConfiguredUnit", "Knowledge", "Lines", "identify_at", "make_driver"]
+__all__ = ["ConfiguredUnit", "Knowledge", "Lines", "make_driver"]
 
 
 class ConfiguredUnit(Protocol):
@@ -143,18 +141,3 @@ def _modbus_driver(
         stop_bits=line.stop_bits,
     )
     return ModbusDriver(wrap(link), models=models, serial=unit.serial)
-
-
-def identify_at(uri: str, *, open_timeout: int, timeout: int) -> Identity:
-    """The identity of the instrument at a VISA resource name. It is asked for nothing else.
-
-    :param open_timeout: ms to open the link
-    :param timeout: ms for the answer
-    :raises DriverError: no answer, or one that is no identity
-    """
-    session = VisaSession(uri, options={"open_timeout": open_timeout, "timeout": timeout})
-    try:
-        session.open()
-        return parse_identity(session.ask("*IDN?"))
-    finally:
-        session.close()

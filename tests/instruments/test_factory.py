@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,8 @@ import pytest
 
 from agent import config
 from agent.instruments.catalogue import UnknownModelError
-from agent.instruments.driver import Identity, IdentityError, LinkError
 from agent.instruments.external.driver import ExternalDriver
-from agent.instruments.factory import Knowledge, identify_at, make_driver
+from agent.instruments.factory import Knowledge, make_driver
 from agent.instruments.text.driver import TextDriver
 from agent.simulator import Quirks, Simulator
 from tests.instruments.external.programs import Programs
@@ -86,26 +83,3 @@ def test_a_model_that_nobody_serves(tmp_path: Path) -> None:
     unit = configured(model="E36313A", uri="TCPIP::h::INSTR").model_copy(update={"model": "E99"})
     with pytest.raises(UnknownModelError):
         make_driver(unit, tmp_path)
-
-
-def test_who_is_at_an_address() -> None:
-    with Simulator("E36312A", "MY42") as simulator:
-        who = identify_at(simulator.resource, open_timeout=2000, timeout=2000)
-        assert who == Identity("Keysight Technologies", "E36312A", "MY42", who.firmware)
-        assert set(simulator.instrument.log) == {"*IDN?"}
-    with pytest.raises(LinkError):
-        identify_at(simulator.resource, open_timeout=200, timeout=200)
-
-
-def test_something_that_is_no_instrument() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(100)
-                connection.sendall(b"SSH-2.0-OpenSSH\n")
-
-        threading.Thread(target=serve, daemon=True).start()
-        with pytest.raises(IdentityError, match=r"is no answer to \*IDN\?"):
-            identify_at(f"TCPIP::127.0.0.1::{listener.getsockname()[1]}::SOCKET", open_timeout=2000, timeout=2000)

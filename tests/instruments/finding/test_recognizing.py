@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import astuple
 from typing import Any
@@ -10,10 +12,10 @@ import pytest
 import yaml
 
 from agent.instruments import scan
-from agent.instruments.driver import DriverError, IdentityError
-from agent.instruments.recognizing import questions, recognize_serial, recognized
+from agent.instruments.driver import DriverError, Identity, IdentityError, LinkError
+from agent.instruments.recognizing import questions, recognize, recognize_serial, recognized
 from agent.instruments.scan import Found, unit_entries
-from agent.simulator import SUPPLIES, NetworkInstrument, Supply, make_supply
+from agent.simulator import SUPPLIES, NetworkInstrument, Simulator, Supply, make_supply
 from agent.simulator.genesys import GenesysLine, GenesysUnit
 
 #: ms for an answer: these units take less, and a test has no minutes.
@@ -144,3 +146,26 @@ def test_answers_of_any_language_are_understood(answer: str, model: str | None) 
 def test_an_answer_that_is_no_identity_is_none() -> None:
     with pytest.raises(IdentityError):
         recognized("login:")
+
+
+def test_a_unit_on_the_network_is_asked_who_it_is_and_nothing_else() -> None:
+    with Simulator("E36312A", "MY42") as simulator:
+        who = recognize(simulator.resource, open_timeout=2000, timeout=2000).identity
+        assert who == Identity("Keysight Technologies", "E36312A", "MY42", who.firmware)
+        assert set(simulator.instrument.log) == {"*IDN?"}
+    with pytest.raises(LinkError):
+        recognize(simulator.resource, open_timeout=200, timeout=200)
+
+
+def test_something_on_the_network_that_is_no_instrument() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b"SSH-2.0-OpenSSH\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(IdentityError, match=r"is no answer to \*IDN\?"):
+            recognize(f"TCPIP::127.0.0.1::{listener.getsockname()[1]}::SOCKET", open_timeout=2000, timeout=2000)
