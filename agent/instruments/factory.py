@@ -13,9 +13,8 @@ from agent.instruments.driver import Driver
 from agent.instruments.external.driver import ConfiguredChannel, ExternalDriver, ProgramSettings
 from agent.instruments.link import TextLink
 from agent.instruments.linking import Lines, bus_address, make_link
-from agent.instruments.modbus import link as modbus_link
 from agent.instruments.modbus.driver import ModbusDriver
-from agent.instruments.modbus.link import RegisterLink
+from agent.instruments.modbus.link import RegisterLink, make_register_link
 from agent.instruments.text.driver import TextDriver
 from agent.instruments.text.knowledge import KNOWLEDGE, Knowledge
 from agent.instruments.unserved import UnservedDriver
@@ -131,7 +130,7 @@ def _modbus_driver(
     series = models[0].series
     assert series.modbus is not None
     line = series.link.serial or Serial()
-    link = modbus_link.make_link(
+    link = make_register_link(
         unit.uri,
         slave=unit.address,
         options=unit.pyvisa_args,

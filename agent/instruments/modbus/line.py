@@ -21,7 +21,7 @@ class ReopenedError(Exception):
     """The line was opened anew since a unit was identified on it: another one may be there now. Nothing was sent."""
 
 
-class Line:
+class RegisterLine:
     """For the threads of several units. It is open while a unit has a seat on it.
 
     :param gap: s of silence before each frame
@@ -136,10 +136,10 @@ def _no_answer(question: Question, received: bytes, timeout: float) -> str:
 
 
 _lines_lock = threading.Lock()
-_lines: WeakValueDictionary[tuple[Any, ...], Line] = WeakValueDictionary()
+_lines: WeakValueDictionary[tuple[Any, ...], RegisterLine] = WeakValueDictionary()
 
 
-def shared(key: tuple[Any, ...], made: Line) -> Line:
+def shared(key: tuple[Any, ...], made: RegisterLine) -> RegisterLine:
     """The line that other units use by that key; that one where none does."""
     with _lines_lock:
         return _lines.setdefault(key, made)

@@ -12,7 +12,7 @@ from pyvisa import rname
 from agent.instruments import resource
 from agent.instruments.driver import GiveWay, LinkError, never
 from agent.instruments.modbus.frames import Frames, Question
-from agent.instruments.modbus.line import Line, shared
+from agent.instruments.modbus.line import RegisterLine, shared
 from agent.instruments.modbus.streams import NoStream, SerialSettings, SerialStream, Stream, TcpStream
 from agent.instruments.options import converted
 
@@ -64,7 +64,7 @@ class ModbusLink:
     :param timeout: s for an answer
     """
 
-    def __init__(self, uri: str, line: Line, slave: int, timeout: float) -> None:
+    def __init__(self, uri: str, line: RegisterLine, slave: int, timeout: float) -> None:
         if slave not in ADDRESSES:
             raise ValueError(f"{slave} is no address of a unit: 1 to 247")
         self.uri = uri
@@ -143,7 +143,7 @@ class ModbusLink:
         self._end = time.monotonic() + seconds
 
 
-def make_link(
+def make_register_link(
     uri: str,
     *,
     slave: int | None,
@@ -184,7 +184,7 @@ def make_link(
         stream = NoStream("Modbus goes over a serial port (ASRL…::INSTR) or a socket (TCPIP::…::SOCKET)")
         key = ("none", uri)
     place = uri if slave is None else f"{uri} (address {slave})"
-    return ModbusLink(place, shared(key, Line(stream, form, gap)), 1 if slave is None else slave, timeout)
+    return ModbusLink(place, shared(key, RegisterLine(stream, form, gap)), 1 if slave is None else slave, timeout)
 
 
 def _settings(options: Mapping[str, Any], defaults: SerialSettings) -> SerialSettings:

@@ -30,7 +30,7 @@ from agent.instruments.text.errors import ErrorQueue, in_words
 from agent.instruments.text.guards import Question, understood
 from agent.instruments.text.identified import IdentifiedLink
 from agent.instruments.text.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge
-from agent.instruments.text.messages import places
+from agent.instruments.text.messages import place_texts
 from agent.instruments.text.parts import Part
 from agent.instruments.text.polling import Batching
 from agent.instruments.text.probing import Probe, ask
@@ -290,7 +290,7 @@ class TextDriver(Driver):
     def _ask_part(self, part: Part) -> tuple[Value, ...]:
         select = None
         if part.selected is not None and self._model.select is not None:
-            filling = places(self._model, (part.selected,), self._bus_address)
+            filling = place_texts(self._model, (part.selected,), self._bus_address)
             select = self._series.ask_template(self._model.select.send).filled(filling)
         return part.read(self._link.ask(part.ask, part.length, select))
 

@@ -10,7 +10,7 @@ from agent.instruments.catalogue import Guard, Model
 from agent.instruments.catalogue.answers import AnswerPattern, Value, plain
 from agent.instruments.catalogue.models import RANGE_OF
 from agent.instruments.driver import Conditions, MalformedAnswerError, Range
-from agent.instruments.text.messages import joined, places, shorten
+from agent.instruments.text.messages import joined, place_texts, shorten
 from agent.protocol.quantities import Setting
 
 _SECONDS = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -55,7 +55,7 @@ class Question:
         groups = [(index,) for index in self._asked_for(channels)] if self._one_by_one else [self.channels]
         found = []
         for group in groups:
-            filling = places(self._model, group, self._address)
+            filling = place_texts(self._model, group, self._address)
             text, select = series.ask_template(guard.ask).filled(filling), None
             if guard.selected and self._model.select is not None:
                 select = series.ask_template(self._model.select.send).filled(filling)

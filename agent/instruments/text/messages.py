@@ -19,7 +19,7 @@ def channel_list(indices: tuple[int, ...]) -> str:
     return f"(@{','.join(map(str, indices))})"
 
 
-def places(model: Model, channels: Sequence[int], address: int | None = None) -> dict[str, str]:
+def place_texts(model: Model, channels: Sequence[int], address: int | None = None) -> dict[str, str]:
     """The texts for the places of a template that is for these outputs: one, or several in a list."""
     numbers = {channel.index: channel.index if channel.number is None else channel.number for channel in model.channels}
     names = {channel.index: channel.label for channel in model.channels}

@@ -8,7 +8,7 @@ from agent.instruments.catalogue import Model
 from agent.instruments.catalogue.answers import AnswerPattern, Value
 from agent.instruments.catalogue.language import Ask, Rule
 from agent.instruments.driver import MalformedAnswerError
-from agent.instruments.text.messages import places, shorten
+from agent.instruments.text.messages import place_texts, shorten
 
 #: The place of a value: a quantity or a register, and its output; None for one that belongs to the whole unit.
 Place = tuple[str, int | None]
@@ -29,7 +29,7 @@ class Part:
     def __init__(self, poll: Ask, model: Model, channels: tuple[int, ...], address: int | None) -> None:
         """``channels``: the outputs that it is on: one, or all that one answer is on."""
         series = model.series
-        self.ask = series.ask_template(poll.ask).filled(places(model, channels, address))
+        self.ask = series.ask_template(poll.ask).filled(place_texts(model, channels, address))
         self.length = poll.length
         self.selected = channels[0] if poll.selected else None
         self._repeat = len(channels) if "{list}" in poll.ask else 1

@@ -14,7 +14,7 @@ from agent.instruments.catalogue import Model
 from agent.instruments.catalogue.answers import Value
 from agent.instruments.catalogue.schema import TRIPS
 from agent.instruments.driver import MalformedAnswerError, Reading
-from agent.instruments.text.messages import joined, places, shorten
+from agent.instruments.text.messages import joined, place_texts, shorten
 from agent.instruments.text.parts import UNKNOWN, Part, Place
 from agent.protocol.messages import Trip
 from agent.protocol.quantities import reported
@@ -167,7 +167,7 @@ def _messages(model: Model, parts: Iterable[Part], batching: Batching, address: 
     for part in parts:
         text, apart = part.ask, None
         if part.selected is not None and select is not None and chosen != part.selected:
-            command = model.series.ask_template(select.send).filled(places(model, (part.selected,), address))
+            command = model.series.ask_template(select.send).filled(place_texts(model, (part.selected,), address))
             if select.compound:
                 text = joined(link.separator, command, text)
             else:
@@ -188,7 +188,7 @@ def _messages(model: Model, parts: Iterable[Part], batching: Batching, address: 
         else:
             if select is not None and select.compound and part.selected is not None and chosen == part.selected:
                 # Each message selects its output itself: somebody at the panel may select another one between two.
-                command = model.series.ask_template(select.send).filled(places(model, (part.selected,), address))
+                command = model.series.ask_template(select.send).filled(place_texts(model, (part.selected,), address))
                 text = joined(link.separator, command, text)
             messages.append(Message(text, 1, apart, part.length))
             chosen = part.selected

@@ -8,7 +8,7 @@ from agent.instruments.catalogue import Model
 from agent.instruments.catalogue.answers import AnswerPattern
 from agent.instruments.catalogue.language import SettingEntry
 from agent.instruments.driver import Write
-from agent.instruments.text.messages import joined, places
+from agent.instruments.text.messages import joined, place_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def _message(
     model: Model, entry: SettingEntry, text: str, write: Write, group: tuple[int, ...], address: int | None
 ) -> Outgoing:
     series = model.series
-    filling = places(model, group, address)
+    filling = place_texts(model, group, address)
     message = series.setting_template(text).filled(filling, write.value)
     select = None
     if entry.selected and model.select is not None:

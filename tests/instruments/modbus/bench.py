@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from agent.instruments.modbus.driver import ModbusDriver
-from agent.instruments.modbus.link import make_link
+from agent.instruments.modbus.link import make_register_link
 from agent.simulator.base import Instrument
 from agent.simulator.riden import DPS, Riden
 from agent.simulator.simulator import NetworkInstrument
@@ -33,5 +33,5 @@ def driver_for(
     unit: Riden, uri: str, *, timeout: float = PATIENCE, model: str | None = None, serial: str | None = None
 ) -> ModbusDriver:
     """A driver for a unit at a resource name, not connected yet."""
-    link = make_link(uri, slave=unit.address, options={"timeout": timeout * 1000}, baud=115200, timeout=1.0)
+    link = make_register_link(uri, slave=unit.address, options={"timeout": timeout * 1000}, baud=115200, timeout=1.0)
     return ModbusDriver(link, models=[MODELS[model or unit.model]], serial=serial)

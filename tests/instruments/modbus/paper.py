@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.instruments import catalogue
 from agent.instruments.catalogue import Model, models_of, read
 from agent.instruments.modbus.driver import ModbusDriver
-from agent.instruments.modbus.line import Line
+from agent.instruments.modbus.line import RegisterLine
 from agent.instruments.modbus.link import ModbusLink
 from agent.instruments.modbus.streams import Stream
 
@@ -109,5 +109,5 @@ def on_paper(models: str | Iterable[str], address: int = 1, serial: str | None =
     """A driver for these models, not connected yet, and its line."""
     paper = Paper()
     names = [models] if isinstance(models, str) else list(models)
-    link = ModbusLink("ASRL/dev/ttyUSB0::INSTR", Line(paper, "rtu"), address, timeout=0.5)
+    link = ModbusLink("ASRL/dev/ttyUSB0::INSTR", RegisterLine(paper, "rtu"), address, timeout=0.5)
     return ModbusDriver(link, models=[MODELS[name] for name in names], serial=serial), paper

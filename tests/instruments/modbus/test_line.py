@@ -11,7 +11,7 @@ import pytest
 
 from agent.instruments.driver import IdentityError, LinkError, Write, never
 from agent.instruments.modbus.driver import ModbusDriver
-from agent.instruments.modbus.line import Line
+from agent.instruments.modbus.line import RegisterLine
 from agent.instruments.modbus.link import ModbusLink
 from agent.simulator.riden import ModbusLine, Riden
 from agent.simulator.simulator import NetworkInstrument
@@ -106,7 +106,7 @@ def test_the_line_closes_with_its_last_unit(way: str) -> None:
 @pytest.mark.parametrize("address", [-1, 0, 248, 256])
 def test_no_unit_has_the_address_of_all(address: int) -> None:
     with pytest.raises(ValueError, match="1 to 247"):
-        ModbusLink("ASRL/dev/ttyUSB0::INSTR", Line(Paper(), "rtu"), address, 1.0)
+        ModbusLink("ASRL/dev/ttyUSB0::INSTR", RegisterLine(Paper(), "rtu"), address, 1.0)
 
 
 class Gate(Paper):
@@ -150,7 +150,7 @@ def waits_for_its_turn(thread: threading.Thread) -> bool:
 
 def test_an_off_waits_for_one_exchange_of_others_at_most() -> None:
     line = Gate()
-    shared = Line(line, "rtu")
+    shared = RegisterLine(line, "rtu")
     drivers = [
         ModbusDriver(ModbusLink("ASRL1::INSTR", shared, address, PATIENCE), models=[MODELS["RD6006"]])
         for address in (1, 2, 3)
@@ -181,7 +181,7 @@ def test_an_off_waits_for_one_exchange_of_others_at_most() -> None:
 def test_an_off_does_not_wait_until_the_poll_before_it_gets_its_turn() -> None:
     """The question under way of a unit with an off goes before those of others, so that the off follows."""
     line = Gate()
-    shared = Line(line, "rtu")
+    shared = RegisterLine(line, "rtu")
     first, second, third = (
         ModbusDriver(ModbusLink("ASRL1::INSTR", shared, address, PATIENCE), models=[MODELS["RD6006"]])
         for address in (1, 2, 3)

@@ -149,7 +149,7 @@ def test_parameters_that_the_port_does_not_take(pty: tuple[int, str]) -> None:
     ],
 )
 def test_the_users_parameters_win(options: dict[str, Any], settings: SerialSettings) -> None:
-    made = link.make_link("ASRL/dev/ttyX::INSTR", slave=1, options=options, baud=115200, timeout=1.0)
+    made = link.make_register_link("ASRL/dev/ttyX::INSTR", slave=1, options=options, baud=115200, timeout=1.0)
     stream = made._line._stream
     assert isinstance(stream, SerialStream)
     assert (stream._path, stream._settings) == ("/dev/ttyX", settings)
@@ -167,13 +167,15 @@ def test_one_line_for_all_spellings_of_a_port(tmp_path: Any) -> None:
     (tmp_path / "by-id").symlink_to(port)
 
     def line(uri: str) -> Any:
-        return link.make_link(uri, slave=1, options={}, baud=9600, timeout=1.0)._line
+        return link.make_register_link(uri, slave=1, options={}, baud=9600, timeout=1.0)._line
 
     first = line(f"ASRL{port}::INSTR")
     assert line(f"ASRL{tmp_path}/by-id::INSTR") is first
     assert line(f"ASRL{tmp_path}/other::INSTR") is not first
     # After a reload with another speed, the line of before may still be there for a while.
-    faster = link.make_link(f"ASRL{port}::INSTR", slave=1, options={"baud_rate": 115200}, baud=9600, timeout=1.0)._line
+    faster = link.make_register_link(
+        f"ASRL{port}::INSTR", slave=1, options={"baud_rate": 115200}, baud=9600, timeout=1.0
+    )._line
     assert faster is not first
     gateway = line("TCPIP::Gateway.local::8899::SOCKET")
     assert line("TCPIP0::gateway.LOCAL::8899::SOCKET") is gateway
