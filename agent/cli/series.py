@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,8 @@ import click
 from agent.cli.options import Failure, NotFound
 
 if TYPE_CHECKING:
-    from agent.instruments.catalogue import Series
     from agent.instruments.driver import Reading
-    from agent.instruments.recording import RecordingLink
-    from agent.instruments.text.trial import Row, Trial
+    from agent.instruments.trial import Row, Trial
 
 
 @click.group()
@@ -38,19 +37,19 @@ def try_(file: Path, uri: str, model: str | None, address: int | None, visa_back
     Exit code 0: all was understood; 1: something was not; 2: the file has faults, or the unit can't be reached.
     """
     from agent.cli.verify import entry_for
-    from agent.instruments import catalogue
+    from agent.instruments import catalogue, trial
     from agent.instruments.factory import Knowledge, make_driver
     from agent.instruments.link import TextLink
+    from agent.instruments.modbus import trial as of_registers
+    from agent.instruments.modbus.link import RegisterLink
+    from agent.instruments.modbus.recording import RecordingRegisters
     from agent.instruments.recording import RecordingLink
-    from agent.instruments.text import trial as trials
+    from agent.instruments.text import trial as of_text
     from agent.instruments.text.asking import NotAQuestionError, QuestionsOnly
 
     try:
         found = catalogue.read(file)
-        if found.modbus is not None:
-            _try_registers(found, file, uri, model, address, test)
-            return
-        watch = QuestionsOnly(found)
+        watch = QuestionsOnly(found) if found.modbus is None else None
     except catalogue.SeriesFileError as error:
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(2) from None
@@ -58,68 +57,37 @@ def try_(file: Path, uri: str, model: str | None, address: int | None, visa_back
         raise Failure(f"{file}: {error}") from None
     catalogue.use([file])
     entry = entry_for(uri, f"{found.name},{model}" if model else found.name, address, visa_backend)
-    links: list[RecordingLink] = []
+    links: list[RecordingLink | RecordingRegisters] = []
 
     def recorded(link: TextLink) -> TextLink:
-        links.append(RecordingLink(link, watch))
-        return links[-1]
+        assert watch is not None
+        links.append(recording := RecordingLink(link, watch))
+        return recording
 
-    if watch.announced:
+    def recorded_registers(link: RegisterLink) -> RegisterLink:
+        assert found.modbus is not None
+        hidden = found.modbus.identify.serial
+        links.append(recording := RecordingRegisters(link, hidden=hidden, reads_only=True))
+        return recording
+
+    if watch is not None and watch.announced:
         click.echo(f"besides questions these messages of the file are sent: {', '.join(map(repr, watch.announced))}")
-    trial = trials.run(make_driver(entry, Path(), Knowledge(), wrap=recorded), links[0] if links else None)
+    driver = make_driver(entry, Path(), Knowledge(), wrap=recorded, wrap_registers=recorded_registers)
+    told = trial.run(driver, links[0])
     models = catalogue.candidates(entry.model)
-    profile = trial.profile
+    profile = told.profile
     known = next((one for one in models if profile and one.name == profile.model), models[0])
-    _print_rows(list(trials.Reader(known, address).rows(trial.record)))
+    is_text = found.modbus is None
+    _print_rows(of_text.rows(told.record, known, address) if is_text else of_registers.rows(told.record, known))
     if profile is None:
         # A unit that answers is there: the file does not fit it.
-        raise (NotFound if any(one.answers for one in trial.record) else Failure)(f"{uri}: {trial.problem}")
-    _print_unit(trial)
-    if trial.problem is not None:
-        click.echo(f"psu-agent: {trial.problem}", err=True)
+        raise (NotFound if any(one.answers for one in told.record) else Failure)(f"{uri}: {told.problem}")
+    _print_unit(told)
+    if told.problem is not None:
+        click.echo(f"psu-agent: {told.problem}", err=True)
         raise click.exceptions.Exit(1)
-    _put(trials.as_test(trial, found, _place(file, test)), test)
-
-
-def _try_registers(
-    found: Series, file: Path, uri: str, model: str | None, address: int | None, test: Path | None
-) -> None:
-    """The same with a unit that speaks Modbus."""
-    from agent.cli.verify import entry_for
-    from agent.instruments import catalogue
-    from agent.instruments.factory import make_driver
-    from agent.instruments.modbus import trial as registers
-    from agent.instruments.modbus.link import RegisterLink
-    from agent.instruments.modbus.recording import RecordingRegisters
-    from agent.instruments.text import trial as trials
-
-    assert found.modbus is not None
-    hidden = found.modbus.identify.serial
-    catalogue.use([file])
-    entry = entry_for(uri, f"{found.name},{model}" if model else found.name, address, "@py")
-    links: list[RecordingRegisters] = []
-
-    def recorded(link: RegisterLink) -> RegisterLink:
-        links.append(RecordingRegisters(link, hidden=hidden, reads_only=True))
-        return links[-1]
-
-    trial = trials.run(make_driver(entry, Path(), wrap_registers=recorded), links[0] if links else None)
-    models = catalogue.candidates(entry.model)
-    profile = trial.profile
-    known = next((one for one in models if profile and one.name == profile.model), models[0])
-    _print_rows(
-        [
-            trials.Row(one.sent, one.answer, text, one.seconds * 1000, is_fault=one.problem is not None)
-            for one, text in registers.understood(trial.record, known)
-        ]
-    )
-    if profile is None:
-        raise (NotFound if any(one.answers for one in trial.record) else Failure)(f"{uri}: {trial.problem}")
-    _print_unit(trial)
-    if trial.problem is not None:
-        click.echo(f"psu-agent: {trial.problem}", err=True)
-        raise click.exceptions.Exit(1)
-    _put(registers.as_test(trial.lines, profile, trial.readings, found, _place(file, test)), test)
+    place = _place(file, test)
+    _put(of_text.as_test(told, found, place, model) if is_text else of_registers.as_test(told, found, place), test)
 
 
 def _place(file: Path, test: Path | None) -> str:
@@ -141,7 +109,7 @@ def _put(text: str, test: Path | None) -> None:
     click.echo(f"test written to {test}")
 
 
-def _print_rows(rows: list[Row]) -> None:
+def _print_rows(rows: Iterable[Row]) -> None:
     from rich.table import Table
     from rich.text import Text
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from agent.instruments.catalogue import Model, Series
-from agent.instruments.driver import Profile, Reading
 from agent.instruments.modbus.plan import RegisterPlan
 from agent.instruments.recording import Exchanged
+from agent.instruments.trial import Row, Trial, written_test
+
+
+def rows(record: Sequence[Exchanged], model: Model) -> Iterator[Row]:
+    """A row for each exchange of a record, with what the series file makes of its numbers."""
+    for one, text in understood(record, model):
+        yield Row(one.sent, one.answer, text, one.seconds * 1000, is_fault=one.problem is not None)
 
 
 def understood(record: Sequence[Exchanged], model: Model) -> Iterator[tuple[Exchanged, str]]:
@@ -36,36 +41,18 @@ def understood(record: Sequence[Exchanged], model: Model) -> Iterator[tuple[Exch
             yield one, ""
 
 
-def as_test(
-    record: Sequence[Exchanged], profile: Profile, readings: Mapping[int, Reading], series: Series, place: str
-) -> str:
-    """A test of the series file, from what the unit answered; without the unit's serial number."""
-    name = re.sub(r"\W+", "_", series.name.casefold()).strip("_")
-    lines = "\n".join(f"    ({one.sent!r}, {one.answer!r})," for one in record)
-    shown = "\n".join(f"    {index}: {reading!r}," for index, reading in readings.items())
-    return f'''"""Series {series.name}: a {profile.model}, recorded by `psu-agent series try`."""
+def as_test(trial: Trial, series: Series, place: str) -> str:
+    """A test of the series file, from what the unit answered; without the unit's serial number.
 
-from pathlib import Path
-
-from agent.instruments.catalogue import models_of, read
-from agent.instruments.driver import Reading, never
-from agent.instruments.modbus.driver import ModbusDriver
-from agent.instruments.modbus.recording import ReplayRegisters
-
-FILE = {place}
-LINES = [
-{lines}
-]
-READINGS = {{
-{shown}
-}}
-
-
-def test_{name}_as_recorded() -> None:
-    unit = ReplayRegisters(LINES)
-    driver = ModbusDriver(unit, models=models_of(read(FILE)))
-    assert driver.connect().model == {profile.model!r}
-    assert driver.poll(never) == READINGS
-    driver.close()
-    unit.check()
-'''
+    :param place: the series file, as an expression of Python
+    """
+    return written_test(
+        trial,
+        series,
+        place,
+        imports="from agent.instruments.modbus.driver import ModbusDriver\n"
+        "from agent.instruments.modbus.recording import ReplayRegisters",
+        unit="ReplayRegisters",
+        driver="ModbusDriver(unit, models=models_of(read(FILE)))",
+        lines="\n".join(f"    ({one.sent!r}, {one.answer!r})," for one in trial.lines),
+    )

@@ -1,111 +1,64 @@
-"""A try of a series file on a unit: what was asked, answered and understood, and the same as a test."""
+"""A try of a series file on a unit that speaks text: what was asked, answered and understood, and the same as a test."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from itertools import cycle
 
 from agent.instruments.catalogue import Model, Series
 from agent.instruments.catalogue.answers import Value
-from agent.instruments.driver import Driver, DriverError, MalformedAnswerError, Profile, Reading, never
-from agent.instruments.recording import Exchanged, Recorder
+from agent.instruments.driver import DriverError, MalformedAnswerError
+from agent.instruments.recording import Exchanged
 from agent.instruments.text.identified import told_by
 from agent.instruments.text.parts import Part
 from agent.instruments.text.polling import Batching, PollPlan
-
-#: The text that stands in a test for the unit's serial number.
-SERIAL = "SN0001"
+from agent.instruments.trial import Row, Trial, written_test
 
 
-@dataclass(slots=True)
-class Row:
-    """One question: its text, the answer, what was understood of it, and how long the message took (ms)."""
+def rows(record: Sequence[Exchanged], model: Model, address: int | None = None) -> Iterator[Row]:
+    """A row for each question of a record, with what the series file makes of the answer; several for a message of several.
 
-    sent: str
-    answered: str | None
-    understood: str
-    milliseconds: float
-    is_fault: bool = False
-
-
-@dataclass(slots=True)
-class Trial:
-    """The outcome of a try.
-
-    ``profile``: None if the unit could not be connected to. ``problem``: why it ended early. ``lines``: the record of what a
-    test is made of. ``conditions``: what is set at the unit that forbids commands.
+    :param address: of the unit on its line
     """
-
-    record: list[Exchanged]
-    profile: Profile | None = None
-    readings: dict[int, Reading] = field(default_factory=dict)
-    problem: str | None = None
-    conditions: list[str] = field(default_factory=list)
-    lines: list[Exchanged] = field(default_factory=list)
-
-
-def run(driver: Driver, link: Recorder | None) -> Trial:
-    """Connect, poll, ask for the conditions, and close. Nothing is set."""
-    record = [] if link is None else link.record
-    trial = Trial(record)
-    try:
-        trial.profile = driver.connect()
-        trial.readings = driver.poll(never) or {}
-        polled = len(record)
-        inspection = driver.inspect(tuple(trial.readings))
-        trial.conditions = [*inspection.bars, *inspection.silent]
-        inspected = len(record)
-    except DriverError as error:
-        trial.problem = str(error)
-        driver.close()
-        return trial
-    driver.close()
-    trial.lines = [*record[:polled], *record[inspected:]]
-    return trial
+    known: dict[str, list[Part]] = {}
+    for batching in Batching:
+        plan = PollPlan(model, batching, address)
+        left = iter(plan.parts)
+        for message in plan.messages:
+            known[message.text] = [next(left) for _ in range(message.parts)]
+    for one in record:
+        milliseconds = one.seconds * 1000
+        if one.problem is not None:
+            yield Row(one.sent, one.answer, one.problem, milliseconds, is_fault=True)
+        elif (parts := known.get(one.sent)) is not None and one.answers:
+            yield from _of_parts(parts, one, milliseconds)
+        else:
+            yield Row(one.sent, one.answer, _of_others(model.series, one), milliseconds)
 
 
-class Reader:
-    """Tells what was understood of each message, by the series file."""
-
-    def __init__(self, model: Model, address: int | None = None) -> None:
-        self._series: Series = model.series
-        self._parts: dict[str, list[Part]] = {}
-        for batching in Batching:
-            plan = PollPlan(model, batching, address)
-            parts = iter(plan.parts)
-            for message in plan.messages:
-                self._parts[message.text] = [next(parts) for _ in range(message.parts)]
-
-    def rows(self, record: Sequence[Exchanged]) -> Iterator[Row]:
-        """A row for each question; a message of several questions has several."""
-        for one in record:
-            milliseconds = one.seconds * 1000
-            if one.problem is not None:
-                yield Row(one.sent, one.answer, one.problem, milliseconds, is_fault=True)
-            elif (parts := self._parts.get(one.sent)) is not None and one.answers:
-                yield from _of_parts(parts, one, milliseconds)
-            else:
-                yield Row(one.sent, one.answer, self._of_others(one), milliseconds)
-
-    def _of_others(self, one: Exchanged) -> str:
-        series, answer = self._series, one.answers[0] if one.answers else ""
-        if one.sent == series.identify.ask and one.answers:
-            try:
-                found = told_by(series, answer)
-            except DriverError as error:
-                return str(error)
-            return ", ".join(f"{name} = {value}" for name, value in found.items())
-        if series.errors is not None and one.sent in series.errors.ask:
-            return "no error" if re.fullmatch(series.errors.none, answer) else "an error"
-        if one.sent in (*series.link.enter, *series.link.setup):
-            return "prepares the unit"
-        if one.sent in series.link.leave:
-            return "gives the front panel back"
-        for guard in series.conditions:
-            if guard.ask is not None and one.sent.split("?")[0] == guard.ask.split("?")[0]:
-                return f"on {guard.text.partition(' (')[0]}" if guard.tells else "a setting at the unit"
-        return "" if one.answers else "no answer is expected"
+def _of_others(series: Series, one: Exchanged) -> str:
+    answer, link = one.answers[0] if one.answers else "", series.link
+    if one.sent == series.identify.ask and one.answers:
+        if not answer:
+            return "nothing, so it is asked again"
+        try:
+            found = told_by(series, answer)
+        except DriverError as error:
+            return str(error)
+        return ", ".join(f"{name} = {value}" for name, value in found.items())
+    if series.errors is not None and one.sent in series.errors.ask:
+        return "no error" if re.fullmatch(series.errors.none, answer, re.IGNORECASE) else "an error"
+    enter, leave = ((*getattr(link, name), *(getattr(link.serial, name, None) or ())) for name in ("enter", "leave"))
+    if one.sent in (*enter, *link.setup):
+        return "prepares the unit"
+    if one.sent in leave:
+        return "gives the front panel back"
+    for guard in series.conditions:
+        # A selection may stand before it, and the output behind the question mark.
+        if guard.ask is not None and one.sent.partition("?")[0].endswith(guard.ask.partition("?")[0]):
+            return f"on {guard.text.partition(' (')[0]}" if guard.tells else "a setting at the unit"
+    return "" if one.answers else "no answer is expected"
 
 
 def _of_parts(parts: list[Part], one: Exchanged, milliseconds: float) -> Iterator[Row]:
@@ -131,41 +84,28 @@ def _shown(name: str, index: int | None, value: Value) -> str:
     return f"{name}{where} = {shown}"
 
 
-def as_test(trial: Trial, series: Series, place: str) -> str:
-    """A test of the series file, from what the unit answered; without the unit's serial number."""
-    assert trial.profile is not None
-    identity = trial.profile.identity
-    serial = identity.serial if identity else ""
-    name = re.sub(r"\W+", "_", series.name.casefold()).strip("_")
-    lines = "\n".join(f"    ({_quoted(one.sent, serial)}, {_answer(one, serial)})," for one in trial.lines)
-    readings = "\n".join(f"    {index}: {reading!r}," for index, reading in trial.readings.items())
-    return f'''"""Series {series.name}: a {trial.profile.model}, recorded by `psu-agent series try`."""
+def as_test(trial: Trial, series: Series, place: str, model: str | None = None) -> str:
+    """A test of the series file, from what the unit answered; without the unit's serial number.
 
-from pathlib import Path
-
-from agent.instruments.catalogue import models_of, read
-from agent.instruments.driver import Reading, never
-from agent.instruments.recording import Replay
-from agent.instruments.text.driver import TextDriver
-from agent.instruments.text.knowledge import Knowledge
-
-FILE = {place}
-LINES = [
-{lines}
-]
-READINGS = {{
-{readings}
-}}
-
-
-def test_{name}_as_recorded() -> None:
-    unit = Replay(LINES)
-    driver = TextDriver(unit, name="unit", models=models_of(read(FILE)), knowledge=Knowledge())
-    assert driver.connect().model == {trial.profile.model!r}
-    assert driver.poll(never) == READINGS
-    driver.close()
-    unit.check()
-'''
+    :param place: the series file, as an expression of Python
+    :param model: the name that the user has given, where the unit does not tell it
+    """
+    identity = trial.profile.identity if trial.profile is not None else None
+    serial = identity.serial if identity is not None else ""
+    models = "models_of(read(FILE))"
+    if model is not None and trial.profile is not None:
+        models = f"[one for one in {models} if one.name == {trial.profile.model!r}]"
+    return written_test(
+        trial,
+        series,
+        place,
+        imports="from agent.instruments.recording import Replay\n"
+        "from agent.instruments.text.driver import TextDriver\n"
+        "from agent.instruments.text.knowledge import Knowledge",
+        unit="Replay",
+        driver=f'TextDriver(unit, name="unit", models={models}, knowledge=Knowledge())',
+        lines="\n".join(f"    ({_quoted(one.sent, serial)}, {_answer(one, serial)})," for one in trial.lines),
+    )
 
 
 def _answer(one: Exchanged, serial: str) -> str:
@@ -178,5 +118,11 @@ def _answer(one: Exchanged, serial: str) -> str:
 
 def _quoted(text: str, serial: str) -> str:
     if len(serial) >= 4:
-        text = re.sub(re.escape(serial), SERIAL, text, flags=re.IGNORECASE)
+        text = re.sub(re.escape(serial), _stand_in(serial), text, flags=re.IGNORECASE)
     return repr(text)
+
+
+def _stand_in(serial: str) -> str:
+    """Another serial number of the same form, as the series file may want digits alone: X for letters, digits in a row."""
+    digits = cycle("1234567890")
+    return "".join(next(digits) if one.isdigit() else "X" if one.isalpha() else one for one in serial)
