@@ -58,6 +58,8 @@ class Findings:
     def checking(self, name: str, claim: str, channel: int | None = None) -> Iterator[Check]:
         """A check, which is given its verdict in the context. A setting that the gate refuses has failed.
 
+        Where the context is left before there is a verdict, the check was not finished.
+
         :raises DriverError: the link broke: the check has failed, and so has what comes after it
         """
         check = Check(name, channel, claim, first=len(self.record))
@@ -69,6 +71,8 @@ class Findings:
             check.failed(f"the unit could not be served any more: {error}")
             raise
         finally:
+            if not check.text:
+                check.skipped("not finished: the verification was ended here")
             check.last = len(self.record)
             self.checks.append(check)
             self._tell(check)

@@ -141,11 +141,8 @@ class OutputChecks:
         is_taken = self._bench.wait(took, 0.25)
         read = getattr(self._reading, level)
         if not is_taken:
-            check.failed(
-                f"{value:g} {unit} was sent, and the unit tells {read:g} {unit}: more than {tolerance:.3g} {unit} apart",
-                sent=value,
-                read=read,
-            )
+            told = "nothing" if read is None else f"{read:g} {unit}: more than {tolerance:.3g} {unit} apart"
+            check.failed(f"{value:g} {unit} was sent, and the unit tells {told}", sent=value, read=read)
             return False
         differences.append(abs(abs(read) - abs(value)))
         return True
@@ -232,9 +229,10 @@ class OutputChecks:
         is_there = self._bench.wait(
             lambda readings: abs(abs(readings[self._index].voltage or 0.0) - abs(volts)) <= tolerance
         )
-        self.check_nothing_connected()
+        self._check_nothing_connected(is_there=is_there)
         told = "" if has_state else "; the series does not tell its state"
-        text = f"{self._reading.voltage:g} V at {volts:g} V{told}"
+        measured = "no voltage" if self._reading.voltage is None else f"{self._reading.voltage:g} V"
+        text = f"{measured} at {volts:g} V{told}"
         if is_there:
             check.ok(text, set=volts, measured=self._reading.voltage)
         else:
@@ -253,19 +251,23 @@ class OutputChecks:
             measured = self._reading.voltage
             check.ok("off" if measured is None else f"off, {measured:g} V", measured=measured)
 
-    def check_nothing_connected(self) -> None:
+    def _check_nothing_connected(self, *, is_there: bool) -> None:
         """
-        :raises SomethingConnectedError: current flows, or a voltage stands at the output that is off
+        :param is_there: the output that was turned on has its voltage
+        :raises SomethingConnectedError: current flows, by the meter or by the limit that it has reached
         """
         reading, output = self._reading, self._channel.output
-        if reading.current is None:
-            return
+        # The meter of a large output can't tell the little current that is allowed from none.
         noise = 5 * output.current_resolution + _PART_OF_RATING * (output.current_rating or 0.0) / 2
-        if abs(reading.current) > noise:
-            raise SomethingConnectedError(
-                f"output {self._index} delivers {reading.current:g} A, so something is connected to it; take it off and "
-                "begin again"
-            )
+        if reading.current is not None and abs(reading.current) > noise:
+            how = f"delivers {reading.current:g} A"
+        elif reading.mode == "CC" and not is_there:
+            how = "limits its current and does not reach its voltage"
+        else:
+            return
+        raise SomethingConnectedError(
+            f"output {self._index} {how}, so something is connected to it; take it off and begin again"
+        )
 
     def _meter_tolerance(self, volts: float) -> float:
         output = self._channel.output

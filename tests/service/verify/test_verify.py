@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.instruments.driver import LinkError, Range, Reading, Write
+from agent.instruments.driver import GiveWay, LinkError, Range, Reading, Write
 from agent.unit.limits.channel import DefaultSettings
 from tests.service.verify.supplies import FOUND, FakeSupply, text_of, verdicts, verified
 from tests.unit.fakedriver import ALL_SETTINGS
@@ -204,6 +204,53 @@ def test_something_that_is_connected_ends_it_with_the_output_off() -> None:
     assert "something is connected" in result.problem
     assert supply.readings[1] == FOUND
     assert result.exit_code == 1
+
+
+def test_a_load_that_the_meter_cant_tell_shows_by_the_current_limit() -> None:
+    supply = FakeSupply()
+    supply.alter = lambda index, reading, write: (
+        reading._replace(voltage=0.05, mode="CC") if reading.state else reading._replace(voltage=0.0)
+    )
+    result = verified(supply)
+    assert result.problem is not None
+    assert "limits its current and does not reach its voltage, so something is connected" in result.problem
+    assert text_of(result, "output on, output 1") == "not finished: the verification was ended here"
+    assert supply.readings[1] == FOUND
+
+
+@pytest.mark.parametrize(
+    ("setting", "first", "title", "text"),
+    [
+        ("state", {"voltage": 0.3}, "output on, output 1", "no voltage at 1 V: more than"),
+        (
+            "voltage_protection",
+            {"voltage_protection": 0.1},
+            "voltage_protection, output 1",
+            "and the unit tells nothing",
+        ),
+    ],
+)
+def test_a_value_that_the_unit_tells_at_first_and_then_no_more_has_failed(
+    setting: str, first: dict[str, float], title: str, text: str
+) -> None:
+    class Forgetful(FakeSupply):
+        looks: int | None = None  # since the write; None where it was another one
+
+        def write(self, write: Write) -> None:
+            super().write(write)
+            self.looks = 0 if write.setting == setting and write.value is not False else None
+
+        def poll(self, give_way: GiveWay) -> dict[int, Reading] | None:
+            found = super().poll(give_way)
+            if found is None or self.looks is None:
+                return found
+            self.looks += 1
+            told = first if self.looks == 1 else dict.fromkeys(first)
+            return {index: reading._replace(**told) for index, reading in found.items()}
+
+    result = verified(Forgetful())
+    assert text in text_of(result, title)
+    assert verdicts(result)[title] == "failed"
 
 
 def test_a_voltage_at_an_output_that_is_off_ends_it_before_anything_is_set() -> None:
