@@ -79,7 +79,9 @@ def print_scan(result: Scan) -> None:
             continue
         idn = f"{who.manufacturer},{who.model},{who.serial},{who.firmware}"
         unknown = "" if item.model is not None else "; not a model that psu-agent supports"
-        print(f"# {names}: {clean(idn)}{unknown}")
+        where = "" if item.address is None else f", address {item.address}"
+        where += "" if item.baud is None else f", {item.baud} baud"
+        print(f"# {names}{where}: {clean(idn)}{unknown}")
     entries = unit_entries(result.found)
     if entries:
         sys.stdout.write(as_yaml(entries))

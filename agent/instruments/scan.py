@@ -51,7 +51,10 @@ class Candidate:
 
 @dataclass(slots=True)
 class Found:
-    """One instrument of a scan: the name that it answered by, its identity, its model if supported; or the problem."""
+    """One instrument of a scan: the name that it answered by, its identity, its model if supported; or the problem.
+
+    ``address``: on a line that it may share with others. ``baud``: of a serial line, where it is not the model's usual speed.
+    """
 
     uri: str | None
     names: list[str]
@@ -71,6 +74,8 @@ class Found:
             "announced": self.announced,
             "idn": None if who is None else [who.manufacturer, who.model, who.serial, who.firmware],
             "model": None if self.model is None else self.model.name,
+            "address": self.address,
+            "baud": self.baud,
             "problem": self.problem,
         }
 

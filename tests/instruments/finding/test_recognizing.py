@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agent.cli.printing import print_scan
 from agent.instruments import scan
 from agent.instruments.driver import DriverError, Identity, IdentityError, LinkError
 from agent.instruments.recognizing import questions, recognize, recognize_serial, recognized
@@ -74,6 +75,20 @@ def test_each_genesys_of_a_line_is_recognized_by_its_address_and_named_with_the_
         {"name": "psu2", "model": "Genesys,GEN100-33", "uri": uri, "address": 30},
     ]
     assert yaml.safe_load(scan.as_yaml(entries)) == {"units": entries}
+
+
+def test_units_of_one_line_are_shown_with_their_addresses_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    uri = "ASRL/dev/ttyUSB0::INSTR"
+    found = [
+        Found(uri, [uri], Identity("Somebody", "X1", "1", "1"), address=2, baud=19200),
+        Found(uri, [uri], Identity("Somebody", "X1", "1", "1")),
+    ]
+    print_scan(scan.Scan(found))
+    assert capsys.readouterr().out.splitlines() == [
+        f"# {uri}, address 2, 19200 baud: Somebody,X1,1,1; not a model that psu-agent supports",
+        f"# {uri}: Somebody,X1,1,1; not a model that psu-agent supports",
+    ]
+    assert [(one["address"], one["baud"]) for one in (item.as_dict() for item in found)] == [(2, 19200), (None, None)]
 
 
 def all_texts() -> Iterator[str]:
