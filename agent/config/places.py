@@ -76,11 +76,12 @@ class Places:
                     (*path, name if name in unit else "uri"),
                     f"differs from that of {first.key}, which is on the same line; give both the same {name}",
                 )
-        languages = [one.line["language"] for one in (seat, *before) if one.line["language"] is not None]
-        if any(one != languages[0] for one in languages):
+        known = [] if series is None else [other for other in before if other.line["language"] is not None]
+        strange = next((other for other in known if other.line["language"] != seat.line["language"]), None)
+        if strange is not None:
             faults.add(
                 (*path, "model"),
-                f"shares a line with {first.key}, whose series ({first.line['series']}) sends at another speed or ends "
+                f"shares a line with {strange.key}, whose series ({strange.line['series']}) sends at another speed or ends "
                 "its messages in another way; give them lines of their own",
             )
 

@@ -66,6 +66,19 @@ def test_a_broken_file_stops_only_the_units_that_need_it(tmp_path: Path) -> None
     assert read.backlog_capacity() > 0
 
 
+def test_a_unit_whose_series_is_not_known_is_not_blamed_for_a_line_that_two_others_cant_share(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(own_series().replace("polls:", "poles:"))
+    file = written(tmp_path, "  series: [mine.yaml]", "B1-30", "Genesys,GEN40-38", "Z+,Z36-6")
+    text = file.read_text()
+    for number in (1, 2, 3):
+        text = text.replace(f"'TCPIP::192.0.2.{number}::INSTR'", f"ASRL/dev/ttyUSB0::INSTR, address: {number}")
+    file.write_text(text)
+    with pytest.raises(
+        ConfigError, match=r"units\[2\]\.model: shares a line with units\[1\], whose series \(Genesys\)"
+    ):
+        config.load(file)
+
+
 @pytest.mark.parametrize("name", ["not-there.yaml", "empty", "/dev/zero"])
 def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from agent.instruments.catalogue import Model
-from agent.instruments.claims import tells_no_serial
+from agent.instruments.claims import check_serial
 from agent.instruments.driver import (
     Conditions,
     Driver,
@@ -159,16 +159,10 @@ class ModbusDriver(Driver):
         if model is None:
             wanted = " or ".join(one.name for one in self._models)
             raise IdentityError(f"at {self.address} is a {name}, not a {wanted}; it gets no commands", identity)
-        if self._serial is not None and tells_no_serial(identity):
-            raise IdentityError(
-                f"the unit at {self.address} tells no serial number of its own, so `serial` can't pin it: take it out of the "
-                "configuration",
-                identity,
-            )
-        if self._serial is not None and not _same_number(identity.serial, self._serial):
-            raise IdentityError(
-                f"at {self.address} is number {identity.serial}, not {self._serial}; it gets no commands", identity
-            )
+        pinned = self._serial
+        if pinned is not None and _same_number(identity.serial, pinned):
+            pinned = identity.serial
+        check_serial(identity, pinned, self.address)
         return identity, model
 
     def _power_up(self, model: Model) -> str | None:

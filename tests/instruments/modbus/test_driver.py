@@ -171,7 +171,9 @@ def test_a_serial_number(given: str) -> None:
 def test_a_unit_without_a_serial_number_can_not_be_pinned() -> None:
     unit = DPS("DPS5005")
     with on_line(unit) as network:
-        with pytest.raises(IdentityError, match="tells no serial number of its own, so `serial` can't pin it"):
+        with pytest.raises(
+            IdentityError, match="tells 0 as its serial number, as every unit of its kind may, so `serial` can't pin it"
+        ):
             driver_for(unit, network.resource, serial="123").connect()
         driver = driver_for(unit, network.resource)
         profile = driver.connect()
