@@ -54,8 +54,8 @@ CASES = [
 ]
 
 
-#: Simulated pauses are shorter than those of the units: a busy machine may bring two messages together that were sent apart.
-OPTIONS: dict[str, dict[str, Any]] = {"KA3005P": {"gap": 0.01}, "SPD3303X": {"gap": 0.001}}
+#: Simulated pauses are much shorter than those of the series files: a busy machine brings messages together that were sent apart.
+OPTIONS: dict[str, dict[str, Any]] = {"KA3005P": {"gap": 0.01}, "SPD3303X": {"gap": 0.0}}
 LINE = "Genesys,GEN40-38"
 
 

@@ -34,7 +34,7 @@ CASES = [
     Case("DP832A", "socket", 3),
     Case("DP832A", "vxi11", 3),
     Case("DP832A", "serial", 3),
-    Case("SPD3303X", "socket", 3, trips=False),
+    Case("SPD3303X", "socket", 3, {"gap": 0.0}, trips=False),
     Case("HMP4040", "socket", 4),
     Case("E3631A", "serial", 3, trips=False),
     Case("E3640A", "serial", 1),
