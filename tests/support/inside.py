@@ -6,9 +6,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from agent.instruments import claims
+from agent.instruments import claims, tcp
 from agent.instruments.text import identified
-from agent.instruments.visa import sockets, tcp, vxi11
+from agent.instruments.visa import sockets, vxi11
 from agent.local import ports
 from agent.mqtt import session
 from agent.service import daemon as service

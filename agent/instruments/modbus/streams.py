@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import socket
-import struct
 import termios
 import time
 from abc import ABC, abstractmethod
@@ -19,7 +17,8 @@ from typing import Any
 
 import serial
 
-_RESET, _FINISH = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+from agent.instruments.tcp import BoundedSocket, connect, end_in_order
+
 _CHUNK = 4096
 
 
@@ -55,51 +54,35 @@ class Stream(ABC):
 
 
 class TcpStream(Stream):
-    """A TCP connection.
+    """A TCP connection, which ends with a reset, whatever ends it, until `close` in order says otherwise.
 
     :param timeout: s that opening may take
     """
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
-        self._address = (host.strip("[]"), port)
+        self._address = (host, port)
         self._timeout = timeout
-        self._socket: socket.socket | None = None
+        self._socket: BoundedSocket | None = None
 
     def open(self) -> None:
-        """Connect; the connection will end with a reset, whatever ends it, until `close` in order says otherwise."""
-        connection = socket.create_connection(self._address, self._timeout)
-        try:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        except OSError:
-            connection.close()
-            raise
-        self._socket = connection
+        """Connect."""
+        self._socket = connect(*self._address, self._timeout)
 
     def discard(self) -> None:
         """Throw away what has come in; the peer may have closed the connection meanwhile."""
-        connection = self._opened()
-        connection.settimeout(0)
-        with contextlib.suppress(BlockingIOError):
-            while connection.recv(_CHUNK):
-                pass
-            raise ConnectionResetError("the connection was closed at the other end")
+        self._opened().discard()
 
     def send(self, data: bytes, deadline: float) -> None:
         """Send all of it."""
         connection = self._opened()
-        connection.settimeout(_left(deadline))
+        connection.deadline = deadline
         connection.sendall(data)
 
     def receive(self, deadline: float) -> bytes:
         """Bytes that came in."""
         connection = self._opened()
-        connection.settimeout(_left(deadline))
-        data = connection.recv(_CHUNK)
-        if not data:
-            raise ConnectionResetError("the connection was closed at the other end")
-        return data
+        connection.deadline = deadline
+        return connection.recv(_CHUNK)
 
     def recover(self) -> bool:
         """End the connection with a reset."""
@@ -110,13 +93,12 @@ class TcpStream(Stream):
         """Close it: by a reset, if not in order."""
         connection, self._socket = self._socket, None
         if connection is not None:
-            with contextlib.suppress(OSError):
-                if in_order:
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FINISH)
+            if in_order:
+                end_in_order(connection)
             with contextlib.suppress(OSError):
                 connection.close()
 
-    def _opened(self) -> socket.socket:
+    def _opened(self) -> BoundedSocket:
         if self._socket is None:
             raise ConnectionError("the connection is closed")
         return self._socket

@@ -1,9 +1,9 @@
 """The last bytes of a link that is about to be closed: delivered after work, discarded after a failure.
 
-After a failure nothing that was written may still reach the instrument: it would be carried out after newer settings. The
-sockets of this package end with a reset by themselves (`agent.instruments.visa.tcp`). A serial line goes on sending when its port
-is closed, for up to 30 s where flow control holds it. USB and GPIB have no such buffer on this side; the instrument's is emptied
-by the device clear with which the next link begins.
+After a failure nothing that was written may still reach the instrument: it would be carried out after newer settings. Sockets end
+with a reset by themselves (`agent.instruments.tcp`). A serial line goes on sending when its port is closed, for up to 30 s where
+flow control holds it. USB and GPIB have no such buffer on this side; the instrument's is emptied by the device clear with which
+the next link begins.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import Protocol, runtime_checkable
 
-from agent.instruments.visa.tcp import LAST_BYTES
+from agent.instruments.tcp import LAST_BYTES
 
 
 @runtime_checkable

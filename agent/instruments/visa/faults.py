@@ -15,7 +15,7 @@ from pyvisa_py.protocols.vxi11 import Vxi11Error
 from pyvisa_py.sessions import OpenError
 
 from agent.instruments.driver import LinkClosedError, LinkError, UnaskedBytesError
-from agent.instruments.visa.tcp import StrayBytesError, UnsentError
+from agent.instruments.tcp import StrayBytesError, UnsentError
 
 #: Raised by pyvisa and pyvisa-py if an instrument is not there, goes away or breaks the protocol; also bare Exceptions.
 _FAULTS = (

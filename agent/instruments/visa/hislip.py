@@ -16,9 +16,9 @@ from pyvisa import errors
 from pyvisa.constants import StatusCode
 from pyvisa_py.protocols import hislip
 
+from agent.instruments.tcp import DEFAULT_OPEN_TIMEOUT, BoundedSocket, connect, end_in_order
 from agent.instruments.visa.faults import is_ours
 from agent.instruments.visa.sockets import LONGEST_RECORD
-from agent.instruments.visa.tcp import DEFAULT_OPEN_TIMEOUT, BoundedSocket, connect, end_in_order
 
 #: s that a unit which does not answer may take to say whether it is locked.
 _LOCK_INFO = 0.3

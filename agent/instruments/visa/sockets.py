@@ -19,7 +19,7 @@ from pyvisa.constants import StatusCode
 from pyvisa_py.sessions import Session
 from pyvisa_py.tcpip import TCPIPSocketSession
 
-from agent.instruments.visa.tcp import StrayBytesError, UnsentError, end_in_order, prepare
+from agent.instruments.tcp import StrayBytesError, UnsentError, end_in_order, prepare
 
 #: bytes. An answer of a supply has a few hundred; one that never ends is none.
 LONGEST_ANSWER = 64 * 1024

@@ -18,8 +18,8 @@ from pyvisa.constants import StatusCode
 from pyvisa_py import tcpip
 from pyvisa_py.protocols import rpc, vxi11
 
+from agent.instruments.tcp import DEFAULT_OPEN_TIMEOUT, BoundedSocket, connect, end_in_order
 from agent.instruments.visa.sockets import LONGEST_RECORD
-from agent.instruments.visa.tcp import DEFAULT_OPEN_TIMEOUT, BoundedSocket, connect, end_in_order
 
 #: s. A VXI-11 server is told the timeout and answers when it has run out: how much longer its answer may take.
 GRACE = 0.5

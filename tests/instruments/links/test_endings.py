@@ -15,8 +15,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from agent.instruments import tcp
 from agent.instruments.driver import LinkError
-from agent.instruments.visa import ending, tcp
+from agent.instruments.visa import ending
 from agent.instruments.visa.session import VisaSession
 from agent.simulator import Simulator
 from tests.instruments.peer import Peer

@@ -1,4 +1,4 @@
-"""TCP connections to instruments: their end, for all transports; and one with a deadline, for VXI-11 and HiSLIP.
+"""TCP connections to instruments: their end, for all transports; and one with a deadline, for VXI-11, HiSLIP and Modbus.
 
 A connection that is closed leaves what the peer has not taken to the kernel, which goes on delivering it for minutes: a setting
 would be carried out after newer ones. So each is to end with a reset (SO_LINGER of 0 s), from its first moment on: a failure, the
@@ -23,6 +23,8 @@ DEFAULT_OPEN_TIMEOUT = 5.0
 IDLE = 0.05
 #: s that the peer may take to acknowledge the last bytes when a connection is closed in good order.
 LAST_BYTES = 0.5
+#: Bytes that are thrown away at once.
+_CHUNK = 4096
 _RESET, _FINISH = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
 
 
@@ -92,6 +94,17 @@ class BoundedSocket(socket.socket):
         except OSError as error:
             raise UnsentError(error.errno, error.strerror) from error
         raise UnsentError("the unit closed the connection")
+
+    def discard(self) -> None:
+        """Throw away what has come in, without waiting.
+
+        :raises OSError: the connection is gone
+        """
+        self.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while super().recv(_CHUNK):
+                pass
+            raise ConnectionResetError("the unit closed the connection")
 
     def _arm(self) -> None:
         left = self.deadline - time.monotonic()
