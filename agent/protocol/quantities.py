@@ -191,6 +191,9 @@ def names(chosen: Callable[[Quantity], bool]) -> tuple[str, ...]:
 #: The quantities of a channel's state, in the table's order.
 REPORTED: tuple[str, ...] = names(lambda quantity: quantity.reported)
 _COMPUTED = names(lambda quantity: quantity.computed)
+#: The numbers that an instrument tells of an output, and the switches.
+READ_NUMBERS: frozenset[str] = frozenset(names(lambda row: row.reported and row.kind == "number" and not row.computed))
+READ_SWITCHES: frozenset[str] = frozenset(names(lambda row: row.reported and row.kind == "switch"))
 _COMPUTED_FROM = frozenset(("voltage", "current"))
 
 

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
 from agent.instruments.catalogue.language import Applies, Strict
 from agent.protocol.messages import Mode, Trip
-from agent.protocol.quantities import BY_NAME, Setting
+from agent.protocol.quantities import BY_NAME, READ_NUMBERS, READ_SWITCHES, Setting
 
 
 def _as_list(value: object) -> object:
@@ -26,14 +26,9 @@ Registers = Annotated[
 ]
 #: The most registers that one answer holds (Modbus application protocol 1.1b3, 6.3).
 MOST_REGISTERS = 125
-#: The quantities that registers tell: numbers by a scale, the others by a table of values.
-_NUMBERS = frozenset(
-    ("voltage", "current", "voltage_limit", "current_limit", "voltage_protection", "current_protection_level")
-)
+#: The values that registers tell by a table. Numbers they tell by a scale.
 _WORDS: Mapping[str, tuple[object, ...]] = {
-    "state": (True, False, None),
-    "current_protection": (True, False, None),
-    "voltage_protection_state": (True, False, None),
+    **dict.fromkeys(READ_SWITCHES, (True, False, None)),
     "mode": (*get_args(Mode), None),
     "tripped": (*get_args(Trip), None),
 }
@@ -186,7 +181,7 @@ class ModbusLanguage(Strict):
         if not any(scale.register_ in block for block in self.reads):
             yield (*key, "register"), f"register {scale.register_} is in none of `reads`"
         for quantity, field in self.quantities.items():
-            if quantity in _NUMBERS and BY_NAME[quantity].unit == "A" and field.is_for(name):
+            if quantity in READ_NUMBERS and BY_NAME[quantity].unit == "A" and field.is_for(name):
                 block = next((one for one in self.reads if field.register_ in one), None)
                 if block is not None and scale.register_ not in block:
                     yield (
@@ -195,15 +190,15 @@ class ModbusLanguage(Strict):
                     )
 
     def _quantity_faults(self, name: str, field: RegisterField) -> Iterator[tuple[_Key, str]]:
-        if name not in _NUMBERS and name not in _WORDS:
+        if name not in READ_NUMBERS and name not in _WORDS:
             yield (
                 ("quantities", name),
-                f"is no quantity; known are {', '.join(sorted(_NUMBERS | _WORDS.keys()))}",
+                f"is no quantity; known are {', '.join(sorted(READ_NUMBERS | _WORDS.keys()))}",
             )
             return
         if not any(field.register_ in block for block in self.reads):
             yield ("quantities", name, "register"), f"register {field.register_} is in none of `reads`"
-        if name in _NUMBERS:
+        if name in READ_NUMBERS:
             if field.values:
                 yield ("quantities", name, "values"), "is a number; it has no values"
             return

@@ -20,11 +20,10 @@ RANGE_OF: Mapping[str, str] = {
     "voltage_protection": "voltage_protection",
     "current_protection_level": "current_protection_level",
 }
-_LEVELS = ("voltage", "current", "voltage_protection", "current_protection_level")
 #: Fields of the questions of ``ratings``.
 RATING_FIELDS = frozenset(
     (
-        *(f"{name}_{end}" for name in _LEVELS for end in ("min", "max")),
+        *(f"{name}_{end}" for name in RANGE_OF.values() for end in ("min", "max")),
         *(f"{name}_{what}" for name in ("voltage", "current") for what in ("rating", "resolution")),
         *("power_max", "channels", "module", "option"),
     )

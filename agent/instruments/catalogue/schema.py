@@ -27,17 +27,14 @@ from agent.instruments.catalogue.messages import Template
 from agent.instruments.catalogue.modbus import ModbusLanguage, RegisterSetting
 from agent.instruments.catalogue.models import RATING_FIELDS, ChannelModel, Family, ModelEntry, Option, RatingQuestion
 from agent.protocol.messages import Mode, Trip
-from agent.protocol.quantities import Setting
+from agent.protocol.quantities import READ_NUMBERS, READ_SWITCHES, Setting
 
-#: The numbers and the switches that a poll reads. ``master``: a switch that all outputs depend on, besides their own.
-NUMBERS = frozenset(
-    ("voltage", "current", "voltage_limit", "current_limit", "voltage_protection", "current_protection_level")
-)
-SWITCHES = frozenset(("state", "master", "voltage_protection_state", "current_protection"))
+#: The switches that a poll reads. ``master``: one that all outputs depend on, besides their own.
+SWITCHES = READ_SWITCHES | {"master"}
 MODES: tuple[str, ...] = get_args(Mode)
 TRIPS: tuple[str, ...] = get_args(Trip)
 #: All that a poll can give: the quantities, and each trip as a switch.
-QUANTITIES = NUMBERS | SWITCHES | {"mode", "tripped"} | set(TRIPS)
+QUANTITIES = READ_NUMBERS | SWITCHES | {"mode", "tripped"} | set(TRIPS)
 
 #: The keys of a series whose units speak text.
 _OF_TEXT = frozenset(("identify", "words", "registers", "settings", "select", "bus", "conditions", "errors"))
@@ -175,7 +172,7 @@ def default_type(name: str) -> str:
     """The type of a field that names none."""
     if name in ("module", "option"):
         return "text"
-    if name != "channels" and (name in NUMBERS or name in RATING_FIELDS):
+    if name != "channels" and (name in READ_NUMBERS or name in RATING_FIELDS):
         return "number"
     if name in SWITCHES or name in TRIPS:
         return "bit"
@@ -251,7 +248,7 @@ class _Checker:
             if not fields:
                 self._fault((*key, "answer"), f"{text!r} holds no field such as {{voltage}}")
             for field in fields:
-                if field.name in NUMBERS and field.channel is None and is_for_all and most > 1:
+                if field.name in READ_NUMBERS and field.channel is None and is_for_all and most > 1:
                     # It would be shown for each output: one with 30 V beside one that is off.
                     self._fault(
                         (*key, "answer"),
@@ -264,7 +261,7 @@ class _Checker:
                 if field.name not in self._series.registers and not any(
                     guard.register_ == field.name for guard in self._series.conditions
                 ):
-                    known = ", ".join(sorted(NUMBERS | SWITCHES))
+                    known = ", ".join(sorted(READ_NUMBERS | SWITCHES))
                     self._fault(
                         (*key, "answer"),
                         f"{field.name!r} is no quantity ({known}, mode, tripped, a trip such as OVP), and `registers` does not "
@@ -295,7 +292,7 @@ class _Checker:
         if name not in self._registers:
             self._fault(key, f"no answer of `polls` has a field {{{name}}}")
         for index, rule in enumerate(rules):
-            if rule.gives not in QUANTITIES - NUMBERS:
+            if rule.gives not in QUANTITIES - READ_NUMBERS:
                 self._fault(
                     (*key, index, "gives"),
                     f"{rule.gives!r} is not known; right would be a switch, mode, tripped, or a trip such as OVP",

@@ -20,20 +20,7 @@ from agent.protocol.messages import Trip
 from agent.protocol.quantities import reported
 
 #: The parts of a reading, besides the trips: the fields of `Reading` in their order, and the master switch.
-_QUANTITIES = (
-    "voltage",
-    "current",
-    "voltage_limit",
-    "current_limit",
-    "state",
-    "voltage_protection",
-    "current_protection",
-    "mode",
-    "tripped",
-    "current_protection_level",
-    "voltage_protection_state",
-    "master",
-)
+_QUANTITIES = (*Reading._fields, "master")
 _SETPOINTS = ("voltage_limit", "current_limit")
 
 
