@@ -11,7 +11,7 @@ from agent.instruments.driver import DriverError, Identity, Profile, Reading
 from agent.instruments.modbus.recording import RecordingRegisters
 from agent.instruments.recording import RecordingLink
 from agent.protocol.errors import Refusal
-from agent.service.verify.bench import Bench, EndedByUser
+from agent.service.verify.bench import KEPT, Bench, EndedByUser
 from agent.service.verify.findings import Check, Findings
 from agent.service.verify.outputs import OutputChecks, SomethingConnectedError
 from agent.service.verify.restoring import LINK_PATIENCE, Ending, Restoring
@@ -302,16 +302,8 @@ class Verification:
                 check.ok("sent; look at the front panel: its keys should work")
 
 
-def _settings(reading: object) -> tuple[object, ...]:
-    names = (
-        "state",
-        "voltage_limit",
-        "current_limit",
-        "voltage_protection",
-        "current_protection",
-        "current_protection_level",
-    )
-    return tuple(getattr(reading, name) for name in names)
+def _settings(reading: Reading) -> tuple[object, ...]:
+    return tuple(getattr(reading, name) for name in ("state", *KEPT))
 
 
 def shown_identity(identity: Identity | None) -> str:

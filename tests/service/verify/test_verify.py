@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from agent.instruments.driver import GiveWay, LinkError, Range, Reading, Write
+from agent.protocol.quantities import READ_SWITCHES, SETTINGS
 from agent.unit.limits.channel import DefaultSettings
 from tests.service.verify.supplies import FOUND, FakeSupply, text_of, verdicts, verified
 from tests.unit.fakedriver import ALL_SETTINGS
@@ -114,6 +118,19 @@ def test_a_scale_that_is_wrong_turns_nothing_on() -> None:
     result = verified(supply)
     assert verdicts(result)["output on, output 1"] == "failed"
     assert not any(write.setting == "state" and write.value for write in supply.writes)
+
+
+@pytest.mark.parametrize("setting", sorted(SETTINGS - {"clear_protection"}))
+def test_a_setting_that_changes_with_the_link_has_failed(setting: str) -> None:
+    later: Mapping[str, Any] = {setting: not getattr(FOUND, setting) if setting in READ_SWITCHES else 0.25}
+    supply = FakeSupply()
+
+    def watch(call: object) -> None:
+        if call == "connect" and "close" in supply.calls and supply.writes:
+            supply.readings[1] = supply.readings[1]._replace(**later)
+
+    supply.script = watch
+    assert text_of(verified(supply), "lost link") == "the settings of output 1 changed"
 
 
 def test_a_refused_setting_has_failed_with_the_words_of_the_unit() -> None:
