@@ -8,18 +8,16 @@ for is waiting.
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
-import time
 from typing import Any
 
 from pyvisa import constants
 from pyvisa.constants import StatusCode
-from pyvisa_py.sessions import Session
 from pyvisa_py.tcpip import TCPIPSocketSession
 
-from agent.instruments.tcp import StrayBytesError, UnsentError, end_in_order, prepare
+from agent.instruments.tcp import UnsentError, end_in_order, prepare
+from agent.instruments.visa.buffered import Buffered, replace
 
 #: bytes. An answer of a supply has a few hundred; one that never ends is none.
 LONGEST_ANSWER = 64 * 1024
@@ -28,11 +26,10 @@ LONGEST_RECORD = LONGEST_ANSWER + 4096
 _DEFAULT_OPEN_TIMEOUT = 3.0
 
 
-class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has no types
+class SocketSession(Buffered, TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has no types
     """``TCPIP::host::port::SOCKET``, for one thread."""
 
     interface: socket.socket | None
-    _pending_buffer: bytearray
 
     def _connect(self) -> StatusCode:
         timeout = self.open_timeout / 1000 if self.open_timeout else _DEFAULT_OPEN_TIMEOUT
@@ -73,38 +70,20 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
     def read(self, count: int) -> tuple[bytes, StatusCode]:
         """Read to the termination character, if one is set, and at most ``count`` bytes.
 
-        :raises OSError: the connection is gone, or the answer is longer than any
+        :raises OSError: the connection is gone
         """
-        connection = self._ready()
         termchar, _ = self.get_attribute(constants.ResourceAttribute.termchar)
         enabled, _ = self.get_attribute(constants.ResourceAttribute.termchar_enabled)
-        end = termchar if enabled and termchar is not None else -1
-        buffer = self._pending_buffer
-        deadline = time.monotonic() + self.timeout if self.timeout else None
-        searched = 0
-        while True:
-            found = buffer.find(end, searched, count) if end >= 0 else -1
-            if found >= 0:
-                return self._take(found + 1), StatusCode.success_termination_character_read
-            if len(buffer) >= count:
-                return self._take(count), StatusCode.success_max_count_read
-            if len(buffer) >= LONGEST_ANSWER:
-                raise ConnectionError(f"an answer of more than {LONGEST_ANSWER} bytes without an end")
-            searched = len(buffer)
-            if deadline is not None and searched and time.monotonic() > deadline:
-                return self._take(searched), StatusCode.error_timeout
-            try:
-                data = connection.recv(LONGEST_ANSWER)
-            except BlockingIOError:
-                return self._take(searched), StatusCode.error_timeout
-            if not data:
-                raise ConnectionResetError("the unit closed the connection")
-            buffer += data
+        return self._read_to(termchar if enabled and termchar is not None else -1, count)
 
-    def _take(self, count: int) -> bytes:
-        taken = bytes(self._pending_buffer[:count])
-        del self._pending_buffer[:count]
-        return taken
+    def _receive(self) -> bytes:
+        try:
+            data = self._ready().recv(LONGEST_ANSWER)
+        except BlockingIOError:
+            return b""
+        if not data:
+            raise ConnectionResetError("the unit closed the connection")
+        return data
 
     def pending(self) -> bytes:
         """The bytes that have come in and were not read; they stay.
@@ -123,10 +102,6 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
             raise UnsentError(error.errno, error.strerror or str(error)) from error
         return bytes(self._pending_buffer)
 
-    def discard(self) -> None:
-        """Forget the bytes that have come in and were not read."""
-        self._pending_buffer.clear()
-
     def write(self, data: bytes) -> tuple[int, StatusCode]:
         """Send all of ``data``.
 
@@ -134,8 +109,7 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
         :raises OSError: the connection is gone, or bytes have come in that nobody asked for
         """
         connection = self._ready()
-        if stray := self.pending():
-            raise unasked(stray)
+        self._check_silence()
         sent = 0
         while sent < len(data):
             try:
@@ -154,11 +128,6 @@ class SocketSession(TCPIPSocketSession):  # type: ignore[misc]  # pyvisa-py has 
         return super()._set_attribute(attribute, attribute_state)  # type: ignore[no-any-return]
 
 
-def unasked(data: bytes) -> StrayBytesError:
-    """The error for bytes that came in without a question: they may be a late answer, and would be taken for the next one."""
-    return StrayBytesError(f"an answer that nobody asked for: {data[:60]!r}")
-
-
 def _timeval(connection: socket.socket, option: int, seconds: float) -> bytes:
     """A time as the kernel takes it for an option: seconds and microseconds, as long as those that it tells by itself.
 
@@ -171,10 +140,4 @@ def _timeval(connection: socket.socket, option: int, seconds: float) -> bytes:
 
 def register() -> None:
     """Make it pyvisa-py's session for raw sockets, for this process."""
-    logger = logging.getLogger("pyvisa")
-    before = logger.level
-    logger.setLevel(logging.ERROR)  # it warns that it had one already, which is to be replaced
-    try:
-        Session.register(constants.InterfaceType.tcpip, "SOCKET")(SocketSession)
-    finally:
-        logger.setLevel(before)
+    replace(constants.InterfaceType.tcpip, "SOCKET", SocketSession)
