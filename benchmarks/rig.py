@@ -33,32 +33,18 @@ class BenchmarkError(RuntimeError):
     """Nothing can be measured, and why."""
 
 
-class Units(Process):
-    """Units in a process of their own; see `benchmarks.units`.
+class PipedUnits(Process):
+    """Units in a process of their own, which prints their resource names first, and an answer to each line."""
 
-    :param options: of `benchmarks.units`, beside the number of units and their latency (s)
-    """
-
-    def __init__(self, count: int = 1, latency: float = 0.0, *options: str) -> None:
-        self._folder_of_log = tempfile.TemporaryDirectory(prefix="psu-agent-bench-")
-        super().__init__(
-            [sys.executable, "-m", "benchmarks.units", f"--count={count}", f"--latency={latency}", *options],
-            Path(self._folder_of_log.name) / "units.log",
-            folder=ROOT,
-            piped=True,
-        )
+    def __init__(self, log: Path, module: str, *arguments: str) -> None:
+        super().__init__([sys.executable, "-m", module, *arguments], log, folder=ROOT, piped=True)
         self.resources: list[str] = []
-        self._writes: list[tuple[int, float, str]] = []
 
     def start(self) -> Self:
         """Start them. Returns when they can be connected to."""
         super().start()
         self.resources = self._read()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-        self._folder_of_log.cleanup()
 
     def _read(self) -> Any:
         assert self.process.stdout is not None
@@ -72,6 +58,23 @@ class Units(Process):
         self.process.stdin.write(question.encode() + b"\n")
         self.process.stdin.flush()
         return self._read()
+
+
+class Units(PipedUnits):
+    """Units of `benchmarks.units`.
+
+    :param options: of `benchmarks.units`, beside the number of units and their latency (s)
+    """
+
+    def __init__(self, count: int = 1, latency: float = 0.0, *options: str) -> None:
+        self._folder_of_log = tempfile.TemporaryDirectory(prefix="psu-agent-bench-")
+        log = Path(self._folder_of_log.name) / "units.log"
+        super().__init__(log, "benchmarks.units", f"--count={count}", f"--latency={latency}", *options)
+        self._writes: list[tuple[int, float, str]] = []
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._folder_of_log.cleanup()
 
     def counts(self) -> list[int]:
         """Messages that each unit has received."""

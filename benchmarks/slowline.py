@@ -10,7 +10,6 @@ Offs are counted, not timed: the messages that begin on the line between the PUB
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import statistics
@@ -20,13 +19,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from benchmarks.command import Requester
 from benchmarks.off import percentile, shown
-from benchmarks.rig import Agent, BenchmarkError, Counter, workbench
+from benchmarks.rig import Agent, BenchmarkError, Counter, PipedUnits, workbench
 from tests.support.figures import Figure, machine, table
-from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
 MODEL = "E3640A"
@@ -63,36 +61,18 @@ class Result:
         )
 
 
-class SlowUnits(Process):
-    """Units on slow lines in a process of their own; see `benchmarks.slowunits`."""
+class SlowUnits(PipedUnits):
+    """Units on slow lines; see `benchmarks.slowunits`."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.slowunits", MODEL, str(count)]
-        super().__init__(command, folder / "units.log", folder=ROOT, piped=True)
+        super().__init__(folder / "units.log", "benchmarks.slowunits", MODEL, str(count))
         self._messages: list[Messages] = [[] for _ in range(count)]
-        self.resources: list[str] = []
-
-    def start(self) -> Self:
-        """Start them. Returns when they can be connected to."""
-        super().start()
-        self.resources = self._read()
-        return self
 
     def messages(self, number: int) -> Messages:
         """All messages that a unit got so far: the moment of the first byte, and the text."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
-        for kept, new in zip(self._messages, self._read(), strict=True):
+        for kept, new in zip(self._messages, self._ask(""), strict=True):
             kept += [(moment, text) for moment, text in new]
         return self._messages[number]
-
-    def _read(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise BenchmarkError(f"the simulated units ended by themselves: {self.text()}")
-        return json.loads(line)
 
 
 class BareLine:
