@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.instruments.catalogue import SeriesFileError, candidates, read
+from agent.instruments.catalogue import candidates
+from tests.instruments.catalogue.samples import changed, faults
 from tests.instruments.modbus.paper import FOLDER, MODELS
 
-RD60XX = (FOLDER / "rd60xx.yaml").read_text(encoding="utf-8")
+RD60XX = FOLDER / "rd60xx.yaml"
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -69,23 +70,13 @@ def test_the_rd6012p_has_no_trip_level_for_current() -> None:
     ],
 )  # fmt: skip
 def test_a_fault_is_told_with_its_line(tmp_path: Path, old: str, new: str, key: str, told: str) -> None:
-    assert old in RD60XX
-    file = tmp_path / "mine.yaml"
-    file.write_text(RD60XX.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(SeriesFileError) as caught:
-        read(file)
+    file = changed(tmp_path, old, new, RD60XX)
     first = f"{file}:1: " if key == "the file" else f"{file}:"
-    assert any(fault.startswith(first) and f": {key}: " in fault and told in fault for fault in caught.value.faults), (
-        caught.value.faults
-    )
+    found = faults(file)
+    assert any(fault.startswith(first) and f": {key}: " in fault and told in fault for fault in found), found
 
 
 def test_the_line_is_the_one_of_the_key(tmp_path: Path) -> None:
-    file = tmp_path / "mine.yaml"
-    file.write_text(RD60XX.replace("register: 10}", "register: 21}"), encoding="utf-8")
-    line = next(number for number, text in enumerate(RD60XX.splitlines(), 1) if "register: 10}" in text)
-    with pytest.raises(SeriesFileError) as caught:
-        read(file)
-    assert caught.value.faults == [
-        f"{file}:{line}: modbus.quantities.voltage.register: register 21 is in none of `reads`"
-    ]
+    file = changed(tmp_path, "register: 10}", "register: 21}", RD60XX)
+    line = next(number for number, text in enumerate(file.read_text().splitlines(), 1) if "register: 21}" in text)
+    assert faults(file) == [f"{file}:{line}: modbus.quantities.voltage.register: register 21 is in none of `reads`"]
