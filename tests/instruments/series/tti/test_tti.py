@@ -12,6 +12,13 @@ from tests.instruments.series.on_paper import CHECKS, Supply, connected, reading
 NO_ERROR = {"*ESR?": "0", "EER?": "0"}
 FREE = {"IFLOCK?": "0"}
 
+
+def polled(*outputs: int) -> list[str]:
+    """The messages of a poll."""
+    asks = ["V{}O?", "I{}O?", "V{}?", "I{}?", "OP{}?", "OVP{}?", "OCP{}?", "LSR{}?"]
+    return [ask.format(output) for ask in asks for output in outputs]
+
+
 #: Answers that a PL068-P has recorded.
 PL = Supply(
     series="PL-P",
@@ -82,20 +89,7 @@ CPX = Supply(
         **NO_ERROR,
         **FREE,
     },
-    poll=[
-        f"{before}{ch}{behind}"
-        for before, behind in [
-            ("V", "O?"),
-            ("I", "O?"),
-            ("V", "?"),
-            ("I", "?"),
-            ("OP", "?"),
-            ("OVP", "?"),
-            ("OCP", "?"),
-            ("LSR", "?"),
-        ]
-        for ch in (1, 2)
-    ],
+    poll=polled(1, 2),
     readings={
         1: reading(
             voltage=-0.005,
@@ -148,20 +142,7 @@ MX = Supply(
         **{f"LSR{ch}?": "1" for ch in (1, 2, 3)},
         **NO_ERROR,
     },
-    poll=[
-        f"{before}{ch}{behind}"
-        for before, behind in [
-            ("V", "O?"),
-            ("I", "O?"),
-            ("V", "?"),
-            ("I", "?"),
-            ("OP", "?"),
-            ("OVP", "?"),
-            ("OCP", "?"),
-            ("LSR", "?"),
-        ]
-        for ch in (1, 2, 3)
-    ],
+    poll=polled(1, 2, 3),
     readings={
         ch: reading(
             voltage=float(ch),
