@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from agent.simulator.base import Framing
 from agent.simulator.instrument import ScpiInstrument
-from agent.simulator.scpi import Call, Choice, Command, Integer, ScpiError
+from agent.simulator.scpi import Boolean, Call, Choice, Command, Integer, ScpiError
 from agent.simulator.scpi.tree import Handler
 from agent.simulator.supply import Output, Supply
 
@@ -49,11 +49,18 @@ class E3600(Supply, ScpiInstrument):
     serial_form: ClassVar[str] = ""  # the third field of its identity is 0 on every unit
 
     def __init__(
-        self, model: str, *, interface: Literal["GPIB", "RS-232"] = "RS-232", serial: str = "", **others: Any
+        self,
+        model: str,
+        *,
+        firmware: str,
+        interface: Literal["GPIB", "RS-232"] = "RS-232",
+        serial: str = "",
+        **others: Any,
     ) -> None:
         self.interface = interface
         self.lock_state = "LOC"
         super().__init__(model, serial=serial, **others)
+        self.identity = f"{self.manufacturer},{model},0,{firmware}"
 
     @property
     def selected_output(self) -> Output:
@@ -119,9 +126,16 @@ def select(supply: E3600, call: Call) -> None:
     supply.selected = call.arguments[0]
 
 
-SYSTEM_COMMANDS: Final[tuple[Command, ...]] = (
+COMMANDS: Final[tuple[Command, ...]] = (
     Command("SYSTem:LOCal", lock_panel("LOC")),
     Command("SYSTem:REMote", lock_panel("REM")),
     Command("SYSTem:RWLock", lock_panel("RWL")),
+    Command("INSTrument:NSELect", select, lambda s, _: f"{s.selected:+d}", (Integer(1, 9),)),
+    Command(
+        "OUTPut[:STATe]",
+        lambda s, call: s.switch((), call.arguments[0]),
+        lambda s, _: str(int(s.outputs[1].on)),
+        (Boolean(),),
+    ),
+    Command("OUTPut:RELay[:STATe]", lambda _supply, _call: None, lambda _supply, _call: "0", (Boolean(),)),
 )
-SELECT_BY_NUMBER: Final = Command("INSTrument:NSELect", select, lambda s, _: f"{s.selected:+d}", (Integer(1, 9),))

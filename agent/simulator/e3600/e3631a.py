@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 from agent.simulator.e3600.common import (
+    COMMANDS,
     E3600,
     LIMIT,
     LIMITS,
     MODE_BITS,
-    SELECT_BY_NUMBER,
-    SYSTEM_COMMANDS,
     level,
     number,
 )
@@ -81,18 +80,13 @@ def _track(supply: E3631A, call: Call) -> None:
         supply.set_voltage(supply.outputs[_P25V], supply.outputs[_P25V].voltage_set)
 
 
-def _relay(supply: E3631A, _call: Call) -> None:
-    supply.relay_commands += 1
-
-
 def _register(supply: E3631A, call: Call) -> StatusRegister:
     return supply.summaries[call.suffix]
 
 
 _SUMMARY: Final = "STATus:QUEStionable:INSTrument:ISUMmary<3>"
 _COMMANDS: Final[tuple[Command, ...]] = (
-    *SYSTEM_COMMANDS,
-    SELECT_BY_NUMBER,
+    *COMMANDS,
     Command(
         "APPLy",
         _apply,
@@ -115,14 +109,7 @@ _COMMANDS: Final[tuple[Command, ...]] = (
         (),
         (_NAME,),
     ),
-    Command(
-        "OUTPut[:STATe]",
-        lambda s, call: s.switch((), call.arguments[0]),
-        lambda s, _: str(int(s.outputs[1].on)),
-        (Boolean(),),
-    ),
     Command("OUTPut:TRACk[:STATe]", _track, lambda s, _: str(int(s.tracking)), (Boolean(),)),
-    Command("OUTPut:RELay[:STATe]", _relay, lambda s, _: "0", (Boolean(),)),
     Command("[SOURce:]VOLTage[:LEVel][:IMMediate][:AMPLitude]", _set_voltage, _read_voltage, (_VOLTS,), LIMIT),
     Command("[SOURce:]CURRent[:LEVel][:IMMediate][:AMPLitude]", _set_current, _read_current, (_AMPS,), LIMIT),
     Command(f"{_SUMMARY}[:EVENt]", None, lambda s, call: f"{_register(s, call).read_event():+d}"),
@@ -150,10 +137,8 @@ class E3631A(E3600):
     commands: ClassVar[tuple[Command, ...]] = _COMMANDS
 
     def __init__(self, model: str = "E3631A", *, firmware: str = "3.2-6.0-2.0", **others: Any) -> None:
-        self.relay_commands = 0
         self.summaries = {number: StatusRegister() for number in (1, 2, 3)}
-        super().__init__(model, **others)
-        self.identity = f"{self.manufacturer},{model},0,{firmware}"
+        super().__init__(model, firmware=firmware, **others)
 
     def set_voltage(self, output: Output, volts: float) -> None:
         """Set an output (without sign), and the one that tracks it."""

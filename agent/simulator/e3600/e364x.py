@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 
 from agent.simulator.e3600.common import (
+    COMMANDS,
     E3600,
     LIMIT,
     LIMITS,
     MODE_BITS,
-    SELECT_BY_NUMBER,
-    SYSTEM_COMMANDS,
     level,
     number,
 )
@@ -166,16 +165,11 @@ def _arm(supply: E364X, call: Call) -> None:
     supply.armed = call.arguments[0]
 
 
-def _relay(supply: E364X, _call: Call) -> None:
-    supply.relay_commands += 1
-
-
 _WORDS: Final = Choice("P8V", "P20V", "P35V", "P60V", "LOW", "HIGH")
 _OUTPUTS: Final = Choice("OUT1", "OUT2", "OUTP1", "OUTP2", "OUTPUT1", "OUTPUT2")
 _INSTRUMENT: Final = "STATus:QUEStionable:INSTrument"
 _COMMANDS: Final[tuple[Command, ...]] = (
-    *SYSTEM_COMMANDS,
-    SELECT_BY_NUMBER,
+    *COMMANDS,
     Command(
         "APPLy",
         _apply,
@@ -190,14 +184,7 @@ _COMMANDS: Final[tuple[Command, ...]] = (
     ),
     Command("MEASure[:SCALar][:VOLTage][:DC]", None, lambda s, _: number(s.measured_voltage(s.selected_output))),
     Command("MEASure[:SCALar]:CURRent[:DC]", None, lambda s, _: number(s.measured_current(s.selected_output))),
-    Command(
-        "OUTPut[:STATe]",
-        lambda s, call: s.switch((), call.arguments[0]),
-        lambda s, _: str(int(s.outputs[1].on)),
-        (Boolean(),),
-    ),
     Command("OUTPut:TRACk[:STATe]", _track, _read_tracking, (Boolean(),)),
-    Command("OUTPut:RELay[:STATe]", _relay, lambda s, _: "0", (Boolean(),)),
     Command("[SOURce:]VOLTage[:LEVel][:IMMediate][:AMPLitude]", _set_voltage, _read_voltage, (_VOLTS,), LIMIT),
     Command("[SOURce:]CURRent[:LEVel][:IMMediate][:AMPLitude]", _set_current, _read_current, (_AMPS,), LIMIT),
     Command("[SOURce:]VOLTage:PROTection[:LEVel]", _set_protection, _read_protection, (_VOLTS,), LIMIT),
@@ -228,11 +215,9 @@ class E364X(E3600):
     commands: ClassVar[tuple[Command, ...]] = _COMMANDS
 
     def __init__(self, model: str = "E3646A", *, firmware: str = "1.7-5.0-1.0", **others: Any) -> None:
-        self.relay_commands = 0
         self.armed = 0
         self.summaries = {number: StatusRegister() for number in range(1, len(self.models.get(model, ())) + 1)}
-        super().__init__(model, **others)
-        self.identity = f"{self.manufacturer},{model},0,{firmware}"
+        super().__init__(model, firmware=firmware, **others)
 
     @property
     def is_dual(self) -> bool:
