@@ -79,6 +79,33 @@ def test_a_unit_whose_series_is_not_known_is_not_blamed_for_a_line_that_two_othe
         config.load(file)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("polls:", "poles:"), ("polls:", "polls: ]"), ("series: E36300", "series: 'E36300' # mine\n[")]
+)
+def test_a_broken_file_in_the_place_of_a_shipped_series_is_not_replaced_by_that(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    """Its owner has other ranges or another scale than the agent brings."""
+    (tmp_path / "mine.yaml").write_text(SHIPPED.read_text(encoding="utf-8").replace(old, new, 1))
+    read = config.load(written(tmp_path, "  series: mine.yaml", "E36313A", "E3631A"))
+    assert [len(unit.candidates) for unit in read.units] == [0, 1]
+    with pytest.raises(DriverError, match=r"'E36313A' is not a supported model; .*mine\.yaml:"):
+        make_driver(read.units[0], tmp_path).connect()
+    (tmp_path / "mine.yaml").write_text(SHIPPED.read_text(encoding="utf-8"))
+    assert len(config.load(tmp_path / "psu-agent.yaml").units[0].candidates) == 1
+
+
+def test_nobody_has_a_series_that_stands_in_two_files(tmp_path: Path) -> None:
+    for name in ("one.yaml", "two.yaml"):
+        (tmp_path / name).write_text(own_series("E36300", "B1-30"))
+    read = config.load(written(tmp_path, "  series: [one.yaml, two.yaml]", "B1-30", "E36313A", "E3631A"))
+    (fault,) = read.series_faults
+    assert fault == (
+        f"{tmp_path / 'two.yaml'}:1: series: E36300 stands in another file of the user, too; give one of them another name"
+    )
+    assert [len(unit.candidates) for unit in read.units] == [0, 0, 1]
+
+
 @pytest.mark.parametrize("name", ["not-there.yaml", "empty", "/dev/zero"])
 def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()

@@ -129,19 +129,22 @@ def models_of(series: Series) -> tuple[Model, ...]:
 _own: tuple[Series, ...] = ()
 _models: dict[str, tuple[Model, ...]] = {}  # of the series that were asked for, by their names
 _faults: tuple[str, ...] = ()  # of the user's files
+_broken: frozenset[str] = frozenset()  # names of the series of those with faults
 
 
 def use(paths: Iterable[Path], earlier: Iterable[str] = ()) -> list[str]:
     """Take these series files and folders besides those that the agent brings, instead of the ones that were used before.
 
-    A series that has the name of one of the agent's takes its place. The faults of the files that could not be used, a line each.
+    A series that has the name of one of the agent's takes its place; so does one whose file has a fault, and nobody has it
+    then: the user has a reason not to have the agent's. The faults of the files that could not be used, a line each.
 
     :param earlier: faults of files that are not among these
     """
-    global _own, _faults
+    global _own, _faults, _broken
     found: dict[str, Series] = {}
     faults = list(earlier)
     own: list[Path] = []
+    broken: set[str] = set()
     for path in paths:
         try:
             own += series_files([path])
@@ -152,15 +155,18 @@ def use(paths: Iterable[Path], earlier: Iterable[str] = ()) -> list[str]:
             series = read(path)
         except SeriesFileError as error:
             faults += error.faults
+            broken |= {error.series} if error.series else set()
             continue
         if series.name in found:
             faults.append(
                 f"{path}:1: series: {series.name} stands in another file of the user, too; give one of them another name"
             )
+            broken.add(series.name)
         found[series.name] = series
+    found = {name: series for name, series in found.items() if name not in broken}
     _faults = tuple(faults)
-    if _own != tuple(found.values()):  # else plans and models stay those that drivers have
-        _own = tuple(found.values())
+    if (_own, set(_broken)) != (tuple(found.values()), broken):  # else plans and models stay those that drivers have
+        _own, _broken = tuple(found.values()), frozenset(broken)
         _models.clear()
         all_models.cache_clear()
     return faults
@@ -179,7 +185,7 @@ def all_series() -> Iterator[Series]:
 def _series_with(name: str) -> Iterator[Series]:
     """The series that may have a model of that name: those in whose files it stands, and those of families."""
     yield from _own
-    names = {series.name for series in _own}
+    names = {*(series.name for series in _own), *_broken}
     for file in _shipped():
         if (name.casefold() in file.text or "\nfamilies:" in file.text) and file.series.name not in names:
             yield file.series

@@ -27,16 +27,23 @@ _Loader.yaml_implicit_resolvers = {
 }
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile("^(?:true|false)$"), list("tf"))
 
+#: The line with the name of a series, also in a text that is no YAML.
+_NAME = re.compile(r"^series\s*:\s*(?P<name>[^#\n]+)", re.MULTILINE)
+
 
 class SeriesFileError(ValueError):
-    """A series file has faults. ``faults``: a line for each, ``FILE:LINE: KEY.PATH: sentence``."""
+    """A series file has faults.
 
-    def __init__(self, faults: list[str]) -> None:
+    ``faults``: a line for each, ``FILE:LINE: KEY.PATH: sentence``. ``series``: the name of the series, None if it tells none.
+    """
+
+    def __init__(self, faults: list[str], series: str | None = None) -> None:
         # A key or a value may hold a line end or a control character: a fault is one line for a terminal all the same.
         self.faults = [
             re.sub(r"[^\S ]|[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda odd: ascii(odd[0])[1:-1], fault)
             for fault in faults
         ]
+        self.series = series
         super().__init__("\n".join(self.faults))
 
 
@@ -95,6 +102,14 @@ def read(path: Path) -> Series:
         raise SeriesFileError([f"{path}: can't be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
         raise SeriesFileError([f"{path}: is no text in UTF-8"]) from None
+    try:
+        return _checked(path, text)
+    except SeriesFileError as error:
+        named = _NAME.search(text)
+        raise SeriesFileError(error.faults, named and named["name"].strip("'\" ")) from None
+
+
+def _checked(path: Path, text: str) -> Series:
     node, data = _parsed(path, text)
     repeated = list(repeated_keys(node))
     if repeated:
