@@ -45,13 +45,8 @@ class RegisterLine:
 
     def stand_up(self, seat: object) -> None:
         """Note that a unit does not use the line any more; the last one closes it."""
-
-        def close() -> None:
-            if not self._seats:
-                self._end(in_order=True)
-
         self._seats.discard(seat)
-        self._turns.leave(seat, close)
+        self._turns.leave(seat, self._close_if_unused)
 
     def exchange(
         self,
@@ -72,13 +67,17 @@ class RegisterLine:
         :raises RefusedError: the unit refused
         :raises LinkError: no answer, or the library is missing; the line is in order for the other units
         """
-        with self._turns.turn(seat, is_urgent):
-            if self._frames is None:
-                self._frames = Frames(self._form)
-            self._ready()
-            if generation is not None and generation != self.generation:
-                raise ReopenedError
-            return self._exchange(self._frames, ask(self._frames), timeout), self.generation
+        try:
+            with self._turns.turn(seat, is_urgent):
+                if self._frames is None:
+                    self._frames = Frames(self._form)
+                self._ready()
+                if generation is not None and generation != self.generation:
+                    raise ReopenedError
+                return self._exchange(self._frames, ask(self._frames), timeout), self.generation
+        finally:
+            if not self._seats:  # the others stood up meanwhile
+                self._turns.if_free(self._close_if_unused)
 
     def _ready(self) -> None:
         """Have the line open, and silent."""
@@ -119,6 +118,10 @@ class RegisterLine:
             raise LinkError(f"no answer to the question for {question}: {error.strerror or error}") from error
         finally:
             self._ended = time.monotonic()
+
+    def _close_if_unused(self) -> None:
+        if not self._seats:
+            self._end(in_order=True)
 
     def _end(self, *, in_order: bool) -> None:
         self._is_open = False

@@ -139,6 +139,25 @@ class Gate(Paper):
         return super().receive(deadline)
 
 
+def test_the_line_closes_behind_the_exchange_of_a_unit_that_has_left_it() -> None:
+    """The worker of a unit that was given up may be in an exchange still when the last of the others leaves."""
+    stream = Gate()
+    line = Line(stream, "rtu")
+    gone, other = (ModbusLink("ASRL1::INSTR", line, address, PATIENCE) for address in (1, 2))
+    for link in (gone, other):
+        stream.gate.release()
+        link.open(0, 4)
+    stream.asked = threading.Semaphore(0)
+    thread = threading.Thread(target=gone.read, args=(0, 4))
+    thread.start()
+    assert stream.asked.acquire(timeout=PATIENCE)
+    gone.close()
+    other.close()
+    stream.gate.release()
+    thread.join(PATIENCE)
+    assert not stream.is_open
+
+
 def waits_for_its_turn(thread: threading.Thread) -> bool:
     frame = sys._current_frames().get(thread.ident or 0)
     while frame is not None:
