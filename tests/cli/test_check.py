@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent.instruments import catalogue
 from agent.simulator import Simulator
 from agent.simulator.genesys import GenesysLine, GenesysUnit
 from tests.cli.lab import Lab
@@ -88,16 +87,13 @@ def test_a_broken_series_file_is_told_with_its_line(lab: Lab, tmp_path: Path) ->
     file, mine = tmp_path / "psu-agent.yaml", tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(data))
     mine.write_text("series: Mine\nmanufacturer: Me\nsorces: mine\n")
-    try:
-        result = invoke("check", str(file))
-        assert result.exit_code == 2
-        assert f"{mine}:3: sorces: unknown key" in result.stderr
-        assert "no fault" not in result.stdout
-        result = invoke("check", "--connect", str(file))
-        assert result.exit_code == 2
-        assert re.search(r"^ok +psu1 at TCPIP", result.stdout, re.MULTILINE)
-    finally:
-        catalogue.use([])
+    result = invoke("check", str(file))
+    assert result.exit_code == 2
+    assert f"{mine}:3: sorces: unknown key" in result.stderr
+    assert "no fault" not in result.stdout
+    result = invoke("check", "--connect", str(file))
+    assert result.exit_code == 2
+    assert re.search(r"^ok +psu1 at TCPIP", result.stdout, re.MULTILINE)
 
 
 def test_units_on_one_line_are_checked_together(lab: Lab, tmp_path: Path) -> None:
