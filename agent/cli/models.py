@@ -60,6 +60,10 @@ class Facts:
             "; ".join(tried(model)) or "not yet",
         )
 
+    def cells(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The row of the models with these names, by `_HEADINGS`."""
+        return (self.series, ", ".join(names), self.outputs, self.links, self.messages, self.settings, self.tried)
+
 
 def outputs(model: Model) -> str:
     """The ratings of the outputs: ``2 × 30 V 3 A, 5 V 3 A``; those of equal ratings together."""
@@ -175,16 +179,7 @@ def print_models(*, as_json: bool, as_markdown: bool, as_count: bool) -> None:
         for heading in ("maker", *_HEADINGS):
             table.add_column(heading.upper(), overflow="fold")
         for facts, names in groups(found):
-            told = (
-                facts.maker,
-                facts.series,
-                ", ".join(names),
-                facts.outputs,
-                facts.links,
-                facts.messages,
-                facts.settings,
-            )
-            table.add_row(*(Text(text) for text in (*told, facts.tried)))
+            table.add_row(*(Text(text) for text in (facts.maker, *facts.cells(names))))
         console = terminal.console()
         if not sys.stdout.isatty():
             console.width = _ON_A_PIPE  # a line for each, which other programs can search
@@ -199,16 +194,7 @@ def markdown(models: Iterable[Model]) -> str:
     for maker, own in groupby(groups(found), key=lambda pair: pair[0].maker):
         lines += ["", f"### {maker}", "", f"| {' | '.join(_HEADINGS)} |", f"|{'---|' * len(_HEADINGS)}"]
         for facts, names in own:
-            cells = (
-                facts.series,
-                ", ".join(names),
-                facts.outputs,
-                facts.links,
-                facts.messages,
-                facts.settings,
-                facts.tried,
-            )
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(f"| {' | '.join(facts.cells(names))} |")
     return "\n".join(lines[1:]) + "\n"
 
 
