@@ -8,7 +8,7 @@ import threading
 from collections.abc import Collection, Sequence
 
 from agent.instruments.catalogue import Model, expected, identify
-from agent.instruments.catalogue.answers import AnswerPattern, Value, plain
+from agent.instruments.catalogue.answers import Value, plain
 from agent.instruments.claims import check_serial
 from agent.instruments.driver import (
     Driver,
@@ -28,7 +28,7 @@ from agent.instruments.link import TextLink
 from agent.instruments.text import ratings
 from agent.instruments.text.errors import ErrorQueue, in_words
 from agent.instruments.text.guards import Question, understood
-from agent.instruments.text.identified import IdentifiedLink
+from agent.instruments.text.identified import IdentifiedLink, fields_of
 from agent.instruments.text.knowledge import KNOWLEDGE, LONGEST_WAIT, Knowledge
 from agent.instruments.text.messages import place_texts
 from agent.instruments.text.parts import Part
@@ -300,14 +300,14 @@ class TextDriver(Driver):
         unit = f"{identity.serial} at {self.address}"
         if question is None or not question.is_for(self._model.name) or kind.refuses(question.ask, unit):
             return None
-        pattern = AnswerPattern(question.answer, self._series.tables, lambda _: "text")
         try:
-            values = pattern.read(self._link.ask(question.ask))
+            told = fields_of(self._series, [question.answer], self._link.ask(question.ask))
         except LinkError:
             kind.has_refused(question.ask, unit)
             self._recover(identity)
             return None
-        return question.text if values and plain(str(values[0])) in map(plain, question.on) else None
+        comes_back = any(plain(value) in map(plain, question.on) for value in (told or {}).values())
+        return question.text if comes_back else None
 
     def _recover(self, identity: Identity) -> None:
         """A new link to the same unit, after a question that it may leave unanswered, with an empty error queue."""

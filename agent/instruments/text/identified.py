@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections.abc import Iterable
 
 from agent.instruments.catalogue import Series
 from agent.instruments.catalogue.answers import AnswerPattern
@@ -106,15 +107,12 @@ class IdentifiedLink:
                 answer = self._answer(how.ask.format(**self._places), length)
         for further in how.also:
             text = self._answer(further.ask.format(**self._places), further.length)
-            for form in further.answer:
-                pattern = AnswerPattern(form, self._series.tables, lambda _: "text")
-                if (values := pattern.read(text)) is not None:
-                    found |= {field.name: str(value) for field, value in zip(pattern.fields, values, strict=True)}
-                    break
-            else:
+            told = fields_of(self._series, further.answer, text)
+            if told is None:
                 raise MalformedAnswerError(
                     f"{further.ask} was answered {shorten(text)}; expected was {' or '.join(further.answer)}"
                 )
+            found |= told
         model = found.get("model") or self._model
         if model is None:
             raise IdentityError(
@@ -330,6 +328,15 @@ def told_by(series: Series, answer: str) -> dict[str, str]:
         "serial": identity.serial,
         "firmware": identity.firmware,
     }
+
+
+def fields_of(series: Series, forms: Iterable[str], answer: str) -> dict[str, str] | None:
+    """The fields of the first of these forms that an answer has, as texts; None if it has none of the forms."""
+    for form in forms:
+        pattern = AnswerPattern(form, series.tables, lambda _: "text")
+        if (values := pattern.read(answer)) is not None:
+            return {field.name: str(value) for field, value in zip(pattern.fields, values, strict=True)}
+    return None
 
 
 def parse_identity(answer: str) -> Identity:

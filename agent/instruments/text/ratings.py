@@ -41,13 +41,17 @@ def asked(model: Model, ask: Asking, recover: Callable[[], object], address: int
     return model
 
 
+def parts(model: Model, question: RatingQuestion, address: int | None = None) -> list[tuple[tuple[int, ...], Part]]:
+    """The messages that a question is asked as, each behind the outputs that it is on."""
+    is_each = question.selected or "{ch}" in question.ask or "{name}" in question.ask
+    outputs = question.outputs(tuple(model.entry.channels))
+    groups = [(index,) for index in outputs] if is_each else [outputs or (1,)]
+    return [(group, Part(question, model, group, address)) for group in groups]
+
+
 def _asked(model: Model, question: RatingQuestion, ask: Asking, address: int | None) -> Model:
     channels = dict(model.entry.channels)
-    is_each = question.selected or "{ch}" in question.ask or "{name}" in question.ask
-    outputs = question.outputs(tuple(channels))
-    groups = [(index,) for index in outputs] if is_each else [outputs or (1,)]
-    for group in groups:
-        part = Part(question, model, group, address)
+    for group, part in parts(model, question, address):
         for (name, owner), value in zip(part.places, ask(part), strict=True):
             match name:
                 case "option":

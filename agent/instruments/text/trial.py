@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 
 from agent.instruments.catalogue import Model, Series
-from agent.instruments.catalogue.answers import Value
+from agent.instruments.catalogue.answers import Value, plain
 from agent.instruments.driver import DriverError, MalformedAnswerError
 from agent.instruments.recording import Exchanged
-from agent.instruments.text.identified import told_by
+from agent.instruments.text import ratings
+from agent.instruments.text.identified import fields_of, told_by
 from agent.instruments.text.parts import Part
 from agent.instruments.text.polling import Batching, PollPlan
 from agent.instruments.trial import Row, Trial, written_test
@@ -27,6 +28,9 @@ def rows(record: Sequence[Exchanged], model: Model, address: int | None = None) 
         left = iter(plan.parts)
         for message in plan.messages:
             known[message.text] = [next(left) for _ in range(message.parts)]
+    for question in model.series.ratings:
+        if question.is_for(model.name):
+            known |= {part.ask: [part] for _, part in ratings.parts(model, question, address)}
     for one in record:
         milliseconds = one.seconds * 1000
         if one.problem is not None:
@@ -47,6 +51,13 @@ def _of_others(series: Series, one: Exchanged) -> str:
         except DriverError as error:
             return str(error)
         return ", ".join(f"{name} = {value}" for name, value in found.items())
+    for further in series.identify.also:
+        if one.sent == further.ask and (parts := fields_of(series, further.answer, answer)):
+            return ", ".join(f"{name} = {value}" for name, value in parts.items())
+    power_up = series.power_up
+    if power_up is not None and one.sent == power_up.ask and (told := fields_of(series, [power_up.answer], answer)):
+        comes_back = any(plain(value) in map(plain, power_up.on) for value in told.values())
+        return power_up.text if comes_back else "outputs stay off after power returns"
     if series.errors is not None and one.sent in series.errors.ask:
         return "no error" if re.fullmatch(series.errors.none, answer, re.IGNORECASE) else "an error"
     enter, leave = ((*getattr(link, name), *(getattr(link.serial, name, None) or ())) for name in ("enter", "leave"))
