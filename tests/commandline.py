@@ -8,14 +8,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
 from click.testing import CliRunner, Result
 
 from agent.cli import main as cli
-from agent.instruments import catalogue
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
@@ -52,7 +50,6 @@ def called(*arguments: str, cwd: Path = ROOT, **variables: str) -> subprocess.Co
         contextlib.chdir(cwd),
         patch.object(sys, "argv", ["psu-agent", *arguments]),
         runner.isolation() as (out, err, _),
-        _series_of_its_own(),
     ):
         code = cli.main()
         sys.stdout.flush()
@@ -63,17 +60,7 @@ def called(*arguments: str, cwd: Path = ROOT, **variables: str) -> subprocess.Co
 
 def invoke(*arguments: str, **variables: str) -> Result:
     """Run a command in this process, which is much quicker; `agent.cli.main.main` around it is left out."""
-    with _series_of_its_own():
-        return CliRunner().invoke(cli.cli, arguments, env=variables)
-
-
-@contextlib.contextmanager
-def _series_of_its_own() -> Iterator[None]:
-    """Forget the series files of a command at its end, as the end of a process would."""
-    try:
-        yield
-    finally:
-        catalogue.use([])
+    return CliRunner().invoke(cli.cli, arguments, env=variables)
 
 
 class Running(Process):

@@ -11,6 +11,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from agent.instruments import catalogue
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.lab import Bench, needs
@@ -36,6 +37,13 @@ hypothesis.settings.register_profile(
     suppress_health_check=list(hypothesis.HealthCheck),
     database=None,
 )
+
+
+@pytest.fixture(autouse=True)
+def _shipped_series() -> Iterator[None]:
+    """Forget the series files that a command or an agent in this process has read, as the end of a process would."""
+    yield
+    catalogue.use([])
 
 
 @pytest.fixture

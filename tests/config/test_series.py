@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,18 +9,11 @@ import pytest
 
 from agent import config
 from agent.config import ConfigError
-from agent.instruments import catalogue
 from agent.instruments.driver import DriverError
 from agent.instruments.factory import make_driver
 from agent.service.units import Difference
 
 SHIPPED = files("agent.instruments.catalogue") / "series" / "keysight" / "e36300.yaml"
-
-
-@pytest.fixture(autouse=True)
-def _no_series_afterwards() -> Iterator[None]:
-    yield
-    catalogue.use([])
 
 
 def own_series(name: str = "Bench One", model: str = "B1-30") -> str:

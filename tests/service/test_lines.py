@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from agent.instruments import catalogue
 from agent.local.broker import LocalBroker
 from agent.simulator.genesys import GenesysLine, GenesysUnit
 from agent.simulator.loads import Resistor
@@ -147,16 +146,12 @@ def test_a_broken_series_file_stops_its_own_unit_until_it_is_mended(
     own = shipped.replace("series: Genesys", "series: My Genesys")
     (agent.folder / "mine.yaml").write_text(own.replace("polls:", "poles:"))
     agent.write(unit(line, 3), unit(line, 6, model="My Genesys,GEN40-38"), series=["mine.yaml"])
-    try:
-        agent.start()
-        observer = agent.observer
-        observer.wait_online("psu3")
-        info = observer.wait("psu/psu6/info", lambda info: bool(info["reason"]))
-        assert f"{agent.folder / 'mine.yaml'}:" in info["reason"]
-        assert observer.code("psu/psu6/1/set", {"voltage_limit": 1}) in ("offline", "unknown_channel")
-        (agent.folder / "mine.yaml").write_text(own)
-        assert agent.reload(caplog) == "changed psu6"
-        observer.wait_online("psu6", after=observer.mark())
-    finally:
-        agent.close()
-        catalogue.use([])
+    agent.start()
+    observer = agent.observer
+    observer.wait_online("psu3")
+    info = observer.wait("psu/psu6/info", lambda info: bool(info["reason"]))
+    assert f"{agent.folder / 'mine.yaml'}:" in info["reason"]
+    assert observer.code("psu/psu6/1/set", {"voltage_limit": 1}) in ("offline", "unknown_channel")
+    (agent.folder / "mine.yaml").write_text(own)
+    assert agent.reload(caplog) == "changed psu6"
+    observer.wait_online("psu6", after=observer.mark())

@@ -305,18 +305,21 @@ class VisaSession:
                 answer += resource.visalib.read(resource.session, least - len(answer))[0]
         self.rest(self._gap)
         answer += self._read_to_silence(resource, self._form.silence, most - len(answer))
-        text = self._decoded(bytes(answer))
-        return text if length is not None else text.rstrip("\r\n\0")
+        return self._decoded(bytes(answer)).rstrip("" if length is not None else "\r\n\0")
 
     def _read_to_silence(self, resource: MessageBasedResource, silence: float, most: int) -> bytes:
         received = bytearray()
         if most <= 0:
             return b""
+        # A line that never becomes silent would have an off wait for minutes, until there are so many bytes.
+        deadline = time.monotonic() + self._timeout + silence
         with _ASKING:
             resource.timeout = max(1.0, silence * 1000)
             try:
                 while len(received) < most:
                     received += resource.visalib.read(resource.session, 1)[0]
+                    if time.monotonic() > deadline:
+                        raise LinkError(f"bytes that do not end: {bytes(received[:40])!a}")
                     self.rest(self._gap)  # from its last byte on: the silence that ends an answer is a part of the gap
             except errors.VisaIOError as error:
                 if error.error_code != StatusCode.error_timeout:
@@ -326,10 +329,7 @@ class VisaSession:
         return bytes(received)
 
     def _collect(self, resource: MessageBasedResource) -> None:
-        """Read the lines that have come without a question.
-
-        :raises LinkError: one of them is not among those that the unit sends so
-        """
+        """:raises LinkError: a line that came without a question is not among those that the unit sends so"""
         receiving = _receiving(resource)
         while receiving is not None:
             with _ASKING:

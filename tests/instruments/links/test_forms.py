@@ -284,3 +284,18 @@ def test_every_byte_of_an_answer_of_known_length_comes_through(serial: bool, ans
         got = [session.ask("?", (len(one), len(one))) for one in answers]
         session.close()
     assert got == [one.decode("latin-1") for one in answers]
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_bytes_that_come_one_by_one_and_do_not_end_hold_up_nobody(serial: bool, asks: bool) -> None:
+    """A neighbour on a line, or a unit that answers in raw bytes: an off would wait until there are thousands of them."""
+    dribble: Answer = [(0.02, b"x")] * 300
+    with ByteUnit(lambda _: dribble, serial=serial) as unit:
+        session = opened(unit, LinkForm(write="", read=None, silence=2.0) if asks else CR)
+        with pytest.raises(LinkError, match="bytes that do not end: b'xx"):  # noqa: PT012 - either way of reading them
+            if asks:
+                session.ask("*IDN?")
+            else:
+                session.tell("OUT1")
+                session.drain(2.0)
+        assert not session.is_open

@@ -142,7 +142,7 @@ class Gate(Paper):
 def test_the_line_closes_behind_the_exchange_of_a_unit_that_has_left_it() -> None:
     """The worker of a unit that was given up may be in an exchange still when the last of the others leaves."""
     stream = Gate()
-    line = Line(stream, "rtu")
+    line = RegisterLine(stream, "rtu")
     gone, other = (ModbusLink("ASRL1::INSTR", line, address, PATIENCE) for address in (1, 2))
     for link in (gone, other):
         stream.gate.release()
