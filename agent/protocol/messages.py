@@ -159,10 +159,27 @@ class ChannelInfo(_Message):
         return {"V": self.voltage_resolution, "A": self.current_resolution}.get(symbol)
 
 
+class Conflict(_Message):
+    """The other agent that claims the same unit name (``why: name``), the same supply, or the same agent name.
+
+    ``unit``: what the other one calls the unit; None where it claims the whole agent's name. ``instance``: of that run of it.
+    """
+
+    agent: str
+    instance: str | None
+    host: str | None
+    unit: str | None
+    why: Literal["name", "supply", "agent"]
+
+
 class UnitInfo(_Message):
-    """The identity of a unit, its channels, and the reason if it is offline.
+    """The identity of a unit, its channels, and the reason if it is offline, or if another agent serves it.
 
     ``power_up``: a sentence if its outputs come back by themselves when the mains return; None if they stay off, or nobody knows.
+
+    Who serves it: ``instance`` of the ``agent`` on ``host``, since ``since``; if ``serves`` is false another agent does.
+    ``conflict``: the other agent that claims the unit, whichever of the two serves it. ``settings_for``: for so long (s) the
+    agent may send settings to the unit without hearing from the broker; another agent that takes the unit over waits longer.
     """
 
     time: Time
@@ -178,6 +195,12 @@ class UnitInfo(_Message):
     poll_interval: float
     channels: list[ChannelInfo]
     power_up: str | None = None
+    instance: str | None = None
+    host: str | None = None
+    serves: bool = True
+    since: Time | None = None
+    conflict: Conflict | None = None
+    settings_for: float | None = None
 
 
 class AgentInfo(_Message):
