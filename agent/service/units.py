@@ -17,6 +17,7 @@ from agent.protocol.report import Outlet
 from agent.timing import HoldUps
 from agent.unit.admission import Admission
 from agent.unit.meters import Meter
+from agent.unit.rights.permission import Permission
 from agent.unit.supply import STOPPED, Supply
 
 log = logging.getLogger(__name__)
@@ -58,10 +59,20 @@ class Units:
     """The supplies of one agent, by name. `by_name` is replaced as a whole, so any thread may read it."""
 
     def __init__(
-        self, config: Config, outlets: Sequence[Outlet], meters: Meters, hold_ups: HoldUps | None = None
+        self,
+        config: Config,
+        outlets: Sequence[Outlet],
+        meters: Meters,
+        hold_ups: HoldUps | None = None,
+        permissions: Sequence[Permission] = (),
     ) -> None:
+        """Make every unit without connecting it.
+
+        :param permissions: who else has a say before a setting is sent, for every unit
+        """
         self._outlets = tuple(outlets)
         self._hold_ups = hold_ups
+        self._permissions = tuple(permissions)
         self._admission = Admission()
         self._claims = Claims(unit.name for unit in config.units)
         self._knowledge = Knowledge()
@@ -96,6 +107,7 @@ class Units:
             admission=self._admission,
             claims=self._claims,
             hold_ups=self._hold_ups,
+            permissions=self._permissions,
             predecessor=predecessor,
         )
 

@@ -18,6 +18,7 @@ from agent.unit.inbox import Inbox, Stopped
 from agent.unit.job import Job
 from agent.unit.limits.channel import ChannelSettings, channels_of
 from agent.unit.reporter import Reporter
+from agent.unit.rights.permission import Permissions
 from agent.unit.samples import Samples
 from agent.unit.status import Status, unit_info
 
@@ -47,6 +48,7 @@ class UnitAccess:
         "hold_ups",
         "inbox",
         "name",
+        "permissions",
         "reporter",
         "samples",
         "status",
@@ -65,6 +67,7 @@ class UnitAccess:
         samples: Samples,
         reporter: Reporter,
         hold_ups: HoldUps,
+        permissions: Permissions,
     ) -> None:
         """``settings``: of the channels, by their numbers. The other arguments are the unit's parts."""
         self.name = name
@@ -74,6 +77,7 @@ class UnitAccess:
         self.samples = samples
         self.reporter = reporter
         self.hold_ups = hold_ups
+        self.permissions = permissions
         self._agent = agent
         self._poll_interval = poll_interval
         self._settings = settings

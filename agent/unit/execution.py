@@ -280,6 +280,7 @@ class Execution:
                 self._check_expiry(write)
             if not (write.setting == "state" and not write.value and (self.wrote or self.job.command.state is False)):
                 self._check_hold_ups(unit)
+                self._check_permitted(unit, write)
             del self._writes[0]
             tell = None if self.wrote else self._begin(self)
             self.wrote, self.is_published, self._unchecked, self._sent = True, False, write, write
@@ -317,6 +318,12 @@ class Execution:
                 raise Refusal("expired", HELD_UP)
             done = f"the last that was done is {shown(self._sent)}"
             raise Refusal("superseded", f"the rest of it was given up, as the agent was held up; {done}")
+
+    def _check_permitted(self, unit: UnitAccess, write: Write) -> None:
+        """:raises Refusal: somebody has a say who does not let this job set that any more"""
+        refusal = unit.permissions.refusal(self.job, write.channels)
+        if refusal is not None:
+            raise Refusal(refusal.code, f"{refusal.message}{self._done()}")
 
 
 def most_due(executions: Iterable[Execution]) -> Execution | None:

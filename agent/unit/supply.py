@@ -23,6 +23,7 @@ from agent.unit.limits.channel import Channel, ChannelSettings
 from agent.unit.limits.checking import admit_off, check, takers
 from agent.unit.meters import Meter
 from agent.unit.reporter import Reporter
+from agent.unit.rights.permission import Permission, Permissions
 from agent.unit.samples import Samples
 from agent.unit.schedule import Schedule
 from agent.unit.status import Counters
@@ -69,6 +70,7 @@ class Supply:
         admission: Admission | None = None,
         claims: Claims | None = None,
         hold_ups: HoldUps | None = None,
+        permissions: Sequence[Permission] = (),
         predecessor: Supply | None = None,
     ) -> None:
         """Connect nothing yet.
@@ -81,6 +83,7 @@ class Supply:
         :param admission: bounds how many units connect at once
         :param claims: which units serve which supplies; None where one supply may be two units
         :param hold_ups: of this process; None where nobody watches for them
+        :param permissions: who else has a say before each setting
         :param predecessor: the unit under an older configuration, whose counts go on; it has been stopped
         """
         self.name = name
@@ -114,6 +117,7 @@ class Supply:
             samples=self._samples,
             reporter=self._reporter,
             hold_ups=hold_ups or HoldUps(),
+            permissions=Permissions(permissions),
         )
         connector = Connector(self._access, self._schedule, admission, claims)
         self._worker = Worker(self._access, connector, self._schedule, self._loss, STOPPED)
@@ -207,9 +211,11 @@ class Supply:
         if job.command.state is False:
             job.command, channels = admit_off(job.command, job.channels)
             job.narrow(channels)
+            self._access.permissions.admit(job)
         else:
             if job.whole_unit:
                 job.narrow(takers(job.command, job.channels))
+            self._access.permissions.admit(job)
             check(job.command, job.channels)
         try:
             superseded = self._inbox.put(job)

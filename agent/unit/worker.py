@@ -19,8 +19,8 @@ from agent.unit.connecting import Connector
 from agent.unit.execution import HELD_UP, Execution, most_due, time_left, to_go_on
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
-from agent.unit.limits.channel import Channel
 from agent.unit.schedule import Schedule
+from agent.unit.serving.answers import Answers
 from agent.unit.steps.checks import listed
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Worker:
     """The work of one unit's thread from its start to its end. Other threads read ``executions``, too."""
 
     __slots__ = (
+        "_answers",
         "_began",
         "_connector",
         "_loss",
@@ -54,6 +55,7 @@ class Worker:
         self._connector = connector
         self._schedule = schedule
         self._loss = loss
+        self._answers = Answers(unit, loss)
         self._mishaps = 0  # unexpected errors in a row
         self._began = self._polled = 0.0  # when the last command was begun, and the last poll done (`time.monotonic`)
         self.executions: list[Execution] = []
@@ -171,7 +173,7 @@ class Worker:
         present = self._unit.status.channels
         if missing := job.indices - present.keys():
             self._unit.inbox.open(job.take_merged())  # to wait again, ahead of all others
-            self._refuse(job, "unknown_channel", f"{self._unit.name} has no channel {listed(missing)} any more")
+            self._answers.refuse(job, "unknown_channel", f"{self._unit.name} has no channel {listed(missing)} any more")
             left = tuple(present[index] for index in sorted(job.indices - missing))
             if job.turns_off and left:
                 self._begin(Job(Command(state=False), left, by="agent"))
@@ -179,7 +181,7 @@ class Worker:
         command = job.command
         if command.cycle is not None and time_left(job) < command.cycle:
             why = f"it would expire within the {command.cycle:g} s of its cycle; the output stays as it is"
-            self._refuse(job, "expired", why)
+            self._answers.refuse(job, "expired", why)
             return
         if command.turns_off:
             plan = plans.off(job.channels)
@@ -193,7 +195,7 @@ class Worker:
         """True if a job is not to be begun any more: it was refused. Jobs merged with it are kept, or refused for themselves."""
         for other in job.take_merged():
             if other.has_expired():
-                self._refuse(other, "expired", _EXPIRED)
+                self._answers.refuse(other, "expired", _EXPIRED)
             else:
                 job.merged.append(other)
         if job.has_expired():
@@ -203,21 +205,23 @@ class Worker:
                 if job.retried
                 else _EXPIRED
             )
-            self._refuse(job, "uncertain" if job.retried else "expired", why)
+            self._answers.refuse(job, "uncertain" if job.retried else "expired", why)
             return True
-        if job.turns_off:
-            return False
-        if system_clock() - job.received > LONGEST_WAIT:
-            why = f"it waited for the unit for more than {LONGEST_WAIT:g} s"
-        elif self._unit.hold_ups.any_since(job.received):
-            why = HELD_UP
-        else:
+        if job.turns_off or (refusal := self._why_not(job)) is None:
             return False
         if job.rides_on_off and not self._unit.samples.are_off(job.indices, job.received):
-            job.keep_off(Refusal("expired", why))
+            job.keep_off(refusal)
             return False
-        self._refuse(job, "expired", why)
+        self._answers.refuse(job, refusal.code, refusal.message)
         return True
+
+    def _why_not(self, job: Job) -> Refusal | None:
+        """Why a job that is no off is not to be begun any more; None if it is."""
+        if system_clock() - job.received > LONGEST_WAIT:
+            return Refusal("expired", f"it waited for the unit for more than {LONGEST_WAIT:g} s")
+        if self._unit.hold_ups.any_since(job.received):
+            return Refusal("expired", HELD_UP)
+        return self._unit.permissions.refusal(job, job.indices)
 
     def _replace_older(self, newer: Execution) -> Callable[[], None]:
         """End the plans under way that the first write of this one is about to overtake. It returns what tells their senders."""
@@ -236,7 +240,7 @@ class Worker:
 
         def tell() -> None:
             for older in ended:
-                self._refuse(older.job, "superseded", reason)
+                self._answers.refuse(older.job, "superseded", reason)
 
         return tell
 
@@ -253,7 +257,9 @@ class Worker:
                 job.keep_off(refusal)
                 unit.inbox.open([job])
                 return
-            self._refuse(job, refusal.code, refusal.message, has_result=execution.wrote and execution.is_published)
+            self._answers.refuse(
+                job, refusal.code, refusal.message, has_result=execution.wrote and execution.is_published
+            )
             if execution.wrote and not execution.is_published and not unit.inbox.has_off():
                 # Publish the present settings of the unit. An off does that itself, and must not wait for this.
                 readings = unit.poll(unit.inbox.has_off)
@@ -262,7 +268,7 @@ class Worker:
             return
         if is_done:
             self._finish(execution)
-            self._confirm(job, job.channels)
+            self._answers.confirm(job, job.channels)
         else:
             unit.reporter.send()
 
@@ -272,28 +278,6 @@ class Worker:
         if execution.is_ramp:
             self._unit.changes.ramp_ends(execution.job.indices)
         execution.close()
-
-    def _refuse(self, job: Job, code: ErrorCode, message: str, *, has_result: bool = False) -> None:
-        """Tell the sender that a job is not, or not wholly, carried out; and what was read back, or that the output is off."""
-        off: list[Job] = []
-        was_read_back = code in ("readback_mismatch", "instrument_error")
-        for other in job.take_merged():
-            is_off = was_read_back and self._unit.samples.are_off(other.indices, other.received)
-            (off if is_off else job.merged).append(other)
-        if job.by != "command":
-            self._not_turned_off(job, code, message)
-        elif job.rides_on_off and self._unit.samples.are_off(job.indices, job.received):
-            job.keep_off(Refusal(code, message))
-            self._confirm(job, job.channels)
-        else:
-            states = [self._unit.samples.state(i) for i in sorted(job.indices)] if has_result and was_read_back else []
-            self._unit.reporter.refuse(job, code, message, states)
-        if off:
-            off[0].merged = off[1:]
-            self._confirm(off[0], job.channels)
-
-    def _confirm(self, job: Job, channels: tuple[Channel, ...]) -> None:
-        self._unit.reporter.confirm(job, [self._unit.samples.state(channel.index) for channel in channels])
 
     # The loss of the broker, of the link, and the end.
 
@@ -312,17 +296,10 @@ class Worker:
         job = Job(Command(state=False), channels, by="agent")
         self._begin(job)
         for superseded in unit.inbox.supersede(job.indices):
-            self._refuse(superseded, "superseded", "the broker was gone for too long, and the output was turned off")
+            self._answers.refuse(
+                superseded, "superseded", "the broker was gone for too long, and the output was turned off"
+            )
         return True
-
-    def _not_turned_off(self, job: Job, code: ErrorCode, message: str) -> None:
-        """Have outputs tried again that the agent itself was to turn off."""
-        self._unit.reporter.refuse(job, code, message, is_logged=self._loss.is_news(message))
-        if code in ("uncertain", "offline"):
-            self._loss.interrupted(job.indices)
-        elif code != "superseded":
-            left = [index for index in job.indices if not self._unit.samples.are_off((index,), job.received)]
-            self._loss.failed(left, time.monotonic())
 
     def _lost(self, reason: str) -> None:
         """Publish that the link failed, and answer the commands in progress and in the inbox.
@@ -342,7 +319,7 @@ class Worker:
             code: ErrorCode = "uncertain" if execution.wrote else "offline"
             why = _UNCERTAIN.format(reason) if execution.wrote else self.offline_reason()
             if job.retried or not job.keep_off(Refusal(code, why)):
-                self._refuse(job, code, why)
+                self._answers.refuse(job, code, why)
                 continue
             job.retried = True
             retries.append(job)
@@ -350,7 +327,7 @@ class Worker:
             if job.keep_off(Refusal("offline", self.offline_reason())):
                 retries.append(job)
             else:
-                self._refuse(job, "offline", self.offline_reason())
+                self._answers.refuse(job, "offline", self.offline_reason())
         if not retries:
             return
         is_back = False
@@ -363,14 +340,14 @@ class Worker:
             if not is_back:
                 for job in retries:
                     if job.retried:
-                        self._refuse(job, "uncertain", _UNCERTAIN.format(reason))
+                        self._answers.refuse(job, "uncertain", _UNCERTAIN.format(reason))
                     else:
-                        self._refuse(job, "offline", self.offline_reason())
+                        self._answers.refuse(job, "offline", self.offline_reason())
                 self._refuse_waiting()
 
     def _refuse_waiting(self) -> None:
         for job in self._unit.inbox.close():
-            self._refuse(job, "offline", self.offline_reason())
+            self._answers.refuse(job, "offline", self.offline_reason())
 
     def offline_reason(self) -> str:
         """The reason why the unit takes no command, for the sender of one. From any thread."""
@@ -385,7 +362,9 @@ class Worker:
         try:
             waiting = unit.inbox.close()
             for job in [*waiting, *(execution.job for execution in self.executions)]:
-                self._refuse(job, "superseded", f"{self.why_stopped} before it was finished; the output stays as it is")
+                self._answers.refuse(
+                    job, "superseded", f"{self.why_stopped} before it was finished; the output stays as it is"
+                )
             with contextlib.suppress(DriverError):
                 if unit.driver.is_poll_under_way:
                     unit.poll()  # the unit would report an interrupted answer as an error
