@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,18 +53,21 @@ class AgentProcess(Process):
         *,
         environment: dict[str, str] | None = None,
         stderr: Path | None = None,
+        way: Sequence[str] = (),
     ) -> None:
+        """``way``: stands before the command, such as what runs it on another host."""
         folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / "psu-agent.yaml"
         self.file.write_text(yaml.safe_dump(data))
+        self._way = way
         super().__init__(
             [], folder / "agent.log", environment={"PYTHONPATH": str(ROOT), **(environment or {})}, stderr=stderr
         )
 
     def start(self, *, before: str = "") -> Self:
         """Start it. ``before`` is Python code that runs first."""
-        way = ["-c", before + _RUN] if before else ["-m", "agent.cli", "run"]
-        self.command = [sys.executable, *way, self.file]
+        program = ["-c", before + _RUN] if before else ["-m", "agent.cli", "run"]
+        self.command = [*self._way, sys.executable, *program, self.file]
         return super().start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -38,24 +39,31 @@ class Received:
 
 def no_delay(_: Client, __: Any, connection: Any) -> None:
     """For paho's ``on_socket_open``: Nagle's algorithm and delayed acknowledgements together cost 40 ms a message."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class Observer:
     """An MQTT 5 client that keeps all it hears, and sends.
 
+    :param port: of 127.0.0.1, or the path of a broker's Unix socket
     :param qos: 0 for one that hears all that a broker passed on before it was killed. One that acknowledges fails in sending,
         and paho then closes the connection with what is unread.
     """
 
-    def __init__(self, port: int, topic: str = "#", *, qos: int = 1, **arguments: Any) -> None:
+    def __init__(self, port: int | Path, topic: str = "#", *, qos: int = 1, **arguments: Any) -> None:
         self.received: list[Received] = []
         self._by_topic: dict[str, list[Received]] = defaultdict(list)
         self._correlations = itertools.count()
         self._qos = qos
         self._subscribed = threading.Event()
         self.name = f"observer-{os.getpid()}-{next(_numbers)}"
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=self.name, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self.name,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            transport="unix" if isinstance(port, Path) else "tcp",
+        )
         self._client.on_message = self._on_message
         self._client.on_connect = lambda *_: self._subscribe(topic)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
@@ -63,7 +71,10 @@ class Observer:
         self._client.reconnect_delay_set(1, 1)
         if "username" in arguments:
             self._client.username_pw_set(arguments["username"], arguments["password"])
-        self._client.connect("127.0.0.1", port)
+        if isinstance(port, Path):
+            self._client.connect(str(port))
+        else:
+            self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         for _ in range(5):
             if self._subscribed.wait(PATIENCE / 5):
@@ -72,7 +83,7 @@ class Observer:
             self._subscribe(topic)
         state = "connected" if self._client.is_connected() else "not connected"
         self.close()
-        raise WaitedInVainError(f"the broker on port {port} did not answer SUBSCRIBE for {PATIENCE:g} s; {state}")
+        raise WaitedInVainError(f"the broker at {port} did not answer SUBSCRIBE for {PATIENCE:g} s; {state}")
 
     def _subscribe(self, topic: str) -> None:
         self._client.subscribe(topic, qos=self._qos)
