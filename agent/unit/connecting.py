@@ -25,12 +25,17 @@ SHORT_LIVED = 1.0
 NEXT_LOOK = 30.0
 
 
+class LeftToAnotherError(IdentityError):
+    """Another agent serves the supply. No fault: the link is closed, and opened again when this agent is to serve it."""
+
+
 class Connector:
     """Connects one unit. Only the unit's worker calls it."""
 
     __slots__ = (
         "_admission",
         "_claims",
+        "_for_offs",
         "_look_at",
         "_online_since",
         "_schedule",
@@ -58,10 +63,11 @@ class Connector:
         unit.driver.admit = self._admit
         self._claims.watch(unit.name, self._displaced)
         self._was_online = False
+        self._for_offs = False
         self._online_since = -SHORT_LIVED
 
     def connect_until_it_works(self, failed: Callable[[], None]) -> None:
-        """Try until the unit is online, with growing waits.
+        """Try until the unit is online, with growing waits. It returns also when another agent is to serve the supply.
 
         :param failed: called after each try that did not work
         :raises Stopped: the worker is to end
@@ -70,29 +76,39 @@ class Connector:
             # A unit that takes the connection and then drops it must not be asked a hundred times a second.
             self._sleep(FIRST_RETRY)
         tries = 0
-        while True:
+        place = self._unit.place
+        while not place.is_aside:
             try:
                 self._connect_in_turn()
                 return
+            except LeftToAnotherError:
+                return
             except DriverError:
                 tries += 1
+            if place.is_aside:  # the offs that have come since wait for a link of their own
+                return
             failed()
             self._sleep(retry_delay(tries, FIRST_RETRY, LAST_RETRY, RETRY_JITTER))
 
-    def connect(self, offs: Iterable[Job] = ()) -> None:
+    def connect(self, offs: Iterable[Job] = (), *, for_offs: bool = False) -> None:
         """Try once, without the queue; ``offs`` are carried out before all else.
 
+        :param for_offs: connect for nothing but offs, which may wait in the inbox: while another agent serves the supply, and at
+            the worker's end. A failure is not reported
         :raises DriverError: it did not work; the link is closed, and the reason reported
         :raises Stopped: the worker is to end
         """
         unit = self._unit
         unit.heartbeat = time.monotonic()
-        unit.inbox.check_stop()
+        self._for_offs = for_offs or bool(offs)
+        if not for_offs:
+            unit.inbox.check_stop()
         counters = unit.reporter.counters
         if self._was_online:
             counters.reconnects += 1
         self._claims.lost(unit.name)
         try:
+            self._check_aside()
             check_room()
             self._check_shared()
             unit.heartbeat = WAITING
@@ -102,11 +118,16 @@ class Connector:
                 self._admit(profile.identity)
             unit.adopt(profile)
             readings = unit.poll()
+            self._check_aside()
+        except LeftToAnotherError:
+            unit.driver.close()
+            raise
         except DriverError as error:
             unit.driver.close()
             unit.heartbeat = time.monotonic()
             counters.errors += 1
-            unit.go_offline(str(error))
+            if not for_offs:
+                unit.go_offline(str(error))
             raise
         assert readings is not None  # this poll gives way to nothing
         self._online_since = time.monotonic()
@@ -143,6 +164,17 @@ class Connector:
                     " and ".join(map(str, others)),
                 )
 
+    def _check_aside(self) -> None:
+        """:raises LeftToAnotherError: another agent serves the supply, and there is no off to be done"""
+        unit = self._unit
+        if unit.place.is_aside and not self._for_offs and not unit.inbox.has_off_job():
+            raise LeftToAnotherError(unit.place.conflict().message)
+
+    def release(self) -> None:
+        """Close the link. Other units of this agent may serve the supply now."""
+        self._unit.driver.close()
+        self._claims.lost(self._unit.name)
+
     def _check_shared(self) -> None:
         """:raises IdentityError: the supply that was found last has another unit still, and it is not time to look again"""
         identity, self._shared = self._shared, None
@@ -151,7 +183,8 @@ class Connector:
             raise _same(identity, holder)
 
     def _admit(self, identity: Identity) -> None:
-        """:raises IdentityError: another unit serves this supply"""
+        """:raises IdentityError: another unit, or another agent, serves this supply"""
+        self._check_aside()
         self.displaced_by = None
         if (holder := self._claims.claim(self._unit.name, identity)) is not None:
             self._leave(identity, holder)
@@ -181,7 +214,7 @@ class Connector:
         inbox = self._unit.inbox
         place = self._admission.enter(inbox.wake)
         try:
-            while (moment := place.wait_until(time.monotonic())) is not None:
+            while not self._unit.place.is_aside and (moment := place.wait_until(time.monotonic())) is not None:
                 self._unit.heartbeat = moment
                 inbox.wait(moment)
             self.connect()
@@ -189,8 +222,9 @@ class Connector:
             place.leave(time.monotonic())
 
     def _sleep(self, seconds: float) -> None:
-        self._unit.heartbeat = time.monotonic() + seconds
-        self._unit.inbox.sleep(seconds)
+        self._unit.heartbeat = until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._unit.place.is_aside:
+            self._unit.inbox.wait(until)
 
 
 def _same(identity: Identity, holder: str) -> IdentityError:

@@ -45,7 +45,8 @@ class Inbox:
         self._is_open = False
         self._news = False
         self.is_stopping = False
-        #: True during the first try to connect, where the unit was online just before: an off may wait for it.
+        #: True while an off may wait for the link to be opened: during the first try to connect, where the unit was online just
+        #: before, and where another agent serves the supply.
         self.takes_offs = False
 
     def put(self, job: Job) -> list[Job]:
@@ -131,6 +132,12 @@ class Inbox:
             self._offs.clear()
             self._waiting.clear()
         return left
+
+    def take_offs(self) -> None:
+        """Let offs wait while it is closed. From any thread."""
+        with self._condition:
+            self.takes_offs = self.takes_offs or not self._is_open
+            self._notify()
 
     def next_off(self) -> Job | None:
         """Remove and return the first off, if there is one; the whole that it is a part of if that would be the next job."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -24,10 +25,14 @@ from agent.unit.limits.checking import admit_off, check, takers
 from agent.unit.meters import Meter
 from agent.unit.reporter import Reporter
 from agent.unit.rights.permission import Permission, Permissions
+from agent.unit.rights.place import Place
 from agent.unit.samples import Samples
 from agent.unit.schedule import Schedule
+from agent.unit.standing import ALONE, Part, Standing
 from agent.unit.status import Counters
 from agent.unit.worker import Worker
+
+log = logging.getLogger(__name__)
 
 STOPPED = "the agent has stopped"
 #: s that a driver may still wait for its unit when the worker is to end.
@@ -45,6 +50,7 @@ class Supply:
         "_is_replaced",
         "_late_offs",
         "_loss",
+        "_place",
         "_reporter",
         "_samples",
         "_schedule",
@@ -53,7 +59,7 @@ class Supply:
         "_worker",
         "counters",
         "name",
-        "was_online",
+        "took_offs",
     )
 
     def __init__(
@@ -71,6 +77,7 @@ class Supply:
         claims: Claims | None = None,
         hold_ups: HoldUps | None = None,
         permissions: Sequence[Permission] = (),
+        standing: Standing | None = None,
         predecessor: Supply | None = None,
     ) -> None:
         """Connect nothing yet.
@@ -84,18 +91,19 @@ class Supply:
         :param claims: which units serve which supplies; None where one supply may be two units
         :param hold_ups: of this process; None where nobody watches for them
         :param permissions: who else has a say before each setting
+        :param standing: None for that of the predecessor, or where nobody else claims the unit
         :param predecessor: the unit under an older configuration, whose counts go on; it has been stopped
         """
         self.name = name
-        #: True if it was online when `stop` was called.
-        self.was_online = False
+        #: True if it took offs when `stop` was called.
+        self.took_offs = False
         self.counters: Counters = Counters() if predecessor is None else predecessor.counters
         settings = channels or {}
         changes = Changes(agent, name)
         self._driver = driver
         self._loss = BrokerLoss(settings)
         self._inbox = Inbox(name, self._loss)
-        self._inbox.takes_offs = predecessor is not None and predecessor.was_online
+        self._inbox.takes_offs = predecessor is not None and predecessor.took_offs
         self._reporter = Reporter(name, outlets, self.counters)
         self._schedule = Schedule(poll_interval, phase)
         self._samples: Samples = Samples(
@@ -106,6 +114,9 @@ class Supply:
             meters=meters or {},
             counts={} if predecessor is None else predecessor.sample_counts(),
         )
+        if standing is None:
+            standing = ALONE if predecessor is None else predecessor.standing
+        self._place = Place(name, standing)
         self._access = UnitAccess(
             name=name,
             agent=agent,
@@ -117,7 +128,8 @@ class Supply:
             samples=self._samples,
             reporter=self._reporter,
             hold_ups=hold_ups or HoldUps(),
-            permissions=Permissions(permissions),
+            permissions=Permissions((self._place, *permissions)),
+            place=self._place,
         )
         connector = Connector(self._access, self._schedule, admission, claims)
         self._worker = Worker(self._access, connector, self._schedule, self._loss, STOPPED)
@@ -143,7 +155,7 @@ class Supply:
         :param is_replaced: a successor will be made, which gets the offs that come from now on
         """
         self._worker.why_stopped = why
-        self.was_online = self.online
+        self.took_offs = self.online or self._place.is_aside
         self._is_replaced = is_replaced
         self._inbox.stop()
         self._driver.hurry(HURRY)
@@ -208,6 +220,8 @@ class Supply:
             raise Refusal(
                 "expired", f"it has expired: expires_at was {job.command.expires_at}, or MQTT's expiry ran out"
             )
+        if not job.channels:  # only the unit can tell which it has, and has not yet
+            raise Refusal("offline", self._worker.offline_reason())
         if job.command.state is False:
             job.command, channels = admit_off(job.command, job.channels)
             job.narrow(channels)
@@ -229,7 +243,7 @@ class Supply:
     def _passes_on(self, job: Job) -> bool:
         """True if an off goes to the successor, which there may be later."""
         offline = Refusal("offline", self._worker.offline_reason())
-        if not (self._is_replaced and self.was_online and job.keep_off(offline)):
+        if not (self._is_replaced and self.took_offs and job.keep_off(offline)):
             return False
         with self._handover:
             successor = self._successor
@@ -255,6 +269,27 @@ class Supply:
         """Note since when (`time.monotonic`) there is no broker, None while there is one, for ``on_broker_loss``."""
         if self._loss.tell(since):
             self._inbox.wake()
+
+    @property
+    def standing(self) -> Standing:
+        """The unit's standing among agents."""
+        return self._place.standing
+
+    def stand(self, standing: Standing) -> None:
+        """Take over a standing, from any thread. From this moment on settings are sent only if this agent serves the unit.
+
+        A unit whose supply another agent serves closes its link, as soon as its offs are done.
+        """
+        before, self._place.standing = self._place.standing, standing
+        if standing == before:
+            return
+        if standing.why is not None and standing.why != before.why:
+            log.warning("%s: %s", self.name, standing.why)
+        elif standing.part is Part.SERVES and before.why is not None:
+            log.info("%s: this agent serves it, and no other claims it any more", self.name)
+        if self._place.is_aside:
+            self._inbox.take_offs()
+        self._inbox.wake()
 
     def alive(self, within: float) -> bool:
         """True if the thread runs, and did something within that time (s) or sleeps until it has something to do."""

@@ -21,6 +21,7 @@ from agent.unit.inbox import Stopped
 from agent.unit.job import Job
 from agent.unit.schedule import Schedule
 from agent.unit.serving.answers import Answers
+from agent.unit.serving.aside import Aside
 from agent.unit.steps.checks import listed
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Worker:
 
     __slots__ = (
         "_answers",
+        "_aside",
         "_began",
         "_connector",
         "_loss",
@@ -56,6 +58,7 @@ class Worker:
         self._schedule = schedule
         self._loss = loss
         self._answers = Answers(unit, loss)
+        self._aside = Aside(unit, connector, self._answers)
         self._mishaps = 0  # unexpected errors in a row
         self._began = self._polled = 0.0  # when the last command was begun, and the last poll done (`time.monotonic`)
         self.executions: list[Execution] = []
@@ -75,9 +78,11 @@ class Worker:
                         # A fault of our own must not repeat without a pause. A unit that is online has an off to carry out.
                         first, last, jitter = connecting.FIRST_RETRY, connecting.LAST_RETRY, connecting.RETRY_JITTER
                         unit.inbox.sleep(retry_delay(self._mishaps, first, last, jitter))
-                if not unit.status.online:
+                if unit.place.is_aside and not unit.status.online:
+                    self._aside.wait()
+                elif not unit.status.online:
                     self._connector.connect_until_it_works(self._refuse_waiting)
-                while True:
+                while unit.status.online:
                     self._serve_once()
             except Stopped:
                 if not self._has_off_left():
@@ -97,6 +102,9 @@ class Worker:
         unit.heartbeat = now
         if inbox.is_stopping and not self._has_off_left():
             raise Stopped
+        if unit.place.is_aside and not self._has_off_left():
+            self._leave()
+            return
         if self._connector.displaced_by is not None:
             self._connector.give_up()
         if self._apply_broker_loss(now):
@@ -301,6 +309,13 @@ class Worker:
             )
         return True
 
+    def _leave(self) -> None:
+        """Leave the supply to the agent that serves it."""
+        jobs = [execution.job for execution in self.executions]
+        for execution in list(self.executions):
+            self._finish(execution)
+        self._aside.leave(jobs)
+
     def _lost(self, reason: str) -> None:
         """Publish that the link failed, and answer the commands in progress and in the inbox.
 
@@ -360,6 +375,7 @@ class Worker:
     def _end(self) -> None:
         unit = self._unit
         try:
+            self._aside.refuse_offs()
             waiting = unit.inbox.close()
             for job in [*waiting, *(execution.job for execution in self.executions)]:
                 self._answers.refuse(
