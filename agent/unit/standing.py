@@ -28,12 +28,19 @@ class Standing:
     """One unit's standing at one moment.
 
     ``why``: a sentence for the info, the log and refusals, which names the other agent and tells what to do; None while it
-    serves the unit. ``other``: the other agent that claims it, also if this one serves it all the same.
+    serves the unit. ``other``: the other agent that claims it, also if this one serves it all the same. ``is_muted``: the unit's
+    topics are another agent's, so this one publishes nothing on them.
     """
 
     part: Part
     why: str | None = None
     other: Conflict | None = None
+    is_muted: bool = False
+
+    @property
+    def yields(self) -> bool:
+        """True if this agent leaves the unit, or its name, to another one."""
+        return self.part in (Part.YIELDS_NAME, Part.YIELDS_SUPPLY)
 
 
 #: The standing of a unit that nobody else claims.

@@ -1,0 +1,210 @@
+"""What leaves this agent about its units: each info says who serves the unit; of a unit whose topics are another agent's nothing.
+
+It stands between the units and the outlets. A unit's own reports tell of its link alone. So an agent can tell of a conflict at
+once, also while the unit's thread waits for its instrument.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from agent.mqtt.item import Serializable
+from agent.protocol.messages import UnitInfo, utc_now
+from agent.protocol.report import Outlet, Report
+from agent.protocol.topics import Topics
+from agent.unit.standing import ALONE, Standing
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The run of the agent that the infos of its units name. ``settings_for``: see `UnitInfo`."""
+
+    instance: str
+    host: str
+    settings_for: float | None = None
+
+
+@dataclass(slots=True)
+class _Place:
+    """One unit. The lock is held while something of it is published, so that nothing follows its end."""
+
+    standing: Standing
+    since: datetime
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    info: UnitInfo | None = None  # the newest of the unit itself
+    told: UnitInfo | None = None  # the newest that was published
+
+
+class FleetOutlet:
+    """Takes the reports of all units, from any thread, and hands on what may be published.
+
+    An outlet that raises an exception keeps neither the others nor the unit from their work.
+    """
+
+    def __init__(
+        self,
+        outlets: Sequence[Outlet],
+        *,
+        topics: Topics,
+        origin: Origin,
+        forget: Callable[[str], None],
+        passing: Callable[[str, Serializable], None],
+        initial: Standing = ALONE,
+        heard: Callable[[str, UnitInfo], None] = lambda unit, info: None,
+    ) -> None:
+        """
+        :param outlets: where reports go, in this order
+        :param forget: takes a retained topic out of the session, which does not remove it from the broker
+        :param passing: publishes a message that is not retained, if there is a broker
+        :param initial: the standing of a unit for which `stand` was not called yet
+        :param heard: gets the info of a unit, as the unit itself reports it, before it is published; it returns at once
+        """
+        self._outlets = tuple(outlets)
+        self._topics = topics
+        self._origin = origin
+        self._forget = forget
+        self._passing = passing
+        self._initial = initial
+        self._heard = heard
+        self._lock = threading.Lock()  # of the next one
+        self._places: dict[str, _Place] = {}
+
+    @property
+    def congested(self) -> bool:
+        """True while states come faster than an outlet takes them."""
+        # As in `Reporter`: asked before each poll.
+        for outlet in self._outlets:  # noqa: SIM110
+            if outlet.congested:
+                return True
+        return False
+
+    def report(self, report: Report) -> None:
+        """Hand on what may be published of a report."""
+        unit = _unit_of(report)
+        if unit is None:
+            return
+        if report.info is not None:
+            self._heard(unit, report.info)
+        place = self._places.get(unit) or self._place(unit)
+        with place.lock:
+            if report.info is not None:
+                place.info = report.info
+                self._publish_info(unit, place, report)
+            elif not place.standing.is_muted:
+                self._hand_out(report)
+            elif report.response is not None:
+                self._hand_out(Report(response=report.response, reply_to=report.reply_to))
+
+    def info(self, unit: str) -> UnitInfo | None:
+        """The newest info of a unit, as the unit itself reported it; None if it did not yet."""
+        place = self._places.get(unit)
+        return None if place is None else place.info
+
+    def stand(self, unit: str, standing: Standing, since: datetime | None = None) -> None:
+        """Publish the unit's info for a new standing, if it says anything new; nothing more if its topics are another agent's.
+
+        :param since: since when this agent has claimed the unit; None for now if it begins with this standing
+        """
+        place = self._places.get(unit) or self._place(unit)
+        with place.lock:
+            before, place.standing = place.standing, standing
+            if since is not None:
+                place.since = since
+            elif before.yields and not standing.yields:
+                place.since = utc_now()
+            if standing.is_muted and not before.is_muted:
+                self._forget_all(unit, place.info)
+                place.told = None
+            if place.info is not None:
+                self._tell(unit, place, place.info, is_wanted=before.is_muted and not standing.is_muted)
+
+    def tell(self, unit: str) -> None:
+        """Publish the unit's info once more, as another agent has published its own there. Not retained if the topic is its."""
+        place = self._places.get(unit)
+        if place is None:
+            return
+        with place.lock:
+            if place.info is not None:
+                self._tell(unit, place, place.info, is_wanted=True)
+
+    def drop(self, unit: str) -> None:
+        """Forget a unit that this agent has no more."""
+        with self._lock:
+            self._places.pop(unit, None)
+
+    def _place(self, unit: str) -> _Place:
+        with self._lock:
+            return self._places.setdefault(unit, _Place(self._initial, utc_now()))
+
+    def _publish_info(self, unit: str, place: _Place, report: Report) -> None:
+        assert report.info is not None
+        if place.standing.is_muted:
+            # Channels that were not known before may have been published in the moment before this.
+            self._forget_all(unit, report.info)
+            self._tell(unit, place, report.info, is_wanted=False)
+            if report.response is not None:
+                self._hand_out(Report(response=report.response, reply_to=report.reply_to))
+            return
+        place.told = info = self._dressed(place, report.info)
+        self._hand_out(Report(info, report.states, report.events, report.response, report.reply_to))
+
+    def _tell(self, unit: str, place: _Place, info: UnitInfo, *, is_wanted: bool) -> None:
+        """Publish the info if it says something new, or if it is wanted all the same."""
+        newer = self._dressed(place, info).model_copy(update={"time": utc_now()})
+        told = place.told
+        if not is_wanted and told is not None and newer == told.model_copy(update={"time": newer.time}):
+            return
+        place.told = newer
+        if place.standing.is_muted:
+            self._passing(self._topics.info(unit), newer)
+        else:
+            self._hand_out(Report(newer))
+
+    def _dressed(self, place: _Place, info: UnitInfo) -> UnitInfo:
+        standing, origin = place.standing, self._origin
+        has_yielded = standing.yields
+        is_settled_by_others = standing.why is not None and (has_yielded or info.online)
+        return info.model_copy(
+            update={
+                "online": info.online and not has_yielded,
+                "reason": standing.why if is_settled_by_others else info.reason,
+                "instance": origin.instance,
+                "host": origin.host,
+                "serves": not has_yielded,
+                "since": place.since,
+                "conflict": standing.other,
+                "settings_for": origin.settings_for,
+            }
+        )
+
+    def _forget_all(self, unit: str, info: UnitInfo | None) -> None:
+        topics = self._topics
+        self._forget(topics.status(unit))
+        self._forget(topics.info(unit))
+        for channel in () if info is None else info.channels:
+            self._forget(topics.state(unit, channel.index))
+            self._forget(topics.homeassistant(unit, channel.index))
+
+    def _hand_out(self, report: Report) -> None:
+        for outlet in self._outlets:
+            try:
+                outlet.report(report)
+            except Exception:
+                log.exception("a report could not be handed to %s", type(outlet).__name__)
+
+
+def _unit_of(report: Report) -> str | None:
+    """The unit that a report is about; None of one that says nothing."""
+    if report.states:
+        return report.states[0].psu
+    if report.info is not None:
+        return report.info.psu
+    if report.response is not None:
+        return report.response.psu
+    return report.events[0].psu if report.events else None
