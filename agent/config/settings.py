@@ -31,6 +31,9 @@ from agent.config.values import (
 )
 from agent.protocol import names
 
+#: s between the last setting of an agent that is cut off and the moment when another one may take its supply over.
+TAKEOVER_MARGIN = 10.0
+
 
 def _as_list(value: object) -> object:
     """One path may stand there without a list."""
@@ -199,6 +202,11 @@ class Settings(Section):
         description="a list of series files of your own, or folders of them, for supplies that the agent does not know",
         examples=[["my-supply.yaml"]],
     )
+    takeover_after: Annotated[float, Field(ge=15, le=3600)] = Field(
+        default=30.0,
+        description="the seconds, 15 to 3600, after which this agent takes over a supply that another agent served until it went "
+        "away; without a broker it sends settings for 10 s less",
+    )
     backlog: BacklogSettings = Field(
         default_factory=BacklogSettings, description="what to keep while the broker is away: {samples: N} or {age: 1h}"
     )
@@ -210,3 +218,8 @@ class Settings(Section):
     uvicorn: dict[str, Any] | None = Field(
         default=None, description="PSUDaemon's HTTP server: accepted and not used", deprecated=True
     )
+
+    @property
+    def settings_for(self) -> float:
+        """s for which this agent sends settings after it has last heard the broker: other agents wait longer."""
+        return self.takeover_after - TAKEOVER_MARGIN

@@ -110,6 +110,11 @@ class UnitSettings(Section, title="Unit"):
         description="the serial number: any other unit at this address is refused",
         examples=["MY61004803"],
     )
+    takeover: Literal["auto", "manual"] = Field(
+        default="auto",
+        description="auto or manual: if this agent takes the supply over by itself when another agent that served it is gone, or "
+        "waits for `psu-agent takeover UNIT`",
+    )
     channels: dict[Annotated[int, BeforeValidator(channel_number)], ChannelSettings] = Field(
         default_factory=dict,
         description="a mapping of channel numbers, as on the front panel, to {name, voltage_max, current_max, …}",

@@ -24,6 +24,7 @@ from agent.mqtt.turn import Turn
 from agent.protocol.topics import Topics
 from agent.store.backlog import Backlog
 from agent.store.commands import OpenCommands
+from agent.timing import system_clock
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Exchange:
         self._refused = 0
         self._progress = (0, 0)  # what had been answered at the last look
         self._answered_at = time.monotonic()
+        self._asked = system_clock()  # no later than the PINGREQ whose answer comes next
         self._is_holding = False
         self._refusals = Refusals(
             self._suspects,
@@ -107,11 +109,13 @@ class Exchange:
         self.receipts.begin(connection.acknowledge)
         self._connection = connection
         self._has_more = self._is_holding = False
+        self._asked = system_clock()
         connection.open()
         self._answered_at = time.monotonic()
 
     def tell_present(self, connection: Connection) -> None:
         """Queue everything that is retained, for a broker that has confirmed the subscriptions."""
+        self._presence.heard = self._asked  # it has confirmed the subscriptions
         self._refusals.begin()
         self.outbox.window = connection.window
         # States that came while the connection was made are older than those that are published now: they are backlog, or
@@ -266,6 +270,10 @@ class Exchange:
         :raises ConnectionLost: it has answered nothing for a whole keep-alive (s)
         """
         connection = self.connection
+        if connection.answers != self._progress[1]:
+            self._presence.heard = self._asked
+        if connection.asked_at is None:
+            self._asked = system_clock()
         connection.keep_alive()
         progress = (self._acknowledged, connection.answers)
         if progress != self._progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ class Presence:
 
     def __init__(self, now: float) -> None:
         """The broker is gone until a connection is made."""
+        #: A moment of `agent.timing.system_clock` (s): the broker has answered something that was sent later than that.
+        self.heard = -math.inf
         self._is_connected = False
         self._is_silent = False
         self._lost_at: float | None = now  # the first moment of a loss that has not ended for good

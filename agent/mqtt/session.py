@@ -114,6 +114,11 @@ class Session:
         return self._presence.gone_since
 
     @property
+    def heard(self) -> float:
+        """A moment of `agent.timing.system_clock` (s): the broker has answered something that was sent later; -inf before."""
+        return self._presence.heard
+
+    @property
     def connected(self) -> bool:
         """True while there is a connection, with its subscriptions."""
         return self._presence.connected

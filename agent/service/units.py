@@ -18,6 +18,7 @@ from agent.timing import HoldUps
 from agent.unit.admission import Admission
 from agent.unit.meters import Meter
 from agent.unit.rights.permission import Permission
+from agent.unit.standing import ALONE, Standing
 from agent.unit.supply import STOPPED, Supply
 
 log = logging.getLogger(__name__)
@@ -65,14 +66,17 @@ class Units:
         meters: Meters,
         hold_ups: HoldUps | None = None,
         permissions: Sequence[Permission] = (),
+        standing: Standing = ALONE,
     ) -> None:
         """Make every unit without connecting it.
 
         :param permissions: who else has a say before a setting is sent, for every unit
+        :param standing: of a unit at first; one that is changed keeps its own
         """
         self._outlets = tuple(outlets)
         self._hold_ups = hold_ups
         self._permissions = tuple(permissions)
+        self._standing = standing
         self._admission = Admission()
         self._claims = Claims(unit.name for unit in config.units)
         self._knowledge = Knowledge()
@@ -108,6 +112,7 @@ class Units:
             claims=self._claims,
             hold_ups=self._hold_ups,
             permissions=self._permissions,
+            standing=self._standing if predecessor is None else None,
             predecessor=predecessor,
         )
 

@@ -100,6 +100,11 @@ on a negative output its magnitude
         (unit(poll_interval="1e999"), "'1e999' is not a finite number"),
         (unit(poll_interval="true"), "'true' is not a number"),
         (unit(poll_interval="~"), "has no value; take the key out or give the seconds"),
+        (unit(takeover="never"), "5: units[0].takeover: 'never' is not one of the choices; give auto or manual"),
+        (
+            f"units: [{UNIT}]\nsettings: {{takeover_after: 5}}\n",
+            "2: settings.takeover_after: '5' is out of range; give the seconds, 15 to 3600",
+        ),
         (unit(visabackend="5"), ""),
         (unit(channels="{4: {}}"), "5: units[0].channels.4: E36313A has no channel 4; give one of 1, 2, 3"),
         (unit(channels="{0: {}}"), "has no channel 0"),

@@ -106,6 +106,15 @@ def test_a_file_that_can_t_be_read(path: str, tmp_path: Path) -> None:
     assert len(str(raised.value).splitlines()) == 1
 
 
+def test_takeover() -> None:
+    given = read(f"units: [{UNIT[:-1]}, takeover: manual}}]\nsettings: {{takeover_after: 60}}")
+    assert (given.settings.takeover_after, given.settings.settings_for) == (60, 50)
+    assert given.units[0].takeover == "manual"
+    default = read(f"units: [{UNIT}]")
+    assert (default.settings.takeover_after, default.settings.settings_for) == (30, 20)
+    assert default.units[0].takeover == "auto"
+
+
 def test_backlog_capacity() -> None:
     def capacity(backlog: str, interval: str = "1") -> int:
         return read(f"units: [{UNIT}]\nsettings: {{poll_interval: {interval}, backlog: {backlog}}}").backlog_capacity()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -99,6 +100,23 @@ def test_a_broker_that_acknowledges_nothing_is_told_as_gone_and_as_back(alone: A
     alone.session.report(Report(states=[state(2)]))
     wait_until(lambda: alone.presence[-1] is None, "the end of the silence")
     assert alone.session.reconnects == 0
+
+
+def test_the_moment_after_which_the_broker_has_answered_stands_still_without_answers(alone: Alone) -> None:
+    assert alone.session.heard == -math.inf
+    alone.start()
+    first = alone.session.heard
+    assert first <= system_clock()
+    wait_until(lambda: alone.session.heard > first, "the answer to a later PINGREQ")
+
+    def swallow(data: bytes) -> Iterator[bytes]:
+        del data
+        yield from ()
+
+    alone.way.down = swallow
+    silent_since = system_clock()
+    wait_until(lambda: alone.presence[-1] is not None, "the silence")
+    assert alone.session.heard <= silent_since
 
 
 def test_a_handler_that_raises_loses_neither_the_connection_nor_the_next_message(
