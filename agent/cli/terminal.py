@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.client.fleet import Fleet
-from agent.protocol.messages import ChannelState, Response
+from agent.protocol.messages import ChannelState, LeaseState, Response
 
 _MODE_STYLES = {
     "CV": "green",
@@ -169,6 +169,14 @@ def _value(value: float | None, unit: str) -> str:
     return f"- {unit}" if value is None else f"{round(value, 4) + 0.0:.4f} {unit}"
 
 
+def lease_text(lease: LeaseState) -> str:
+    """The holder of a lease and its end, in local time, for people."""
+    if lease.holder is None:
+        return "free"
+    until = "" if lease.until is None else f" until {lease.until.astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"reserved for {clean(lease.holder)}{until}"
+
+
 def response_lines(response: Response) -> list[str]:
     """A response to a command for people, a line for each channel."""
     where = clean(response.psu if response.index is None else f"{response.psu}/{response.index}")
@@ -178,5 +186,7 @@ def response_lines(response: Response) -> list[str]:
         why = "" if error is None else f": {clean(error.message)} ({error.code})"
         return [f"{where} refused{why}", *also]
     result = response.result
+    if isinstance(result, LeaseState):
+        return [f"{where}: {lease_text(result)}"]
     states = result if isinstance(result, list) else [] if result is None else [result]
     return [*([state_line(state, with_time=False) for state in states] or [f"{where}: done"]), *also]

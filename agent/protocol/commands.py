@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -21,11 +19,8 @@ from pydantic import (
 
 from agent.protocol.errors import Refusal
 from agent.protocol.offs import find_off, is_off, off_text
+from agent.protocol.payloads import checked_holder, checked_id, decoded, finite, is_id, load_object, shorten
 from agent.protocol.quantities import BY_NAME, COMMANDED, COMMANDED_OF_UNIT, Quantity
-
-#: bytes. A command has a few hundred; a larger payload is refused unread.
-LARGEST_COMMAND = 16 * 1024
-LONGEST_ID = 128
 
 #: The target of a command: one channel, every channel of a unit, or every output of every agent.
 Scope = Literal["channel", "unit", "all"]
@@ -41,16 +36,6 @@ _OF_UNIT = " and ".join(name for name in COMMANDED if name in COMMANDED_OF_UNIT)
 _EXAMPLE = '{"state": true, "voltage_limit": 3.3}'
 
 
-def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_ID and _is_unicode(value)
-
-
-def _checked_id(value: object) -> object:
-    if value is None or _is_id(value):
-        return value
-    raise ValueError(f"takes a string of 1 to {LONGEST_ID} characters")
-
-
 def _checked_time(value: object) -> object:
     if value is None or (isinstance(value, str) and _RFC3339.fullmatch(value)):
         return value
@@ -60,7 +45,8 @@ def _checked_time(value: object) -> object:
 class Command(BaseModel):
     """A command for a channel. V, A, V/s, s; a field that was not sent is None.
 
-    The fields but ``id`` and ``expires_at`` are checked against their rows in `agent.protocol.quantities`.
+    The fields but ``id``, ``expires_at`` and ``lease`` are checked against their rows in `agent.protocol.quantities`.
+    ``lease``: the holder in whose name it is sent.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,8 +61,9 @@ class Command(BaseModel):
     clear_protection: Literal[True] | None = None
     cycle: float | None = None
     ramp: float | None = None
-    id: Annotated[str | None, BeforeValidator(_checked_id)] = None
+    id: Annotated[str | None, BeforeValidator(checked_id)] = None
     expires_at: Annotated[AwareDatetime | None, BeforeValidator(_checked_time)] = None
+    lease: Annotated[str | None, BeforeValidator(checked_holder)] = None
     # No field: a payload must not be able to set it.
     _fault: Refusal | None = PrivateAttr(None)
 
@@ -88,7 +75,7 @@ class Command(BaseModel):
 
     @property
     def fields(self) -> dict[str, float | bool]:
-        """The quantities that it sets, without ``id`` and ``expires_at``, in the order of the contract's table."""
+        """The quantities that it sets, without ``id``, ``expires_at`` and ``lease``, in the order of the contract's table."""
         values = {name: getattr(self, name) for name in COMMANDED}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -131,7 +118,7 @@ def _checked_value(quantity: Quantity, value: object) -> float | bool:
             if quantity.name == "state" and is_off(value):
                 return False
         case _:
-            number = _finite(value)
+            number = finite(value)
             if number is not None and quantity.is_within(number):
                 return number
             if number is not None:
@@ -144,16 +131,6 @@ _TAKES = {
     "switch": "takes true or false, 1 or 0, ON or OFF",
     "number": "takes a number",
 }
-
-
-def _finite(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _bounds(quantity: Quantity) -> str:
@@ -211,7 +188,7 @@ def _off(payload: bytes, fault: Refusal, scope: Scope | None = None) -> Command 
         return Command(state=False)
     if scope is not None and "\ufffd" not in text:
         try:
-            command = _validated(_load_object(text), scope)
+            command = _validated(load_object(text, _EXAMPLE), scope)
             if command.turns_off:  # nothing was wrong but NULs or a byte order mark around it
                 return command
         except Refusal:
@@ -219,7 +196,7 @@ def _off(payload: bytes, fault: Refusal, scope: Scope | None = None) -> Command 
     found = find_off(text)
     if found is None:
         return None
-    known_id = found.ids[0] if len(found.ids) == 1 and _is_id(found.ids[0]) else fault.command_id
+    known_id = found.ids[0] if len(found.ids) == 1 and is_id(found.ids[0]) else fault.command_id
     expiries = {moment: text for text in found.expiries if (moment := _moment(text)) is not None}
     return Command.model_validate(
         {"state": False, "id": known_id, "expires_at": expiries[min(expiries)] if expiries else None}
@@ -234,67 +211,32 @@ def _moment(text: str) -> datetime | None:
 
 
 def _strictly(payload: bytes, scope: Scope) -> Command:
-    text = _decode(payload)
+    text = decoded(payload)
     if text.strip().upper() == "OFF":
         return Command(state=False)
-    return _validated(_load_object(text), scope)
+    return _validated(load_object(text, _EXAMPLE), scope)
 
 
 def _field_strictly(field: str, payload: bytes, scope: Scope) -> Command:
     if field not in COMMANDED:
-        raise Refusal("bad_payload", f"there is no field {_shorten(field)}; fields: {', '.join(COMMANDED)}")
+        raise Refusal("bad_payload", f"there is no field {shorten(field)}; fields: {', '.join(COMMANDED)}")
     kind = BY_NAME[field].kind
-    text = _decode(payload).strip()
+    text = decoded(payload).strip()
     if kind == "number":
         value: object = float(text) if _NUMBER.fullmatch(text) else text
     else:
         value = _BARE_SWITCH_WORDS.get(text.upper(), text)
     if kind == "action" and value is not True:
-        raise Refusal("bad_payload", f"{field} takes true or ON, not {_shorten(text)}")
+        raise Refusal("bad_payload", f"{field} takes true or ON, not {shorten(text)}")
     return _validated({field: value}, scope)
 
 
-def _decode(payload: bytes) -> str:
-    if len(payload) > LARGEST_COMMAND:
-        raise Refusal("bad_payload", f"{len(payload)} bytes are too many; a command has at most {LARGEST_COMMAND}")
-    try:
-        return payload.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Refusal("bad_payload", f"byte {error.start} is not UTF-8; a command is UTF-8 text") from None
-
-
-def _load_object(text: str) -> dict[str, Any]:
-    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = {}
-        for name, value in pairs:
-            if name in result:
-                raise Refusal("bad_payload", f"{_shorten(name)} stands there more than once; name each field once")
-            result[name] = value
-        return result
-
-    def no_constant(name: str) -> NoReturn:
-        raise Refusal("bad_payload", f"{name} is not a number in JSON; send a finite one")
-
-    try:
-        data = json.loads(text, object_pairs_hook=without_repeats, parse_constant=no_constant)
-    except RecursionError:
-        raise Refusal("bad_payload", f"the JSON is nested too deeply; send a flat object such as {_EXAMPLE}") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise Refusal("bad_payload", f"not JSON ({error.msg}, {where}); send an object such as {_EXAMPLE}") from None
-    except ValueError:  # int() refuses thousands of digits
-        raise Refusal("bad_payload", f"a number has too many digits; send an object such as {_EXAMPLE}") from None
-    if not isinstance(data, dict):
-        raise Refusal("bad_payload", f"{_shorten(text)} is not a JSON object; send one such as {_EXAMPLE}")
-    return data
-
-
 def _validated(data: dict[str, Any], scope: Scope) -> Command:
-    known_id = data["id"] if _is_id(data.get("id")) else None
+    known_id = data["id"] if is_id(data.get("id")) else None
     # A null is most often a template that found no value.
     empty = [name for name, value in data.items() if value is None and name != "id"]
     if empty:
-        raise Refusal("bad_payload", f"{_shorten(empty[0])} is null; leave out what is not to change", known_id)
+        raise Refusal("bad_payload", f"{shorten(empty[0])} is null; leave out what is not to change", known_id)
     try:
         command = Command.model_validate(data)
     except ValidationError as error:
@@ -337,26 +279,10 @@ def _faults(error: ValidationError) -> list[str]:
         match detail["type"]:
             case "extra_forbidden":
                 faults.append(
-                    f"there is no field {_shorten(name)}; fields: {', '.join((*COMMANDED, 'id', 'expires_at'))}"
+                    f"there is no field {shorten(name)}; fields: {', '.join((*COMMANDED, 'id', 'expires_at', 'lease'))}"
                 )
             case "value_error":
-                faults.append(f"{name} {detail['ctx']['error']}, not {_shorten(detail['input'])}")
+                faults.append(f"{name} {detail['ctx']['error']}, not {shorten(detail['input'])}")
             case _:
-                faults.append(f"{name}: {detail['msg']}, not {_shorten(detail['input'])}")
+                faults.append(f"{name}: {detail['msg']}, not {shorten(detail['input'])}")
     return faults
-
-
-def _is_unicode(text: str) -> bool:
-    """JSON can name half a surrogate pair, which no UTF-8 can carry back."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _shorten(value: object, limit: int = 60) -> str:
-    """A value for a message to a person: as JSON in ASCII, so without control characters, and short."""
-    if isinstance(value, str):
-        text = json.dumps(value[: limit + 1])
-    elif isinstance(value, dict | list):
-        text = f"an {'object' if isinstance(value, dict) else 'array'}"
-    else:
-        text = json.dumps(value) if not isinstance(value, int) or abs(value) < 10**20 else "a huge number"
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

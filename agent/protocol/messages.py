@@ -102,11 +102,24 @@ class ResponseError(_Message):
     message: str
 
 
+class LeaseState(_Message):
+    """The lease on a unit (``index`` None) or on one of its channels: its ``holder``, since and until when; None: nobody."""
+
+    time: Time
+    agent: str
+    psu: str
+    index: int | None
+    holder: str | None
+    since: Time | None
+    until: Time | None
+
+
 class Response(_Message):
     """The outcome of a command: the state of the channel, or of the unit's channels, as read back; the error; or both.
 
-    Both: it was not, or not wholly, carried out, and the unit was read after the last write. ``also_off``: the channels that were
-    on and went off with an off, because the unit has one switch for them, or couples them.
+    Both: it was not, or not wholly, carried out, and the unit was read after the last write. Of a request for a lease the result
+    is the lease as it is now. ``also_off``: the channels that were on and went off with an off, because the unit has one switch
+    for them, or couples them.
     """
 
     id: str | None
@@ -114,7 +127,7 @@ class Response(_Message):
     time: Time
     psu: str
     index: int | None
-    result: ChannelState | list[ChannelState] | None = None
+    result: ChannelState | list[ChannelState] | LeaseState | None = None
     also_off: list[int] = []
     error: ResponseError | None = None
 

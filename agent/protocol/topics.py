@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 from agent.protocol.names import RESERVED_UNITS
 
-_UnitKind = Literal["status", "info", "response"]
-_ChannelKind = Literal["state", "backlog", "homeassistant", "event", "response"]
+_UnitKind = Literal["status", "info", "lease", "response"]
+_ChannelKind = Literal["state", "backlog", "homeassistant", "event", "lease", "response"]
 _AgentKind = Literal["status", "info", "metrics"]
 
 _UNIT_KINDS: dict[str, _UnitKind] = {kind: kind for kind in get_args(_UnitKind)}
@@ -29,11 +29,12 @@ class Request:
     """The meaning of a topic that an agent listens to.
 
     ``unit`` is None for ``all``; ``channel`` is None for the whole unit, else a number or a name as it stood in the
-    topic, which may be empty; ``field`` is None where the payload is a whole command. ``has_slash``: the topic ends with a slash,
-    which is a fault. ``copies``: the filters that the topic matches; some brokers deliver the message once for each.
+    topic, which may be empty; ``field`` is None where the payload is a whole command or request for a lease. ``has_slash``: the
+    topic ends with a slash, which is a fault. ``copies``: the filters that the topic matches; some brokers deliver the message
+    once for each.
     """
 
-    verb: Literal["set", "get"]
+    verb: Literal["set", "get", "lease"]
     unit: str | None
     channel: str | None = None
     field: str | None = None
@@ -113,6 +114,15 @@ class Topics:
         """Where the outcome of a command is published, of one for a channel or for a whole unit."""
         return f"{self._prefix}{unit}/response" if channel is None else f"{self._prefix}{unit}/{channel}/response"
 
+    def lease(self, unit: str, channel: int | str | None = None) -> str:
+        """Where the holder of the lease on a unit, or on a channel, is retained."""
+        return f"{self._prefix}{unit}/lease" if channel is None else f"{self._prefix}{unit}/{channel}/lease"
+
+    @property
+    def every_lease(self) -> tuple[str, str]:
+        """The filters through which every unit's and every channel's lease arrives."""
+        return self.lease("+"), self.lease("+", "+")
+
     # Of an agent.
 
     def agent_status(self, agent: str) -> str:
@@ -157,6 +167,10 @@ class Topics:
         """Where a request to poll and publish now goes."""
         return f"{self._prefix}{unit}/get" if channel is None else f"{self._prefix}{unit}/{channel}/get"
 
+    def lease_set(self, unit: str, channel: int | str | None = None) -> str:
+        """Where a request goes to take a lease on a unit or a channel, to renew it or to give it back."""
+        return f"{self.lease(unit, channel)}/set"
+
     def subscriptions(self, units: list[str]) -> list[str]:
         """The filters through which every request to these units, and no other unit's, arrives.
 
@@ -176,9 +190,12 @@ class Topics:
         if not name or (name in RESERVED_UNITS and name != "all"):
             return None
         unit = None if name == "all" else name
+        verb: Literal["set", "lease"] = "set"
         match levels:
             case ["set", *rest]:
                 channel = None
+            case ["lease", "set", *rest] if unit is not None:
+                verb, channel = "lease", None
             case [channel, "set", *rest]:
                 pass
             case ["get", *_] | [_, "get", *_] if unit is None:
@@ -187,6 +204,8 @@ class Topics:
                 return Request("get", unit)
             case [channel, "get", *_]:
                 return Request("get", unit, channel)
+            case [channel, "lease", "set", *rest] if unit is not None:
+                verb = "lease"
             case [first, second, "set", *rest] if unit is not None:
                 channel = f"{first}/{second}"
             case _:
@@ -194,7 +213,7 @@ class Topics:
         has_slash = bool(rest) and not rest[-1]
         field = "/".join(rest).rstrip("/")
         copies = sum(level in ("set", "get") for level in levels[:2]) + (levels[2:3] == ["set"])
-        return Request("set", unit, channel, field or None, has_slash, copies)
+        return Request(verb, unit, channel, field or None, has_slash, copies)
 
     def takes_responses(self, topic: str) -> bool:
         """True if a response may go to a topic that a requester named.

@@ -21,11 +21,12 @@ from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session
 from agent.protocol.messages import AgentInfo, utc_now
 from agent.protocol.report import Outlet
-from agent.protocol.topics import AgentTopic, Topics, UnitTopic
+from agent.protocol.topics import AgentTopic, ChannelTopic, Topics, UnitTopic
 from agent.service import metrics, systemd
 from agent.service.descriptors import raise_limit
 from agent.service.dispatch import Dispatcher
 from agent.service.duties import Duty, in_order
+from agent.service.leases.leases import Leases
 from agent.service.reload import Reading, ReloadError
 from agent.service.retained import OwnInfos
 from agent.service.twins import Twins
@@ -97,14 +98,24 @@ class Daemon:
         if settings.homeassistant is not None:
             outlets.append(self._homeassistant)
         self._hold_ups = HoldUps()
-        self._units = Units(config, outlets, meters, self._hold_ups)
+        self._leases = Leases(
+            settings.agent,
+            topics=self._topics,
+            publisher=self.session,
+            records=self.store.leases,
+            is_served=lambda name: name in self._units.by_name,
+        )
+        self._units = Units(config, outlets, meters, self._hold_ups, [self._leases.table])
         self._metrics = metrics.MetricsReader(settings.agent, self.session, self.store)
-        self._dispatcher = Dispatcher(self._topics, lambda: self._units.by_name, self.store.seen, self.session)
+        self._dispatcher = Dispatcher(
+            self._topics, lambda: self._units.by_name, self.store.seen, self.session, self._leases
+        )
         self._own_infos = OwnInfos(
             settings.agent, self._topics, self.session, lambda name: name in self._units.by_name, settings.mqtt.protocol
         )
         self._twins = Twins(settings.agent, self._instance, self._topics, self.session, self._publish_info)
         self.session.listen([*self._homeassistant.subscriptions, self._topics.every_info, *self._twins.subscriptions])
+        self.session.listen(self._topics.every_lease)
         self.session.on_presence(self._units.broker_gone)
         self.session.on_presence(self._twins.broker_gone)
 
@@ -151,6 +162,7 @@ class Daemon:
         self.store.start()
         self._publish_info()
         self._homeassistant.start()
+        self._leases.tick(time.monotonic())  # before a command can come
         # In this order a unit that answers at once is offered under its present name before what is left of an older one is
         # removed, which Home Assistant would still listen to.
         self._hold_ups.start()
@@ -162,6 +174,7 @@ class Daemon:
         duties = [
             Duty("the reload", self._reload_if_wanted),
             Duty("removing what is left of other units", self._own_infos.tick),
+            Duty("the leases", self._leases.tick),
             Duty("Home Assistant's discovery", lambda _: self._homeassistant.tick()),
             Duty("the metrics", self._publish_metrics, METRICS_INTERVAL),
             Duty("saving energy and charge", lambda _: self._save_meters(), METRICS_INTERVAL),
@@ -211,8 +224,16 @@ class Daemon:
             self._own_infos.handle(published.unit, incoming)
         elif isinstance(published, AgentTopic):
             self._twins.handle(published, incoming)
+        elif published is not None and published.kind == "lease":
+            self._hear_lease(published, incoming)
         elif not self._homeassistant.handle(incoming):
             self._dispatcher.handle(incoming)
+
+    def _hear_lease(self, topic: UnitTopic | ChannelTopic, incoming: Incoming) -> None:
+        supply = self._units.by_name.get(topic.unit)
+        if supply is not None:
+            channel = topic.channel if isinstance(topic, ChannelTopic) else None
+            self._leases.heard(topic.unit, channel, [one.index for one in supply.channels], incoming.payload)
 
     # Duties, in the main thread.
 
@@ -261,6 +282,7 @@ class Daemon:
         for name in difference.removed:
             self._metrics.retire(before[name].counters)
             self._own_infos.retire(name, [channel.index for channel in before[name].channels])
+        self._leases.retire(difference.removed)
         to_all = self._topics.subscriptions([])
         dropped = [name for name in self._topics.subscriptions(sorted(difference.removed)) if name not in to_all]
         self.session.resubscribe(add=self._topics.subscriptions(sorted(difference.added)), remove=dropped)

@@ -1,4 +1,5 @@
-"""Dispatch: a message on a command topic becomes a job for a unit, or a refusal with its reason. Each gets one response."""
+"""Dispatch: a message on a command topic becomes a job for a unit, or a refusal with its reason; one on a topic for leases
+asks for a lease. Each gets one response."""
 
 from __future__ import annotations
 
@@ -10,17 +11,21 @@ from collections.abc import Callable, Mapping
 from agent.mqtt.incoming import Incoming
 from agent.protocol.commands import Command, Scope, parse_command, parse_field
 from agent.protocol.errors import Refusal
+from agent.protocol.leases import LeaseRequest, parse_lease
 from agent.protocol.messages import Response, ResponseError, utc_now
 from agent.protocol.report import Outlet, ReplyTo, Report, Ticket
 from agent.protocol.topics import LONGEST_LEVEL, Request, Topics
+from agent.service.leases.leases import Leases
 from agent.store.seen import SeenCommands
 from agent.unit.job import Job
+from agent.unit.limits.channel import Channel
 from agent.unit.supply import Supply
 
 log = logging.getLogger(__name__)
 
 #: s. Copies of one message for several filters come right after each other.
 COPY_WINDOW = 0.2
+_STALE = "the agent or its link to the broker was held up, so nobody knows how old it is; send it again"
 #: Characters that have a meaning in topics and filters, or that MQTT does not allow there.
 _OUT_OF_LEVELS = frozenset("/+#\0")
 
@@ -32,11 +37,17 @@ class Dispatcher:
     """
 
     def __init__(
-        self, topics: Topics, supplies: Callable[[], Mapping[str, Supply]], seen: SeenCommands, outlet: Outlet
+        self,
+        topics: Topics,
+        supplies: Callable[[], Mapping[str, Supply]],
+        seen: SeenCommands,
+        outlet: Outlet,
+        leases: Leases,
     ) -> None:
         self._topics = topics
         self._supplies = supplies
         self._seen = seen
+        self._leases = leases
         self._outlet = outlet
         # The last message on a topic that several filters match, how often it was delivered, and when it was first.
         self._copied: tuple[Incoming | None, int, float] = (None, 0, 0.0)
@@ -54,7 +65,7 @@ class Dispatcher:
                 supply.poll_now()
                 continue
             try:
-                self._command(incoming, request, supply)
+                self._answer(incoming, request, supply)
             except Exception:  # or an off for all would end at the first unit with a fault in it
                 log.exception(
                     "%s: a command was not handled, by an error inside psu-agent; please report it", supply.name
@@ -70,7 +81,8 @@ class Dispatcher:
         self._copied = (incoming, 1, now)
         return False
 
-    def _command(self, incoming: Incoming, request: Request, supply: Supply) -> None:
+    def _answer(self, incoming: Incoming, request: Request, supply: Supply) -> None:
+        """Take a command, or a request for a lease, for one unit. It gets one response, at once or by the unit."""
         supply.counters.commands += 1
         channels = supply.channels
         index: int | None = None
@@ -85,37 +97,27 @@ class Dispatcher:
                 index = channels[0].index
             except Refusal as refusal:
                 unknown = refusal
-        reply_to = self._reply_to(incoming, supply.name, index if unknown is None else _level(request), index)
-        command_id: str | None = None
+        ticket = self._ticket(incoming, supply.name, index if unknown is None else _level(request), index)
+        reply_to = ReplyTo(ticket.topic, incoming.correlation, ticket)
         try:
             if unknown is not None:
-                command_id = _id_of(incoming, request)
+                ticket.command_id = _id_of(incoming, request)
                 raise unknown
             if incoming.retain:
+                ticket.command_id = _id_of(incoming, request)
                 why = "it was published with the retain flag; send it again without"
                 if not incoming.payload:
                     why = "it is empty and was published with the retain flag, which removes a retained message and does no more"
-                raise Refusal("retained", why, _id_of(incoming, request))
-            command = _parse(incoming, request)
-            command_id = command.id
-            if reply_to.ticket is not None:
-                reply_to.ticket.command_id = command_id
-            command = self._not_outdated(incoming, command, supply.name, index)
-            supply.submit(
-                Job(
-                    command,
-                    channels,
-                    whole_unit=request.channel is None,
-                    reply_to=reply_to,
-                    expires=None if incoming.expiry is None else time.monotonic() + incoming.expiry,
-                    received=incoming.came,
-                )
-            )
+                raise Refusal("retained", why)
+            if request.verb == "lease":
+                self._lease(incoming, request, ticket, reply_to)
+            else:
+                self._command(incoming, request, supply, channels, index, reply_to)
         except Refusal as refusal:
             supply.counters.refusals += 1
             log.warning("%s: refused on %s (%s): %s", supply.name, ascii(incoming.topic), refusal.code, refusal.message)
             response = Response(
-                id=refusal.command_id or command_id,
+                id=refusal.command_id or ticket.command_id,
                 ok=False,
                 time=utc_now(),
                 psu=supply.name,
@@ -123,6 +125,45 @@ class Dispatcher:
                 error=ResponseError(code=refusal.code, message=refusal.message),
             )
             self._outlet.report(Report(response=response, reply_to=reply_to))
+
+    def _command(
+        self,
+        incoming: Incoming,
+        request: Request,
+        supply: Supply,
+        channels: tuple[Channel, ...],
+        index: int | None,
+        reply_to: ReplyTo,
+    ) -> None:
+        """:raises Refusal: it is not carried out"""
+        command = _parse(incoming, request)
+        if reply_to.ticket is not None:
+            reply_to.ticket.command_id = command.id
+        command = self._not_outdated(incoming, command, supply.name, index)
+        supply.submit(
+            Job(
+                command,
+                channels,
+                whole_unit=request.channel is None,
+                reply_to=reply_to,
+                expires=None if incoming.expiry is None else time.monotonic() + incoming.expiry,
+                received=incoming.came,
+            )
+        )
+
+    def _lease(self, incoming: Incoming, request: Request, ticket: Ticket, reply_to: ReplyTo) -> None:
+        """:raises Refusal: nothing changed"""
+        wanted = _parse_lease(incoming, request)
+        ticket.command_id = wanted.id
+        unit, index = ticket.unit, ticket.channel
+        if incoming.stale:
+            raise Refusal("expired", _STALE)
+        repetition = self._repetition(incoming, wanted.id, unit, ("lease", index))
+        if repetition is not None:
+            raise repetition
+        state = self._leases.request(unit, index, wanted, incoming.came)
+        response = Response(id=wanted.id, ok=True, time=state.time, psu=unit, index=index, result=state)
+        self._outlet.report(Report(response=response, reply_to=reply_to))
 
     def _not_outdated(self, incoming: Incoming, command: Command, unit: str, index: int | None) -> Command:
         """The command; of an off that came late or before nothing but the off.
@@ -134,12 +175,11 @@ class Dispatcher:
         if command.expires_at is not None and utc_now() > command.expires_at:
             raise Refusal("expired", f"its expires_at, {command.expires_at.isoformat()}, is past by the agent's clock")
         if incoming.stale:
-            why = "the agent or its link to the broker was held up, so nobody knows how old it is; send it again"
-            command = _refused(command, Refusal("expired", why))
-        repetition = self._repetition(incoming, command, unit, index)
+            command = _refused(command, Refusal("expired", _STALE))
+        repetition = self._repetition(incoming, command.id, unit, index)
         return command if repetition is None else _refused(command, repetition)
 
-    def _repetition(self, incoming: Incoming, command: Command, unit: str, index: int | None) -> Refusal | None:
+    def _repetition(self, incoming: Incoming, command_id: str | None, unit: str, target: object) -> Refusal | None:
         """The refusal of a command whose id or Correlation Data came before, for the same target; None of any other.
 
         An id is remembered for its target, as one and the same goes to several units through ``all``.
@@ -149,11 +189,11 @@ class Dispatcher:
             found = Refusal(
                 "duplicate", "the broker delivered it for a second time; the first may have been carried out"
             )
-        for kind, value in (("id", command.id), ("correlation", incoming.correlation)):
+        for kind, value in (("id", command_id), ("correlation", incoming.correlation)):
             if value is None:
                 continue
             raw = value.encode() if isinstance(value, str) else bytes(value)
-            key = hashlib.blake2b(repr((kind, unit, index, raw)).encode(), digest_size=16).digest()
+            key = hashlib.blake2b(repr((kind, unit, target, raw)).encode(), digest_size=16).digest()
             if self._seen.is_duplicate(key) and found is None:
                 what = "id" if kind == "id" else "Correlation Data"
                 found = Refusal(
@@ -161,7 +201,7 @@ class Dispatcher:
                 )
         return found
 
-    def _reply_to(self, incoming: Incoming, unit: str, channel: int | str | None, index: int | None) -> ReplyTo:
+    def _ticket(self, incoming: Incoming, unit: str, channel: int | str | None, index: int | None) -> Ticket:
         """MQTT 5's Response Topic where the sender gave one that a response may go to, else the unit's or the channel's own."""
         topic = self._topics.response(unit, channel)
         wanted = incoming.response_topic
@@ -172,7 +212,7 @@ class Dispatcher:
                 log.warning("%s: no response goes to the topic %s; it went to %s", unit, ascii(wanted)[:120], topic)
         ticket = Ticket(unit, index, topic, incoming.correlation)
         incoming.tickets.append(ticket)
-        return ReplyTo(topic, incoming.correlation, ticket)
+        return ticket
 
 
 def _refused(command: Command, refusal: Refusal) -> Command:
@@ -198,6 +238,13 @@ def _parse(incoming: Incoming, request: Request) -> Command:
     return command
 
 
+def _parse_lease(incoming: Incoming, request: Request) -> LeaseRequest:
+    wanted = parse_lease(bytes(incoming.payload))
+    if request.field is not None or request.has_slash:
+        raise Refusal("bad_payload", "its topic goes on behind lease/set; take that off, all of it is JSON", wanted.id)
+    return wanted
+
+
 def _level(request: Request) -> str | None:
     """The channel of a topic, if its response can have it as a level: else that goes to the unit's own topic."""
     channel = request.channel
@@ -209,6 +256,6 @@ def _level(request: Request) -> str | None:
 def _id_of(incoming: Incoming, request: Request) -> str | None:
     """The id of a command that is refused without being looked at any further."""
     try:
-        return _parse(incoming, request).id
+        return (_parse_lease if request.verb == "lease" else _parse)(incoming, request).id
     except Refusal as refusal:
         return refusal.command_id

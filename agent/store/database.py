@@ -30,6 +30,9 @@ CREATE TABLE IF NOT EXISTS commands (
     number INTEGER PRIMARY KEY, topic TEXT NOT NULL, correlation BLOB, unit TEXT NOT NULL, channel INTEGER, id TEXT,
     payload BLOB);
 CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS leases (
+    unit TEXT NOT NULL, channel INTEGER NOT NULL, holder TEXT, since REAL NOT NULL, until REAL NOT NULL, ttl REAL NOT NULL,
+    boot TEXT NOT NULL, moment REAL NOT NULL, PRIMARY KEY (unit, channel));
 """
 #: Together they read every page that is needed later.
 _CHECKS = (
@@ -40,6 +43,7 @@ _CHECKS = (
     "SELECT topic, record FROM discovered",
     "SELECT number, payload FROM commands",
     "SELECT name, value FROM identity",
+    "SELECT unit, channel, holder, moment FROM leases",
 )
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 

@@ -18,7 +18,7 @@ V = TypeVar("V")
 Meters = Mapping[str, Mapping[int, tuple[float, float]]]
 
 
-class _Table(Part, Generic[K, V]):
+class Table(Part, Generic[K, V]):
     """The records of one table, by key. Of several changes of one record only the newest is written."""
 
     def __init__(self, shared: Shared) -> None:
@@ -61,7 +61,7 @@ class _Table(Part, Generic[K, V]):
             self._unsaved = {**self._known}
 
 
-class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
+class SavedMeters(Table[tuple[str, int], tuple[float, float]]):
     """Every channel's energy (Wh) and charge (Ah) as saved last."""
 
     def __init__(self, shared: Shared) -> None:
@@ -154,7 +154,7 @@ class SavedMeters(_Table[tuple[str, int], tuple[float, float]]):
                 self._done_next = self._done_next or done
 
 
-class DiscoveryRecords(_Table[str, str]):
+class DiscoveryRecords(Table[str, str]):
     """Records of the messages that were published for Home Assistant's discovery and not cleared since, by topic."""
 
     def load(self, database: Database) -> None:
@@ -187,7 +187,7 @@ class DiscoveryRecords(_Table[str, str]):
         db.executemany("DELETE FROM discovered WHERE topic = ?", gone)
 
 
-class Identity(_Table[str, str]):
+class Identity(Table[str, str]):
     """What this agent calls itself, and tells nobody who need not know."""
 
     def load(self, database: Database) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from agent.store.backlog import Backlog
 from agent.store.commands import OpenCommands
 from agent.store.database import Database, StoreError, is_damage
+from agent.store.leases import LeaseRecords
 from agent.store.part import Part, Shared
 from agent.store.records import DiscoveryRecords, Identity, SavedMeters
 from agent.store.seen import SeenCommands
@@ -33,7 +34,7 @@ OPENING_TIMEOUT = 2.0
 
 
 class Store:
-    """The agent's state on disk: `backlog`, `commands`, `seen`, `meters`, `discovered` and `identity`, each for any thread."""
+    """The agent's state on disk, for any thread: `backlog`, `commands`, `seen`, `meters`, `discovered`, `leases`, `identity`."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Store:
         self.seen = SeenCommands(self._shared, clock, boot)
         self.meters = SavedMeters(self._shared)
         self.discovered = DiscoveryRecords(self._shared)
+        self.leases = LeaseRecords(self._shared)
         self.identity = Identity(self._shared)
         self._rows = (self.backlog.messages, self.backlog.samples)
         self._parts: tuple[Part, ...] = (
@@ -69,6 +71,7 @@ class Store:
             *self._rows,
             self.meters,
             self.discovered,
+            self.leases,
             self.identity,
         )
         self._closing = False
@@ -136,7 +139,7 @@ class Store:
         try:
             database.open()
             try:
-                read = (self.identity, self.seen, self.discovered, self.meters, self.commands)
+                read = (self.identity, self.seen, self.leases, self.discovered, self.meters, self.commands)
                 for part in (*self._rows, *read):  # what may write goes first
                     part.load(database)
             except BaseException:
@@ -164,7 +167,7 @@ class Store:
         self._is_looked_into = True
         with contextlib.suppress(OSError, sqlite3.Error), self._database.reading() as database:
             # Not the backlog and the commands, which could not be removed from it.
-            for part in (self.identity, self.seen, self.discovered, self.meters):
+            for part in (self.identity, self.seen, self.leases, self.discovered, self.meters):
                 part.load(database)
 
     def _guarded(self, duty: Callable[[], bool]) -> bool:

@@ -46,7 +46,7 @@ def test_a_state_has_the_reported_rows_in_their_order() -> None:
 
 
 def test_a_command_has_the_commanded_rows_in_their_order() -> None:
-    assert tuple(Command.model_fields) == (*quantities.COMMANDED, "id", "expires_at")
+    assert tuple(Command.model_fields) == (*quantities.COMMANDED, "id", "expires_at", "lease")
 
 
 def test_a_reading_has_the_rows_that_a_driver_reads() -> None:

@@ -13,8 +13,8 @@ from tests.properties import examples
 
 TOPICS = Topics("lab3/psu")
 _LEVELS = st.sampled_from(
-    ["lab3", "psu", "psu1", "psu2", "all", "agents", "groups", "set", "get", "state", "status", "info", "response", "event",
-     "metrics", "1", "VDD", "voltage_limit", "", "$SYS"]
+    ["lab3", "psu", "psu1", "psu2", "all", "agents", "groups", "set", "get", "lease", "state", "status", "info", "response",
+     "event", "metrics", "1", "VDD", "voltage_limit", "", "$SYS"]
 ) | st.text(max_size=8)  # fmt: skip
 _UNITS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True).filter(lambda name: name not in RESERVED_UNITS)
 _AGENTS = st.from_regex(r"[A-Za-z0-9_.-]{1,64}", fullmatch=True)
@@ -39,6 +39,9 @@ def test_the_tree_of_the_contract() -> None:
         topics.set("all"),
         topics.get("psu1"),
         topics.get("psu1", 2),
+        topics.lease("psu1"),
+        topics.lease_set("psu1"),
+        topics.lease_set("psu1", 2),
     ] == [
         "psu/psu1/2/state",
         "psu/psu1/2/backlog",
@@ -54,6 +57,9 @@ def test_the_tree_of_the_contract() -> None:
         "psu/all/set",
         "psu/psu1/get",
         "psu/psu1/2/get",
+        "psu/psu1/lease",
+        "psu/psu1/lease/set",
+        "psu/psu1/2/lease/set",
     ]
 
 
@@ -83,6 +89,17 @@ def test_the_tree_of_the_contract() -> None:
         ("psu1/2/3/set", Request("set", "psu1", "2/3")),
         ("psu1/2/3/set/state", Request("set", "psu1", "2/3", "state")),
         ("psu1/" + "x" * 257 + "/set", Request("set", "psu1", "x" * 257)),
+        ("psu1/lease/set", Request("lease", "psu1")),
+        ("psu1/2/lease/set", Request("lease", "psu1", "2")),
+        ("psu1/lease/set/", Request("lease", "psu1", has_slash=True)),
+        ("psu1/lease/set/ttl", Request("lease", "psu1", None, "ttl")),
+        ("psu1//lease/set", Request("lease", "psu1", "")),
+        ("psu1/lease/lease/set", Request("lease", "psu1", "lease")),
+        ("psu1/2/3/lease/set", None),
+        ("psu1/set/lease/set", Request("set", "psu1", None, "lease/set", copies=2)),
+        ("psu1/lease", None),
+        ("psu1/2/lease", None),
+        ("all/lease/set", Request("set", None, "lease")),
         ("psu1/get/", Request("get", "psu1")),
         ("psu1/2/get/foo", Request("get", "psu1", "2")),
         ("psu1/2/state", None),
@@ -105,9 +122,10 @@ def test_any_topic_is_parsed_or_is_none_of_ours(topic: str) -> None:
     request = TOPICS.parse(topic)
     if request is None:
         return
-    assert request.verb in ("set", "get")
-    parts = [part for part in (request.unit or "all", request.channel, request.verb, request.field) if part is not None]
-    if request.verb == "set":
+    assert request.verb in ("set", "get", "lease")
+    verb = "lease/set" if request.verb == "lease" else request.verb
+    parts = [part for part in (request.unit or "all", request.channel, verb, request.field) if part is not None]
+    if request.verb != "get":
         assert topic.rstrip("/") == "/".join(["lab3/psu", *parts])
         assert topic.endswith("/") == request.has_slash
     else:
@@ -122,7 +140,7 @@ def test_all_that_the_subscriptions_let_in_is_a_request(topic: str) -> None:
         request = TOPICS.parse(topic)
         assert request is not None
         assert not TOPICS.takes_responses(topic)
-        if request.verb == "set" and request.unit is not None:
+        if request.verb != "get" and request.unit is not None:
             heard = [pattern for pattern in TOPICS.subscriptions(["psu1"]) if topic_matches_sub(pattern, topic)]
             assert request.copies == len(heard)
 
@@ -138,6 +156,8 @@ def test_a_request_that_is_built_is_parsed_back(unit: str, channel: int | str, f
         assert topics.parse(topics.set(unit, channel, field)) == Request("set", unit, str(channel), field)
         assert topics.parse(topics.get(unit)) == Request("get", unit)
         assert topics.parse(topics.get(unit, channel)) == Request("get", unit, str(channel))
+        assert topics.parse(topics.lease_set(unit)) == Request("lease", unit)
+        assert topics.parse(topics.lease_set(unit, channel)) == Request("lease", unit, str(channel), copies=1)
 
 
 @given(_UNITS, _CHANNELS, _AGENTS)
@@ -155,6 +175,8 @@ def test_a_published_topic_that_is_built_is_parsed_back(unit: str, channel: int,
         assert topics.parse_published(topics.response(unit)) == UnitTopic(unit, "response")
         assert topics.parse_published(topics.status(unit)) == UnitTopic(unit, "status")
         assert topics.parse_published(topics.info(unit)) == UnitTopic(unit, "info")
+        assert topics.parse_published(topics.lease(unit)) == UnitTopic(unit, "lease")
+        assert topics.parse_published(topics.lease(unit, channel)) == ChannelTopic(unit, number, "lease")
         assert topics.parse_published(topics.agent_status(agent)) == AgentTopic(agent, "status")
         assert topics.parse_published(topics.agent_info(agent)) == AgentTopic(agent, "info")
         assert topics.parse_published(topics.agent_metrics(agent)) == AgentTopic(agent, "metrics")
@@ -184,7 +206,15 @@ def test_any_topic_is_published_on_or_a_request_or_neither(topic: str) -> None:
 
 @pytest.mark.parametrize(
     "topic",
-    ["groups/rails/state", "agents/bench/log", "all/status", "psu1/set/state", "psu1/1/lease", "psu1/state", "psu1"],
+    [
+        "groups/rails/state",
+        "agents/bench/log",
+        "all/status",
+        "psu1/set/state",
+        "psu1/1/lease/set",
+        "psu1/state",
+        "psu1",
+    ],
 )
 def test_topics_on_which_this_agent_publishes_nothing(topic: str) -> None:
     assert TOPICS.parse_published(f"lab3/psu/{topic}") is None

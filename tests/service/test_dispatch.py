@@ -61,7 +61,7 @@ def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(inco
     }
     seen = MagicMock()
     seen.is_duplicate.return_value = False
-    Dispatcher(topics, lambda: supplies, seen, sheet).handle(incoming)
+    Dispatcher(topics, lambda: supplies, seen, sheet, MagicMock()).handle(incoming)
     request = topics.parse(incoming.topic)
     if request is None or request.verb == "get":
         expected = []
@@ -78,7 +78,7 @@ def test_any_message_gets_the_responses_that_it_asks_for_and_raises_nothing(inco
 def test_copies_for_several_filters_get_one_response() -> None:
     sheet = Sheet()
     supply = Supply(name="psu1", agent="bench", driver=FakeDriver(), outlets=(sheet,))
-    dispatcher = Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet)
+    dispatcher = Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet, MagicMock())
     for payload, count in ((b"ON", 2), (b"OFF", 2), (b"OFF", 1), (b"ON", 1)):
         for _ in range(count):
             dispatcher.handle(Incoming("psu/psu1/set/set", payload, False, False))
@@ -94,7 +94,7 @@ def test_a_response_topic_that_is_not_taken_is_told_once(caplog: pytest.LogCaptu
         name="psu1", agent="bench", driver=FakeDriver(), outlets=(sheet,), channels={1: ChannelSettings(name="VDD")}
     )
     incoming = Incoming("psu/psu1/VDD/set", b'{"state": false}', False, False, response_topic="psu/all/set")
-    Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet).handle(incoming)
+    Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet, MagicMock()).handle(incoming)
     assert len(sheet.responses) == 1
     assert [r.getMessage() for r in caplog.records if "no response goes to" in r.getMessage()] == [
         "psu1: no response goes to the topic 'psu/all/set'; it went to psu/psu1/1/response"
@@ -109,7 +109,7 @@ def test_a_fault_at_one_unit_keeps_an_off_from_no_other(caplog: pytest.LogCaptur
     well = Supply(name="psu2", agent="bench", driver=FakeDriver(), outlets=(sheet,))
     seen = MagicMock()
     seen.is_duplicate.return_value = False
-    Dispatcher(Topics("psu"), lambda: {"psu1": broken, "psu2": well}, seen, sheet).handle(
+    Dispatcher(Topics("psu"), lambda: {"psu1": broken, "psu2": well}, seen, sheet, MagicMock()).handle(
         Incoming("psu/all/set", b"OFF", False, False)
     )
     assert [response.psu for response in sheet.responses] == ["psu2"]  # it is offline, and says so
@@ -125,7 +125,7 @@ def test_a_refusal_for_an_unknown_channel_echoes_the_id() -> None:
         (b'{"id": "42", "stat": true}', "42"),
         (b"{", None),
     ):
-        Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet).handle(
+        Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet, MagicMock()).handle(
             Incoming("psu/psu1/9/set", payload, False, False)
         )
         response = sheet.responses[-1]
@@ -141,7 +141,7 @@ def test_a_command_is_as_old_as_its_message() -> None:
     seen.is_duplicate.return_value = False
     with Unit(hold_ups=hold_ups) as unit:
         held_up(hold_ups)
-        dispatcher = Dispatcher(Topics("psu"), lambda: {"psu1": unit.supply}, seen, unit.sheet)
+        dispatcher = Dispatcher(Topics("psu"), lambda: {"psu1": unit.supply}, seen, unit.sheet, MagicMock())
         dispatcher.handle(Incoming("psu/psu1/1/set", b'{"id": "on", "state": true}', False, False, came=came))
         assert unit.sheet.code("on") == "expired"
         dispatcher.handle(Incoming("psu/psu1/1/set", b'{"id": "off", "state": false}', False, False, came=came))

@@ -1,0 +1,205 @@
+"""Leases as clients ask for them: the table, its records in the store, and the retained messages that tell of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from agent.protocol.errors import Refusal
+from agent.protocol.leases import LeaseRequest
+from agent.protocol.messages import LeaseState, utc_now
+from agent.protocol.topics import Topics
+from agent.service.leases.table import Lease, LeaseTable
+from agent.store.leases import LeaseRecord, LeaseRecords, Place
+from agent.timing import boot_id, system_clock
+
+log = logging.getLogger(__name__)
+
+#: s between two corrections of what others publish on the topics of leases, and between two complaints about that.
+CORRECTING, COMPLAINING = 1.0, 60.0
+
+
+class Publisher(Protocol):
+    """The part of the MQTT session that leases need."""
+
+    def keep(self, topic: str, payload: bytes) -> None:
+        """Publish retained, and again whenever the broker may have lost it. An empty payload removes it from the broker."""
+
+    def is_pending(self, topic: str) -> bool:
+        """True if a broker that comes back is to be told of this topic; for a removal until one has confirmed it."""
+
+
+@dataclass(slots=True)
+class _Told:
+    """The message that was published last for a place, and the lease that it tells of; None for none."""
+
+    lease: Lease | None
+    payload: bytes
+    #: The broker has sent it back. What comes there later is somebody else's.
+    is_heard: bool = False
+
+
+class Leases:
+    """The leases of one agent's units.
+
+    `request` and `heard` are called by the MQTT thread, `retire` and `tick` by the main thread. They return at once. A place
+    that never had a lease has no message. One whose lease has ended keeps a message without a holder.
+
+    ``table``: asked by the units before each setting.
+
+    :param is_served: returns true if the agent has a unit of this name now
+    :param refusal: returns why a unit takes no requests, as another agent serves it; None if it takes them
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        *,
+        topics: Topics,
+        publisher: Publisher,
+        records: LeaseRecords,
+        is_served: Callable[[str], bool],
+        refusal: Callable[[str], Refusal | None] = lambda _: None,
+        clock: Callable[[], float] = system_clock,
+        boot: str | None = None,
+    ) -> None:
+        self._agent = agent
+        self._topics = topics
+        self._publisher = publisher
+        self._records = records
+        self._is_served = is_served
+        self._refusal = refusal
+        self._boot = boot_id() if boot is None else boot
+        self.table = LeaseTable(clock)
+        self._lock = threading.Lock()
+        self._told: dict[Place, _Told] = {}
+        self._wrong: set[Place] = set()  # somebody else published there
+        self._leaving: set[Place] = set()  # of units that are not served any more
+        self._corrected = self._complained = -COMPLAINING
+
+    def request(self, unit: str, index: int | None, request: LeaseRequest, came: float) -> LeaseState:
+        """Take, renew or give back a lease, for a unit or one of its channels. The lease as it is then.
+
+        :param came: the moment of `agent.timing.system_clock` when the request came in
+        :raises Refusal: ``claimed`` or ``conflict``; nothing changed
+        """
+        place = unit, index
+        if (refusal := self._refusal(unit)) is not None:
+            raise refusal
+        with self._lock:
+            changed = self.table.release(place, request) if request.release else self.table.take(place, request, came)
+            for one in changed:
+                self._tell(one)
+            return self._state(place, self.table.live(place))
+
+    def heard(self, unit: str, channel: str | None, channels: Iterable[int], payload: bytes) -> None:
+        """Take a message on the topic of a lease of a unit: one that this agent did not publish is corrected by `tick`.
+
+        :param channel: as it stands in the topic
+        :param channels: the numbers of the unit's channels
+        """
+        index = None if channel is None else next((number for number in channels if str(number) == channel), 0)
+        if index == 0:
+            return  # no channel of the unit: nobody takes that for a lease on one
+        place = unit, index
+        with self._lock:
+            told = self._told.get(place)
+            if told is None:
+                # Without its file the agent does not know yet what an earlier run has published.
+                if payload and self._records.is_loaded:
+                    self._wrong.add(place)
+            elif payload == told.payload:
+                told.is_heard = True
+            elif told.is_heard:  # else this agent's message is still on its way there, and follows
+                self._wrong.add(place)
+
+    def retire(self, units: Iterable[str]) -> None:
+        """Forget units that are not served any more, and have their messages removed from the broker."""
+        with self._lock:
+            for unit in units:
+                self.table.drop(unit)
+                for place in [place for place in self._told if place[0] == unit]:
+                    self._leave(place)
+
+    def tick(self, now: float) -> None:
+        """Tell of leases that have ended, and of those that an earlier run has left; correct what others published.
+
+        To be called at the start, and then several times a second.
+        """
+        with self._lock:
+            for place, record in self._records.take_loaded().items():
+                self._take_over(place, record)
+            for place, told in list(self._told.items()):
+                if told.lease is not self.table.live(place):
+                    if told.lease is not None:
+                        log.info("%s: the lease of %s has ended", _shown(place), told.lease.holder)
+                    self._tell(place)
+            for place in [
+                place for place in self._leaving if not self._publisher.is_pending(self._topics.lease(*place))
+            ]:
+                self._leaving.discard(place)
+                self._records.forget(place)
+            if self._wrong and now - self._corrected >= CORRECTING:
+                self._corrected = now
+                self._correct(now)
+
+    # With the lock held.
+
+    def _take_over(self, place: Place, record: LeaseRecord) -> None:
+        if place in self._told:
+            return
+        if not self._is_served(place[0]):
+            self._leave(place)
+            return
+        self.table.restore(place, record, self._boot)
+        self._tell(place)
+
+    def _correct(self, now: float) -> None:
+        wrong, self._wrong = self._wrong, set()
+        places = [place for place in sorted(wrong, key=str) if self._is_served(place[0])]
+        if places and now - self._complained >= COMPLAINING:
+            self._complained = now
+            log.warning(
+                "%s: somebody published a lease that this agent did not give; it is corrected. Who wants one publishes to %s",
+                _shown(places[0]),
+                self._topics.lease_set(*places[0]),
+            )
+        for place in places:
+            self._tell(place)
+
+    def _tell(self, place: Place) -> None:
+        lease = self.table.live(place)
+        payload = self._state(place, lease).to_json()
+        self._told[place] = _Told(lease, payload)
+        self._leaving.discard(place)
+        record = LeaseRecord(None, 0.0, 0.0, 0.0, "", 0.0)
+        if lease is not None:
+            record = LeaseRecord(lease.holder, lease.since, lease.until, lease.ttl, self._boot, lease.end)
+        self._records.remember(place, record)
+        self._publisher.keep(self._topics.lease(*place), payload)
+
+    def _leave(self, place: Place) -> None:
+        self._told.pop(place, None)
+        self._leaving.add(place)
+        self._publisher.keep(self._topics.lease(*place), b"")
+
+    def _state(self, place: Place, lease: Lease | None) -> LeaseState:
+        unit, index = place
+        return LeaseState(
+            time=utc_now(),
+            agent=self._agent,
+            psu=unit,
+            index=index,
+            holder=None if lease is None else lease.holder,
+            since=None if lease is None else datetime.fromtimestamp(lease.since, UTC),
+            until=None if lease is None else datetime.fromtimestamp(lease.until, UTC),
+        )
+
+
+def _shown(place: Place) -> str:
+    unit, index = place
+    return unit if index is None else f"{unit}/{index}"
