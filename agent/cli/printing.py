@@ -25,12 +25,13 @@ def print_configuration(config: Config) -> None:
     """A summary of a configuration without fault, a line for each unit and each configured channel."""
     settings = config.settings
     mqtt = settings.mqtt
+    version = "5, or 3.1.1 if it refuses 5" if mqtt.protocol == "auto" else mqtt.protocol
     tls = ", TLS" if mqtt.tls is not None else ""
     user = f", user {mqtt.username}" if mqtt.username else ""
     if not config.series_faults:
         print(f"{config.path}: no fault")
     print(f"agent {settings.agent}, state in {settings.state_dir}, backlog of {config.backlog_capacity()} samples")
-    print(f"broker {mqtt.host}:{mqtt.port}, MQTT {mqtt.protocol}{tls}{user}, topics under {mqtt.base_topic}/")
+    print(f"broker {mqtt.host}:{mqtt.port}, MQTT {version}{tls}{user}, topics under {mqtt.base_topic}/")
     for unit in config.units:
         interval = config.poll_interval(unit)
         rate = "as fast as it answers" if not interval else f"every {interval:g} s"

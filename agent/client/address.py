@@ -25,8 +25,7 @@ _OPTIONS = {"ca": "--ca", "base_topic": "--base-topic"}
 class Address:
     """A broker's address, how to log in there, and the topic that everything stands under.
 
-    It has the fields of `agent.mqtt.settings.LoginSettings`. ``protocol`` None: MQTT 5, and 3.1.1 where the broker does not know
-    version 5.
+    It has the fields of `agent.mqtt.settings.LoginSettings`. ``protocol`` auto: MQTT 5, and 3.1.1 where the broker refuses 5.
     """
 
     host: str = "localhost"
@@ -35,7 +34,7 @@ class Address:
     username: str | None = None
     password: SecretStr | None = None
     base_topic: str = "psu"
-    protocol: Literal["5", "3.1.1"] | None = None
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
 
     @classmethod
     def from_settings(cls, settings: Mqtt) -> Address:
@@ -82,7 +81,7 @@ class Address:
             details = error.errors(include_url=False)[0]
             key = str(details["loc"][-1])
             raise ValueError(f"{_OPTIONS.get(key, key)} {details['msg']}") from None
-        return replace(cls.from_settings(settings), protocol=None, password=password)
+        return replace(cls.from_settings(settings), password=password)
 
     def __str__(self) -> str:
         user = f"{self.username}@" if self.username else ""

@@ -27,6 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.client.address import PASSWORD_VARIABLE, Address
 from agent.mqtt import faults
+from agent.mqtt.broker.attempts import Attempts, Outcome
 from agent.mqtt.setup import prepare
 from agent.mqtt.tls import TlsError
 from agent.protocol.topics import Topics
@@ -37,14 +38,15 @@ KEEPALIVE = 15
 CONNECT_TIMEOUT = 5.0
 #: s without a further retained message after which all of them are taken to have come.
 QUIET = 0.25
+#: s without a further message, where the broker keeps none: the units' next polls are waited for.
+QUIET_WITHOUT_RETAINED = 2.0
 #: s that reading retained messages takes at most.
 LONGEST_READING = 10.0
 
 # MQTT 5, 2.4: reason codes of a PUBACK.
 _NO_MATCHING_SUBSCRIBERS = 16
 _NOT_AUTHORIZED = 135
-_RETAIN_NOT_SUPPORTED = 154
-#: Filters in one SUBSCRIBE.
+#: Filters in one SUBSCRIBE. AWS IoT Core takes 8 and closes the connection otherwise (MQTTnet #1427).
 _MOST_FILTERS = 8
 
 
@@ -88,6 +90,7 @@ class Client:
     """A connection, as a context manager. After a first success it is established again by itself, with its subscriptions.
 
     ``inbox``: messages and changes of the connection, in their order. ``protocol``: the version of MQTT that is spoken.
+    ``retains``: false if the broker keeps no retained messages.
 
     :raises BrokerError: from `__enter__`, and from every method while there is no broker
     """
@@ -95,27 +98,31 @@ class Client:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.topics = Topics(address.base_topic)
-        self.protocol: Literal["5", "3.1.1"] = address.protocol or "5"
+        self.protocol: Literal["5", "3.1.1"] = "3.1.1" if address.protocol == "3.1.1" else "5"
+        self.retains = True
         self.inbox: queue.SimpleQueue[Message | LinkChange] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         self._filters: dict[str, int] = {}
         self._lock = threading.Lock()
         self._established = False
-        self._resubscription: int | None = None  # the packet identifier of SUBSCRIBE after a reconnection
+        self._resubscribing: set[int | None] = set()  # packet identifiers of SUBSCRIBE after a reconnection
         self._client: PahoClient | None = None
 
     def __enter__(self) -> Self:
-        try:
-            self._connect()
-        except _ProtocolRefusedError as refused:
-            if self.address.protocol is not None:
-                raise BrokerError(str(refused)) from None
-            self.protocol = "3.1.1"
+        attempts = Attempts(self.address.protocol)
+        while True:
+            self.protocol = attempts.protocol
             try:
                 self._connect()
-            except _ProtocolRefusedError as still:
-                raise BrokerError(str(still)) from None
-        return self
+            except _RefusedError as refused:
+                if attempts.failed(refused.outcome):
+                    raise
+                continue
+            if not attempts.is_trial:
+                return self
+            self.__exit__()
+            self._established = False
+            attempts.failed(Outcome.TRIED)
 
     def __exit__(self, *_: object) -> None:
         client, self._client = self._client, None
@@ -124,7 +131,6 @@ class Client:
             client.loop_stop()
 
     def _connect(self) -> None:
-        """:raises _ProtocolRefusedError: the broker does not know this version of MQTT, or so it seems"""
         client = self._new_client()
         try:
             client.connect(self.address.host, self.address.port, keepalive=KEEPALIVE)
@@ -172,16 +178,18 @@ class Client:
                 if address.tls is None
                 else "does it want a client's certificate?"
             )
-            raise _ProtocolRefusedError(f"{address} closed the connection before it answered; {hint}")
+            raise _RefusedError(f"{address} closed the connection before it answered; {hint}", Outcome.CLOSED)
         if answer.text == "Unsupported protocol version":
-            raise _ProtocolRefusedError(f"{address} does not speak MQTT {self.protocol}; set settings.mqtt.protocol")
+            versions = "5 or 3.1.1" if address.protocol == "auto" else self.protocol
+            why = f"{address} does not speak MQTT {versions}; set settings.mqtt.protocol"
+            raise _RefusedError(why, Outcome.REFUSED_VERSION)
         why = answer.text.lower()
         why = (
             f"{why}{hint}"
             if (hint := _password_hint(why))
             else faults.refusal(answer.code, why, address, self.protocol)
         )
-        raise BrokerError(f"{address} refused the connection: {why}")
+        raise _RefusedError(f"{address} refused the connection: {why}", Outcome.REFUSED)
 
     def _await(self, kind: str, mid: int | None = None) -> _Answer:
         deadline = time.monotonic() + CONNECT_TIMEOUT
@@ -217,21 +225,22 @@ class Client:
     def retained(self, filters: Iterable[str]) -> list[Message]:
         """The messages that are retained under the filters, and those that are published meanwhile.
 
-        It takes little more than `QUIET` s, at most `LONGEST_READING` s.
+        It takes little more than `QUIET` s, or `QUIET_WITHOUT_RETAINED` s, at most `LONGEST_READING` s.
 
         :raises BrokerError: as `subscribe`
         """
         self.subscribe(filters)
         messages: list[Message] = []
         now = time.monotonic()
-        deadline, quiet = now + LONGEST_READING, now + QUIET
+        pause = QUIET if self.retains else QUIET_WITHOUT_RETAINED
+        deadline, quiet = now + LONGEST_READING, now + pause
         while (left := min(deadline, quiet) - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 item = self.inbox.get(timeout=left)
                 if isinstance(item, Message):
                     messages.append(item)
                     if item.retain:
-                        quiet = time.monotonic() + QUIET
+                        quiet = time.monotonic() + pause
         return messages
 
     def publish(
@@ -276,35 +285,41 @@ class Client:
     # Called by paho, in its thread.
 
     def _on_connect(self, client: PahoClient, _: Any, flags: ConnectFlags, code: ReasonCode, properties: Any) -> None:
-        if not self._established and getattr(properties, "RetainAvailable", 1) == 0:
-            self._answers.put(_Answer("connack", code=_RETAIN_NOT_SUPPORTED, text="it keeps no retained messages"))
-        elif not self._established:
+        self.retains = getattr(properties, "RetainAvailable", 1) != 0
+        if not self._established:
             self._answers.put(_Answer("connack", code=code.value, text=str(code)))
         elif not code.is_failure:
             with self._lock:
                 filters = list(self._filters.items())
+            self._resubscribing.clear()
             # The answer of a request that failed with the old connection must not be taken for that of the next one.
             self._answers = queue.SimpleQueue()
-            if filters:
-                _, self._resubscription = client.subscribe(filters)
-            else:
+            for start in range(0, len(filters), _MOST_FILTERS):
+                _, mid = client.subscribe(filters[start : start + _MOST_FILTERS])
+                self._resubscribing.add(mid)
+            if not filters:
                 self.inbox.put(LinkChange(None))
         else:
             self.inbox.put(LinkChange(str(code).lower()))
 
-    def _on_disconnect(self, _: PahoClient, __: Any, flags: DisconnectFlags, code: ReasonCode, ___: Any) -> None:
+    def _on_disconnect(self, client: PahoClient, __: Any, flags: DisconnectFlags, code: ReasonCode, ___: Any) -> None:
         if self._client is None:
             return
         text = str(code).lower()
         self._answers.put(_Answer("lost", text=text))
         if self._established:
             self.inbox.put(LinkChange(text))
+        else:
+            client.disconnect()  # or paho's thread would sleep before the next connection, and its end be waited for
 
     def _on_subscribe(self, _: PahoClient, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
         worst = max(codes, key=lambda code: code.value)
-        if mid == self._resubscription:
-            self._resubscription = None
-            self.inbox.put(LinkChange(str(worst).lower() if worst.value >= 128 else None))
+        if mid in self._resubscribing:
+            self._resubscribing.discard(mid)
+            if worst.value >= 128:
+                self.inbox.put(LinkChange(str(worst).lower()))
+            elif not self._resubscribing:
+                self.inbox.put(LinkChange(None))
             return
         values = tuple(code.value for code in codes)
         self._answers.put(_Answer("suback", mid, worst.value, str(worst), values))
@@ -318,8 +333,12 @@ class Client:
             self.inbox.put(Message(message.topic, bytes(message.payload), message.retain, correlation))
 
 
-class _ProtocolRefusedError(Exception):
-    """The broker does not know this version of MQTT, or so it seems."""
+class _RefusedError(BrokerError):
+    """The broker took the TCP connection and refused the rest."""
+
+    def __init__(self, why: str, outcome: Outcome) -> None:
+        super().__init__(why)
+        self.outcome = outcome
 
 
 def _why_unreachable(address: Address, error: OSError | ValueError) -> str:

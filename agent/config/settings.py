@@ -136,7 +136,10 @@ class Mqtt(Section):
         description="the topic that everything stands under, of one or several levels",
         examples=["lab3/psu"],
     )
-    protocol: ProtocolVersion = Field(default="5", description="the MQTT version, 5 or 3.1.1")
+    protocol: ProtocolVersion = Field(
+        default="auto",
+        description="the MQTT version, 5 or 3.1.1; auto takes 5, and 3.1.1 where the broker refuses 5",
+    )
     client_id: Annotated[Text, Field(max_length=128)] | None = Field(
         default=None,
         description="the MQTT client identifier, up to 128 characters; left out: one that nobody can guess",

@@ -135,7 +135,7 @@ def _seconds(value: object) -> object:
 
 def _protocol(value: object) -> object:
     written = str(as_text(value))
-    return {"5": "5", "5.0": "5", "3.1.1": "3.1.1"}.get(written, value)
+    return {"auto": "auto", "5": "5", "5.0": "5", "3.1.1": "3.1.1"}.get(written, value)
 
 
 def channel_number(value: object) -> object:
@@ -193,7 +193,9 @@ Duration = Annotated[
     ),
 ]
 ProtocolVersion = Annotated[
-    Literal["5", "3.1.1"], BeforeValidator(_protocol), WithJsonSchema({"enum": [5, "5", "3.1.1"], "default": 5})
+    Literal["auto", "5", "3.1.1"],
+    BeforeValidator(_protocol),
+    WithJsonSchema({"enum": ["auto", 5, "5", "3.1.1"], "default": "auto"}),
 ]
 #: For a section that may be given as `true` or `false`: the validator and its part of the JSON Schema.
 FLAG_OR_SECTION = BeforeValidator(_flag_or_section)

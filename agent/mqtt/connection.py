@@ -18,10 +18,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.mqtt import faults
+from agent.mqtt.broker.abilities import Abilities
+from agent.mqtt.broker.attempts import Attempts, Outcome
 from agent.mqtt.freshness import Freshness
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item
-from agent.mqtt.outbox import MOST_IN_FLIGHT
 from agent.mqtt.publishing import PublishingClient
 from agent.mqtt.settings import BrokerSettings
 from agent.mqtt.setup import prepare
@@ -29,14 +30,14 @@ from agent.timing import system_clock
 
 log = logging.getLogger(__name__)
 
-#: s for the TCP connection and TLS, and for the broker's CONNACK and SUBACK.
-CONNECT_TIMEOUT = 5.0
 #: bytes. A broker that knows MQTT 5 keeps larger messages to itself; the largest command has 16 KiB.
 LARGEST_PACKET = 16 * 1024 * 1024
 #: Packets that are handled before anything else is done: in a flood of commands some 5 ms.
 MOST_PACKETS = 50
 #: Filters in one SUBSCRIBE. AWS IoT Core takes 8 and closes the connection otherwise (MQTTnet #1427).
 _MOST_FILTERS = 8
+#: Reason codes of CONNACK, but for `Outcome.REFUSED`: it keeps no retained messages, and the will is one.
+_OUTCOMES = {0x84: Outcome.REFUSED_VERSION, 0x9A: Outcome.NO_RETAINED_WILL}
 #: Reason code of DISCONNECT: another client has connected with the same client identifier (MQTT 5, 3.14.2.1).
 _TAKEN_OVER = 0x8E
 #: Those by which the broker says that it could not take a message: malformed, against the protocol, not allowed (some brokers
@@ -45,7 +46,11 @@ _BAD_MESSAGE = (0x81, 0x82, 0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B)
 
 
 class ConnectionLost(Exception):
-    """The connection is gone, or was never made; says why."""
+    """The connection is gone, or was never made; says why. ``outcome``: what became of the try to connect."""
+
+    def __init__(self, why: str, outcome: Outcome = Outcome.OTHER) -> None:
+        super().__init__(why)
+        self.outcome = outcome
 
 
 class Connection:
@@ -61,6 +66,7 @@ class Connection:
         handle: Callable[[Incoming], None],
         acknowledged: Callable[[int, int], None],
         complain: Callable[[str], None] = log.error,
+        attempts: Attempts | None = None,
     ) -> None:
         """Make the client without connecting it.
 
@@ -69,6 +75,7 @@ class Connection:
         :param handle: gets every message that comes in
         :param acknowledged: gets the packet identifier and the reason code of every PUBACK
         :param complain: gets a sentence on each thing that the broker does not let this client do
+        :param attempts: how it is to be tried
         :raises tls.TlsError: a certificate can't be used
         """
         #: s, `time.monotonic`: when the broker was last heard.
@@ -77,8 +84,8 @@ class Connection:
         self.answers = 0
         #: s, `time.monotonic`: when the PINGREQ was sent whose answer has not come; None where there is none.
         self.asked_at: float | None = None
-        #: How many messages the broker takes at a time (Receive Maximum, MQTT 5, 3.2.2.3.3).
-        self.window = MOST_IN_FLIGHT
+        #: What the broker takes, as far as it has told.
+        self.abilities = Abilities()
         #: True if the broker has closed it; and if it said that it did so for a message that it could not take.
         self.was_closed = self.was_refused_message = False
         self._settings = settings
@@ -89,11 +96,12 @@ class Connection:
         self._freshness = Freshness(system_clock())
         self._has_subscribed = False
         self._has_refused = False  # a message of unknown age, in the present stall
-        self._is_v5 = settings.protocol == "5"
+        self._attempts = attempts = attempts or Attempts(settings.protocol)
+        self._is_v5 = attempts.protocol == "5"
         self._connack: ReasonCode | None = None
         self._subscribing: dict[int, Sequence[str]] = {}  # packet identifier → filters
         self._lost: str | None = None
-        self._refusal: str | None = None
+        self._refusal: ConnectionLost | None = None
         self._client = client = PublishingClient(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id or client_id,
@@ -103,8 +111,8 @@ class Connection:
             reconnect_on_failure=False,
             manual_ack=True,
         )
-        client.connect_timeout = CONNECT_TIMEOUT
-        client.will_set(will, b"offline", qos=1, retain=True)
+        client.connect_timeout = attempts.opening_limit
+        client.will_set(will, b"offline", qos=1, retain=attempts.retains_will)
         prepare(client, settings)
         # With this callback there paho queues what is published, and `loop_write` sends it all.
         client.on_socket_register_write = lambda *_: None
@@ -117,7 +125,7 @@ class Connection:
         client.on_message = self._on_message
 
     def open(self) -> None:
-        """Make the TCP connection, with TLS, and send CONNECT. Takes up to `CONNECT_TIMEOUT` s.
+        """Make the TCP connection, with TLS, and send CONNECT. Takes up to `Attempts.opening_limit` s.
 
         :raises ConnectionLost: it can't be made
         """
@@ -130,12 +138,8 @@ class Connection:
         try:
             self._client.connect(settings.host, settings.port, keepalive=settings.keepalive, **arguments)
         except (OSError, ValueError) as error:
-            raise ConnectionLost(faults.unreachable(error, settings)) from error
-
-    @property
-    def largest_packet(self) -> int:
-        """bytes. The largest packet that the broker takes, as far as it has told."""
-        return self._client.largest_packet
+            outcome = Outcome.UNANSWERED if isinstance(error, TimeoutError) else Outcome.OTHER
+            raise ConnectionLost(faults.unreachable(error, settings), outcome) from error
 
     @property
     def is_accepted(self) -> bool:
@@ -204,7 +208,8 @@ class Connection:
         if item.correlation is not None and self._is_v5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.CorrelationData = item.correlation
-        return self._client.send(item.topic, item.payload, retain=item.retain, properties=properties)
+        retain = item.retain and self.abilities.retains
+        return self._client.send(item.topic, item.payload, retain=retain, properties=properties)
 
     @property
     def wants_to_write(self) -> bool:
@@ -220,7 +225,8 @@ class Connection:
             self._client.loop_write()
         except OSError as error:
             self.was_closed = True
-            raise ConnectionLost(error.strerror or str(error)) from error
+            outcome = Outcome.CLOSED if self._client.connack_code is None else Outcome.OTHER
+            raise ConnectionLost(error.strerror or str(error), outcome) from error
 
     def disconnect(self) -> None:
         """Send DISCONNECT: the broker does not publish the will.
@@ -259,7 +265,9 @@ class Connection:
                 if not client.has_more:
                     return False
         except (ArithmeticError, LookupError, ValueError, struct.error, MQTTException) as error:
-            raise ConnectionLost(f"it sent something that is not MQTT ({error})") from error
+            is_of_another_version = self._connack is None and client.connack_code is not None
+            outcome = Outcome.REFUSED_VERSION if is_of_another_version else Outcome.OTHER
+            raise ConnectionLost(f"it sent something that is not MQTT ({error})", outcome) from error
         finally:
             if self._freshness.in_doubt:
                 self.keep_alive()
@@ -276,17 +284,15 @@ class Connection:
         :raises ConnectionLost: it is gone, or the broker refused it
         """
         if self._refusal is not None:
-            raise ConnectionLost(self._refusal)
+            raise self._refusal
         if self._lost is None and self.is_open:
             return
         if self._client.strange_answer:
             raise ConnectionLost(faults.strange_answer(self._client.strange_answer, self._settings))
         if self._client.connack_code is None:
-            raise ConnectionLost(faults.closed_early(self._settings, self._settings.protocol))
+            raise ConnectionLost(faults.closed_early(self._settings, self._settings.protocol), Outcome.CLOSED)
         if self._connack is None:  # paho says no more of the only code that it does not pass on
-            settings = self._settings
-            why = faults.refusal(0x84, "Unsupported protocol version", settings, settings.protocol)
-            raise ConnectionLost(f"it refused the connection: {why}")
+            raise self._refused(0x84, "Unsupported protocol version")
         raise ConnectionLost(self._lost or "the connection broke")
 
     def close(self) -> None:
@@ -303,20 +309,20 @@ class Connection:
         self, client: Client, _: object, __: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         self._connack = reason
-        settings = self._settings
+        self.abilities = abilities = Abilities.from_connack(properties, retains=self._attempts.retains_will)
         if reason.is_failure:
-            why = faults.refusal(reason.value, str(reason), settings, settings.protocol)
-            self._refusal = f"it refused the connection: {why}"
-        elif getattr(properties, "RetainAvailable", 1) == 0:  # it would end the connection at the first state
-            self._refusal = f"it is of no use: {faults.refusal(0x9A, 'it keeps no retained messages', settings, '5')}"
-        elif getattr(properties, "MaximumQoS", 1) == 0:
-            self._refusal = f"it is of no use: {faults.refusal(0x9B, 'it takes no QoS 1', settings, '5')}"
-        most = getattr(properties, "ReceiveMaximum", None) if properties is not None else None
-        if isinstance(most, int):
-            self.window = max(1, min(MOST_IN_FLIGHT, most))
-        largest = getattr(properties, "MaximumPacketSize", None) if properties is not None else None
-        if isinstance(largest, int):
-            self._client.largest_packet = largest
+            self._refusal = self._refused(reason.value, str(reason))
+        elif not abilities.takes_qos_1:
+            why = faults.refusal(0x9B, "it takes no QoS 1", self._settings, "5")
+            self._refusal = ConnectionLost(f"it is of no use: {why}")
+        elif self._attempts.is_trial:
+            self._refusal = ConnectionLost("it takes MQTT 3.1.1, and is asked for 5 once more", Outcome.TRIED)
+        if abilities.largest_packet is not None:
+            self._client.largest_packet = abilities.largest_packet
+
+    def _refused(self, code: int, text: str) -> ConnectionLost:
+        why = faults.refusal(code, text, self._settings, self._settings.protocol)
+        return ConnectionLost(f"it refused the connection: {why}", _OUTCOMES.get(code, Outcome.REFUSED))
 
     def _on_disconnect(
         self, client: Client, _: object, flags: DisconnectFlags, reason: ReasonCode, __: Properties | None
@@ -334,18 +340,16 @@ class Connection:
         refused = [(name, reason) for name, reason in zip(filters, reasons, strict=False) if reason.is_failure]
         if refused:
             names = ", ".join(name for name, _ in refused[:5]) + (" …" if len(refused) > 5 else "")
-            user = f"the user {self._settings.username!r}" if self._settings.username else "clients without a user name"
             self._complain(
                 f"it refused {len(refused)} of {len(filters)} subscriptions ({refused[0][1]}): {names}; commands on them do not "
-                f"arrive, so let {user} read these topics"
+                f"arrive, so let {faults.user(self._settings)} read these topics"
             )
 
     def _on_ping_answered(self) -> None:
         self.answers += 1
         self.asked_at = None
-        freshness = self._freshness
-        freshness.answered(system_clock())
-        if self._has_refused and not freshness.in_doubt:
+        self._freshness.answered(system_clock())
+        if self._has_refused and not self._freshness.in_doubt:
             self._has_refused = False
             log.info("broker: commands are carried out again")
         self.keep_alive()  # the next is due if this answer was late

@@ -13,7 +13,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.mqtt.connection import Connection, ConnectionLost
 from agent.mqtt.inbox import MessageQueue
 from agent.mqtt.item import Item, Kind
-from agent.mqtt.outbox import Outbox
+from agent.mqtt.outbox import MOST_IN_FLIGHT, Outbox
 from agent.mqtt.presence import SILENCE, Presence
 from agent.mqtt.responses.receipts import Receipts
 from agent.mqtt.responses.refusals import Refusals
@@ -117,7 +117,7 @@ class Exchange:
         """Queue everything that is retained, for a broker that has confirmed the subscriptions."""
         self._presence.heard = self._asked  # it has confirmed the subscriptions
         self._refusals.begin()
-        self.outbox.window = connection.window
+        self.outbox.window = min(MOST_IN_FLIGHT, connection.abilities.receive_maximum)
         # States that came while the connection was made are older than those that are published now: they are backlog, or
         # a present state would go back in time.
         older, present = self._inbox.begin_connection()
@@ -200,7 +200,7 @@ class Exchange:
             self._is_holding = waiting > MOST_RESPONSES
             self.connection.hold_acknowledgements(self._is_holding)
         while self.outbox.has_rejected:
-            self._refusals.take_rejected(self.outbox.take_rejected(), self.connection.largest_packet)
+            self._refusals.take_rejected(self.outbox.take_rejected(), self.connection.abilities.largest_packet or 0)
             self.outbox.send(self.connection.publish, now, backlog=False)
 
     def send_here(self) -> bool:

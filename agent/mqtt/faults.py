@@ -14,7 +14,7 @@ _UNSPECIFIED = 0x80
 
 # Remedies by the reason code of CONNACK or DISCONNECT (MQTT 5, 2.4). paho converts the return codes of MQTT 3.1.1.
 _REMEDIES = {
-    0x84: "set settings.mqtt.protocol to {other}",
+    0x84: "{other}",
     0x85: "give another settings.mqtt.client_id",
     0x86: "check settings.mqtt.username and its password",
     0x87: "let {user} connect",
@@ -38,12 +38,23 @@ def refusal(code: int, text: str, settings: LoginSettings, protocol: str) -> str
 
     :param code: a reason code of MQTT 5
     :param text: its name
+    :param protocol: the version that was asked for: auto, 5 or 3.1.1
     """
     remedy = _REMEDIES.get(code, "")
     if not remedy:
         return text
-    user = f"the user {settings.username!r}" if settings.username else "clients without a user name"
-    return f"{text}; {remedy.format(other='3.1.1' if protocol == '5' else '5', user=user)}"
+    return f"{text}; {remedy.format(other=_other_version(protocol), user=user(settings))}"
+
+
+def user(settings: LoginSettings) -> str:
+    """The user that logs in, for a sentence."""
+    return f"the user {settings.username!r}" if settings.username else "clients without a user name"
+
+
+def _other_version(protocol: str) -> str:
+    if protocol == "auto":
+        return "it takes neither MQTT 5 nor 3.1.1, so look into the broker's log"
+    return f"set settings.mqtt.protocol to auto, or to {'3.1.1' if protocol == '5' else '5'}"
 
 
 def unreachable(error: OSError | ValueError, settings: LoginSettings) -> str:

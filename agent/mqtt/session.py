@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterable
 
 import tenacity
 
-from agent.mqtt.connection import CONNECT_TIMEOUT, Connection, ConnectionLost
+from agent.mqtt.broker import attempts
+from agent.mqtt.broker.attempts import Attempts, Outcome, Version
+from agent.mqtt.broker.complaints import Complaints
+from agent.mqtt.connection import Connection, ConnectionLost
 from agent.mqtt.exchange import Exchange
 from agent.mqtt.freshness import INTERVAL
 from agent.mqtt.inbox import MessageQueue, items_of
@@ -32,18 +35,12 @@ from agent.timing import backoff
 
 log = logging.getLogger(__name__)
 
-#: s; reconnection backs off from the first to the second, each time by a random part more.
-FIRST_RETRY, LAST_RETRY, RETRY_JITTER = 0.2, 10.0, 0.5
-#: s. A connection that did not last that long is not made again at once, and does not end the broker's loss.
-SHORT_LIVED = 5.0
 _TICK = INTERVAL
 #: s between two looks at the acknowledgements at the end.
 _ENDING_TICK = 0.05
 #: s that a new connection may be in doubt before it is used. On a link that is slower than the age that a command may have
 #: the doubt never ends.
 _LONGEST_DOUBT = 1.0
-#: Different complaints that are logged, each once until a connection has lasted.
-_MOST_COMPLAINTS = 100
 #: States that may wait before units that are polled without a pause are slowed down.
 _CONGESTED = 300
 
@@ -90,8 +87,9 @@ class Session:
         self._connected_before = False
         self._connected_at = 0.0
         self._reported_at = 0.0  # of the newest report, for the threads of units
-        self._short_lived = 0  # connections in a row
-        self._told: set[str] = set()  # complaints, since a connection that lasted
+        self._complaints = Complaints()
+        self._attempts = Attempts(settings.protocol)
+        self._retains = True
         self._stop_by: float | None = None
         self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
@@ -122,6 +120,16 @@ class Session:
     def connected(self) -> bool:
         """True while there is a connection, with its subscriptions."""
         return self._presence.connected
+
+    @property
+    def protocol(self) -> Version:
+        """The version of MQTT that is spoken, or was on the last connection."""
+        return self._attempts.protocol
+
+    @property
+    def retains(self) -> bool:
+        """False if the broker of the present connection keeps no retained messages."""
+        return self._retains
 
     @property
     def is_ending(self) -> bool:
@@ -241,15 +249,13 @@ class Session:
             except Exception:
                 log.exception("broker: unexpected; the connection is closed and opened again")
                 ended = "an unexpected error"
-                time.sleep(FIRST_RETRY)  # an error that comes at once again must not spin
+                time.sleep(attempts.FIRST_RETRY)  # an error that comes at once again must not spin
 
     def _connect_until_it_works(self) -> None:
-        if self._short_lived:
-            # Two agents of one name take the connection from each other. Without a pause they would do so all the time.
-            self._wait_disconnected(min(LAST_RETRY, FIRST_RETRY * 2 ** min(self._short_lived, 10)))
+        self._wait_disconnected(self._attempts.pause)
         tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((ConnectionLost, OSError, ValueError)),
-            wait=backoff(FIRST_RETRY, LAST_RETRY, RETRY_JITTER),
+            wait=backoff(attempts.FIRST_RETRY, attempts.LAST_RETRY, attempts.RETRY_JITTER),
             sleep=self._wait_disconnected,
             after=self._tell_failure,
         )(self._connect)
@@ -267,7 +273,8 @@ class Session:
         self._exchange.end()
         error = state.outcome.exception() if state.outcome else None
         problem = str(error) or type(error).__name__
-        if self._is_news(problem):
+        is_told = self._attempts.failed(getattr(error, "outcome", Outcome.OTHER))
+        if is_told and self._complaints.is_news(problem):
             log.warning("broker %s: %s; trying again for ever", self._address(), problem)
 
     def _address(self) -> str:
@@ -284,12 +291,16 @@ class Session:
             will=self._status,
             handle=self._take,
             acknowledged=self._exchange.on_acknowledged,
-            complain=self._complain_once,
+            complain=self._complaints.tell,
+            attempts=self._attempts,
         )
         self._heartbeat = math.inf  # looking up the broker's name may take minutes, and is not this thread's work
         self._exchange.begin(connection)
         self._heartbeat = time.monotonic()
-        self._await(lambda: connection.is_accepted, "it did not answer; is settings.mqtt.port a broker's?")
+        self._await(
+            lambda: connection.is_accepted,
+            "it does not answer CONNECT; is settings.mqtt.port a broker's?",
+        )
         self._subscriptions.take_over(None)
         connection.subscribe(self._subscriptions.filters)
         connection.keep_alive()
@@ -300,23 +311,17 @@ class Session:
         if self._connected_before:
             self.reconnects += 1
         self._connected_before = True
-        level = logging.INFO if self._short_lived < 3 else logging.DEBUG
-        log.log(level, "broker %s: connected, MQTT %s", self._address(), self._settings.protocol)
+        level = logging.INFO if self._attempts.short_lived < 3 else logging.DEBUG
+        log.log(level, "broker %s: connected, MQTT %s", self._address(), self._attempts.protocol)
+        self._retains = connection.abilities.retains
+        self._complaints.tell_losses(
+            self._address(), has_fallen_back=self._attempts.has_fallen_back, retains=self._retains
+        )
         self._inbox.put((Item(Kind.KEEP, self._status, b"online"),))
         self._exchange.tell_present(connection)
         self._connected_at = time.monotonic()
-        self._presence.found(self._connected_at, SHORT_LIVED)
-
-    def _complain_once(self, text: str) -> None:
-        if self._is_news(text):
-            log.error("broker: %s", text)
-
-    def _is_news(self, complaint: str) -> bool:
-        # Strangers can cause some of these as often as they like, and a broker that has one fault has it at each connection.
-        if complaint in self._told or len(self._told) >= _MOST_COMPLAINTS:
-            return False
-        self._told.add(complaint)
-        return True
+        self._presence.found(self._connected_at, attempts.SHORT_LIVED)
+        self._attempts.accepted()
 
     def _take(self, incoming: Incoming) -> None:
         try:
@@ -325,8 +330,9 @@ class Session:
             self._exchange.receipts.take(incoming)
 
     def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
-        if not self._wait_for(condition, CONNECT_TIMEOUT):
-            raise ConnectionLost(f"within {CONNECT_TIMEOUT:g} s {otherwise}")
+        limit = self._attempts.limit
+        if not self._wait_for(condition, limit):
+            raise ConnectionLost(otherwise, Outcome.SILENT)
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -337,6 +343,7 @@ class Session:
             if self._stop_by is not None:
                 raise _Stopped
             self._exchange.wait(min(left, _TICK))
+            self._heartbeat = time.monotonic()
         return True
 
     def _serve(self) -> None:
@@ -365,14 +372,13 @@ class Session:
     def _disconnected(self, reason: str) -> None:
         if self._presence.connected:
             now = time.monotonic()
-            self._short_lived = self._short_lived + 1 if now - self._connected_at < SHORT_LIVED else 0
+            self._attempts.ended(now - self._connected_at)
+            short_lived = self._attempts.short_lived
             # Not every broker says so when another client takes over.
-            again = (
-                f"; if that goes on, is a second agent called {self._agent!r} running?" if self._short_lived > 2 else ""
-            )
-            if not self._short_lived:
-                self._told.clear()
-            if self._is_news(f"gone: {reason}{again}"):
+            again = f"; if that goes on, is a second agent called {self._agent!r} running?" if short_lived > 2 else ""
+            if not short_lived:
+                self._complaints.forget()
+            if self._complaints.is_news(f"gone: {reason}{again}"):
                 log.warning("broker %s: gone: %s%s", self._address(), reason, again)
             self._presence.lost(now, self._exchange.connection.last_heard)
         self._exchange.end()

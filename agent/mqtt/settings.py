@@ -56,8 +56,8 @@ class BrokerSettings(LoginSettings, Protocol):
     """The settings of an agent's session."""
 
     @property
-    def protocol(self) -> Literal["5", "3.1.1"]:
-        """The version of MQTT."""
+    def protocol(self) -> Literal["auto", "5", "3.1.1"]:
+        """The version of MQTT; auto: 5, and 3.1.1 where the broker refuses 5."""
 
     @property
     def keepalive(self) -> int:

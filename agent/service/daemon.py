@@ -110,9 +110,7 @@ class Daemon:
         self._dispatcher = Dispatcher(
             self._topics, lambda: self._units.by_name, self.store.seen, self.session, self._leases
         )
-        self._own_infos = OwnInfos(
-            settings.agent, self._topics, self.session, lambda name: name in self._units.by_name, settings.mqtt.protocol
-        )
+        self._own_infos = OwnInfos(settings.agent, self._topics, self.session, lambda name: name in self._units.by_name)
         self._twins = Twins(settings.agent, self._instance, self._topics, self.session, self._publish_info)
         self.session.listen([*self._homeassistant.subscriptions, self._topics.every_info, *self._twins.subscriptions])
         self.session.listen(self._topics.every_lease)

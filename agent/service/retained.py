@@ -25,17 +25,13 @@ class OwnInfos:
     """Handles the messages on ``{unit}/info``, in the MQTT thread, and removes in the main thread what is left over.
 
     :param is_served: returns true if the agent serves a unit of this name now
-    :param protocol: the MQTT version of the connection
     """
 
-    def __init__(
-        self, agent: str, topics: Topics, session: Session, is_served: Callable[[str], bool], protocol: str
-    ) -> None:
+    def __init__(self, agent: str, topics: Topics, session: Session, is_served: Callable[[str], bool]) -> None:
         self._agent = agent
         self._topics = topics
         self._session = session
         self._is_served = is_served
-        self._is_v5 = protocol == "5"
         self._hides_retain = False
         self._lock = threading.Lock()
         self._left_over: dict[str, tuple[float, tuple[int, ...]]] = {}  # unit → when it is removed, and its channels
@@ -49,7 +45,7 @@ class OwnInfos:
 
     def _check_retain_flag(self, incoming: Incoming) -> None:
         """This agent's own info was published with the retain flag, and asked for as published (MQTT 5, 3.8.3.1)."""
-        if incoming.retain or not self._is_v5:
+        if incoming.retain or self._session.protocol != "5" or not self._session.retains:
             return
         if not self._hides_retain:
             log.warning(

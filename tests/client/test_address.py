@@ -34,7 +34,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_forms(url: str, host: str, port: int, user: str | None, secure: bool) -> None:
     address = Address.parse(url)
     assert (address.host, address.port, address.username, address.tls is not None) == (host, port, user, secure)
-    assert address.protocol is None
+    assert address.protocol == "auto"
 
 
 def test_how_it_is_shown() -> None:

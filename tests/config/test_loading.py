@@ -78,7 +78,7 @@ def test_home_assistant_forms(text: str, on: bool) -> None:
 
 @pytest.mark.parametrize(
     ("text", "version"),
-    [("5", "5"), ("'5'", "5"), ("5.0", "5"), ("3.1.1", "3.1.1"), ("'3.1.1'", "3.1.1")],
+    [("5", "5"), ("'5'", "5"), ("5.0", "5"), ("3.1.1", "3.1.1"), ("'3.1.1'", "3.1.1"), ("auto", "auto")],
 )
 def test_protocol_forms(text: str, version: str) -> None:
     assert read(mqtt(protocol=text)).settings.mqtt.protocol == version

@@ -13,7 +13,7 @@ import pytest
 from agent.config import Mqtt
 from agent.local.broker import LocalBroker
 from agent.mqtt import connection as connection_module
-from agent.mqtt import session as session_module
+from agent.mqtt.broker import attempts
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item
 from agent.mqtt.session import Session
@@ -29,10 +29,10 @@ from tests.store.disk import Disk
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "FIRST_RETRY", 0.05)
-    monkeypatch.setattr(session_module, "LAST_RETRY", 0.1)
-    monkeypatch.setattr(session_module, "RETRY_JITTER", 0.02)
-    monkeypatch.setattr(session_module, "SHORT_LIVED", 0.0)
+    monkeypatch.setattr(attempts, "FIRST_RETRY", 0.05)
+    monkeypatch.setattr(attempts, "LAST_RETRY", 0.1)
+    monkeypatch.setattr(attempts, "RETRY_JITTER", 0.02)
+    monkeypatch.setattr(attempts, "SHORT_LIVED", 0.0)
 
 
 @pytest.fixture

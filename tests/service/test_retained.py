@@ -31,7 +31,7 @@ def removed(session: MagicMock) -> list[str]:
 
 
 def test_what_is_left_over_is_removed_after_a_while(session: MagicMock) -> None:
-    infos = OwnInfos("bench", Topics("psu"), session, lambda name: name == "psu1", "5")
+    infos = OwnInfos("bench", Topics("psu"), session, lambda name: name == "psu1")
     began = time.monotonic()
     infos.handle("psu2", Incoming("psu/psu2/info", info(), True, False))
     infos.retire("psu3", [1, 2])
@@ -48,7 +48,7 @@ def test_what_is_left_over_is_removed_after_a_while(session: MagicMock) -> None:
 
 def test_a_unit_that_is_served_again_keeps_its_messages(session: MagicMock) -> None:
     served: set[str] = set()
-    infos = OwnInfos("bench", Topics("psu"), session, served.__contains__, "5")
+    infos = OwnInfos("bench", Topics("psu"), session, served.__contains__)
     infos.retire("psu2", [1])
     served.add("psu2")
     infos.tick(time.monotonic() + LINGERING)
@@ -56,7 +56,7 @@ def test_a_unit_that_is_served_again_keeps_its_messages(session: MagicMock) -> N
 
 
 def test_another_agents_unit_is_left_alone(session: MagicMock) -> None:
-    infos = OwnInfos("bench", Topics("psu"), session, lambda name: False, "5")
+    infos = OwnInfos("bench", Topics("psu"), session, lambda name: False)
     for payload, retain in ((info("another"), True), (b"no JSON", True), (info(), False), (b"", True)):
         infos.handle("psu2", Incoming("psu/psu2/info", payload, retain, False))
     infos.tick(time.monotonic() + LINGERING)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from agent.local.broker import LocalBroker
-from agent.mqtt import session as session_module
+from agent.mqtt.broker import attempts
 from agent.simulator import Simulator
 from tests.faults.proxy import Proxy
 from tests.lab import PATIENCE, Bench, unit, wait_until
@@ -16,7 +16,7 @@ from tests.store.disk import Disk
 
 @pytest.fixture
 def way(broker: LocalBroker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    monkeypatch.setattr(session_module, "LAST_RETRY", 0.2)
+    monkeypatch.setattr(attempts, "LAST_RETRY", 0.2)
     with Proxy(broker.port) as proxy:
         yield proxy
 

@@ -10,7 +10,7 @@ from agent.instruments import claims, tcp
 from agent.instruments.text import identified
 from agent.instruments.visa import sockets, vxi11
 from agent.local import ports
-from agent.mqtt import session
+from agent.mqtt.broker import attempts
 from agent.service import daemon as service
 from agent.service.daemon import Daemon
 from agent.unit import connecting
@@ -28,7 +28,7 @@ def ports_of_worker(number: int, count: int) -> None:
 
 def retry_soon(change: Change, *, first: float = 0.05, longest: float = 0.2, jitter: float = 0.02) -> None:
     """Have units and the broker tried again after ``first`` s to ``longest`` s, also where a connection did not last."""
-    for module in (connecting, session):
+    for module in (connecting, attempts):
         change(module, "FIRST_RETRY", first)
         change(module, "LAST_RETRY", longest)
         change(module, "RETRY_JITTER", jitter)
@@ -59,7 +59,7 @@ def reopen_at_once(change: Change) -> None:
 
 def suspect_short_connections(change: Change) -> None:
     """Take a connection to the broker that ends within 5 s for taken over, as the agent does by itself."""
-    change(session, "SHORT_LIVED", 5.0)
+    change(attempts, "SHORT_LIVED", 5.0)
 
 
 def measure_often(change: Change) -> None:

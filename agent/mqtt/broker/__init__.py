@@ -1,0 +1,1 @@
+"""What a broker can do, and how a connection to it is tried."""
