@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent.protocol.errors import Refusal
+from agent.protocol.messages import ChannelState
 from agent.simulator.loads import Resistor
 from agent.simulator.riden import Riden
 from tests.instruments.modbus.bench import driver_for, make_unit, on_line
@@ -33,8 +34,7 @@ def test_a_command_is_carried_out_and_read_back(model: str) -> None:
         assert (supply.output.voltage_set, supply.output.current_set, supply.output.ovp_level) == (4.37, 0.73, 12.5)
         assert supply.output.on
         result = unit.sheet.response("1").result
-        assert not isinstance(result, list)
-        assert result is not None
+        assert isinstance(result, ChannelState)
         assert (result.voltage, result.voltage_limit, result.current_limit, result.mode) == (4.37, 4.37, 0.73, "CV")
         assert unit.ask(1, "2", state=False) == "ok"
         assert not supply.output.on
