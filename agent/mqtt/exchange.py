@@ -88,6 +88,15 @@ class Exchange:
         """Messages that the broker has acknowledged and taken."""
         return self._acknowledged - self._refused
 
+    def take_lateness(self) -> tuple[float, int]:
+        """The largest age (s) of a state when it was sent, since the last call, 0 where none was; the late samples in memory.
+
+        From any thread.
+        """
+        outbox = self.outbox
+        age, outbox.state_age = outbox.state_age, 0.0
+        return age, outbox.late_count
+
     @property
     def connection(self) -> Connection:
         """The present connection.
@@ -125,7 +134,7 @@ class Exchange:
         self.receipts.spooled(older)
         self.receipts.recover()
         self.outbox.put_messages(self.receipts.undelivered())
-        self.outbox.put_present(present)
+        self.outbox.put_present(present, time.monotonic())
 
     def end(self) -> None:
         """Close the connection without DISCONNECT, and keep the messages that it has not delivered."""
@@ -140,7 +149,9 @@ class Exchange:
         self._spooling.settle()
         # A message that is not acknowledged may have arrived or not, so it is kept and sent again.
         undelivered = self.outbox.undelivered()
+        age = self.outbox.state_age
         self.outbox = Outbox(self._suspects, time.monotonic())
+        self.outbox.state_age = age
         self._spooling.restart()
         self._spooling.keep(undelivered)
         self.keep_inbox()
@@ -167,9 +178,7 @@ class Exchange:
         :raises ConnectionLost: the connection is broken
         """
         connection = self.connection
-        self.outbox.put_present([Item(Kind.KEEP, topic, b"offline")])
-        self.outbox.window += 1
-        self.outbox.send(connection.publish, time.monotonic(), backlog=False)
+        self.outbox.send_last(connection.publish, Item(Kind.KEEP, topic, b"offline"), time.monotonic())
         deadline = time.monotonic() + _GOODBYE
         while self.outbox.in_flight_count and time.monotonic() < deadline:
             self.wait(0.1)
@@ -185,9 +194,7 @@ class Exchange:
         inbox = self._inbox
         only_states = bool(inbox.items) and not inbox.is_urgent
         inbox.is_urgent = False
-        overflow = self.outbox.take(inbox.items)
-        if overflow:
-            self._spooling.keep(overflow)
+        self.outbox.take(inbox.items, time.monotonic())
         return only_states
 
     def send(self, now: float) -> None:
@@ -195,6 +202,7 @@ class Exchange:
         self.receipts.tick(now)
         self._spooling.feed(self.outbox, now)
         self.outbox.send(self.connection.publish, now, backlog=not self.is_ending)
+        self._spooling.keep_overflow(self.outbox)
         waiting = self.outbox.response_count
         if waiting > MOST_RESPONSES or (self._is_holding and waiting < MOST_RESPONSES // 2):
             self._is_holding = waiting > MOST_RESPONSES
@@ -289,7 +297,7 @@ class Exchange:
 
     def on_acknowledged(self, mid: int, code: int) -> None:
         """Take a PUBACK: its packet identifier and its reason code."""
-        item = self.outbox.acknowledged(mid)
+        item = self.outbox.acknowledged(mid, time.monotonic())
         if item is None:
             return
         self._acknowledged += 1

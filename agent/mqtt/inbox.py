@@ -69,8 +69,11 @@ class MessageQueue:
             return self.take_all(), present
 
 
-def items_of(report: Report, topics: Topics) -> list[Item]:
-    """A report as messages, in its order: status and info, states, events, the response."""
+def items_of(report: Report, topics: Topics, now: float) -> list[Item]:
+    """A report as messages, in its order: status and info, states, events, the response.
+
+    :param now: `time.monotonic`, s
+    """
     items: list[Item] = []
     info = report.info
     if info is not None:
@@ -78,7 +81,7 @@ def items_of(report: Report, topics: Topics) -> list[Item]:
         items.append(Item(Kind.KEEP, topics.info(info.psu), info.to_json()))
     for state in report.states:
         psu, index = state.psu, state.index
-        items.append(Item(Kind.STATE, topics.state(psu, index), state, None, topics.backlog(psu, index)))
+        items.append(Item(Kind.STATE, topics.state(psu, index), state, None, topics.backlog(psu, index), made=now))
     for event in report.events:
         items.append(Item(Kind.MESSAGE, topics.event(event.psu, event.index), event))  # noqa: PERF401
     response = report.response

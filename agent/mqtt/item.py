@@ -42,6 +42,9 @@ class Item:
     number: int = 0  # of the command that it answers, where that is kept: see `agent.store.commands`
     ticket: Ticket | None = None  # of the command that it answers
     is_diverted: bool = False  # it goes to another topic than it was asked to, which the broker refused
+    is_backlog: bool = False  # a state that is published as a sample of the backlog
+    made: float = 0.0  # the moment (time.monotonic) at which it was queued; a state is read right before
+    order: int = 0  # its place among all that came on the connection
     sent: float = 0.0  # the moment (time.monotonic) at which it was sent last
 
     @property
@@ -54,12 +57,24 @@ class Item:
     @property
     def retain(self) -> bool:
         """True if the broker is to retain it."""
-        return not self.row and self.kind in (Kind.STATE, Kind.KEEP)
+        return self.kind in (Kind.STATE, Kind.KEEP) and not self.is_backlog
+
+    def supersede(self) -> None:
+        """Make a state a sample of the backlog: a newer state of its channel is published in its place."""
+        self.topic, self.is_backlog = self.backlog_topic, True
 
     @classmethod
     def from_row(cls, kind: Kind, row: Row) -> Item:
         """A message from the backlog."""
-        return cls(kind, row.topic, row.payload, row.correlation, row=row.id)
+        return cls(
+            kind,
+            row.topic,
+            row.payload,
+            row.correlation,
+            backlog_topic=row.topic,
+            row=row.id,
+            is_backlog=kind is Kind.STATE,
+        )
 
     @classmethod
     def from_command(cls, command: OpenCommand) -> Item:

@@ -184,7 +184,13 @@ class Session:
     @property
     def congested(self) -> bool:
         """True while the broker takes states more slowly than they come."""
-        return self._presence.connected and len(self._inbox.items) + self._exchange.outbox.live_count > _CONGESTED
+        outbox = self._exchange.outbox
+        waiting = len(self._inbox.items) + outbox.live_count
+        return self._presence.connected and (outbox.is_late or waiting > _CONGESTED)
+
+    def take_lateness(self) -> tuple[float, int]:
+        """The largest age (s) of a state when it was sent, since the last call; and how many late samples wait in memory."""
+        return self._exchange.take_lateness()
 
     def report(self, report: Report) -> None:
         """Publish a unit's report, or keep it for a broker that is away. All of it is queued together.
@@ -192,14 +198,14 @@ class Session:
         States alone may wait up to `NAP` s for more of them. A response is sent at once, in the calling thread if this
         session's sleeps: to wake it would take longer.
         """
-        items = self._exchange.receipts.answer(items_of(report, self._topics))
+        now = time.monotonic()
+        items = self._exchange.receipts.answer(items_of(report, self._topics, now))
         if not items:
             return
         self._inbox.put(items)
         is_urgent = len(items) > len(report.states)
         if is_urgent:
             self._inbox.is_urgent = True
-        now = time.monotonic()
         is_alone = now - self._reported_at >= NAP
         self._reported_at = now
         if (is_alone or report.response is not None) and self._exchange.send_here():

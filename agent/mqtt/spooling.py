@@ -57,6 +57,12 @@ class Spooling:
         self._backlog.add_samples(samples)
         self._backlog.add_messages(messages)
 
+    def keep_overflow(self, outbox: Outbox) -> None:
+        """Give samples to the backlog that are too many to wait in memory."""
+        overflow = outbox.take_overflow()
+        if overflow:
+            self.keep(overflow)
+
     @property
     def has_kept(self) -> bool:
         """True if the backlog is not empty."""
@@ -69,12 +75,13 @@ class Spooling:
 
     def feed(self, outbox: Outbox, now: float) -> None:
         """Give the outbox as many of the messages that were kept as it has room for, and ask the store for more."""
+        outbox.store_goes_first = self._backlog.sample_count > outbox.rows_in_flight
         if not self.has_kept and not self._delivered:
             return
         self._take(outbox, now)
         if self._has_messages and outbox.takes_messages and Kind.MESSAGE not in self._requested:
             self._request(Kind.MESSAGE)
-        wanted = self._backlog.sample_count > outbox.backlog_in_flight and not outbox.has_backlog
+        wanted = outbox.store_goes_first and not outbox.has_backlog
         if (
             wanted
             and now >= self._ask_samples_at
@@ -113,7 +120,7 @@ class Spooling:
                 outbox.put_backlog(items)
             else:
                 self._ask_samples_at = now + _ASK_AGAIN
-                if not outbox.backlog_in_flight:
+                if not outbox.rows_in_flight:
                     self._last_sample = 0
 
     def acknowledged(self, item: Item) -> None:
@@ -128,6 +135,8 @@ class Spooling:
         if item.kind is not Kind.STATE:
             self._acknowledged_messages.append(item.row)
             return
+        if not item.row:
+            self.keep((item,))
         outbox.pause_backlog(now + _REFUSED_PAUSE)
         self._connection += 1  # the rows that are being read come after the one that was refused
         self._requested.clear()
@@ -145,7 +154,8 @@ class Spooling:
     def patience(self, outbox: Outbox, now: float, longest: float) -> float:
         """How long (s) the session's thread may sleep while nothing happens: less where the rate holds the backlog back."""
         if (
-            self._backlog.sample_count
+            (self._backlog.sample_count or outbox.late_count)
+            and not outbox.live_count
             and not outbox.backlog_in_flight
             and Kind.STATE not in self._requested
             and now >= self._ask_samples_at

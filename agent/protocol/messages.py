@@ -230,7 +230,10 @@ class AgentInfo(_Message):
 
 
 class Metrics(_Message):
-    """Counters since the agent's start; ``poll_rate`` in polls a second over the last interval, ``memory`` in bytes."""
+    """Counters since the agent's start; ``poll_rate`` in polls a second over the last interval, ``memory`` in bytes.
+
+    ``state_age``: the largest age (s) of a state at the moment it was sent, in the last interval; 0 where none was sent.
+    """
 
     time: Time
     agent: str
@@ -253,3 +256,4 @@ class Metrics(_Message):
     broker_reconnects: int
     memory: int
     poll_rate: float
+    state_age: float = 0.0

@@ -32,11 +32,15 @@ class MetricsReader:
         _add(self._retired, counters)
 
     def read(self, supplies: Iterable[Supply], now: float) -> Metrics:
-        """The figures since the agent's start, at a moment of `time.monotonic`; the poll rate is since the last call."""
+        """The figures since the agent's start, at a moment of `time.monotonic`.
+
+        The poll rate and the age of states are those since the last call.
+        """
         supplies = list(supplies)
         total = Counters()
         for counters in (self._retired, *(supply.counters for supply in supplies)):
             _add(total, counters)
+        state_age, late_samples = self._session.take_lateness()
         elapsed, self._last = max(now - self._last, 1e-3), now
         polled, self._last_polls = total.polls - self._last_polls, total.polls
         return Metrics(
@@ -54,13 +58,14 @@ class MetricsReader:
             refusals=total.refusals,
             published=self._session.published,
             undeliverable=self._session.undeliverable,
-            backlog=self._store.backlog.sample_count,
+            backlog=self._store.backlog.sample_count + late_samples,
             dropped_samples=self._store.backlog.dropped,
             dropped_messages=self._store.backlog.dropped_messages,
             dropped_log_lines=logs.dropped(),
             broker_reconnects=self._session.reconnects,
             memory=_resident_memory(),
             poll_rate=round(polled / elapsed, 3),
+            state_age=round(state_age, 3),
         )
 
 

@@ -15,7 +15,7 @@ TOPICS = Topics("psu")
 
 def test_a_report_becomes_messages_in_its_order() -> None:
     report = Report(info=info(), states=[state(1), state(1, 2)], events=[event(2)], response=response("a", 2))
-    items = items_of(report, TOPICS)
+    items = items_of(report, TOPICS, 1.0)
     assert [(item.kind, item.topic) for item in items] == [
         (Kind.KEEP, "psu/psu1/status"),
         (Kind.KEEP, "psu/psu1/info"),
@@ -25,26 +25,26 @@ def test_a_report_becomes_messages_in_its_order() -> None:
         (Kind.RESPONSE, "psu/psu1/2/response"),
     ]
     assert items[0].payload == b"online"
-    assert items_of(Report(info=info(online=False)), TOPICS)[0].payload == b"offline"
+    assert items_of(Report(info=info(online=False)), TOPICS, 1.0)[0].payload == b"offline"
     assert items[2].backlog_topic == "psu/psu1/1/backlog"
     assert items[5].behind == ("psu/psu1/2/state",)
 
 
 def test_a_response_goes_where_its_sender_wants_it() -> None:
-    (item,) = items_of(Report(response=response("a"), reply_to=ReplyTo("clients/x", b"42")), TOPICS)
+    (item,) = items_of(Report(response=response("a"), reply_to=ReplyTo("clients/x", b"42")), TOPICS, 1.0)
     assert (item.topic, item.correlation) == ("clients/x", b"42")
 
 
 def test_a_response_for_a_unit_follows_the_states_of_all_its_channels() -> None:
     whole = response("a", None, result=[state(1), state(1, 3)])
-    (item,) = items_of(Report(response=whole), TOPICS)
+    (item,) = items_of(Report(response=whole), TOPICS, 1.0)
     assert item.topic == "psu/psu1/response"
     assert item.behind == ("psu/psu1/1/state", "psu/psu1/3/state")
 
 
 def test_a_new_connection_begins_with_the_newest_of_each_topic() -> None:
     inbox = MessageQueue()
-    inbox.put(items_of(Report(info=info(), states=[state(1), state(2)], events=[event()]), TOPICS))
+    inbox.put(items_of(Report(info=info(), states=[state(1), state(2)], events=[event()]), TOPICS, 1.0))
     inbox.put([Item(Kind.PASSING, "metrics", b"")])
     older, present = inbox.begin_connection()
     assert [item.topic.rsplit("/", 1)[-1] for item in older] == ["status", "info", "state", "state", "event", "metrics"]

@@ -97,7 +97,7 @@ class Bench:
 
     def acknowledge(self, *items: Item) -> None:
         for item in items:
-            assert self.outbox.acknowledged(self.sent.index(item) + 1) is item
+            assert self.outbox.acknowledged(self.sent.index(item) + 1, self.now) is item
             if item.row:
                 self.spooling.acknowledged(item)
         self.spooling.settle()
@@ -191,7 +191,7 @@ def test_samples_that_the_broker_refuses_stay_and_are_tried_again_later(bench: B
     bench.shelf.deliver()
     sent = bench.turn()
     for item in sent:
-        bench.outbox.acknowledged(bench.sent.index(item) + 1)
+        bench.outbox.acknowledged(bench.sent.index(item) + 1, bench.now)
         bench.spooling.refused(item, bench.outbox, bench.now)
     assert bench.shelf.sample_count == 3
     assert bench.turn(59) == []
@@ -207,7 +207,7 @@ def test_a_message_that_the_broker_refuses_is_dropped(bench: Bench) -> None:
     bench.turn()
     bench.shelf.deliver()
     (sent,) = bench.turn()
-    bench.outbox.acknowledged(1)
+    bench.outbox.acknowledged(1, bench.now)
     bench.spooling.refused(sent, bench.outbox, bench.now)
     bench.spooling.settle()
     assert bench.shelf.message_count == 0

@@ -41,7 +41,7 @@ class Broker:
             sent.append(item)
             return len(sent)
 
-        outbox.take(deque(items))
+        outbox.take(deque(items), self._now)
         for _ in range(3 * len(items) + 3):
             outbox.send(publish, self._now)
             self._now += CAUTION / 2
@@ -51,7 +51,7 @@ class Broker:
                 if name in self.bad:
                     self.suspects.connection_ended(outbox.in_flight, with_reason=self.says_why)
                     return outbox.undelivered()
-                assert outbox.acknowledged(done) is sent[done - 1]
+                assert outbox.acknowledged(done, self._now) is sent[done - 1]
                 self.taken.append(name)
         self.given_up += [item.payload.decode() for item in outbox.take_rejected()]
         assert outbox.undelivered() == []
@@ -123,7 +123,7 @@ def test_a_topic_of_the_backlog_is_given_up_if_nothing_on_it_was_ever_taken() ->
     suspects = Suspects()
 
     def sample(topic: str, row: int) -> Item:
-        return Item(Kind.STATE, topic, b"{}", row=row)
+        return Item(Kind.STATE, topic, b"{}", row=row, is_backlog=True)
 
     bad, good = [sample("bad", number) for number in (1, 2)], sample("good", 3)
     for _ in range(MOST_ENDS):

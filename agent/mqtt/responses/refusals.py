@@ -62,7 +62,7 @@ class Refusals:
     def refused(self, item: Item, reason: ReasonCode) -> None:
         """Take a message whose acknowledgement says that it was refused."""
         why = f"{reason}; let this user publish there" if reason.value == _NOT_AUTHORIZED else str(reason)
-        if item.kind is Kind.STATE and item.row:
+        if item.is_backlog:
             self._keep_for_later(item, why)
         else:
             self._divert(item, why, None if reason.value == _TOO_LARGE else item.correlation)
@@ -80,7 +80,7 @@ class Refusals:
                     correlation = item.correlation
             else:
                 why = f"it takes no packet of more than {largest_packet} bytes"
-            if item.kind is Kind.STATE and item.row and not self._suspects.is_given_up(item):
+            if item.is_backlog and not self._suspects.is_given_up(item):
                 self._keep_for_later(item, why)
             else:
                 self._divert(item, why, correlation)

@@ -97,7 +97,7 @@ def is_candidate(item: Item) -> bool:
 
 
 def _is_sample(item: Item) -> bool:
-    return item.kind is Kind.STATE and bool(item.row)
+    return item.is_backlog
 
 
 def _key(item: Item) -> int:
