@@ -15,7 +15,7 @@ _UNIT_KINDS: dict[str, _UnitKind] = {kind: kind for kind in get_args(_UnitKind)}
 _CHANNEL_KINDS: dict[str, _ChannelKind] = {kind: kind for kind in get_args(_ChannelKind)}
 _AGENT_KINDS: dict[str, _AgentKind] = {kind: kind for kind in get_args(_AgentKind)}
 #: A response never goes to a topic with one of these as its last level: there the agent publishes, or is sent requests.
-_TAKEN = (_UNIT_KINDS.keys() | _CHANNEL_KINDS.keys() | _AGENT_KINDS.keys() | {"set", "get"}) - {"response"}
+_TAKEN = (_UNIT_KINDS.keys() | _CHANNEL_KINDS.keys() | _AGENT_KINDS.keys() | {"set", "get", "takeover"}) - {"response"}
 #: Characters. MQTT 5, 4.7.3: a topic takes at most 65,535 bytes. Ours end long before that.
 LONGEST_LEVEL = 256
 #: bytes
@@ -170,6 +170,22 @@ class Topics:
     def lease_set(self, unit: str, channel: int | str | None = None) -> str:
         """Where a request goes to take a lease on a unit or a channel, to renew it or to give it back."""
         return f"{self.lease(unit, channel)}/set"
+
+    def takeover(self, unit: str) -> str:
+        """Where an agent is asked to serve a unit that another agent served."""
+        return f"{self._prefix}{unit}/takeover"
+
+    @property
+    def every_takeover(self) -> str:
+        """The filter through which every request to serve a unit arrives."""
+        return self.takeover("+")
+
+    def parse_takeover(self, topic: str) -> str | None:
+        """The unit that an agent is asked to serve; None where a topic is another one."""
+        match self._levels(topic):
+            case [unit, "takeover"] if unit not in RESERVED_UNITS:
+                return unit
+        return None
 
     def subscriptions(self, units: list[str]) -> list[str]:
         """The filters through which every request to these units, and no other unit's, arrives.
