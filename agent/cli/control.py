@@ -110,6 +110,46 @@ def set_(  # one for each option but the settings
 
 
 @click.command()
+@click.argument("unit", metavar="UNIT")
+@click.option("--agent", metavar="NAME", help="The agent that is to serve it.  [default: every one that has the unit]")
+@click.option(
+    "--timeout", type=click.FloatRange(0.1, 86400), metavar="S", default=10.0, help="Seconds to wait.  [default: 10]"
+)
+@broker_options
+def takeover(unit: str, agent: str | None, timeout: float, **broker: Any) -> None:
+    """Have an agent serve a unit that another agent served.
+
+    For units with `takeover: manual`, when the agent that served their supply is gone. Nothing changes while that one runs.
+    Exit code 0: it is served; 1: it was refused; 2: nobody answered.
+    """
+    from agent.cli.terminal import clean, response_lines
+    from agent.client import request
+    from agent.client.connection import BrokerError, Client, NobodyAnsweredError
+    from agent.protocol import names
+
+    for name, check in ((unit, names.check_unit_name), (agent, names.check_agent_name)):
+        try:
+            if name is not None:
+                check(name)
+        except ValueError as error:
+            raise Failure(f"{name!r} {error}") from None
+    try:
+        with Client(find_broker(**broker)) as client:
+            response = request.take_over(client, unit, agent, patience=timeout)
+            server = None if response is None or not response.ok else request.server_of(client, unit)
+    except (BrokerError, NobodyAnsweredError) as error:
+        raise Failure(str(error)) from None
+    if response is None:
+        raise Failure(f"nobody answered for {unit} within {timeout:g} s; is the name right, and is its agent running?")
+    if not response.ok:
+        for line in response_lines(response):
+            click.echo(line, err=True)
+        raise click.exceptions.Exit(1)
+    with telling():
+        click.echo(f"{unit}: served" if server is None else f"{unit}: served by agent {clean(server)}")
+
+
+@click.command()
 @target_argument
 @click.option(
     "--name", metavar="TEXT", help="Give the channel UNIT/CH this name, in the file; nothing else is saved then."

@@ -42,6 +42,7 @@ for _command in (
     query.get,
     query.watch,
     control.set_,
+    control.takeover,
     control.save,
     control.restore,
     examine.check,

@@ -108,15 +108,18 @@ def _mode(state: ChannelState) -> Text:
 
 
 def notes(fleet: Fleet, units: Iterable[str]) -> list[Text]:
-    """A line for each of the units that is offline, with the reason."""
+    """A line for each of the units that is offline, or that another agent claims, too, with the reason."""
     lines = []
     for name in units:
-        reason = fleet.why_absent(name)
-        if reason is not None:
-            lines.append(
-                Text(f"{clean(name)} is offline: {clean(reason)}", style="red", no_wrap=True, overflow="ellipsis")
-            )
+        if (reason := fleet.why_absent(name)) is not None:
+            lines.append(_note(f"{name} is offline: {reason}", "red"))
+        elif (reason := fleet.conflict(name)) is not None:
+            lines.append(_note(f"{name}: {reason}", "yellow"))
     return lines
+
+
+def _note(text: str, style: str) -> Text:
+    return Text(clean(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def live_view(
@@ -140,7 +143,7 @@ def live_view(
     parts: list[RenderableType] = [head]
     if lost is not None:
         parts.append(Text(f"the broker is gone ({clean(lost)}); connecting again", style="bold white on red"))
-    why = notes(fleet, sorted(units - online))[:5]
+    why = notes(fleet, [*sorted(units - online), *sorted(units & online)])[:5]
     room = max(3, height - _FRAME_LINES - len(why))
     several = len({state.agent for state in states}) > 1
     parts.append(channel_table(states[:room], several_agents=several))

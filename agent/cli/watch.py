@@ -48,6 +48,7 @@ class Watch:
         self._fleet = Fleet(client.topics)
         self._lost: str | None = None
         self._shown: dict[tuple[str, int], ChannelState] = {}
+        self._conflicts: dict[str, str | None] = {}
         self._next_line: dict[tuple[str, int], float] = {}
 
     def run(self) -> None:
@@ -114,6 +115,8 @@ class Watch:
             for state in self._states():
                 if unit in (None, state.psu):
                     self._print_if_new(state)
+            if not self._as_json:
+                self._print_conflicts(unit)
             self._still_running()
             while True:
                 try:
@@ -121,6 +124,14 @@ class Watch:
                     break
                 except queue.Empty:
                     self._still_running()
+
+    def _print_conflicts(self, unit: str | None) -> None:
+        """A line for each unit that another agent claims, too, or claims no more."""
+        for name in self._fleet.units if unit is None else (unit,):
+            reason = self._fleet.conflict(name)
+            if reason != self._conflicts.get(name):
+                self._conflicts[name] = reason
+                print(terminal.clean(f"{name}: {reason or 'no other agent claims it any more'}"), flush=True)
 
     def _print_if_new(self, state: ChannelState) -> None:
         key = (state.psu, state.index)

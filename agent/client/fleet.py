@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -70,7 +71,7 @@ class Fleet:
                     self._unit(unit).status = "online" if payload == b"online" else "offline"
                     return unit, None
                 case UnitTopic(unit, "info") if payload:
-                    self._unit(unit).info = UnitInfo.model_validate_json(payload)
+                    self._unit_info(unit, UnitInfo.model_validate_json(payload))
                     return unit, None
                 case UnitTopic(unit, "status" | "info") if not payload:
                     self.units.pop(unit, None)
@@ -79,6 +80,13 @@ class Fleet:
         except ValidationError:
             return None  # another program's message on these topics
         return None
+
+    def _unit_info(self, name: str, info: UnitInfo) -> None:
+        unit = self._unit(name)
+        known = unit.info
+        leaves_it = not info.serves and known is not None and known.serves and known.instance != info.instance
+        if not leaves_it:  # else another agent says that it leaves the name to the one that is known
+            unit.info = info
 
     def _channel_state(self, unit: str, channel: str, payload: bytes) -> tuple[str, int] | None:
         if not payload:
@@ -116,6 +124,24 @@ class Fleet:
             return "no agent tells its status"
         return None
 
+    def conflict(self, name: str) -> str | None:
+        """The sentence on another agent that claims an online unit, too; None where no one does."""
+        unit = self.units.get(name)
+        info = None if unit is None else unit.info
+        if info is None or info.conflict is None:
+            return None
+        if info.online and info.reason is not None:
+            return info.reason
+        other = info.conflict
+        who = f"agent {other.agent} on {other.host or 'an unknown host'}"
+        match other.why:
+            case "name":
+                return f"{who} has another supply of this name; give one of the two another name"
+            case "supply":
+                return f"{who} has the same supply as {other.unit}; take it out of one of the two configurations"
+            case "agent":
+                return f"{who} has the same name as this agent; give one of the two another settings.agent"
+
     def present(self, name: str) -> Iterator[ChannelState]:
         """The channels of a unit as they are now. If that is not known, their values are None and ``online`` is False."""
         unit = self.units.get(name)
@@ -139,9 +165,11 @@ class Fleet:
         """The names of the units that are online."""
         return {name for name in self.units if self.why_absent(name) is None}
 
-    def units_of_agents(self, status: Literal["online", "offline"]) -> set[str]:
-        """The names of the units whose agent has this status."""
-        return {unit for agent, units in self.agent_units.items() if self.agents.get(agent) == status for unit in units}
+    def served_by(self, status: Literal["online", "offline"]) -> Counter[str]:
+        """How many agents of this status have a unit of each name: one, unless two have the same."""
+        return Counter(
+            unit for agent, units in self.agent_units.items() if self.agents.get(agent) == status for unit in set(units)
+        )
 
 
 def without_values(state: ChannelState) -> ChannelState:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import queue
 import time
+import uuid
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, Self
@@ -21,6 +22,8 @@ from agent.protocol.messages import Response, format_time, utc_now
 
 #: s for a command that takes no time of its own.
 _PATIENCE = 10.0
+#: s to wait for the response of another agent behind one that another agent serves the unit.
+ANOTHER_WAIT = 1.0
 #: V that a ramp may have to go: from the highest voltage of any supported supply, or to the target if that is higher still. A
 #: ramp whose command expires stands still halfway.
 _WIDEST_RAMP = 600.0
@@ -134,14 +137,18 @@ def _send_to_all(client: Client, fields: dict[str, Any], *, expiry: float, deadl
     topics = client.topics
     fleet = Fleet(topics)
     command_id = str(fields["id"])
-    answered: dict[str, Response] = {}
+    answered: dict[str, list[Response]] = {}
     client.subscribe([topics.response("+")], qos=1)
     client.publish(topics.set("all"), json.dumps(fields).encode(), expiry=expiry, correlation=command_id.encode())
     client.subscribe([topics.agent_status("+"), topics.agent_info("+")])
     quiet_since = time.monotonic()
     while (now := time.monotonic()) < deadline:
         settled = now - quiet_since >= QUIET
-        if settled and answered and fleet.units_of_agents("online") <= answered.keys():
+        if (
+            settled
+            and answered
+            and all(len(answered.get(unit, ())) >= count for unit, count in fleet.served_by("online").items())
+        ):
             break
         with contextlib.suppress(queue.Empty):
             item = client.inbox.get(timeout=min(QUIET / 2, deadline - now))
@@ -149,17 +156,59 @@ def _send_to_all(client: Client, fields: dict[str, Any], *, expiry: float, deadl
                 raise BrokerError(f"{client.address} closed the connection; which units are off is not known")
             response = _response_to(command_id, item)
             if response is not None:
-                answered[response.psu] = response
+                answered.setdefault(response.psu, []).append(response)
             elif not item.topic.endswith("/response"):
                 fleet.update(item.topic, item.payload)
                 if item.retain:
                     quiet_since = time.monotonic()
-    unattended = fleet.units_of_agents("offline") - answered.keys()
-    silent = fleet.units_of_agents("online") - answered.keys()
-    return CommandOutcome([answered[unit] for unit in sorted(answered)], silent, unattended)
+    unattended = fleet.served_by("offline").keys() - answered.keys()
+    served = fleet.served_by("online")
+    silent = {unit for unit, count in served.items() if len(answered.get(unit, ())) < count}
+    return CommandOutcome([response for unit in sorted(answered) for response in answered[unit]], silent, unattended)
 
 
-def _await_response(client: Client, command_id: str, deadline: float) -> Response | None:
+def take_over(client: Client, unit: str, agent: str | None, *, patience: float) -> Response | None:
+    """Ask an agent to serve a unit that another agent served: this one, or None for every agent that has the unit.
+
+    Its response; None if nobody answered within `patience` s.
+
+    :raises NobodyAnsweredError: the broker says that no agent listens
+    :raises BrokerError: see `Client`
+    """
+    topics = client.topics
+    client.subscribe([topics.response(unit)], qos=1)
+    request_id = uuid.uuid4().hex
+    client.publish(
+        topics.takeover(unit),
+        (agent or "").encode(),
+        expiry=patience,
+        response_topic=topics.response(unit),
+        correlation=request_id.encode(),
+    )
+    # It has no id, which MQTT 3.1.1 could tell it by.
+    return _await_response(client, request_id if client.protocol == "5" else None, time.monotonic() + patience)
+
+
+def server_of(client: Client, unit: str) -> str | None:
+    """The agent that serves a unit, for people, as the broker has it; None where nobody says so.
+
+    :raises BrokerError: see `Client`
+    """
+    fleet = Fleet(client.topics)
+    for message in client.retained([client.topics.info(unit)]):
+        fleet.update(message.topic, message.payload)
+    info = None if unit not in fleet.units else fleet.units[unit].info
+    if info is None or not info.serves:
+        return None
+    return info.agent if info.host is None else f"{info.agent} on {info.host}"
+
+
+def _await_response(client: Client, command_id: str | None, deadline: float) -> Response | None:
+    """The response of the agent that serves the unit, or the one that there is.
+
+    Two agents may have a unit of one name, and both respond; one of them that it is not the one to serve it.
+    """
+    conflict: Response | None = None
     while (left := deadline - time.monotonic()) > 0:
         try:
             item = client.inbox.get(timeout=left)
@@ -167,19 +216,29 @@ def _await_response(client: Client, command_id: str, deadline: float) -> Respons
             break
         if isinstance(item, Message):
             response = _response_to(command_id, item)
-            if response is not None:
+            if response is not None and not _is_conflict(response):
                 return response
+            if response is not None and conflict is None:
+                conflict, deadline = response, min(deadline, time.monotonic() + ANOTHER_WAIT)
+        elif item.reason is not None and conflict is not None:
+            break
         elif item.reason is not None:
             why = f"{client.address} closed the connection: {item.reason}"
             raise BrokerError(f"{why}; whether the command was carried out is not known")
-    return None
+    return conflict
 
 
-def _response_to(command_id: str, message: Message) -> Response | None:
+def _is_conflict(response: Response) -> bool:
+    return response.error is not None and response.error.code == "conflict"
+
+
+def _response_to(command_id: str | None, message: Message) -> Response | None:
     if not message.topic.endswith("/response"):
         return None
     try:
         response = Response.model_validate_json(message.payload)
     except ValidationError:
         return None  # another program's message on these topics
-    return response if response.id == command_id or message.correlation == command_id.encode() else None
+    if command_id is not None and message.correlation == command_id.encode():
+        return response
+    return response if response.id == command_id else None

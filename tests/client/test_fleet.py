@@ -70,7 +70,7 @@ def test_present(fleet: Fleet) -> None:
     assert (channel.online, channel.voltage) == (True, 4.9998)
     assert fleet.why_absent("psu1") is None
     assert fleet.online_units() == {"psu1"}
-    assert fleet.units_of_agents("online") == {"psu1"}
+    assert fleet.served_by("online") == {"psu1": 1}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,52 @@ def test_a_unit_that_moved_to_another_agent_is_spoken_for_by_that_one(fleet: Fle
     fleet.update("lab3/psu/agents/other/status", b"online")
     fleet.update("lab3/psu/psu1/1/state", state(agent="other", time="2026-11-23T09:15:03.000Z"))
     assert fleet.why_absent("psu1") is None
+
+
+OTHER = {"agent": "bench2", "instance": "i2", "host": "host2", "unit": "psu7", "why": "supply"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"conflict": OTHER}, "agent bench2 on host2 has the same supply as psu7; take it out of one"),
+        ({"conflict": OTHER | {"why": "name"}}, "agent bench2 on host2 has another supply of this name; give one"),
+        (
+            {"conflict": OTHER | {"why": "agent", "unit": None}},
+            "agent bench2 on host2 has the same name as this agent;",
+        ),
+        ({"conflict": OTHER | {"host": None}}, "agent bench2 on an unknown host has the same supply"),
+        ({"conflict": OTHER, "reason": "it is contested"}, "it is contested"),
+        ({"reason": None}, None),
+    ],
+)
+def test_another_agent_claims_it_too(fleet: Fleet, changes: dict[str, Any], text: str | None) -> None:
+    assert fleet.conflict("psu1") is None
+    assert fleet.conflict("psu9") is None
+    fleet.update("lab3/psu/psu1/info", info(online=True, **{"reason": None, **changes}))
+    found = fleet.conflict("psu1")
+    assert found == text if text is None else found is not None and found.startswith(text)
+
+
+def test_an_agent_that_leaves_the_name_does_not_speak_for_the_unit(fleet: Fleet) -> None:
+    mine = info(online=True, reason=None, instance="i1", conflict=OTHER | {"why": "name"})
+    fleet.update("lab3/psu/psu1/info", mine)
+    fleet.update("lab3/psu/psu1/info", info(agent="bench2", instance="i2", serves=False, reason="bench has the name"))
+    assert fleet.units["psu1"].agent == "bench"
+    assert fleet.why_absent("psu1") is None
+    # The one that served it gives it up, or is gone: the other one speaks again.
+    fleet.update("lab3/psu/psu1/info", info(instance="i1", serves=False, reason="bench2 has it"))
+    fleet.update("lab3/psu/psu1/info", info(agent="bench2", instance="i2", reason=None))
+    known = fleet.units["psu1"].info
+    assert known is not None
+    assert known.agent == "bench2"
+
+
+def test_how_many_agents_have_a_unit_of_a_name(fleet: Fleet) -> None:
+    fleet.update("lab3/psu/agents/bench2/status", b"online")
+    fleet.update("lab3/psu/agents/bench2/info", agent_info("bench2", "psu1", "psu2", "psu2"))
+    fleet.update("lab3/psu/agents/bench3/info", agent_info("bench3", "psu1"))
+    assert fleet.served_by("online") == {"psu1": 2, "psu2": 1}
 
 
 def test_what_is_taken_back_is_gone(fleet: Fleet) -> None:
