@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from agent.client.address import Address
+from agent.client.broker.findings import BrokerFindings
+from agent.client.broker.measuring import measure, scratch
 from agent.client.connection import BrokerError, Client
 from agent.config import Config, Mqtt, UnitSettings
 from agent.instruments.catalogue import identify
 from agent.instruments.claims import tells_no_serial
 from agent.instruments.driver import DriverError, Identity, IdentityError
 from agent.instruments.factory import Lines, make_driver
+from agent.protocol.topics import Topics
 
 #: Units that are asked at the same time.
 _MOST_AT_ONCE = 64
@@ -24,7 +27,11 @@ _MOST_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result for one place: a unit's name or ``broker``. ``is_pinned``: its serial number tells the unit from all others."""
+    """The result for one place: a unit's name or ``broker``.
+
+    ``is_pinned``: its serial number tells the unit from all others. ``remarks``: a sentence for each thing that the broker lacks,
+    and ``broker``: all that it was measured for.
+    """
 
     place: str
     address: str
@@ -35,11 +42,15 @@ class Finding:
     firmware: str | None = None
     milliseconds: float | None = None
     is_pinned: bool = False
+    remarks: tuple[str, ...] = ()
+    broker: BrokerFindings | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The finding for JSON."""
         told = asdict(self)
         del told["is_pinned"]
+        if self.broker is None:
+            del told["remarks"], told["broker"]
         return told
 
 
@@ -47,7 +58,8 @@ def connect(config: Config) -> Iterator[Finding]:
     """Open the broker and every unit, all at the same time, and yield each finding as it comes. No setting changes."""
     lines = Lines()
     with ThreadPoolExecutor(min(_MOST_AT_ONCE, len(config.units) + 1)) as pool:
-        pending = [pool.submit(check_broker, config.settings.mqtt, [unit.name for unit in config.units])]
+        names = [unit.name for unit in config.units]
+        pending = [pool.submit(check_broker, config.settings.mqtt, names, config.settings.agent)]
         pending += [pool.submit(check_unit, unit, config.folder, lines) for unit in config.units]
         serials: dict[tuple[str | None, str], str] = {}
         for done in as_completed(pending):
@@ -61,17 +73,24 @@ def connect(config: Config) -> Iterator[Finding]:
                 serials.setdefault(key, finding.place)
 
 
-def check_broker(settings: Mqtt, units: list[str]) -> Finding:
-    """Connect as the agent would, with the same user, and listen for commands to these units."""
+def check_broker(settings: Mqtt, units: list[str], agent: str) -> Finding:
+    """Connect as the agent would, with the same user, and measure what the broker can do. It takes some seconds, 40 at most.
+
+    What is published for that is removed; no unit listens there.
+    """
     address = Address.from_settings(settings)
     began = time.monotonic()
     try:
-        with Client(address) as client:
-            client.subscribe(client.topics.subscriptions(units))
-            text = f"connected, MQTT {client.protocol}"
+        with Client(address):
+            took = _since(began)
     except BrokerError as error:
         return Finding("broker", str(address), False, str(error))
-    return Finding("broker", str(address), True, text, milliseconds=_since(began))
+    topics = Topics(settings.base_topic)
+    filters = [*topics.subscriptions(units), topics.every_info, *topics.every_lease]
+    found = measure(settings, agent, filters=filters)
+    text = found.problem or f"connected, MQTT {found.version}"
+    remarks = tuple(found.missing(scratch(settings, agent)))
+    return Finding("broker", str(address), found.is_usable, text, milliseconds=took, remarks=remarks, broker=found)
 
 
 def check_unit(unit: UnitSettings, folder: Path, lines: Lines | None = None) -> Finding:

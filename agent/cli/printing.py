@@ -55,12 +55,14 @@ def _limits(channel: ChannelSettings) -> str:
 
 
 def print_finding(found: Finding) -> None:
-    """One line of `check --connect`."""
+    """One line of `check --connect`, and one for each remark."""
     took = "" if found.milliseconds is None else f" ({found.milliseconds:g} ms)"
     text = Text()
     text.append("ok    " if found.ok else "FAULT ", style="green" if found.ok else "bold red")
     text.append(clean(f"{found.place} at {found.address}: {found.text}{took}"))
     terminal.console().print(text, soft_wrap=True)
+    for remark in found.remarks:
+        print(f"      - {clean(remark)}")
 
 
 def print_scan(result: Scan) -> None:

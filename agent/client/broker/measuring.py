@@ -13,9 +13,11 @@ from agent.config import Mqtt
 from agent.mqtt.broker.attempts import Attempts, Outcome, Version
 from agent.mqtt.tls import TlsError
 
-#: s for each of the broker's answers; for all of it; and for the retained message that is to expire.
+#: s for each of the broker's answers, and for all of it.
 PATIENCE, LONGEST = 3.0, 40.0
-EXPIRY = 1
+#: s after which a retained message is to be gone, 0 for not to try it; and s later when it is looked for: brokers round to whole
+#: seconds, and some look once a second.
+EXPIRY, GRACE = 1, 1.5
 #: bytes. Messages that are tried, from the largest.
 SIZES = tuple(2**power * 1024 for power in range(2, 9))
 #: Filters in one SUBSCRIBE that are tried.
@@ -126,15 +128,14 @@ class _Measurement:
         if is_v5:
             self._properties(main)
         found.retained = self._retained(main)
-        if is_v5 and found.retained:
+        if is_v5 and found.retained and EXPIRY:
             self._publish_retained(main, "expiring", expiry=EXPIRY)
             expires_at = time.monotonic() + EXPIRY
         found.will = self._will(main)
         self._sizes()
         self._counts()
         if expires_at:
-            # Brokers round to whole seconds, and some look at it once a second.
-            main.wait(lambda: time.monotonic() > expires_at + 1.5, 4.0)
+            main.wait(lambda: time.monotonic() > expires_at + GRACE, EXPIRY + 2 * GRACE)
             found.expiry_obeyed = self._replayed("expiring", lambda probe: probe.wait(lambda: False, 0.5)) is None
 
     def _refused(self, main: Probe) -> None:

@@ -121,7 +121,7 @@ class Probe:
             raise NotConnectedError(f"it refused the connection: {why}", _OUTCOMES.get(code, Outcome.REFUSED))
         if was_closed:
             raise NotConnectedError(faults.closed_early(settings, self._version), Outcome.CLOSED)
-        raise NotConnectedError(f"it does not answer CONNECT within {seconds:.0f} s", Outcome.SILENT)
+        raise NotConnectedError(f"it does not answer CONNECT within {round(seconds, 1):g} s", Outcome.SILENT)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
