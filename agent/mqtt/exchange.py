@@ -33,6 +33,8 @@ LEAST_PATIENCE = 5.0
 #: Responses that may wait to be sent. With more the agent keeps back its acknowledgements, so that the broker sends no more
 #: commands until it has taken some. With those in flight they fit in the backlog, if the connection breaks.
 MOST_RESPONSES = 5000
+#: States that may wait before units that are polled without a pause are slowed down.
+_CONGESTED = 300
 #: s that the broker has to acknowledge the last messages at the end.
 _GOODBYE = 0.5
 
@@ -87,6 +89,11 @@ class Exchange:
     def published(self) -> int:
         """Messages that the broker has acknowledged and taken."""
         return self._acknowledged - self._refused
+
+    @property
+    def is_congested(self) -> bool:
+        """True while states come faster than they are sent. From any thread."""
+        return self.outbox.is_late or len(self._inbox.items) + self.outbox.live_count > _CONGESTED
 
     def take_lateness(self) -> tuple[float, int]:
         """The largest age (s) of a state when it was sent, since the last call, 0 where none was; the late samples in memory.

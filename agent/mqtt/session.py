@@ -41,8 +41,6 @@ _ENDING_TICK = 0.05
 #: s that a new connection may be in doubt before it is used. On a link that is slower than the age that a command may have
 #: the doubt never ends.
 _LONGEST_DOUBT = 1.0
-#: States that may wait before units that are polled without a pause are slowed down.
-_CONGESTED = 300
 
 
 class _Stopped(Exception):
@@ -184,9 +182,7 @@ class Session:
     @property
     def congested(self) -> bool:
         """True while the broker takes states more slowly than they come."""
-        outbox = self._exchange.outbox
-        waiting = len(self._inbox.items) + outbox.live_count
-        return self._presence.connected and (outbox.is_late or waiting > _CONGESTED)
+        return self._presence.connected and self._exchange.is_congested
 
     def take_lateness(self) -> tuple[float, int]:
         """The largest age (s) of a state when it was sent, since the last call; and how many late samples wait in memory."""
@@ -303,10 +299,7 @@ class Session:
         self._heartbeat = math.inf  # looking up the broker's name may take minutes, and is not this thread's work
         self._exchange.begin(connection)
         self._heartbeat = time.monotonic()
-        self._await(
-            lambda: connection.is_accepted,
-            "it does not answer CONNECT; is settings.mqtt.port a broker's?",
-        )
+        self._await(lambda: connection.is_accepted, "it does not answer CONNECT; is settings.mqtt.port a broker's?")
         self._subscriptions.take_over(None)
         connection.subscribe(self._subscriptions.filters)
         connection.keep_alive()
