@@ -49,7 +49,7 @@ def test_states_stay_present_and_older_samples_follow(bench: SlowBench) -> None:
     def lag() -> int:
         """The samples of a channel that were taken since its newest state arrived."""
         states = [message.json["seq"] for message in observer.on("psu/psu1/1/state") if message.payload]
-        return supply.sample_counts()[1] - max(states)
+        return supply.sample_counts()[1] - int(max(states))
 
     lags: list[int] = []
 
