@@ -260,6 +260,22 @@ class Exchange:
         connection.check()
         self._spooling.settle()
 
+    def nap(self, seconds: float) -> None:
+        """Let states gather for some time (s), and read what comes in meanwhile: a command does not wait for the end.
+
+        Ends early for a message that is urgent.
+
+        :raises ConnectionLost: the connection is gone
+        """
+        inbox, connection = self._inbox, self.connection
+        end = time.monotonic() + seconds
+        while not self._has_more and (left := end - time.monotonic()) > 0:
+            number = connection.socket_number
+            if number is None or not self._turn.nap(left, lambda: inbox.is_urgent, number):
+                return
+            self._has_more = connection.read()
+            connection.check()
+
     def patience(self, now: float, longest: float) -> float:
         """How long (s) to `wait` at most."""
         if self._inbox.items:

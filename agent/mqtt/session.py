@@ -352,7 +352,7 @@ class Session:
         before = 0.0
         while True:
             if inbox.items and time.monotonic() - before < NAP:
-                self._turn.nap(lambda: inbox.is_urgent)
+                exchange.nap(NAP)
             only_states = exchange.take_inbox()
             now = time.monotonic()
             if only_states:

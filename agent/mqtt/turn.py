@@ -84,14 +84,19 @@ class Turn:
                 os.read(self._wake_read, 4096)
         return connection is not None and bool(events.get(connection, 0) & ~select.POLLOUT)
 
-    def nap(self, is_urgent: Callable[[], bool]) -> None:
-        """Let states gather for `NAP` s, or until another thread wakes this one."""
+    def nap(self, seconds: float, is_urgent: Callable[[], bool], connection: int) -> bool:
+        """Let states gather for some time (s), until another thread wakes this one or the connection can be read.
+
+        :param connection: the file descriptor of the socket
+        :return: true if the connection can be read
+        """
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
+        poll.register(connection, select.POLLIN)
         self.is_napping = self._is_sleeping = True
-        if not is_urgent():
-            self._poll(poll, NAP)
+        events = self._poll(poll, 0 if is_urgent() else seconds)
         self.is_napping = self._is_sleeping = False
+        return any(number == connection for number, _ in events)
 
     def _poll(self, poll: select.poll, timeout: float) -> list[tuple[int, int]]:
         self._lock.release()

@@ -87,7 +87,20 @@ def test_others_have_the_turn_only_while_its_owner_sleeps(turn: Turn) -> None:
 
 
 def test_what_is_urgent_ends_a_nap(turn: Turn) -> None:
-    turn.nap(lambda: True)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert not turn.nap(10 * PATIENCE, lambda: True, ours.fileno())
+        thread = in_a_thread(turn, "wake")
+        assert not turn.nap(10 * PATIENCE, nothing, ours.fileno())
+        thread.join()
+    assert not turn.is_napping
+
+
+def test_the_connection_ends_a_nap(turn: Turn) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"x")
+        assert turn.nap(10 * PATIENCE, nothing, ours.fileno())
     assert not turn.is_napping
 
 
