@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from agent.config.values import (
     FLAG_OR_SECTION,
@@ -28,11 +28,23 @@ from agent.config.values import (
     Text,
     Topic,
     checked_by,
+    wrong,
 )
 from agent.protocol import names
 
 #: s between the last setting of an agent that is cut off and the moment when another one may take its supply over.
 TAKEOVER_MARGIN = 10.0
+#: s that `settings.takeover_after` may be.
+SHORTEST_TAKEOVER, LONGEST_TAKEOVER = 15.0, 3600.0
+
+
+def _takeover_after(value: float) -> float:
+    if not SHORTEST_TAKEOVER <= value <= LONGEST_TAKEOVER:
+        raise wrong(
+            f"is out of range; give the seconds, {SHORTEST_TAKEOVER:g} to {LONGEST_TAKEOVER:g}, after which this agent takes "
+            "over a supply that another agent served"
+        )
+    return value
 
 
 def _as_list(value: object) -> object:
@@ -205,8 +217,9 @@ class Settings(Section):
         description="a list of series files of your own, or folders of them, for supplies that the agent does not know",
         examples=[["my-supply.yaml"]],
     )
-    takeover_after: Annotated[float, Field(ge=15, le=3600)] = Field(
+    takeover_after: Annotated[float, AfterValidator(_takeover_after)] = Field(
         default=30.0,
+        json_schema_extra={"minimum": SHORTEST_TAKEOVER, "maximum": LONGEST_TAKEOVER},
         description="the seconds, 15 to 3600, after which this agent takes over a supply that another agent served until it went "
         "away; without a broker it sends settings for 10 s less",
     )

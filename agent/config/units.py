@@ -138,6 +138,14 @@ class UnitSettings(Section, title="Unit"):
             return f"external:{self.name}:{Path(self.commands.get_channels[0]).name}"
         return self.uri if self.address is None else f"{self.uri} (address {self.address})"
 
+    @property
+    def longest_exchange(self) -> float:
+        """s that a message to the unit may be under way before the link is given up."""
+        if self.commands is not None:
+            return self.commands.timeout
+        timeout = self.pyvisa_args.get("timeout")  # ms
+        return float(timeout) / 1000 if isinstance(timeout, int | float) else _EXCHANGE
+
     def served(self) -> UnitSettings:
         """The same without what the agent does not use: equal for two entries that the agent serves alike."""
         channels = {index: channel.served() for index, channel in self.channels.items()}
@@ -150,4 +158,6 @@ class UnitSettings(Section, title="Unit"):
         return self.channels.get(index, _DEFAULT_CHANNEL)
 
 
+#: s for an answer where `pyvisa_args` says nothing else, and more than a Modbus unit has in any series file of the package.
+_EXCHANGE = 2.0
 _DEFAULT_CHANNEL = ChannelSettings()

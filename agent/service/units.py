@@ -85,6 +85,7 @@ class Units:
         # Guards that every unit in `by_name` has been told of it: the MQTT thread may tell while units are replaced.
         self._lock = threading.Lock()
         self._broker_gone_since: float | None = self._start_moment
+        self._exchanges = {unit.name: unit.longest_exchange for unit in config.units}
         self.by_name: Mapping[str, Supply] = {
             unit.name: self._make(config, number, self._driver(config, unit), meters)
             for number, unit in enumerate(config.units)
@@ -115,6 +116,10 @@ class Units:
             standing=self._standing if predecessor is None else None,
             predecessor=predecessor,
         )
+
+    def longest_exchange(self, name: str) -> float:
+        """s that a message to a unit may be under way before its link is given up; 0 for a unit that is not served."""
+        return self._exchanges.get(name, 0.0)
 
     def __iter__(self) -> Iterator[Supply]:
         return iter(self.by_name.values())
@@ -149,6 +154,7 @@ class Units:
         }
         self._claims.retain(by_name)
         with self._lock:
+            self._exchanges = {unit.name: unit.longest_exchange for unit in newer.units}
             self.by_name = by_name
             for name in drivers:
                 by_name[name].broker_gone(self._broker_gone_since)

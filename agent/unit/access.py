@@ -123,11 +123,14 @@ class UnitAccess:
         self.reporter.send()
         self.reporter.send(info=self.info())
 
-    def go_offline(self, reason: str) -> None:
-        """Publish that the unit can't be reached, if that is new, with states in which nothing is known of its channels."""
+    def go_offline(self, reason: str, *, is_released: bool = False) -> None:
+        """Publish that the unit can't be reached, if that is new, with states in which nothing is known of its channels.
+
+        :param is_released: nothing more is sent to it, so that another agent may serve it at once
+        """
         self.reporter.send()  # states and events from before the loss
         info, states = self.note_offline(reason)
-        self.reporter.send(info=info, states=states)
+        self.reporter.send(info=self.info(serves=False) if is_released else info, states=states)
 
     def note_offline(self, reason: str) -> tuple[UnitInfo | None, list[ChannelState]]:
         """Note that the unit can't be reached. The info and the states to be reported for it, as far as they are new."""
@@ -140,14 +143,15 @@ class UnitAccess:
         news = before.online or not self.samples.has_states
         return info, self.samples.lost(utc_now()) if news else []
 
-    def info(self) -> UnitInfo:
-        """The message on the unit: its identity, its channels, and why it is offline if it is."""
+    def info(self, *, serves: bool = True) -> UnitInfo:
+        """The message on the unit: its identity, its channels, and why it is offline if it is. ``serves``: see `unit_info`."""
         return unit_info(
             name=self.name,
             agent=self._agent,
             address=self.driver.address,
             poll_interval=self._poll_interval,
             status=self.status,
+            serves=serves,
         )
 
     # Exchanges.

@@ -88,7 +88,12 @@ class Connector:
             if place.is_aside:  # the offs that have come since wait for a link of their own
                 return
             failed()
-            self._sleep(retry_delay(tries, FIRST_RETRY, LAST_RETRY, RETRY_JITTER))
+            if place.looks_taken:
+                # Each try opens a second link to what may be another agent's supply.
+                self._unit.inbox.take_offs()
+                self._sleep(NEXT_LOOK)
+            else:
+                self._sleep(retry_delay(tries, FIRST_RETRY, LAST_RETRY, RETRY_JITTER))
 
     def connect(self, offs: Iterable[Job] = (), *, for_offs: bool = False) -> None:
         """Try once, without the queue; ``offs`` are carried out before all else.
@@ -223,8 +228,10 @@ class Connector:
 
     def _sleep(self, seconds: float) -> None:
         self._unit.heartbeat = until = time.monotonic() + seconds
-        while time.monotonic() < until and not self._unit.place.is_aside:
-            self._unit.inbox.wait(until)
+        unit = self._unit
+        standing = unit.place.standing
+        while time.monotonic() < until and unit.place.standing is standing and not unit.inbox.has_off_job():
+            unit.inbox.wait(until)
 
 
 def _same(identity: Identity, holder: str) -> IdentityError:

@@ -321,7 +321,8 @@ class Execution:
 
     def _check_permitted(self, unit: UnitAccess, write: Write) -> None:
         """:raises Refusal: somebody has a say who does not let this job set that any more"""
-        refusal = unit.permissions.refusal(self.job, write.channels)
+        turns_on = write.setting == "state" and bool(write.value)
+        refusal = unit.permissions.refusal(self.job, write.channels, turns_on=turns_on)
         if refusal is not None:
             raise Refusal(refusal.code, f"{refusal.message}{self._done()}")
 

@@ -37,8 +37,13 @@ class Status:
     channels: Mapping[int, Channel]
 
 
-def unit_info(*, name: str, agent: str, address: str, poll_interval: float, status: Status) -> UnitInfo:
-    """The message on a unit: its identity, its channels, and why it is offline if it is."""
+def unit_info(
+    *, name: str, agent: str, address: str, poll_interval: float, status: Status, serves: bool = True
+) -> UnitInfo:
+    """The message on a unit: its identity, its channels, and why it is offline if it is.
+
+    :param serves: False in the last one of an agent that sends the unit nothing more
+    """
     identity = status.profile.identity
     return UnitInfo(
         time=utc_now(),
@@ -54,6 +59,7 @@ def unit_info(*, name: str, agent: str, address: str, poll_interval: float, stat
         poll_interval=poll_interval,
         channels=[_channel_info(channel) for channel in status.channels.values()],
         power_up=status.profile.power_up,
+        serves=serves,
     )
 
 

@@ -156,7 +156,7 @@ class Supply:
         """
         self._worker.why_stopped = why
         self.took_offs = self.online or self._place.is_aside
-        self._is_replaced = is_replaced
+        self._is_replaced = self._worker.has_successor = is_replaced
         self._inbox.stop()
         self._driver.hurry(HURRY)
 

@@ -48,6 +48,7 @@ class Worker:
         "_schedule",
         "_unit",
         "executions",
+        "has_successor",
         "why_stopped",
     )
 
@@ -63,6 +64,7 @@ class Worker:
         self._began = self._polled = 0.0  # when the last command was begun, and the last poll done (`time.monotonic`)
         self.executions: list[Execution] = []
         self.why_stopped = why
+        self.has_successor = False
 
     def run(self) -> None:
         """Serve the unit until its inbox is stopped."""
@@ -229,7 +231,7 @@ class Worker:
             return Refusal("expired", f"it waited for the unit for more than {LONGEST_WAIT:g} s")
         if self._unit.hold_ups.any_since(job.received):
             return Refusal("expired", HELD_UP)
-        return self._unit.permissions.refusal(job, job.indices)
+        return self._unit.permissions.refusal(job, job.indices, turns_on=job.turns_on)
 
     def _replace_older(self, newer: Execution) -> Callable[[], None]:
         """End the plans under way that the first write of this one is about to overtake. It returns what tells their senders."""
@@ -384,9 +386,10 @@ class Worker:
             with contextlib.suppress(DriverError):
                 if unit.driver.is_poll_under_way:
                     unit.poll()  # the unit would report an interrupted answer as an error
-            unit.go_offline(self.why_stopped)
         finally:
             unit.driver.close()
+            # Behind the end of the link: another agent may serve the unit from now on. A successor goes on with it instead.
+            unit.go_offline(self.why_stopped, is_released=not self.has_successor)
 
 
 _EXPIRED = "it expired while it waited for the unit"

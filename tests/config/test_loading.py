@@ -113,6 +113,8 @@ def test_takeover() -> None:
     default = read(f"units: [{UNIT}]")
     assert (default.settings.takeover_after, default.settings.settings_for) == (30, 20)
     assert default.units[0].takeover == "auto"
+    assert default.units[0].longest_exchange == 2.0
+    assert read(f"units: [{UNIT[:-1]}, pyvisa_args: {{timeout: 30000}}}}]").units[0].longest_exchange == 30.0
 
 
 def test_backlog_capacity() -> None:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The run of the agent that the infos of its units name. ``settings_for``: see `UnitInfo`."""
+    """The run of the agent that infos name. ``settings_for``: see `UnitInfo`, without the time that an exchange may take."""
 
     instance: str
     host: str
@@ -56,6 +56,7 @@ class FleetOutlet:
         forget: Callable[[str], None],
         passing: Callable[[str, Serializable], None],
         initial: Standing = ALONE,
+        longest_exchange: Callable[[str], float] = lambda unit: 0.0,
         heard: Callable[[str, UnitInfo], None] = lambda unit, info: None,
     ) -> None:
         """
@@ -63,6 +64,7 @@ class FleetOutlet:
         :param forget: takes a retained topic out of the session, which does not remove it from the broker
         :param passing: publishes a message that is not retained, if there is a broker
         :param initial: the standing of a unit for which `stand` was not called yet
+        :param longest_exchange: gives the s that a message to a unit may be under way; so late a setting may reach it
         :param heard: gets the info of a unit, as the unit itself reports it, before it is published; it returns at once
         """
         self._outlets = tuple(outlets)
@@ -71,6 +73,7 @@ class FleetOutlet:
         self._forget = forget
         self._passing = passing
         self._initial = initial
+        self._longest_exchange = longest_exchange
         self._heard = heard
         self._lock = threading.Lock()  # of the next one
         self._places: dict[str, _Place] = {}
@@ -168,6 +171,9 @@ class FleetOutlet:
 
     def _dressed(self, place: _Place, info: UnitInfo) -> UnitInfo:
         standing, origin = place.standing, self._origin
+        settings_for = origin.settings_for
+        if settings_for is not None:
+            settings_for += self._longest_exchange(info.psu)
         has_yielded = standing.yields
         is_settled_by_others = standing.why is not None and (has_yielded or info.online)
         return info.model_copy(
@@ -176,10 +182,10 @@ class FleetOutlet:
                 "reason": standing.why if is_settled_by_others else info.reason,
                 "instance": origin.instance,
                 "host": origin.host,
-                "serves": not has_yielded,
+                "serves": info.serves and not has_yielded,
                 "since": place.since,
                 "conflict": standing.other,
-                "settings_for": origin.settings_for,
+                "settings_for": settings_for,
             }
         )
 

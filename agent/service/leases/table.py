@@ -120,11 +120,12 @@ class LeaseTable:
         """Forget a unit that is not served any more."""
         self._units.pop(unit, None)
 
-    def refusal(self, job: Job, indices: Collection[int]) -> Refusal | None:
+    def refusal(self, job: Job, indices: Collection[int], *, turns_on: bool = False) -> Refusal | None:
         """Why a job may not set these channels: another one holds them, or the lease that its command names has ended.
 
         A job that came before a lease was taken goes on, unless that was forced, or it names another holder.
         """
+        del turns_on
         if not job.channels:
             return None
         unit = job.channels[0].unit

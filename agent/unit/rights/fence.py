@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from agent.protocol.errors import Refusal
-from agent.timing import system_clock
+from agent.timing import LONGEST_ABSENCE, system_clock
 from agent.unit.job import Job
+
+#: s. An output is turned on only if the broker was heard within them. Nobody knows otherwise if somebody has turned it off since
+#: by way of another agent, as at the end of a cycle. A command that comes in is as young, see `agent.mqtt.freshness`.
+TURN_ON_FOR = LONGEST_ABSENCE + 1.0
 
 
 class Fence:
@@ -28,10 +32,16 @@ class Fence:
         self._clock = clock
         self.seconds = seconds
 
-    def refusal(self, job: Job, indices: Collection[int]) -> Refusal | None:
-        """``conflict`` once the broker has been away for `seconds`."""
+    def refusal(self, job: Job, indices: Collection[int], *, turns_on: bool = False) -> Refusal | None:
+        """``conflict`` once the broker has been away for `seconds`; to turn on, for `TURN_ON_FOR` s."""
         del job, indices
         away = self._clock() - self._heard()
+        if turns_on and TURN_ON_FOR < away <= self.seconds:
+            return Refusal(
+                "conflict",
+                f"the broker has been away for {away:.0f} s, so another agent may have been told to turn it off; it is not "
+                "turned on",
+            )
         if away <= self.seconds:
             return None
         how_long = f"for {away:.0f} s" if away < 1e9 else "since the start"

@@ -15,10 +15,11 @@ class Permission(Protocol):
     An off is not asked for; neither is a write that turns off in the middle of a command.
     """
 
-    def refusal(self, job: Job, indices: Collection[int]) -> Refusal | None:
+    def refusal(self, job: Job, indices: Collection[int], *, turns_on: bool = False) -> Refusal | None:
         """Why a job may not set these channels; None if it may. Called from any thread. It returns at once, and never raises.
 
         :param indices: numbers of channels: those of the job, or of the write that is to be sent
+        :param turns_on: the job, or the write, turns them on
         """
 
 
@@ -30,10 +31,10 @@ class Permissions:
     def __init__(self, permissions: Sequence[Permission] = ()) -> None:
         self._all = tuple(permissions)
 
-    def refusal(self, job: Job, indices: Collection[int]) -> Refusal | None:
+    def refusal(self, job: Job, indices: Collection[int], *, turns_on: bool = False) -> Refusal | None:
         """The first refusal; None if the job may set these channels."""
         for permission in self._all:
-            if (refusal := permission.refusal(job, indices)) is not None:
+            if (refusal := permission.refusal(job, indices, turns_on=turns_on)) is not None:
                 return refusal
         return None
 
@@ -42,7 +43,7 @@ class Permissions:
 
         :raises Refusal: it may not set its channels, and is no off
         """
-        if job.turns_off or (refusal := self.refusal(job, job.indices)) is None:
+        if job.turns_off or (refusal := self.refusal(job, job.indices, turns_on=job.turns_on)) is None:
             return
         if not job.keep_off(refusal):
             raise refusal

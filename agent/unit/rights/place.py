@@ -24,9 +24,14 @@ class Place:
         """True while another agent serves the supply, so that this one has no link to it but for an off."""
         return self.standing.part is Part.YIELDS_SUPPLY
 
-    def refusal(self, job: Job, indices: Collection[int]) -> Refusal | None:
+    @property
+    def looks_taken(self) -> bool:
+        """True while another agent serves a supply at this address, which may be this one: it has not said yet who it is."""
+        return self.standing.part is Part.UNDECIDED and self.standing.other is not None
+
+    def refusal(self, job: Job, indices: Collection[int], *, turns_on: bool = False) -> Refusal | None:
         """``conflict`` unless this agent serves the unit."""
-        del job, indices
+        del job, indices, turns_on
         standing = self.standing
         return None if standing.part is Part.SERVES else self.conflict(standing)
 

@@ -98,6 +98,20 @@ def test_an_info_says_who_serves_the_unit() -> None:
     assert told.since is not None
 
 
+def test_settings_may_arrive_as_late_as_an_exchange_takes() -> None:
+    session = Session()
+    outlet = make(session, longest_exchange=lambda unit: {"psu1": 30.0}[unit])
+    outlet.report(Report(an_info()))
+    assert last(session).settings_for == 50.0
+
+
+def test_an_agent_that_ends_serves_the_unit_no_more() -> None:
+    session = Session()
+    outlet = make(session)
+    outlet.report(Report(an_info(online=False, reason="the agent has stopped").model_copy(update={"serves": False})))
+    assert last(session).serves is False
+
+
 def test_a_conflict_is_told_at_once_and_once() -> None:
     session = Session()
     outlet = make(session)

@@ -9,6 +9,7 @@ import pytest
 from agent.instruments.driver import LinkError, Write
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import Conflict
+from agent.unit import connecting
 from agent.unit.standing import ALONE, Part, Standing
 from tests.lab import wait_until
 from tests.unit.fakedriver import Breaks, Call, FakeDriver, Unit, is_write
@@ -149,7 +150,7 @@ def test_the_second_try_at_a_link_for_an_off() -> None:
         step_aside(unit)
         unit.driver.script = Breaks(lambda call: call == "connect")
         assert unit.ask(1, "off", state=False) == "ok"
-        assert unit.sheet.infos[-1].reason == WHY
+        wait_until(lambda: unit.sheet.infos[-1].reason == WHY, "the reason")
 
 
 def test_an_off_whose_link_breaks_gets_one_more_try() -> None:
@@ -207,6 +208,58 @@ def test_an_off_that_came_before_the_end_is_done() -> None:
         hold.release()
         assert unit.sheet.code("off") == "ok"
         assert unit.supply.join(10)
+
+
+def test_an_address_that_another_agent_serves_is_tried_seldom_but_for_an_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connecting, "NEXT_LOOK", 3600.0)
+    driver = FakeDriver()
+    driver.script = Breaks(lambda call: call == "connect", times=2)
+    with Unit(driver, online=False, standing=Standing(Part.UNDECIDED, WHY, OTHER)) as unit:
+        wait_until(lambda: unit.sheet.infos[-1].reason == "no answer: timeout", "the first try")
+        wait_until(lambda: code_of(unit, "a") == "offline", "an off that is refused by the second")
+        assert driver.calls.count("connect") == 2
+        wait_until(lambda: code_of(unit, "b") == "ok", "an off that is done by the third")
+        assert driver.writes == [OFF_1]
+
+
+def test_one_that_looked_taken_is_connected_when_the_other_agent_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connecting, "NEXT_LOOK", 3600.0)
+    driver = FakeDriver()
+    driver.script = Breaks(lambda call: call == "connect", times=1)
+    with Unit(driver, online=False, standing=Standing(Part.UNDECIDED, WHY, OTHER)) as unit:
+        wait_until(lambda: unit.sheet.infos[-1].reason == "no answer: timeout", "the first try")
+        unit.supply.stand(ALONE)
+        unit.wait_online()
+
+
+def code_of(unit: Unit, command_id: str) -> str:
+    """The outcome of an off that is sent until the unit takes it."""
+    if not any(response.id == command_id for response in unit.sheet.responses):
+        try:
+            unit.send(1, command_id, state=False)
+        except Refusal:  # its inbox is closed for a moment after a try
+            return "refused at the door"
+    return unit.sheet.code(command_id)
+
+
+def test_a_clean_end_releases_the_unit_and_an_abandoned_one_does_not() -> None:
+    with Unit() as unit:
+        unit.supply.stop()
+        assert unit.supply.join(10)
+        assert (unit.sheet.infos[-1].serves, unit.sheet.infos[-1].online) == (False, False)
+        assert unit.driver.calls[-1] == "close"
+    with Unit() as unit:
+        unit.supply.stop(is_replaced=True)
+        assert unit.supply.join(10)
+        assert unit.sheet.infos[-1].serves
+    with Unit() as unit:
+        hold = unit.driver.hold("poll")
+        unit.supply.poll_now()
+        hold.wait()
+        unit.supply.stop()
+        unit.supply.abandon()
+        assert unit.sheet.infos[-1].serves
+        hold.release()
 
 
 def test_the_end_while_another_agent_serves_it() -> None:

@@ -7,9 +7,9 @@ import math
 import pytest
 
 from agent.protocol.errors import Refusal
-from agent.unit.rights.fence import Fence
+from agent.unit.rights.fence import TURN_ON_FOR, Fence
 from tests.lab import wait_until
-from tests.unit.fakedriver import Unit
+from tests.unit.fakedriver import Unit, is_write
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -45,6 +45,23 @@ def test_a_ramp_under_way_ends() -> None:
         wait_until(lambda: len(unit.driver.writes) > 1, "two steps")
         clock.now += 3600.0  # the host was suspended
         assert unit.sheet.code("ramp") == "conflict"
+
+
+def test_nothing_is_turned_on_while_somebody_may_have_turned_it_off_elsewhere() -> None:
+    fence, clock = make()
+    with Unit(permissions=[fence]) as unit:
+        unit.set_at_the_panel(1, state=True)
+        hold = unit.driver.hold(is_write("state"))
+        unit.send(1, "cycle", cycle=0.05)
+        hold.wait()
+        clock.now += TURN_ON_FOR + 0.1
+        hold.release()
+        assert unit.sheet.code("cycle") == "conflict"
+        assert "may have been told to turn it off" in str(unit.sheet.response("cycle").error)
+        assert unit.driver.readings[1].state is False
+        assert unit.ask(1, "a", voltage_limit=1) == "ok"
+        with pytest.raises(Refusal, match="it is not turned on"):
+            unit.send(1, "on", state=True)
 
 
 def test_a_broker_that_was_never_heard() -> None:

@@ -25,7 +25,7 @@ class Say:
         self.channels: set[int] = {1, 2, 3}
         self.asked: list[frozenset[int]] = []
 
-    def refusal(self, job: Job, indices: Collection[int]) -> Refusal | None:
+    def refusal(self, job: Job, indices: Collection[int], *, turns_on: bool = False) -> Refusal | None:
         self.asked.append(frozenset(indices))
         if self.reason is None or self.channels.isdisjoint(indices):
             return None
