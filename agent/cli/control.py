@@ -16,6 +16,7 @@ from agent.cli.options import (
     broker_options,
     find_broker,
     json_option,
+    lease_option,
     load_config,
     parse_target,
     target_argument,
@@ -59,6 +60,7 @@ def _to_bool(_: click.Context, __: click.Parameter, value: str | None) -> bool |
     metavar="S",
     help="Refuse it if it can't be carried out within S s.",
 )
+@lease_option
 @click.option("--id", "command_id", metavar="TEXT", help="The command's id, up to 128 characters.  [default: random]")
 @click.option(
     "--timeout",
@@ -72,6 +74,7 @@ def set_(  # one for each option but the settings
     target: str,
     command_id: str | None,
     expires_in: float | None,
+    lease: str | None,
     timeout: float | None,
     as_json: bool,
     broker: str | None,
@@ -93,7 +96,9 @@ def set_(  # one for each option but the settings
 
     try:
         wanted = request.Target.parse(target)
-        command = request.command(wanted, fields, command_id=command_id or uuid.uuid4().hex, expires_in=expires_in)
+        command = request.command(
+            wanted, fields, command_id=command_id or uuid.uuid4().hex, expires_in=expires_in, lease=lease
+        )
     except ValueError as error:
         raise Failure(str(error)) from None
     patience = timeout or request.patience(command)

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from agent import __version__
-from agent.cli import control, examine, query, series, serve, verify
+from agent.cli import control, examine, query, reserve, series, serve, verify
 from agent.cli.options import discard_output, output_fault
 
 #: EX_IOERR of sysexits.h.
@@ -43,6 +43,7 @@ for _command in (
     query.watch,
     control.set_,
     control.takeover,
+    reserve.lease,
     control.save,
     control.restore,
     examine.check,

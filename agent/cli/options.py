@@ -81,6 +81,30 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
+#: The value of `lease_option` without a name.
+_MYSELF = ""
+
+
+def lease_option(function: F) -> F:
+    """The holder in whose name a command is sent, as ``lease``; None where none is named."""
+
+    def with_default(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+        if value != _MYSELF:
+            return value
+        from agent.client.leases import default_holder
+
+        return default_holder()
+
+    return click.option(
+        "--lease",
+        is_flag=False,
+        flag_value=_MYSELF,
+        metavar="[NAME]",
+        callback=with_default,
+        help="Send it as the holder of a lease, see `psu-agent lease`.  [NAME: $PSU_AGENT_HOLDER, else user@host]",
+    )(function)
+
+
 def broker_options(function: F) -> F:
     """The options that name a broker: the keyword arguments of `find_broker`."""
     options = [

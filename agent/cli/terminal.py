@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -38,9 +39,17 @@ class _Console(Console):
         raise BrokenPipeError
 
 
-def json_text(message: ChannelState | Response) -> str:
+def with_lease(state: ChannelState, lease: LeaseState | None) -> dict[str, Any]:
+    """A channel's state as `get` and `watch` give it as JSON: with ``lease``, null if nobody has reserved it."""
+    return {**json.loads(state.to_json()), "lease": None if lease is None else json.loads(lease.to_json())}
+
+
+def json_text(message: Response | dict[str, Any]) -> str:
     """A message as JSON, all in ASCII where stdout can't take every character: a `?` in its place would be another value."""
-    text = message.to_json().decode()
+    if isinstance(message, dict):
+        text = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    else:
+        text = message.to_json().decode()
     if text.isascii() or (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
         return text
     return json.dumps(json.loads(text))
@@ -107,6 +116,16 @@ def _mode(state: ChannelState) -> Text:
     return Text(state.mode or "-", style=_MODE_STYLES.get(state.mode or "", ""))
 
 
+def lease_notes(fleet: Fleet, states: Sequence[ChannelState]) -> list[Text]:
+    """A line for each lease on these channels or their units: who holds it, and until when."""
+    found: dict[str, LeaseState] = {}
+    for state in states:
+        lease = fleet.lease_of(state.psu, state.index)
+        if lease is not None:
+            found[state.psu if lease.index is None else f"{state.psu}/{lease.index}"] = lease
+    return [_note(f"{place} is {lease_text(lease)}", "yellow") for place, lease in found.items()]
+
+
 def notes(fleet: Fleet, units: Iterable[str]) -> list[Text]:
     """A line for each of the units that is offline, or that another agent claims, too, with the reason."""
     lines = []
@@ -144,6 +163,7 @@ def live_view(
     if lost is not None:
         parts.append(Text(f"the broker is gone ({clean(lost)}); connecting again", style="bold white on red"))
     why = notes(fleet, [*sorted(units - online), *sorted(units & online)])[:5]
+    why += [] if lost else lease_notes(fleet, states)[:5]
     room = max(3, height - _FRAME_LINES - len(why))
     several = len({state.agent for state in states}) > 1
     parts.append(channel_table(states[:room], several_agents=several))
@@ -154,17 +174,18 @@ def live_view(
     return Group(*parts, *why)
 
 
-def state_line(state: ChannelState, *, with_time: bool = True) -> str:
-    """One channel on one line, for logs and pipes."""
+def state_line(state: ChannelState, *, with_time: bool = True, lease: LeaseState | None = None) -> str:
+    """One channel on one line, for logs and pipes; with the holder of the lease on it, if there is one."""
+    reserved = "" if lease is None else f", {lease_text(lease)}"
     begin = f"{state.time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} " if with_time else ""
     begin += clean(f"{state.psu}/{state.index} {state.name}:")
     if not state.online:
-        return f"{begin} offline"
+        return f"{begin} offline{reserved}"
     mode = f"{state.tripped} trip" if state.tripped else state.mode or "-"
     switch = "-" if state.state is None else "ON" if state.state else "off"
     return (
         f"{begin} {switch} {_value(state.voltage, 'V')} {_value(state.current, 'A')} "
-        f"{_value(state.power, 'W')} {mode} (set {_value(state.voltage_limit, 'V')} {_value(state.current_limit, 'A')})"
+        f"{_value(state.power, 'W')} {mode} (set {_value(state.voltage_limit, 'V')} {_value(state.current_limit, 'A')}){reserved}"
     )
 
 
@@ -176,7 +197,16 @@ def lease_text(lease: LeaseState) -> str:
     """The holder of a lease and its end, in local time, for people."""
     if lease.holder is None:
         return "free"
-    until = "" if lease.until is None else f" until {lease.until.astimezone():%Y-%m-%d %H:%M:%S}"
+    until = ""
+    if lease.until is not None:
+        try:
+            until = f" until {lease.until.astimezone():%Y-%m-%d %H:%M:%S}"
+        except (
+            OverflowError,
+            ValueError,
+            OSError,
+        ):  # another program's message, with a year that this host can't convert
+            until = f" until {lease.until.isoformat()}"
     return f"reserved for {clean(lease.holder)}{until}"
 
 

@@ -13,7 +13,7 @@ from agent.cli import terminal
 from agent.client.connection import QUIET, Client, LinkChange, Message
 from agent.client.fleet import Fleet, without_values
 from agent.client.request import Target
-from agent.protocol.messages import ChannelState
+from agent.protocol.messages import ChannelState, LeaseState
 
 #: s between two drawings of the table.
 _FRAME = 0.25
@@ -47,7 +47,7 @@ class Watch:
         self._line_interval = line_interval
         self._fleet = Fleet(client.topics)
         self._lost: str | None = None
-        self._shown: dict[tuple[str, int], ChannelState] = {}
+        self._shown: dict[tuple[str, int], tuple[ChannelState, LeaseState | None]] = {}
         self._conflicts: dict[str, str | None] = {}
         self._next_line: dict[tuple[str, int], float] = {}
 
@@ -136,10 +136,14 @@ class Watch:
     def _print_if_new(self, state: ChannelState) -> None:
         key = (state.psu, state.index)
         # A new time, sequence number, energy or charge alone is no change.
-        content = state.model_copy(update={"time": None, "seq": 0, "energy": None, "charge": None})
+        lease = self._fleet.lease_of(*key) if self._lost is None else None
+        content = state.model_copy(update={"time": None, "seq": 0, "energy": None, "charge": None}), lease
         now = time.monotonic()
         if self._shown.get(key) == content or now < self._next_line.get(key, 0.0):
             return
         self._shown[key] = content
         self._next_line[key] = now + self._line_interval
-        print(terminal.json_text(state) if self._as_json else terminal.state_line(state), flush=True)
+        if self._as_json:
+            print(terminal.json_text(terminal.with_lease(state, lease)), flush=True)
+        else:
+            print(terminal.state_line(state, lease=lease), flush=True)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from agent.protocol.messages import AgentInfo, ChannelState, UnitInfo
+from agent.protocol.messages import AgentInfo, ChannelState, LeaseState, UnitInfo, utc_now
 from agent.protocol.topics import AgentTopic, ChannelTopic, Topics, UnitTopic
 
 
@@ -35,7 +35,8 @@ class FleetUnit:
 class Fleet:
     """The present state of every channel, from messages that come in any order.
 
-    ``agents``: their status. ``agent_units``: the units that each of them serves. ``units``: by name. Not for several threads.
+    ``agents``: their status. ``agent_units``: the units that each of them serves. ``units``: by name. ``leases``: by unit and
+    channel, None for the whole unit. Not for several threads.
     """
 
     def __init__(self, topics: Topics) -> None:
@@ -43,6 +44,7 @@ class Fleet:
         self.agents: dict[str, Literal["online", "offline"]] = {}
         self.agent_units: dict[str, list[str]] = {}
         self.units: dict[str, FleetUnit] = {}
+        self.leases: dict[tuple[str, int | None], LeaseState] = {}
 
     @staticmethod
     def filters(topics: Topics, unit: str | None = None) -> list[str]:
@@ -54,6 +56,8 @@ class Fleet:
             topics.status(pattern),
             topics.info(pattern),
             topics.state(pattern, "+"),
+            topics.lease(pattern),
+            topics.lease(pattern, "+"),
         ]
 
     def update(self, topic: str, payload: bytes) -> tuple[str, int | None] | None:
@@ -75,6 +79,12 @@ class Fleet:
                     return unit, None
                 case UnitTopic(unit, "status" | "info") if not payload:
                     self.units.pop(unit, None)
+                case UnitTopic(unit, "lease"):
+                    self._lease(unit, None, payload)
+                    return unit, None
+                case ChannelTopic(unit, channel, "lease"):
+                    self._lease(unit, channel, payload)
+                    return unit, None
                 case ChannelTopic(unit, channel, "state"):
                     return self._channel_state(unit, channel, payload)
         except ValidationError:
@@ -99,6 +109,27 @@ class Fleet:
             return None
         self._unit(unit).states[state.index] = state
         return unit, state.index
+
+    def _lease(self, unit: str, channel: str | None, payload: bytes) -> None:
+        if not payload:
+            for place in [p for p in self.leases if p[0] == unit and channel == (None if p[1] is None else str(p[1]))]:
+                del self.leases[place]
+            return
+        lease = LeaseState.model_validate_json(payload)
+        if lease.psu == unit and channel == (None if lease.index is None else str(lease.index)):
+            self.leases[unit, lease.index] = lease
+
+    def lease_of(self, unit: str, channel: int | None = None) -> LeaseState | None:
+        """The lease that decides who may set a channel: its own, else its unit's; None if nobody has reserved it."""
+        for place in ((unit, channel), (unit, None)):
+            lease = self.leases.get(place)
+            if lease is not None and lease.holder is not None and not self._is_over(lease):
+                return lease
+        return None
+
+    def _is_over(self, lease: LeaseState) -> bool:
+        # An agent tells the end of a lease by itself. For one that is away the clock of this host decides, which may be wrong.
+        return self.agents.get(lease.agent) != "online" and lease.until is not None and lease.until < utc_now()
 
     def _agent_status(self, agent: str, payload: bytes) -> None:
         if payload in (b"online", b"offline"):

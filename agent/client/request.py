@@ -77,17 +77,25 @@ class CommandOutcome:
 
 
 def command(
-    target: Target, fields: dict[str, Any], *, command_id: str, expires_in: float | None = None
+    target: Target,
+    fields: dict[str, Any],
+    *,
+    command_id: str,
+    expires_in: float | None = None,
+    lease: str | None = None,
 ) -> dict[str, Any]:
     """A command's payload, checked as the agent will check it.
 
     :param fields: by their names in `agent.protocol.quantities`; those that are None are left out
     :param expires_in: s after which it is not to be carried out
+    :param lease: the holder in whose name it is sent, where somebody has reserved the channel or the unit
     :raises ValueError: the agent would refuse it; the text says why
     """
     payload: dict[str, Any] = {"id": command_id} | {name: value for name, value in fields.items() if value is not None}
     if expires_in is not None:
         payload["expires_at"] = format_time(utc_now() + timedelta(seconds=expires_in))
+    if lease is not None:
+        payload["lease"] = lease
     scope: Literal["all", "unit", "channel"] = "unit" if target.channel is None else "channel"
     try:
         fault = parse_command(json.dumps(payload).encode(), "all" if target.unit == "all" else scope).fault
@@ -113,22 +121,35 @@ def send(client: Client, target: Target, fields: dict[str, Any], *, expiry: floa
     :raises NobodyAnsweredError: the broker says that no agent listens
     :raises BrokerError: see `Client`
     """
-    deadline = time.monotonic() + patience
     if target.unit == "all":
-        return _send_to_all(client, fields, expiry=expiry, deadline=deadline)
+        return _send_to_all(client, fields, expiry=expiry, deadline=time.monotonic() + patience)
+    topic = client.topics.set(target.unit, target.channel)
+    return ask(client, target, topic, json.dumps(fields).encode(), str(fields["id"]), expiry=expiry, patience=patience)
+
+
+def ask(
+    client: Client, target: Target, topic: str, payload: bytes, request_id: str, *, expiry: float, patience: float
+) -> CommandOutcome:
+    """Send one request to a unit or a channel, and wait up to `patience` s for its response.
+
+    :param request_id: the ``id`` in the payload
+    :param expiry: s after which the broker does not deliver it any more (MQTT 5)
+    :raises NobodyAnsweredError: the broker says that no agent listens
+    :raises BrokerError: see `Client`
+    """
+    deadline = time.monotonic() + patience
     topics = client.topics
     client.subscribe([topics.response(target.unit), topics.response(target.unit, "+")], qos=1)
     # Without a response topic the agent responds below the channel's number, where other programs read, and not below its name.
     by_name = target.channel is not None and not target.channel.isdigit()
-    command_id = str(fields["id"])
     client.publish(
-        topics.set(target.unit, target.channel),
-        json.dumps(fields).encode(),
+        topic,
+        payload,
         expiry=expiry,
         response_topic=None if by_name else topics.response(target.unit, target.channel),
-        correlation=command_id.encode(),
+        correlation=request_id.encode(),
     )
-    response = _await_response(client, command_id, deadline)
+    response = _await_response(client, request_id, deadline)
     return CommandOutcome() if response is None else CommandOutcome([response])
 
 

@@ -211,3 +211,46 @@ def test_any_messages_in_any_order(messages: list[tuple[list[str], bytes]]) -> N
     for channel in fleet.channels():
         assert isinstance(channel, ChannelState)
         assert channel.voltage is None or fleet.why_absent(channel.psu) is None
+
+
+def lease(psu: str = "psu1", index: int | None = None, **changes: Any) -> bytes:
+    values = {
+        "time": TIME,
+        "agent": "bench",
+        "psu": psu,
+        "index": index,
+        "holder": "ci-42",
+        "since": TIME,
+        "until": TIME,
+    }
+    return json.dumps(values | changes).encode()
+
+
+def test_the_lease_of_a_channel_is_its_own_else_its_units() -> None:
+    fleet = Fleet(Topics("psu"))
+    fleet.update("psu/agents/bench/status", b"online")
+    assert fleet.update("psu/psu1/lease", lease()) == ("psu1", None)
+    assert fleet.update("psu/psu1/2/lease", lease(index=2, holder="ann")) == ("psu1", None)
+
+    def holders() -> list[str | None]:
+        return [None if (found := fleet.lease_of("psu1", i)) is None else found.holder for i in (1, 2, None)]
+
+    assert holders() == ["ci-42", "ann", "ci-42"]
+    fleet.update("psu/psu1/2/lease", lease(index=2, holder=None, since=None, until=None))
+    assert holders() == ["ci-42"] * 3
+    # An agent that is away can't tell that it has ended.
+    fleet.update("psu/agents/bench/status", b"offline")
+    assert holders() == [None] * 3
+    fleet.update("psu/psu1/lease", lease(until="9999-12-31T23:59:59Z"))
+    assert holders() == ["ci-42"] * 3
+    fleet.update("psu/psu1/lease", b"")
+    assert holders() == [None] * 3
+
+
+@pytest.mark.parametrize("payload", [b"garbage", b"{}", lease("psu2"), lease(index=2), lease(until="tomorrow")])
+def test_a_lease_that_is_none_is_ignored(payload: bytes) -> None:
+    fleet = Fleet(Topics("psu"))
+    fleet.update("psu/agents/bench/status", b"online")
+    fleet.update("psu/psu1/lease", payload)
+    assert fleet.lease_of("psu1") is None
+    assert fleet.units == {}
