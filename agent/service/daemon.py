@@ -103,7 +103,7 @@ class Daemon:
             topics=self._topics,
             publisher=self.session,
             records=self.store.leases,
-            is_served=lambda name: name in self._units.by_name,
+            standing=lambda name: None if (supply := self._units.by_name.get(name)) is None else supply.standing,
         )
         self._units = Units(config, outlets, meters, self._hold_ups, [self._leases.table])
         self._metrics = metrics.MetricsReader(settings.agent, self.session, self.store)

@@ -193,8 +193,10 @@ class FleetOutlet:
         topics = self._topics
         self._forget(topics.status(unit))
         self._forget(topics.info(unit))
+        self._forget(topics.lease(unit))
         for channel in () if info is None else info.channels:
             self._forget(topics.state(unit, channel.index))
+            self._forget(topics.lease(unit, channel.index))
             self._forget(topics.homeassistant(unit, channel.index))
 
     def _hand_out(self, report: Report) -> None:

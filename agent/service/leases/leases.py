@@ -16,6 +16,7 @@ from agent.protocol.topics import Topics
 from agent.service.leases.table import Lease, LeaseTable
 from agent.store.leases import LeaseRecord, LeaseRecords, Place
 from agent.timing import boot_id, system_clock
+from agent.unit.standing import Part, Standing
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,7 @@ class Leases:
 
     ``table``: asked by the units before each setting.
 
-    :param is_served: returns true if the agent has a unit of this name now
-    :param refusal: returns why a unit takes no requests, as another agent serves it; None if it takes them
+    :param standing: returns the standing of a unit among agents; None if this agent has no unit of that name now
     """
 
     def __init__(
@@ -62,8 +62,7 @@ class Leases:
         topics: Topics,
         publisher: Publisher,
         records: LeaseRecords,
-        is_served: Callable[[str], bool],
-        refusal: Callable[[str], Refusal | None] = lambda _: None,
+        standing: Callable[[str], Standing | None],
         clock: Callable[[], float] = system_clock,
         boot: str | None = None,
     ) -> None:
@@ -71,13 +70,13 @@ class Leases:
         self._topics = topics
         self._publisher = publisher
         self._records = records
-        self._is_served = is_served
-        self._refusal = refusal
+        self._standing = standing
         self._boot = boot_id() if boot is None else boot
         self.table = LeaseTable(clock)
         self._lock = threading.Lock()
         self._told: dict[Place, _Told] = {}
         self._wrong: set[Place] = set()  # somebody else published there
+        self._muted: set[Place] = set()  # their topics are another agent's
         self._leaving: set[Place] = set()  # of units that are not served any more
         self._corrected = self._complained = -COMPLAINING
 
@@ -88,8 +87,9 @@ class Leases:
         :raises Refusal: ``claimed`` or ``conflict``; nothing changed
         """
         place = unit, index
-        if (refusal := self._refusal(unit)) is not None:
-            raise refusal
+        standing = self._standing(unit)
+        if standing is not None and standing.part is not Part.SERVES:
+            raise Refusal("conflict", f"{standing.why or f'another agent serves {unit}'}; nobody can reserve it here")
         with self._lock:
             changed = self.table.release(place, request) if request.release else self.table.take(place, request, came)
             for one in changed:
@@ -124,6 +124,9 @@ class Leases:
                 self.table.drop(unit)
                 for place in [place for place in self._told if place[0] == unit]:
                     self._leave(place)
+                for place in [place for place in self._muted if place[0] == unit]:
+                    self._muted.discard(place)  # what is retained there is another agent's
+                    self._records.forget(place)
 
     def tick(self, now: float) -> None:
         """Tell of leases that have ended, and of those that an earlier run has left; correct what others published.
@@ -133,8 +136,13 @@ class Leases:
         with self._lock:
             for place, record in self._records.take_loaded().items():
                 self._take_over(place, record)
+            for place in [place for place in self._muted if not self._is_muted(place)]:
+                self._tell(place)
             for place, told in list(self._told.items()):
-                if told.lease is not self.table.live(place):
+                if self._is_muted(place):  # who publishes its states takes its messages out of the session
+                    del self._told[place]
+                    self._muted.add(place)
+                elif told.lease is not self.table.live(place):
                     if told.lease is not None:
                         log.info("%s: the lease of %s has ended", _shown(place), told.lease.holder)
                     self._tell(place)
@@ -152,15 +160,22 @@ class Leases:
     def _take_over(self, place: Place, record: LeaseRecord) -> None:
         if place in self._told:
             return
-        if not self._is_served(place[0]):
+        if self._standing(place[0]) is None:
             self._leave(place)
             return
         self.table.restore(place, record, self._boot)
-        self._tell(place)
+        if self._is_muted(place):
+            self._muted.add(place)
+        else:
+            self._tell(place)
+
+    def _is_muted(self, place: Place) -> bool:
+        standing = self._standing(place[0])
+        return standing is not None and standing.is_muted
 
     def _correct(self, now: float) -> None:
-        wrong, self._wrong = self._wrong, set()
-        places = [place for place in sorted(wrong, key=str) if self._is_served(place[0])]
+        wrong, self._wrong = self._wrong, {place for place in self._wrong if self._is_muted(place)}
+        places = [place for place in sorted(wrong - self._wrong, key=str) if self._standing(place[0]) is not None]
         if places and now - self._complained >= COMPLAINING:
             self._complained = now
             log.warning(
@@ -176,6 +191,8 @@ class Leases:
         payload = self._state(place, lease).to_json()
         self._told[place] = _Told(lease, payload)
         self._leaving.discard(place)
+        self._muted.discard(place)
+        self._wrong.discard(place)
         record = LeaseRecord(None, 0.0, 0.0, 0.0, "", 0.0)
         if lease is not None:
             record = LeaseRecord(lease.holder, lease.since, lease.until, lease.ttl, self._boot, lease.end)

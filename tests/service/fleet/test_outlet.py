@@ -168,6 +168,9 @@ def test_on_topics_of_another_agent_nothing_is_published_but_responses() -> None
         "psu/psu1/2/state",
         "psu/psu1/1/homeassistant",
         "psu/psu1/2/homeassistant",
+        "psu/psu1/lease",
+        "psu/psu1/1/lease",
+        "psu/psu1/2/lease",
     } == set(session.forgotten)
     before = len(session.sheet.reports)
     outlet.report(Report(None, states))
