@@ -139,6 +139,21 @@ def _unit_components(info: UnitInfo, topics: Topics, there: list[Component]) -> 
         },
     )
     yield (
+        # Of the unit as a whole: an entity for each channel would make the payload a tenth longer, and few reserve channels.
+        "lease",
+        {
+            "platform": "sensor",
+            "name": "Reserved by",
+            "icon": "mdi:account-lock",
+            "entity_category": "diagnostic",
+            "state_topic": topics.lease(info.psu),
+            "value_template": "{{ value_json.holder }}",
+            "json_attributes_topic": topics.lease(info.psu),
+            "json_attributes_template": "{{ {'since': value_json.since, 'until': value_json.until} | to_json }}",
+            "availability": there[:1],
+        },
+    )
+    yield (
         "off",
         {
             "platform": "button",

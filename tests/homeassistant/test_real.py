@@ -151,6 +151,24 @@ def test_a_refused_number_shows_the_true_value_again(lab: Lab, ha: HomeAssistant
     wait_for(ha, "number.psu1_ch2_voltage_limit", "1.0")
 
 
+def test_a_lease_shows_its_holder_and_keeps_home_assistant_from_setting(lab: Lab, ha: HomeAssistant) -> None:
+    assert ha.state("sensor.psu1_reserved_by") == "unknown"
+    with contextlib.closing(lab.observe("#")) as observer:
+        assert observer.ask("psu/psu1/lease/set", {"holder": "ci-42 {{ 7 * 6 }}", "ttl": 600})["ok"]
+        wait_for(ha, "sensor.psu1_reserved_by", "ci-42 {{ 7 * 6 }}")
+        entity = ha.entity("sensor.psu1_reserved_by") or {}
+        assert entity["attributes"]["until"] == observer.on("psu/psu1/lease")[-1].json["until"]
+        assert ha.call("number/set_value", "number.psu1_ch2_voltage_limit", value=2) == 200
+        refused = wait_until(
+            lambda: (ha.entity("number.psu1_ch2_voltage_limit") or {})["attributes"].get("refused"), "the refusal", 30
+        )
+        assert "ci-42" in refused
+        assert observer.ask("psu/psu1/lease/set", {"holder": "ci-42 {{ 7 * 6 }}", "release": True})["ok"]
+        wait_for(ha, "sensor.psu1_reserved_by", "unknown")
+    assert ha.call("number/set_value", "number.psu1_ch2_voltage_limit", value=1) == 200
+    wait_for(ha, "number.psu1_ch2_voltage_limit", "1.0")
+
+
 def test_a_setting_beyond_the_range_is_not_shown_as_another(lab: Lab, ha: HomeAssistant) -> None:
     """Somebody at the panel may set more than the configuration allows; the old value would be a lie."""
     panel = lab.simulators["psu1"].instrument.panel

@@ -20,6 +20,9 @@ from agent.unit.standing import Part, Standing
 
 log = logging.getLogger(__name__)
 
+#: s before the messages of a unit that is not served any more are removed: Home Assistant has learned by then that it is gone. It
+#: would log an error for an empty message on a topic that it listens to.
+LINGERING = 5.0
 #: s between two corrections of what others publish on the topics of leases, and between two complaints about that.
 CORRECTING, COMPLAINING = 1.0, 60.0
 
@@ -71,13 +74,15 @@ class Leases:
         self._publisher = publisher
         self._records = records
         self._standing = standing
+        self._clock = clock
         self._boot = boot_id() if boot is None else boot
         self.table = LeaseTable(clock)
         self._lock = threading.Lock()
         self._told: dict[Place, _Told] = {}
         self._wrong: set[Place] = set()  # somebody else published there
         self._muted: set[Place] = set()  # their topics are another agent's
-        self._leaving: set[Place] = set()  # of units that are not served any more
+        self._leaving: dict[Place, float] = {}  # of units that are not served any more → when they are removed
+        self._removed: set[Place] = set()  # the broker has not confirmed it yet
         self._corrected = self._complained = -COMPLAINING
 
     def request(self, unit: str, index: int | None, request: LeaseRequest, came: float) -> LeaseState:
@@ -146,11 +151,7 @@ class Leases:
                     if told.lease is not None:
                         log.info("%s: the lease of %s has ended", _shown(place), told.lease.holder)
                     self._tell(place)
-            for place in [
-                place for place in self._leaving if not self._publisher.is_pending(self._topics.lease(*place))
-            ]:
-                self._leaving.discard(place)
-                self._records.forget(place)
+            self._remove()
             if self._wrong and now - self._corrected >= CORRECTING:
                 self._corrected = now
                 self._correct(now)
@@ -190,7 +191,8 @@ class Leases:
         lease = self.table.live(place)
         payload = self._state(place, lease).to_json()
         self._told[place] = _Told(lease, payload)
-        self._leaving.discard(place)
+        self._leaving.pop(place, None)
+        self._removed.discard(place)
         self._muted.discard(place)
         self._wrong.discard(place)
         record = LeaseRecord(None, 0.0, 0.0, 0.0, "", 0.0)
@@ -201,8 +203,18 @@ class Leases:
 
     def _leave(self, place: Place) -> None:
         self._told.pop(place, None)
-        self._leaving.add(place)
-        self._publisher.keep(self._topics.lease(*place), b"")
+        self._leaving[place] = self._clock() + LINGERING
+
+    def _remove(self) -> None:
+        """Remove what is left of units that are gone, and forget what the broker has removed."""
+        for place in [place for place in self._removed if not self._publisher.is_pending(self._topics.lease(*place))]:
+            self._removed.discard(place)
+            self._records.forget(place)
+        now = self._clock()
+        for place in [place for place, due in self._leaving.items() if due <= now]:
+            del self._leaving[place]
+            self._removed.add(place)
+            self._publisher.keep(self._topics.lease(*place), b"")
 
     def _state(self, place: Place, lease: Lease | None) -> LeaseState:
         unit, index = place

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGHUP
 from typing import Any
 
 import pytest
 import yaml
 
+from agent import config
 from agent.local.broker import LocalBroker
+from agent.service.daemon import Daemon
+from agent.service.leases import leases
 from agent.simulator import Simulator
-from tests.lab import AgentProcess, Bench, Observer, settings, unit, wait_until
+from tests.lab import PATIENCE, AgentProcess, Bench, Observer, settings, unit, wait_until
 
 CODES = ("psu/psu1/2/set", {"voltage_limit": 1})
 
@@ -144,32 +148,48 @@ def test_what_strangers_left_at_the_broker_is_corrected_at_the_start(
         observer.close()
 
 
-def test_a_unit_that_leaves_the_configuration_takes_its_leases_along(broker: LocalBroker, tmp_path: Path) -> None:
+def test_a_unit_that_leaves_the_configuration_takes_its_leases_along(
+    broker: LocalBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "LINGERING", 0.0)
+    file = tmp_path / "psu-agent.yaml"
     observer = Observer(broker.port)
+
+    def write(*units: dict[str, Any]) -> None:
+        file.write_text(yaml.safe_dump(settings(broker.port, list(units), tmp_path / "state")))
+
+    @contextmanager
+    def running() -> Iterator[Daemon]:
+        daemon = Daemon(config.load(file))
+        thread = threading.Thread(target=daemon.run)
+        thread.start()
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+            thread.join(PATIENCE)
+
     with Simulator() as first, Simulator() as second:
         units = [unit("psu1", first), unit("psu2", second)]
-        data = settings(broker.port, units, tmp_path / "state")
+        write(*units)
         try:
-            with AgentProcess(data, tmp_path) as agent:
+            with running() as daemon:
                 for name in ("psu1", "psu2"):
                     observer.wait_online(name)
                     take(observer, name)
-                data["units"] = units[:1]
-                agent.file.write_text(yaml.safe_dump(data))
-                agent.signal(SIGHUP)
+                write(units[0])
+                daemon.reload()
                 wait_until(lambda: holder(observer, "psu2") == "nothing", "the removal")
                 assert holder(observer) == "ci-42"
-                data["units"] = units
-                agent.file.write_text(yaml.safe_dump(data))
-                agent.signal(SIGHUP)
-                observer.wait_online("psu2", after=observer.mark())
+                write(*units)
+                after = observer.mark()
+                daemon.reload()
+                observer.wait_online("psu2", after=after)
                 assert observer.code("psu/psu2/2/set", {"voltage_limit": 1}) == "ok"
                 assert observer.code("psu/psu1/2/set", {"voltage_limit": 1}) == "claimed"
                 take(observer, "psu2/1")
-                agent.stop()
-            # It starts without that unit.
-            data["units"] = units[:1]
-            with AgentProcess(data, tmp_path):
-                wait_until(lambda: holder(observer, "psu2/1") == "nothing", "the removal")
+            write(units[0])
+            with running():
+                wait_until(lambda: holder(observer, "psu2/1") == "nothing", "the removal at a start without the unit")
         finally:
             observer.close()

@@ -11,7 +11,7 @@ import pytest
 from agent.protocol.errors import Refusal
 from agent.protocol.leases import LeaseRequest
 from agent.protocol.topics import Topics
-from agent.service.leases.leases import CORRECTING, Leases
+from agent.service.leases.leases import CORRECTING, LINGERING, Leases
 from agent.store.leases import LeaseRecord, LeaseRecords
 from agent.store.part import Shared
 from agent.unit.standing import ALONE, Part, Standing
@@ -46,7 +46,7 @@ class Lab:
         self.standings: dict[str, Standing] = {"psu1": ALONE}
         self.records = LeaseRecords(Shared())
         self.records.is_loaded = True
-        self.records._late = self.records._known = dict(saved or {})
+        self.records._known, self.records._late = dict(saved or {}), dict(saved or {})
         self.leases = Leases(
             "bench",
             topics=Topics("psu"),
@@ -116,11 +116,8 @@ def test_what_an_earlier_run_has_left() -> None:
     record = LeaseRecord("ci-42", 0.0, 60.0, 60.0, "boot", 60.0)
     free = LeaseRecord(None, 0.0, 0.0, 0.0, "", 0.0)
     lab = Lab({("psu1", None): record, ("psu1", 1): free, ("psu9", None): record})
-    assert sorted(lab.tick(0.0), key=str) == [
-        ("psu/psu1/1/lease", None),
-        ("psu/psu1/lease", "ci-42"),
-        ("psu/psu9/lease", "gone"),
-    ]
+    assert sorted(lab.tick(0.0), key=str) == [("psu/psu1/1/lease", None), ("psu/psu1/lease", "ci-42")]
+    assert lab.tick(LINGERING) == [("psu/psu9/lease", "gone")]
     assert ("psu9", None) in lab.records._known
     lab.broker.pending.clear()  # the broker has confirmed it
     lab.tick()
@@ -167,7 +164,7 @@ def test_a_unit_that_leaves_and_comes_back() -> None:
     lab.leases.request("psu1", 2, TAKE, lab.now)
     del lab.standings["psu1"]
     lab.leases.retire(["psu1"])
-    assert lab.shown(lab.broker.messages[-1]) == ("psu/psu1/2/lease", "gone")
+    assert lab.tick(LINGERING) == [("psu/psu1/2/lease", "gone")]
     lab.standings["psu1"] = ALONE
     assert lab.leases.request("psu1", 2, LeaseRequest(holder="ann", ttl=5.0), lab.now).holder == "ann"
     lab.broker.pending.clear()
@@ -182,5 +179,5 @@ def test_a_unit_that_leaves_while_its_topics_are_another_agents_removes_nothing(
     lab.tick()
     del lab.standings["psu1"]
     lab.leases.retire(["psu1"])
-    assert lab.tick() == []
+    assert lab.tick(LINGERING) == []
     assert lab.records._known == {}
