@@ -327,9 +327,9 @@ class Connection:
     def _on_disconnect(
         self, client: Client, _: object, flags: DisconnectFlags, reason: ReasonCode, __: Properties | None
     ) -> None:
-        self.was_closed = True
         self.was_refused_message = flags.is_disconnect_packet_from_server and reason.value in _BAD_MESSAGE
         taken_over = flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER
+        self.was_closed = self.was_closed or not taken_over  # for a message, maybe
         if taken_over or self._lost is None:
             self._lost = faults.disconnected(reason, self._settings, by_agent=self._agent if taken_over else None)
 

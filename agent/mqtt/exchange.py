@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Sequence
 
@@ -35,6 +36,8 @@ LEAST_PATIENCE = 5.0
 MOST_RESPONSES = 5000
 #: States that may wait before units that are polled without a pause are slowed down.
 _CONGESTED = 300
+#: s between connections while a message is searched for that the broker ends them for.
+_SEARCHING_PAUSE = 1.0
 #: s that the broker has to acknowledge the last messages at the end.
 _GOODBYE = 0.5
 
@@ -133,7 +136,6 @@ class Exchange:
         """Queue everything that is retained, for a broker that has confirmed the subscriptions."""
         self._presence.heard = self._asked  # it has confirmed the subscriptions
         self._refusals.begin()
-        self.outbox.window = min(MOST_IN_FLIGHT, connection.abilities.receive_maximum)
         # States that came while the connection was made are older than those that are published now: they are backlog, or
         # a present state would go back in time.
         older, present = self._inbox.begin_connection()
@@ -141,7 +143,17 @@ class Exchange:
         self.receipts.spooled(older)
         self.receipts.recover()
         self.outbox.put_messages(self.receipts.undelivered())
-        self.outbox.put_present(present, time.monotonic())
+        self.outbox.put_present(self._suspects.caution.begin(present), time.monotonic())
+        self._set_window()
+
+    @property
+    def longest_pause(self) -> float:
+        """s until the next connection at most: a message that costs connections is to be found soon."""
+        return _SEARCHING_PAUSE if self._suspects.caution.is_searching else math.inf
+
+    def _set_window(self) -> None:
+        widest = min(MOST_IN_FLIGHT, self.connection.abilities.receive_maximum)
+        self.outbox.window = 1 if self._suspects.caution.is_on else widest
 
     def end(self) -> None:
         """Close the connection without DISCONNECT, and keep the messages that it has not delivered."""
@@ -324,6 +336,9 @@ class Exchange:
         if item is None:
             return
         self._acknowledged += 1
+        if self._suspects.caution.is_beginning:
+            self._suspects.caution.taken(item)
+            self._set_window()
         if code >= 0x80:
             self._refused += 1
             self._refusals.refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from agent.mqtt.item import Item, Kind
 from agent.mqtt.queues.pace import ALWAYS, Pace
 from agent.mqtt.queues.present import Present
+from agent.mqtt.responses.caution import is_own
 from agent.mqtt.responses.suspects import Suspects, is_candidate
 
 #: Messages that may be sent and not acknowledged, where the broker does not ask for fewer.
@@ -238,23 +239,32 @@ class Outbox:
     def _is_held_back(self, item: Item, now: float) -> bool:
         if self._suspects.is_given_up(item):
             self._reject(item)
-        elif self._suspects.wait(item, now - self._begun) is not None or (self._aside and is_candidate(item)):
-            self._aside.append(item)  # also what is not suspected, or a suspect would never be alone under load
+        elif self._suspects.wait(item, now - self._begun) is not None or (self._aside and self._waits_behind(item)):
+            self._aside.append(item)
         else:
             return False
         return True
+
+    def _waits_behind(self, item: Item) -> bool:
+        """True if a message comes after the suspects: one of them would never be alone under load, or come after a newer one."""
+        caution = self._suspects.caution
+        if not is_own(item):
+            return is_candidate(item)
+        return caution.is_on or (caution.exists and any(one.topic == item.topic for one in self._aside))
 
     def _send_suspect(self, publish: Publish, now: float) -> None:
         """Send the first suspect that is due, if nothing else is in flight that the broker may close the connection for."""
         if any(is_candidate(item) for item in self._in_flight.values()):
             return
-        for _ in range(len(self._aside)):
-            item = self._aside.popleft()
+        is_blocked = False
+        for item in list(self._aside):
             if self._suspects.is_given_up(item):
+                self._aside.remove(item)
                 self._reject(item)
             elif self._suspects.wait(item, now - self._begun):
-                self._aside.append(item)
-            else:
+                is_blocked = is_blocked or is_own(item)
+            elif not (is_blocked and is_own(item)):  # or another too large one would cost the connection first
+                self._aside.remove(item)
                 mid = publish(item)
                 if mid:
                     item.sent = now

@@ -254,7 +254,7 @@ class Session:
                 time.sleep(attempts.FIRST_RETRY)  # an error that comes at once again must not spin
 
     def _connect_until_it_works(self) -> None:
-        self._wait_disconnected(self._attempts.pause)
+        self._wait_disconnected(min(self._attempts.pause, self._exchange.longest_pause))
         tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((ConnectionLost, OSError, ValueError)),
             wait=backoff(attempts.FIRST_RETRY, attempts.LAST_RETRY, attempts.RETRY_JITTER),

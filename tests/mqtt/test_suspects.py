@@ -8,7 +8,7 @@ import pytest
 
 from agent.mqtt.item import Item, Kind
 from agent.mqtt.outbox import Outbox
-from agent.mqtt.responses.suspects import CAUTION, MOST_ENDS, SUSPICIOUS_SIZE, Suspects
+from agent.mqtt.responses.suspects import CAUTION, MOST_ENDS, Suspects
 
 
 def message(name: str) -> Item:
@@ -97,18 +97,17 @@ def test_only_the_oldest_is_given_up() -> None:
     assert suspects.wait(second, 0.0) == CAUTION
 
 
-def test_states_are_never_suspected_and_what_is_retained_only_for_its_size() -> None:
+def test_states_and_what_is_retained_are_suspected_by_nobody_here() -> None:
+    """Each connection sends them again: `Caution` is for them."""
     suspects = Suspects()
     items = [
         Item(Kind.STATE, "state", b"{}"),
-        Item(Kind.KEEP, "info", b"x" * (SUSPICIOUS_SIZE - 1)),
+        Item(Kind.KEEP, "info", b"x" * 5000),
         Item(Kind.PASSING, "metrics", b"{}"),
     ]
     for _ in range(MOST_ENDS):
         assert suspects.connection_ended(items, with_reason=True) is None
     assert not suspects.exist
-    suspects.connection_ended([Item(Kind.KEEP, "discovery", b"x" * SUSPICIOUS_SIZE)], with_reason=True)
-    assert suspects.exist
 
 
 def test_the_memory_of_it_has_an_end() -> None:

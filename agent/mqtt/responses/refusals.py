@@ -9,6 +9,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
 from agent.mqtt.item import Item, Kind
+from agent.mqtt.responses.caution import is_own
 from agent.mqtt.responses.receipts import Receipts
 from agent.mqtt.responses.suspects import SUSPICIOUS_SIZE, Suspects
 from agent.protocol.messages import Response
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 
 #: Reason codes (MQTT 5, 2.4).
 _NOT_AUTHORIZED, _TOO_LARGE = 0x87, 0x95
-#: Refusals that are logged on one connection.
+#: Refusals that are logged on one connection, and of what is retained in one run.
 _MOST_TOLD = 20
 
 
@@ -48,6 +49,7 @@ class Refusals:
         self._receipts = receipts
         self._topics = topics
         self._told: set[str] = set()  # of the present connection
+        self._told_for_good: set[str] = set()  # of what is retained, as each connection sends it again
 
     def begin(self) -> None:
         """Begin a connection: what was logged on an older one is logged again."""
@@ -80,10 +82,30 @@ class Refusals:
                     correlation = item.correlation
             else:
                 why = f"it takes no packet of more than {largest_packet} bytes"
-            if item.is_backlog and not self._suspects.is_given_up(item):
+            if is_own(item):
+                self._leave_out(item, largest_packet)
+            elif item.is_backlog and not self._suspects.is_given_up(item):
                 self._keep_for_later(item, why)
             else:
                 self._divert(item, why, correlation)
+
+    def _leave_out(self, item: Item, largest_packet: int) -> None:
+        self.count += 1
+        self._suspects.caution.left_out(item)
+        if self._suspects.is_given_up(item):
+            why = "it closes the connection for it each time, probably for its size"
+            again = ", then restart psu-agent"
+        else:
+            why, again = f"it takes no packet of more than {largest_packet} bytes", ""
+        if self._is_news(self._told_for_good, item.topic):
+            log.warning(
+                "broker: a message of %d bytes on %s is left out: %s; who reads it does not get it, so let the broker take "
+                "larger packets%s",
+                len(item.payload),
+                ascii(item.topic)[:160],
+                why,
+                again,
+            )
 
     def _keep_for_later(self, item: Item, why: str) -> None:
         self.count += 1
@@ -122,6 +144,12 @@ class Refusals:
         """Log it, once a connection for each kind of topic."""
         # Strangers choose the topics of responses: one line for all of them.
         kind = "response elsewhere" if "instead" in consequence else item.topic.rpartition("/")[2]
-        if f"{kind}: {why}" not in self._told and len(self._told) < _MOST_TOLD:
-            self._told.add(f"{kind}: {why}")
+        if self._is_news(self._told_for_good if is_own(item) else self._told, f"{kind}: {why}"):
             log.error("broker: it refused a message on %s: %s; %s", ascii(item.topic)[:120], why, consequence)
+
+    @staticmethod
+    def _is_news(told: set[str], text: str) -> bool:
+        if text in told or len(told) >= _MOST_TOLD:
+            return False
+        told.add(text)
+        return True

@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from itertools import islice
 
 from agent.mqtt.item import Item, Kind
+from agent.mqtt.responses.caution import Caution, is_own
 
 #: Connections that ended while a message was the oldest in flight, until it is given up. Links break by themselves, too, but
 #: seldom three times in the milliseconds that one message takes. Two are enough if the broker said that it was a message.
 MOST_ENDS, MOST_ENDS_WITH_REASON = 3, 2
 #: s on a new connection before a message is sent for the third time.
 CAUTION = 1.0
-#: bytes. Of what is retained only larger messages are suspected: their topics are this agent's own, so that only the size of one
-#: can be wrong, and to send a thousand states one by one would take seconds.
+#: bytes. A response that is larger may go to its topic, and be refused for its size alone.
 SUSPICIOUS_SIZE = 4096
 #: Messages, and topics, that are remembered.
 _MOST = 5_000
@@ -30,6 +30,8 @@ class Suspects:
         """Nothing is suspected."""
         #: True if anything is. `Outbox` looks at it for each message.
         self.exist = False
+        #: For what is retained.
+        self.caution = Caution()
         self._ends: dict[int, int] = {}  # message → connections that ended while it was in flight
         self._bad_topics: dict[str, None] = {}
 
@@ -39,6 +41,8 @@ class Suspects:
         :param with_reason: it said that it could not take a message
         :return: the message that is given up now, if there is one
         """
+        in_flight = list(in_flight)
+        self.caution.connection_ended(in_flight, with_reason=with_reason)
         given_up = None
         enough = MOST_ENDS_WITH_REASON if with_reason else MOST_ENDS
         suspicious = [item for item in in_flight if is_candidate(item) or _is_sample(item)]
@@ -53,8 +57,11 @@ class Suspects:
             self._ends[key] = ends if not position else min(ends, MOST_ENDS - 1)
         for old in list(islice(self._ends, max(0, len(self._ends) - _MOST))):
             del self._ends[old]
-        self.exist = bool(self._ends or self._bad_topics)
+        self._look()
         return given_up
+
+    def _look(self) -> None:
+        self.exist = bool(self._ends or self._bad_topics or self.caution.exists)
 
     def _suspect_topic(self, topic: str, enough: int) -> None:
         """Samples of the backlog are too many to be sent one by one. A topic is given up if not one on it was ever taken."""
@@ -71,12 +78,16 @@ class Suspects:
 
     def is_given_up(self, item: Item) -> bool:
         """True if a message is not to be sent."""
+        if is_own(item):
+            return self.caution.is_left_out(item)
         if is_candidate(item):
             return item.topic in self._bad_topics or self._ends.get(_key(item), 0) >= MOST_ENDS
         return _is_sample(item) and item.topic in self._bad_topics
 
     def wait(self, item: Item, age: float) -> float | None:
         """How long (s) a message waits on a connection of this age (s), to be sent alone then; None where it is not suspected."""
+        if self.caution.is_suspected(item):
+            return max(0.0, CAUTION - age)
         ends = self._ends.get(_key(item), 0) if self._ends and is_candidate(item) else 0
         if not ends:
             return None
@@ -84,15 +95,14 @@ class Suspects:
 
     def acquit(self, item: Item) -> None:
         """Take note that the broker took a message."""
+        self.caution.taken(item)
         if self._ends and (is_candidate(item) or _is_sample(item)):
             self._ends.pop(hash(item.topic) if _is_sample(item) else _key(item), None)
-            self.exist = bool(self._ends or self._bad_topics)
+        self._look()
 
 
 def is_candidate(item: Item) -> bool:
-    """True for a message that may be the reason that a connection ended."""
-    if item.kind is Kind.KEEP:
-        return len(item.payload) >= SUSPICIOUS_SIZE
+    """True for a message that may be the reason that a connection ended, for its topic or its size."""
     return item.kind in (Kind.RESPONSE, Kind.MESSAGE)
 
 
