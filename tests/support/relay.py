@@ -56,7 +56,7 @@ class _Pair:
 class Relay:
     """Listens for clients and connects each of them to ``target``. As a context manager it is closed at the end.
 
-    A subclass may override `opened`, `passing` and `closed`, which are called in the relay's threads.
+    A subclass may override `connected`, `opened`, `passing` and `closed`, which are called in the relay's threads.
 
     :param source: where it listens, at once; 0 takes a free port. See `port`.
     """
@@ -74,6 +74,13 @@ class Relay:
         self.start()
 
     # --- for subclasses to override
+
+    def connected(self) -> socket.socket:
+        """A new connection to the server.
+
+        :raises OSError: there is none; the client's is closed
+        """
+        return connected(self._target)
 
     def opened(self, number: int) -> None:
         """A client's connection is there, the ``number``-th from 1; nothing has passed on it."""
@@ -155,7 +162,7 @@ class Relay:
                 return
             self.connections += 1
             try:
-                far = _connected(self._target)
+                far = self.connected()
             except OSError:
                 near.close()
                 continue
@@ -201,7 +208,11 @@ def _bound(port: int) -> socket.socket:
     return bound
 
 
-def _connected(address: Address) -> socket.socket:
+def connected(address: Address) -> socket.socket:
+    """A connection to a port of 127.0.0.1 or to a Unix socket.
+
+    :raises OSError: it can't be made
+    """
     if isinstance(address, int):
         connection = socket.create_connection(("127.0.0.1", address), 5)
         connection.settimeout(None)
