@@ -72,21 +72,21 @@ class Outbox:
 
     def take(self, inbox: deque[Item], now: float) -> None:
         """Sort what other threads put into the inbox."""
+        add = self._live.add
         while inbox:
             item = inbox.popleft()
             self._taken = item.order = self._taken + 1
-            match item.kind:
-                case Kind.STATE:
-                    self._live.add(item)
-                case Kind.RESPONSE:
-                    # One that the disk took while the connection began is among what was kept, too.
-                    if not item.number or item.number not in self._again:
-                        self._responses.append(item)
-                case Kind.KEEP:
-                    item.made = now
-                    self._live.add(item)
-                case _:
-                    self._messages.append(item)
+            kind = item.kind
+            if kind is Kind.STATE:
+                add(item)
+            elif kind is Kind.KEEP:
+                item.made = now
+                add(item)
+            elif kind is not Kind.RESPONSE:
+                self._messages.append(item)
+            elif not item.number or item.number not in self._again:
+                # One that the disk took while the connection began is among what was kept, too.
+                self._responses.append(item)
 
     def _supersede(self, item: Item) -> None:
         item.supersede()
@@ -140,7 +140,7 @@ class Outbox:
         self._live.thin(now)
         room = self._room_for_states(now)
         if len(self._live) <= min(room, FEW):
-            while self._live:
+            for _ in range(len(self._live)):
                 self._send(publish, self._live.take(), now)
             for queue in (self._responses, self._messages):
                 while queue and self._room > 0:

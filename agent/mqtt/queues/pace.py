@@ -42,8 +42,10 @@ class Pace:
     def acknowledged(self, item: Item, now: float) -> None:
         """Take note of a PUBACK."""
         took = now - item.sent
-        self._fastest = min(self._fastest, took)
-        self._overtaken = max(self._overtaken, item.sent)
+        if took < self._fastest:
+            self._fastest = took
+        if item.sent > self._overtaken:
+            self._overtaken = item.sent
         if item.is_backlog:
             self.share = min(self._most, self.share + 1) if took <= self.patience else max(1, self.share // 2)
 
