@@ -37,8 +37,8 @@ SERVICE_SECRETS = (
     ("grafana", "admin_password"),
 )
 #: The topics of an agent's messages below {base}/{unit}/ and below {base}/agents/{agent}/.
-CHANNEL_TOPICS = ("state", "backlog", "event", "response")
-UNIT_TOPICS = ("status", "info", "response")
+CHANNEL_TOPICS = ("state", "backlog", "event", "lease", "response")
+UNIT_TOPICS = ("status", "info", "lease", "response")
 AGENT_TOPICS = ("status", "info", "metrics")
 
 
@@ -54,8 +54,8 @@ def published(base: str, unit: str = "+", agent: str = "+") -> Iterator[str]:
 
 
 def requests(base: str) -> Iterator[str]:
-    """The filters of everything that can be asked of units."""
-    yield from (f"{base}/+/{leaf}" for leaf in ("set", "set/+", "+/set", "+/set/+", "get", "+/get"))
+    """The filters of everything that can be asked of units, reservations (``…/lease/set``) among them."""
+    yield from (f"{base}/+/{leaf}" for leaf in ("set", "set/+", "+/set", "+/set/+", "+/lease/set", "get", "+/get"))
 
 
 def heard(base: str, unit: str) -> Iterator[str]:
@@ -69,14 +69,18 @@ def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
     for unit in user["units"]:
         yield from (f"topic write {topic}" for topic in published(base, unit, user["name"]))
         yield f"topic write {base}/{unit}/+/homeassistant"
-        yield f"topic read {base}/{unit}/info"  # what it once said of a unit that it serves no more
+        # What is retained of its units, by itself or by somebody who should not; and the wish that it take a unit over.
+        yield from (f"topic read {base}/{unit}/{leaf}" for leaf in ("lease", "+/lease", "takeover"))
         yield from (f"topic read {topic}" for topic in heard(base, unit))
     yield from (f"topic read {topic}" for topic in heard(base, "all"))
-    # For its container's health check; the others show it another agent of its name.
-    yield from (f"topic read {base}/agents/{user['name']}/{leaf}" for leaf in ("metrics", "status", "info"))
+    # Who else serves what, and lives: by that agents find out that two of them have one name, one unit or one supply.
+    yield from (f"topic read {base}/{topic}" for topic in ("+/info", "agents/+/status", "agents/+/info"))
+    yield f"topic read {base}/agents/{user['name']}/metrics"  # for its container's health check
     yield "topic write reply/#"
-    yield f"topic readwrite {prefix}/device/+/config"
-    yield f"topic read {prefix}/status"
+    if user.get("discovery", True):
+        # Of all agents: the name of a device is made of the serial number that its supply tells.
+        yield f"topic readwrite {prefix}/device/+/config"
+        yield f"topic read {prefix}/status"
 
 
 def telegraf_rules(_user: dict[str, Any], base: str, _prefix: str) -> Iterator[str]:
@@ -94,6 +98,7 @@ def reader_rules(_user: dict[str, Any], base: str, _prefix: str) -> Iterator[str
 def command_rules(_user: dict[str, Any], base: str, _prefix: str) -> Iterator[str]:
     yield from (f"topic read {topic}" for topic in published(base))
     yield from (f"topic write {topic}" for topic in requests(base))
+    yield f"topic write {base}/+/takeover"
 
 
 def homeassistant_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
@@ -124,6 +129,7 @@ ROLES: dict[str, Callable[[dict[str, Any], str, str], Iterator[str]]] = {
     "health": health_rules,
 }
 KEYS_OF_ROLE = {"agent": {"name", "units"}, "bridge": {"base_topic"}}
+OPTIONAL_KEYS_OF_ROLE = {"agent": {"discovery"}}
 
 
 def check(config: dict[str, Any]) -> list[str]:
@@ -147,13 +153,16 @@ def check(config: dict[str, Any]) -> list[str]:
             faults.append(f"{where}.role: must be one of {', '.join(ROLES)}; is {role!r}")
             continue
         expected = KEYS_OF_ROLE.get(role, set()) | {"role"}
-        faults += [f"{where}.{key}: unknown for role {role}" for key in user.keys() - expected]
+        known = expected | OPTIONAL_KEYS_OF_ROLE.get(role, set())
+        faults += [f"{where}.{key}: unknown for role {role}" for key in user.keys() - known]
         faults += [f"{where}.{key}: missing; role {role} needs it" for key in sorted(expected - user.keys())]
         if "name" in user and (not isinstance(user["name"], str) or not LEVEL.fullmatch(user["name"])):
             faults.append(f'{where}.name: must be one topic level, for instance "bench3"; is {user["name"]!r}')
         below = user.get("base_topic", "psu")
         if not isinstance(below, str) or not TOPIC.fullmatch(below):
             faults.append(f'{where}.base_topic: must be a topic, for instance "site1/psu"; is {below!r}')
+        if not isinstance(user.get("discovery", True), bool):
+            faults.append(f"{where}.discovery: must be true or false; is {user['discovery']!r}")
         units = user.get("units", [])
         if not isinstance(units, list) or not all(isinstance(unit, str) and LEVEL.fullmatch(unit) for unit in units):
             faults.append(f'{where}.units: must be a list of names of units, for instance ["psu1"]; is {units!r}')
@@ -162,6 +171,45 @@ def check(config: dict[str, Any]) -> list[str]:
         faults += [f"bridge.{key}: missing" for key in ("address", "username", "site") if not bridge.get(key)]
         faults += [f"bridge.{key}: unknown" for key in bridge.keys() - {"address", "username", "site", "tls"}]
     return faults
+
+
+def listed(words: list[str], out: Path) -> dict[str, list[str]]:
+    """The units of each agent of the list: what is remembered in ``out/agents``, and what these words add or replace.
+
+    :param words: ``NAME:UNIT,UNIT`` each, or the path of a file with lines of the form ``NAME: UNIT UNIT``
+    """
+    remembered = out / "agents"
+    lines = remembered.read_text().splitlines() if remembered.exists() else []
+    for word in words:
+        path = Path(word)
+        lines += path.read_text().splitlines() if path.is_file() else [word]
+    agents: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, rest = line.partition("#")[0].partition(":")
+        if name := name.strip():
+            # A name alone stands for what is known of it.
+            agents[name] = rest.replace(",", " ").split() or agents.get(name, [])
+    return agents
+
+
+def with_agents(config: dict[str, Any], agents: dict[str, list[str]]) -> dict[str, Any]:
+    """The users with one for each agent of the list.
+
+    :raises Fault: one has no units, or a name that another user has
+    """
+    users = dict(config.get("users") or {})
+    for name, units in agents.items():
+        there = users.get(name, {"role": "agent"})
+        if there.get("role") != "agent" or name in SERVICE_USERS:
+            raise Fault(f"agent {name}: there is a user of that name in users.toml; give the agent another name")
+        served = units or there.get("units", [])
+        if not served:
+            raise Fault(
+                f'agent {name}: name its units, for instance AGENTS="{name}:psu1,psu2" (as in its `units:`), so that it '
+                f"can't speak for another agent's; {name}:+ stands for any unit"
+            )
+        users[name] = {**there, "role": "agent", "name": there.get("name", name), "units": served}
+    return config | {"users": users}
 
 
 def acl(config: dict[str, Any]) -> str:
@@ -227,18 +275,27 @@ def bridge(config: dict[str, Any], template: str, out: Path) -> None:
     write(target, re.sub(r"\{([a-z]+)\}", lambda match: str(values.get(match[1], match[0])), template))
 
 
-def generate(users_toml: Path, out: Path) -> dict[str, str]:
-    """Write everything below ``out``. Returns each MQTT user's role."""
+def generate(users_toml: Path, out: Path, words: list[str]) -> dict[str, dict[str, Any]]:
+    """Write everything below ``out``. Returns the MQTT users.
+
+    :param words: agents for `listed`
+    """
     try:
         config = tomllib.loads(users_toml.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise Fault(f"{users_toml}: {error}") from None
+        agents = listed(words, out)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Fault(
+            f"{users_toml if isinstance(error, tomllib.TOMLDecodeError) else ''}: {error}".lstrip(": ")
+        ) from None
+    config = with_agents(config, agents)
     if faults := check(config):
         raise Fault("\n".join(f"{users_toml}: {fault}" for fault in faults))
 
     os.umask(0o022)
     out.mkdir(exist_ok=True)
     out.chmod(0o700)
+    if agents:
+        write(out / "agents", "".join(f"{name}: {' '.join(config['users'][name]['units'])}\n" for name in agents))
     if "telegraf" in config["users"]:
         service = out / "telegraf"
         client_id(service / "client_id", "telegraf", not (service / "mqtt_password").exists())
@@ -256,24 +313,38 @@ def generate(users_toml: Path, out: Path) -> dict[str, str]:
         if user["role"] == "health":
             write(broker / "mosquitto_sub", f"-u {name}\n-P {passwords[name]}\n")
     bridge(config, (ROOT / "mosquitto" / "bridge.conf").read_text(), out)
-    return {name: user["role"] for name, user in config["users"].items()}
+    return dict(config["users"])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=Path, default=ROOT / "mosquitto" / "users.toml")
     parser.add_argument("--out", type=Path, default=ROOT / "secrets")
+    parser.add_argument(
+        "--agents",
+        nargs="*",
+        default=[],
+        metavar="NAME:UNIT,UNIT",
+        help="a user for each of these agents; or a file with lines `NAME: UNIT UNIT`. They are remembered in OUT/agents",
+    )
     arguments = parser.parse_args()
     try:
-        roles = generate(arguments.users, arguments.out)
+        users = generate(arguments.users, arguments.out, arguments.agents)
     except Fault as fault:
         print(fault, file=sys.stderr)
         return 2
-    print(f"{arguments.out}: passwords of {len(roles)} MQTT users, of InfluxDB and of Grafana")
-    for name, role in roles.items():
-        if (file := arguments.out / "users" / name).exists() and role != "health":
-            print(f"  MQTT user {name} ({role}): {file}")
+    print(f"{arguments.out}: passwords of {len(users)} MQTT users, of InfluxDB and of Grafana")
+    for name, user in users.items():
+        if (file := arguments.out / "users" / name).exists() and user["role"] != "health":
+            units = f" for {', '.join(user['units'])}" if user["role"] == "agent" else ""
+            print(f"  MQTT user {name} ({user['role']}{units}): {file}")
     print(f"  Grafana user admin: {arguments.out / 'grafana' / 'admin_password'}")
+    agents = [name for name, user in users.items() if user["role"] == "agent"]
+    for name in agents:
+        if len(agents) > 1 and "+" in (users[name]["name"], *users[name]["units"]):
+            print(
+                f"  The user {name} may speak for every agent's units: give it its `name` and `units` ({arguments.users})"
+            )
     return 0
 
 

@@ -77,14 +77,16 @@ def test_what_the_site_publishes_is_seen_at_the_centre_and_kept_there(sites: Sit
             publisher.state(channel.state(1))
             publisher.state(channel.state(0), "backlog")
             publisher.send("psu1/1/event", channel.event(1, "state", "x"))
+            publisher.send("psu1/lease", "ci", retain=True)
+            publisher.send("psu1/1/lease", "ci", retain=True)
             publisher.send("psu1/status", "online", retain=True)
             publisher.send("agents/bench3/status", "online", retain=True)
             publisher.settle()
-        expected = {"psu1/1/state", "psu1/1/backlog", "psu1/1/event", "psu1/status", "agents/bench3/status"}
+        retained = {"psu1/1/state", "psu1/status", "psu1/lease", "psu1/1/lease", "agents/bench3/status"}
+        expected = {"psu1/1/backlog", "psu1/1/event"} | retained
         wait_until(lambda: reader.topics() == {f"site1/psu/{topic}" for topic in expected}, "all of it")
     with Client(sites.central, "reader") as late:
         late.subscribe("site1/#")
-        retained = {"psu1/1/state", "psu1/status", "agents/bench3/status"}
         wait_until(lambda: late.topics() == {f"site1/psu/{topic}" for topic in retained}, "what is retained")
 
 
@@ -112,8 +114,12 @@ def test_nothing_comes_round(sites: Sites) -> None:
             Client(sites.site, "agent") as agent:  # fmt: skip
         centre.subscribe("site1/psu/loop/#")
         site.subscribe("psu/loop/#")
-        agent.subscribe("psu/loop/+/set", "psu/loop/set", "psu/loop/set/+")
+        agent.subscribe("psu/loop/+/set", "psu/loop/set", "psu/loop/set/+", "psu/loop/+/lease/set", "psu/loop/takeover")
         site.publish("psu/loop/set/state", "ON")
+        site.publish("psu/loop/set/lease", "ci")
+        centre.publish("site1/psu/loop/lease/set", "rent")
+        centre.publish("site1/psu/loop/1/lease/set", "rent 1")
+        centre.publish("site1/psu/loop/takeover", "not from afar")
         site.publish("psu/loop/1/set", "here")
         centre.publish("site1/psu/loop/1/set", "there")
         with Publisher(sites.site) as publisher:
@@ -126,7 +132,8 @@ def test_nothing_comes_round(sites: Sites) -> None:
         wait_until(lambda: any(payload == b"end" for _, payload, _ in agent.arrived), "the end")
         states = [topic for topic, _, _ in centre.arrived if topic.endswith("/1/state")]
         assert (len(states), len([one for one in site.arrived if one[0].endswith("/1/state")])) == (20, 20)
-        assert sorted(payload for _, payload, _ in agent.arrived) == [b"ON", b"end", b"here", b"there"]
+        arrived = sorted(payload for _, payload, _ in agent.arrived)
+        assert arrived == [b"ON", b"ci", b"end", b"here", b"rent", b"rent 1", b"there"]
 
 
 def test_a_cut_loses_no_sample_and_replays_no_request(sites: Sites) -> None:

@@ -25,7 +25,7 @@ USERS = """
 base_topic = "psu"
 discovery_prefix = "homeassistant"
 users.bench3 = {role = "agent", name = "bench3", units = ["psu1"]}
-users.bench4 = {role = "agent", name = "bench4", units = ["psu4", "psu5"]}
+users.bench4 = {role = "agent", name = "bench4", units = ["psu4", "psu5"], discovery = false}
 users.telegraf = {role = "telegraf"}
 users.commands = {role = "commands"}
 users.reader = {role = "readers"}
@@ -36,18 +36,25 @@ users.health = {role = "health"}
 #: Everything the contract knows of one unit, its channels and its agent.
 TELEMETRY = {"psu/psu1/1/state", "psu/psu1/1/backlog", "psu/psu1/1/event"}
 RESPONSES = {"psu/psu1/1/response", "psu/psu1/response"}
+LEASES = {"psu/psu1/lease", "psu/psu1/1/lease"}
 STATUS = {"psu/psu1/status", "psu/agents/bench3/status"}
 INFO = {"psu/psu1/info", "psu/agents/bench3/info"}
+TAKEOVER = {"psu/psu1/takeover"}
 METRICS = {"psu/agents/bench3/metrics"}
-STATUS_AND_INFO_OF_AGENT = {"psu/agents/bench3/status", "psu/agents/bench3/info"}
-PUBLISHED = TELEMETRY | RESPONSES | STATUS | INFO | METRICS
+PUBLISHED = TELEMETRY | RESPONSES | LEASES | STATUS | INFO | METRICS
 REQUESTS = {"psu/psu1/set", "psu/psu1/set/state", "psu/psu1/1/set", "psu/psu1/1/set/voltage_limit", "psu/psu1/get",
-            "psu/psu1/1/get"}  # fmt: skip
+            "psu/psu1/1/get", "psu/psu1/set/lease", "psu/psu1/lease/set", "psu/psu1/1/lease/set"}  # fmt: skip
 ALL = {"psu/all/set", "psu/all/set/state", "psu/all/1/set"}
 #: Topics that mean a command and that nobody of a role for requests may publish to.
 ODD = {"psu/psu1/1/2/set", "psu/psu1/1/set/state/x", "psu/psu1/get/x"}
 OTHERS = {topic.replace("psu1", "psu9").replace("bench3", "bench9") for topic in PUBLISHED}
 OTHERS_REQUESTS = {topic.replace("psu1", "psu9") for topic in REQUESTS}
+OTHERS_TAKEOVER = {"psu/psu9/takeover"}
+#: By which agents find out who serves what.
+WHO_SERVES_WHAT = {topic for topic in PUBLISHED | OTHERS if topic.endswith("/info")} | {
+    "psu/agents/bench3/status",
+    "psu/agents/bench9/status",
+}
 DISCOVERY, BIRTH = {"homeassistant/device/psu1/config"}, {"homeassistant/status"}
 FOR_HOMEASSISTANT = {"psu/psu1/1/homeassistant"}
 REPLIES = {"reply/commands/1", "reply/reader/1"}
@@ -65,6 +72,8 @@ EVERYTHING = set[str]().union(
         ODD,
         OTHERS,
         OTHERS_REQUESTS,
+        TAKEOVER,
+        OTHERS_TAKEOVER,
         DISCOVERY,
         BIRTH,
         REPLIES,
@@ -73,24 +82,30 @@ EVERYTHING = set[str]().union(
     ),
     ELSEWHERE,
 )
-#: The one request that has the form of a state, {base}/{unit}/{ch}/state.
-LIKE_A_STATE = {"psu/psu1/set/state", "psu/psu9/set/state", "psu/all/set/state"}
+#: The requests that have the form of a state, {base}/{unit}/{ch}/state, or of a channel's lease.
+LIKE_A_STATE = {
+    "psu/psu1/set/state",
+    "psu/psu9/set/state",
+    "psu/all/set/state",
+    "psu/psu1/set/lease",
+    "psu/psu9/set/lease",
+}
 
 MAY_PUBLISH = {
     # To its own unit, where it needs no request to do what it likes.
-    "bench3": PUBLISHED | FOR_HOMEASSISTANT | DISCOVERY | REPLIES | {"psu/psu1/set/state"},
-    "bench4": DISCOVERY | REPLIES,
+    "bench3": PUBLISHED | FOR_HOMEASSISTANT | DISCOVERY | REPLIES | {"psu/psu1/set/state", "psu/psu1/set/lease"},
+    "bench4": REPLIES,
     "telegraf": set(),
-    "commands": REQUESTS | ALL | OTHERS_REQUESTS,
+    "commands": REQUESTS | ALL | OTHERS_REQUESTS | TAKEOVER | OTHERS_TAKEOVER,
     "reader": set(),
-    "hass": REQUESTS | ALL | OTHERS_REQUESTS | BIRTH,
+    "hass": REQUESTS | ALL | OTHERS_REQUESTS | TAKEOVER | OTHERS_TAKEOVER | BIRTH,
     "site1": SITE | REPLIES,
     "health": set(),
 }
 ANY_PUBLISHED = PUBLISHED | OTHERS
 MAY_READ = {
-    "bench3": REQUESTS | ALL | ODD | BIRTH | DISCOVERY | METRICS | STATUS_AND_INFO_OF_AGENT | {"psu/psu1/info"},
-    "bench4": ALL | BIRTH | DISCOVERY,
+    "bench3": REQUESTS | TAKEOVER | LEASES | ALL | ODD | BIRTH | DISCOVERY | METRICS | WHO_SERVES_WHAT,
+    "bench4": ALL | WHO_SERVES_WHAT,
     "telegraf": {
         topic for topic in ANY_PUBLISHED if topic.endswith(("/state", "/backlog", "/event", "/status", "/metrics"))
     },
