@@ -6,14 +6,14 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.mqtt.connection import Connection, ConnectionLost
 from agent.mqtt.inbox import MessageQueue
-from agent.mqtt.item import Item, Kind
+from agent.mqtt.item import Item, Kind, Serializable
 from agent.mqtt.outbox import MOST_IN_FLIGHT, Outbox
 from agent.mqtt.presence import SILENCE, Presence
 from agent.mqtt.responses.receipts import Receipts
@@ -58,6 +58,10 @@ class Exchange:
         """Begin without a connection."""
         #: True once the session is to end: no more of the backlog is sent.
         self.is_ending = False
+        #: True while nothing but responses is published.
+        self.is_silent = False
+        #: Gets the topic of each retained message that the broker has acknowledged.
+        self.kept: Callable[[str], None] | None = None
         self._suspects = Suspects()
         self.outbox = Outbox(self._suspects)
         self.receipts = Receipts(commands, self._put_kept, turn.wake)
@@ -132,18 +136,26 @@ class Exchange:
         connection.open()
         self._answered_at = time.monotonic()
 
-    def tell_present(self, connection: Connection) -> None:
-        """Queue everything that is retained, for a broker that has confirmed the subscriptions."""
+    def ask(self, topic: str, message: Serializable) -> None:
+        """Publish a message that is not retained before anything else is published on this connection."""
+        self.connection.publish(Item(Kind.PASSING, topic, message))
+
+    def tell_present(self, connection: Connection, first: str) -> None:
+        """Queue everything that is retained, for a broker that has confirmed the subscriptions.
+
+        :param first: the topic that goes ahead of all others
+        """
         self._presence.heard = self._asked  # it has confirmed the subscriptions
         self._refusals.begin()
         # States that came while the connection was made are older than those that are published now: they are backlog, or
         # a present state would go back in time.
-        older, present = self._inbox.begin_connection()
+        older, present = self._inbox.begin_connection(first)
         self._spooling.keep(older)
         self.receipts.spooled(older)
         self.receipts.recover()
         self.outbox.put_messages(self.receipts.undelivered())
-        self.outbox.put_present(self._suspects.caution.begin(present), time.monotonic())
+        present = self._suspects.caution.begin([] if self.is_silent else present)
+        self.outbox.put_present(present, time.monotonic())
         self._set_window()
 
     @property
@@ -219,7 +231,8 @@ class Exchange:
     def send(self, now: float) -> None:
         """Give the connection as many messages as the window has room for. `wait` puts them on the wire."""
         self.receipts.tick(now)
-        self._spooling.feed(self.outbox, now)
+        if not self.is_silent:
+            self._spooling.feed(self.outbox, now)
         self.outbox.send(self.connection.publish, now, backlog=not self.is_ending)
         self._spooling.keep_overflow(self.outbox)
         waiting = self.outbox.response_count
@@ -345,7 +358,10 @@ class Exchange:
             return
         if item.ticket is not None or item.number:
             self.receipts.delivered(item)
-        if item.content == b"":
-            self._inbox.confirmed(item)
+        if item.kind is Kind.KEEP:
+            if item.content == b"":
+                self._inbox.confirmed(item)
+            elif self.kept is not None:
+                self.kept(item.topic)
         if item.row:
             self._spooling.acknowledged(item)

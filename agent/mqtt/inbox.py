@@ -49,15 +49,28 @@ class MessageQueue:
         """True if a broker that comes back is to be told of this topic; for a removal until one has confirmed it."""
         return topic in self._retained
 
+    def forget(self, topic: str) -> None:
+        """Publish nothing more on a retained topic, which is another agent's from now on, and do not remove what is there."""
+        with self._lock:
+            self._retained.pop(topic, None)
+            if any(item.topic == topic for item in list(self.items)):
+                self.items.extend([item for item in self.take_all() if item.topic != topic])
+
+    def retain(self, item: Item) -> None:
+        """Remember a retained message for the next connection, without queuing it."""
+        with self._lock:
+            self._retained[item.topic] = item
+
     def confirmed(self, item: Item) -> None:
         """Forget a removal that the broker has acknowledged: another agent may publish on the topic now."""
         with self._lock:
             if self._retained.get(item.topic) is item:
                 del self._retained[item.topic]
 
-    def begin_connection(self) -> tuple[list[Item], list[Item]]:
+    def begin_connection(self, first: str = "") -> tuple[list[Item], list[Item]]:
         """Empty it.
 
+        :param first: the topic that goes ahead of all others
         :return: what was in it, and all that is retained in this moment; messages that are put in later are newer than both
         """
         with self._lock:
@@ -66,19 +79,21 @@ class MessageQueue:
                 item if item.kind is Kind.KEEP else Item(Kind.KEEP, item.topic, item.content)
                 for item in self._retained.values()
             ]
+            present.sort(key=lambda item: item.topic != first)
             return self.take_all(), present
 
 
 def items_of(report: Report, topics: Topics, now: float) -> list[Item]:
-    """A report as messages, in its order: status and info, states, events, the response.
+    """A report as messages, in its order: info and status, states, events, the response.
 
     :param now: `time.monotonic`, s
     """
     items: list[Item] = []
     info = report.info
     if info is not None:
-        items.append(Item(Kind.KEEP, topics.status(info.psu), b"online" if info.online else b"offline"))
+        # The info first: a command of somebody who sees the status finds that other agents have seen the info.
         items.append(Item(Kind.KEEP, topics.info(info.psu), info.to_json()))
+        items.append(Item(Kind.KEEP, topics.status(info.psu), b"online" if info.online else b"offline"))
     for state in report.states:
         psu, index = state.psu, state.index
         items.append(Item(Kind.STATE, topics.state(psu, index), state, None, topics.backlog(psu, index), made=now))

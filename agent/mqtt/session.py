@@ -17,17 +17,16 @@ import tenacity
 from agent.mqtt.broker import attempts
 from agent.mqtt.broker.attempts import Attempts, Outcome, Version
 from agent.mqtt.broker.complaints import Complaints
+from agent.mqtt.broker.joining import AtOnce, Joining
 from agent.mqtt.connection import Connection, ConnectionLost
-from agent.mqtt.exchange import Exchange
 from agent.mqtt.freshness import INTERVAL
-from agent.mqtt.inbox import MessageQueue, items_of
 from agent.mqtt.incoming import Incoming
-from agent.mqtt.item import Item, Kind, Serializable
-from agent.mqtt.presence import Listener, Presence
+from agent.mqtt.item import Item, Kind
+from agent.mqtt.presence import Listener
+from agent.mqtt.sending import Sending
 from agent.mqtt.settings import BrokerSettings
 from agent.mqtt.subscriptions import Subscriptions
-from agent.mqtt.turn import NAP, Turn
-from agent.protocol.report import Report
+from agent.mqtt.turn import NAP
 from agent.protocol.topics import Topics
 from agent.store.backlog import Backlog
 from agent.store.commands import OpenCommands
@@ -47,7 +46,7 @@ class _Stopped(Exception):
     """The thread is to end."""
 
 
-class Session:
+class Session(Sending):
     """The `Outlet` for units, and the way for all other messages of the agent. All methods but `stop` return at once."""
 
     def __init__(
@@ -72,52 +71,22 @@ class Session:
         self._settings = settings
         self._agent = agent
         self._client_id = client_id
-        self._topics = topics
         self._status = topics.agent_status(agent)
         self._handle: Callable[[Incoming], None] = _ignore
-        self._turn = Turn()
-        self._presence = Presence(time.monotonic())
-        self._inbox = MessageQueue()
         self._subscriptions = Subscriptions(subscriptions)
-        self._exchange = Exchange(
-            self._inbox, self._subscriptions, backlog, commands, self._turn, self._presence, topics
-        )
+        super().__init__(topics, self._subscriptions, backlog, commands)
         self._connected_before = False
         self._connected_at = 0.0
-        self._reported_at = 0.0  # of the newest report, for the threads of units
         self._complaints = Complaints()
         self._attempts = Attempts(settings.protocol)
         self._retains = True
+        self._joining: Joining = AtOnce()
+        self._is_to_rejoin = False
         self._stop_by: float | None = None
         self._heartbeat = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="broker", daemon=True)
 
     # For other threads.
-
-    @property
-    def published(self) -> int:
-        """The number of messages that the broker has acknowledged."""
-        return self._exchange.published
-
-    @property
-    def undeliverable(self) -> int:
-        """The number of messages that the broker did not take where they were to go."""
-        return self._exchange.undeliverable
-
-    @property
-    def gone_since(self) -> float | None:
-        """The moment (`time.monotonic`) since when nothing was heard of the broker; None while it is there."""
-        return self._presence.gone_since
-
-    @property
-    def heard(self) -> float:
-        """A moment of `agent.timing.system_clock` (s): the broker has answered something that was sent later; -inf before."""
-        return self._presence.heard
-
-    @property
-    def connected(self) -> bool:
-        """True while there is a connection, with its subscriptions."""
-        return self._presence.connected
 
     @property
     def protocol(self) -> Version:
@@ -145,6 +114,13 @@ class Session:
     def listen(self, filters: Iterable[str]) -> None:
         """Subscribe to more topic filters. To be called before `start`."""
         self._subscriptions.filters += filters
+
+    def join_by(self, joining: Joining, kept: Callable[[str], None]) -> None:
+        """Have each connection begin with this. To be called before `start`.
+
+        :param kept: gets, in this session's thread, the topic of each retained message that the broker has acknowledged
+        """
+        self._joining, self._exchange.kept = joining, kept
 
     def start(self, handle: Callable[[Incoming], None]) -> None:
         """Connect, and give every message that comes in to ``handle``, in this session's thread. It must return at once.
@@ -179,52 +155,9 @@ class Session:
         """True if the thread runs and did something within that time (s)."""
         return self._thread.is_alive() and time.monotonic() - self._heartbeat < within
 
-    @property
-    def congested(self) -> bool:
-        """True while the broker takes states more slowly than they come."""
-        return self._presence.connected and self._exchange.is_congested
-
-    def take_lateness(self) -> tuple[float, int]:
-        """The largest age (s) of a state when it was sent, since the last call; and how many late samples wait in memory."""
-        return self._exchange.take_lateness()
-
-    def report(self, report: Report) -> None:
-        """Publish a unit's report, or keep it for a broker that is away. All of it is queued together.
-
-        States alone may wait up to `NAP` s for more of them. A response is sent at once, in the calling thread if this
-        session's sleeps: to wake it would take longer.
-        """
-        now = time.monotonic()
-        items = self._exchange.receipts.answer(items_of(report, self._topics, now))
-        if not items:
-            return
-        self._inbox.put(items)
-        is_urgent = len(items) > len(report.states)
-        if is_urgent:
-            self._inbox.is_urgent = True
-        is_alone = now - self._reported_at >= NAP
-        self._reported_at = now
-        if (is_alone or report.response is not None) and self._exchange.send_here():
-            return
-        if is_urgent or not self._turn.is_napping:
-            self._turn.wake()
-
-    def keep(self, topic: str, payload: bytes) -> None:
-        """Publish retained, and again whenever the broker may have lost it. An empty payload removes it from the broker."""
-        self._put(Item(Kind.KEEP, topic, payload))
-
-    def is_pending(self, topic: str) -> bool:
-        """True if a broker that comes back is to be told of this topic; for a removal until one has confirmed it."""
-        return self._inbox.is_pending(topic)
-
-    def passing(self, topic: str, message: Serializable) -> None:
-        """Publish a message that is not retained, and is dropped without a broker."""
-        if self._presence.connected:
-            self._put(Item(Kind.PASSING, topic, message))
-
-    def _put(self, item: Item) -> None:
-        self._inbox.put((item,))
-        self._inbox.is_urgent = True
+    def rejoin(self) -> None:
+        """End the connection in order, and make another one."""
+        self._is_to_rejoin = True
         self._turn.wake()
 
     # The thread.
@@ -306,21 +239,28 @@ class Session:
         self._await(lambda: connection.is_subscribed, "it did not confirm the subscriptions")
         # A client that sees "online" may send commands at once: so it is published after the subscriptions, and after a doubt.
         self._wait_for(lambda: not connection.is_in_doubt, _LONGEST_DOUBT)
-
+        self._join(connection)
         if self._connected_before:
             self.reconnects += 1
         self._connected_before = True
         level = logging.INFO if self._attempts.short_lived < 3 else logging.DEBUG
         log.log(level, "broker %s: connected, MQTT %s", self._address(), self._attempts.protocol)
         self._retains = connection.abilities.retains
-        self._complaints.tell_losses(
-            self._address(), has_fallen_back=self._attempts.has_fallen_back, retains=self._retains
-        )
-        self._inbox.put((Item(Kind.KEEP, self._status, b"online"),))
-        self._exchange.tell_present(connection)
+        fallen_back = self._attempts.has_fallen_back
+        self._complaints.tell_losses(self._address(), has_fallen_back=fallen_back, retains=self._retains)
+        self._inbox.retain(Item(Kind.KEEP, self._status, b"online"))
+        self._exchange.tell_present(connection, first=self._status)
         self._connected_at = time.monotonic()
         self._presence.found(self._connected_at, attempts.SHORT_LIVED)
         self._attempts.accepted()
+
+    def _join(self, connection: Connection) -> None:
+        self._is_to_rejoin = False
+        self._joining.begin(self._exchange.ask)
+        while not self._joining.is_over():
+            connection.keep_alive()
+            self._wait_for(self._joining.is_over, _TICK)
+        self._exchange.is_silent = not self._joining.end()
 
     def _take(self, incoming: Incoming) -> None:
         try:
@@ -367,6 +307,9 @@ class Session:
                 exchange.check_link(now, self._settings.keepalive)
             if self._stop_by is not None and (now >= self._stop_by or exchange.is_idle):
                 raise _Stopped
+            if self._is_to_rejoin:
+                connection.disconnect()
+                raise ConnectionLost("it is made anew, as the other agent of this name has gone")
 
     def _disconnected(self, reason: str) -> None:
         if self._presence.connected:
@@ -384,7 +327,9 @@ class Session:
 
     def _end(self) -> None:
         try:
-            if self._presence.connected and self._exchange.connection.is_open:
+            if self._exchange.is_silent:  # the status is another agent's, and the will would change it
+                self._exchange.connection.disconnect()
+            elif self._presence.connected and self._exchange.connection.is_open:
                 self._exchange.say_goodbye(self._status)
         except (ConnectionLost, OSError, ValueError):
             pass  # the broker publishes the will

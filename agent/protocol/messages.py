@@ -217,7 +217,11 @@ class UnitInfo(_Message):
 
 
 class AgentInfo(_Message):
-    """The agent: its version, its host and the units that it serves. ``instance`` is another one with each start."""
+    """The agent: its version, its host and the units that it serves. ``instance`` is another one with each start.
+
+    Not retained, it is a question or an answer: ``asks``: is another agent of this name there already? ``answers``: yes, to the
+    instance that asked.
+    """
 
     time: Time
     agent: str
@@ -227,6 +231,8 @@ class AgentInfo(_Message):
     units: list[str]
     base_topic: str
     instance: str | None = None
+    asks: bool = False
+    answers: str | None = None
 
 
 class Metrics(_Message):

@@ -19,20 +19,25 @@ from agent.config import Config
 from agent.homeassistant.outlet import HomeAssistantOutlet
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session
-from agent.protocol.messages import AgentInfo, utc_now
+from agent.protocol.messages import AgentInfo, UnitInfo, utc_now
 from agent.protocol.report import Outlet
 from agent.protocol.topics import AgentTopic, ChannelTopic, Topics, UnitTopic
 from agent.service import metrics, systemd
 from agent.service.descriptors import raise_limit
 from agent.service.dispatch import Dispatcher
 from agent.service.duties import Duty, in_order
+from agent.service.fleet.fleet import Fleet
+from agent.service.fleet.outlet import FleetOutlet, Origin
+from agent.service.fleet.own import UNDECIDED
+from agent.service.fleet.retained import OwnInfos
+from agent.service.fleet.standings import Standings
+from agent.service.fleet.takeovers import Takeovers
 from agent.service.leases.leases import Leases
 from agent.service.reload import Reading, ReloadError
-from agent.service.retained import OwnInfos
-from agent.service.twins import Twins
 from agent.service.units import Difference, Units
 from agent.store.store import Store
 from agent.timing import HoldUps, boot_id, system_clock
+from agent.unit.rights.fence import Fence
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +47,8 @@ METRICS_INTERVAL = 10.0
 SESSION_STOP_TIMEOUT, STORE_STOP_TIMEOUT = 2.0, 0.5
 #: s. The MQTT thread may wait this long for a connection; if it has done nothing for longer it is dead to the watchdog.
 LONGEST_SILENCE = 180.0
+#: The exit status where another agent of this name is there already.
+TWIN = 2
 _TICK = 0.25
 _NAME_ADVICE = (
     "this agent's name is the host's, which a container has another of each time it is made: if one of these is this agent's, "
@@ -61,6 +68,7 @@ class Daemon:
         self._config = config
         self._started = utc_now()
         self._instance = secrets.token_hex(8)
+        self._status = 0  # with which `run` ends
         self._is_stopping = False
         # Its put is reentrant; the lock of an Event is not, and a signal handler would wait for it for ever.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -94,7 +102,15 @@ class Daemon:
             publisher=self.session,
         )
         # Without its section it removes the devices that an earlier configuration published, and needs no reports.
-        outlets: list[Outlet] = [self.session]
+        self._own_infos = OwnInfos(
+            settings.agent,
+            self._instance,
+            self._topics,
+            self.session,
+            self.store.published,
+            lambda name: name in self._units.by_name,
+        )
+        outlets: list[Outlet] = [self._own_infos, self.session]
         if settings.homeassistant is not None:
             outlets.append(self._homeassistant)
         self._hold_ups = HoldUps()
@@ -105,17 +121,45 @@ class Daemon:
             records=self.store.leases,
             standing=lambda name: None if (supply := self._units.by_name.get(name)) is None else supply.standing,
         )
-        self._units = Units(config, outlets, meters, self._hold_ups, [self._leases.table])
+        info = self._info()
+        self._outlet = FleetOutlet(
+            outlets,
+            topics=self._topics,
+            origin=Origin(self._instance, info.host, settings.settings_for),
+            forget=self.session.forget,
+            passing=self.session.passing,
+            initial=UNDECIDED,
+            longest_exchange=lambda unit: self._units.longest_exchange(unit),  # noqa: PLW0108  # made below
+            heard=self._hear_own,
+        )
+        standings = Standings(lambda: self._units.by_name, self._outlet)
+        self._fleet = Fleet(
+            topics=self._topics,
+            info=self._info,
+            session=self.session,
+            stand=standings.stand,
+            tell=self._outlet.tell,
+            is_first=self._end_as_twin,
+            takeover_after=settings.takeover_after,
+            settings_for=settings.settings_for,
+        )
+        fence = Fence(lambda: self.session.heard, settings.settings_for)
+        self._units = Units(
+            config, [self._outlet], meters, self._hold_ups, [self._leases.table, fence], standing=UNDECIDED
+        )
+        self._fleet.serve(config.units)
+        self._takeovers = Takeovers(
+            self._topics, settings.agent, lambda: self._units.by_name, self._fleet.takeover, self.session
+        )
         self._metrics = metrics.MetricsReader(settings.agent, self.session, self.store)
         self._dispatcher = Dispatcher(
             self._topics, lambda: self._units.by_name, self.store.seen, self.session, self._leases
         )
-        self._own_infos = OwnInfos(settings.agent, self._topics, self.session, lambda name: name in self._units.by_name)
-        self._twins = Twins(settings.agent, self._instance, self._topics, self.session, self._publish_info)
-        self.session.listen([*self._homeassistant.subscriptions, self._topics.every_info, *self._twins.subscriptions])
-        self.session.listen(self._topics.every_lease)
+        self.session.listen([*self._homeassistant.subscriptions, *self._fleet.subscriptions])
+        self.session.listen([*self._topics.every_lease, self._topics.every_takeover])
         self.session.on_presence(self._units.broker_gone)
-        self.session.on_presence(self._twins.broker_gone)
+        self.session.on_presence(self._fleet.broker_gone)
+        self.session.join_by(self._fleet, self._fleet.kept)
 
     @property
     def supplies(self) -> Units:
@@ -123,7 +167,8 @@ class Daemon:
         return self._units
 
     def run(self) -> int:
-        """Serve until SIGTERM, SIGINT or `stop`; on SIGHUP, or `reload`, read the configuration again. The exit status: 0."""
+        """Serve until SIGTERM, SIGINT or `stop`; on SIGHUP, or `reload`, read the configuration again. The exit status: 0,
+        or `TWIN`."""
         try:
             self._start()
             watchdog = systemd.watchdog_interval()
@@ -136,7 +181,7 @@ class Daemon:
                     duty.run(now)
         finally:
             self._shut_down()
-        return 0
+        return self._status
 
     def stop(self) -> None:
         """End `run`. No output changes. From any thread, or a signal handler."""
@@ -172,6 +217,7 @@ class Daemon:
         duties = [
             Duty("the reload", self._reload_if_wanted),
             Duty("removing what is left of other units", self._own_infos.tick),
+            Duty("who serves which unit", self._fleet.tick),
             Duty("the leases", self._leases.tick),
             Duty("Home Assistant's discovery", lambda _: self._homeassistant.tick()),
             Duty("the metrics", self._publish_metrics, METRICS_INTERVAL),
@@ -220,12 +266,22 @@ class Daemon:
         published = self._topics.parse_published(incoming.topic)
         if isinstance(published, UnitTopic) and published.kind == "info":
             self._own_infos.handle(published.unit, incoming)
+            self._fleet.handle(published, incoming)
         elif isinstance(published, AgentTopic):
-            self._twins.handle(published, incoming)
+            self._fleet.handle(published, incoming)
         elif published is not None and published.kind == "lease":
             self._hear_lease(published, incoming)
-        elif not self._homeassistant.handle(incoming):
+        elif not (self._takeovers.handle(incoming) or self._homeassistant.handle(incoming)):
             self._dispatcher.handle(incoming)
+
+    def _hear_own(self, unit: str, info: UnitInfo) -> None:
+        self._fleet.reports(unit, info)
+
+    def _end_as_twin(self, why: str) -> None:
+        """Another agent of this name was there before this one had published anything."""
+        log.critical("%s; this one ends", why)
+        self._status = TWIN
+        self.stop()
 
     def _hear_lease(self, topic: UnitTopic | ChannelTopic, incoming: Incoming) -> None:
         supply = self._units.by_name.get(topic.unit)
@@ -279,7 +335,9 @@ class Daemon:
         supplies = self._units.replace(newer, drivers, self.store.meters.all())
         for name in difference.removed:
             self._metrics.retire(before[name].counters)
-            self._own_infos.retire(name, [channel.index for channel in before[name].channels])
+            self._own_infos.retire(name)
+            self._outlet.drop(name)
+        self._fleet.serve(newer.units, dropped=difference.removed)
         self._leases.retire(difference.removed)
         to_all = self._topics.subscriptions([])
         dropped = [name for name in self._topics.subscriptions(sorted(difference.removed)) if name not in to_all]

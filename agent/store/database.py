@@ -30,6 +30,8 @@ CREATE TABLE IF NOT EXISTS commands (
     number INTEGER PRIMARY KEY, topic TEXT NOT NULL, correlation BLOB, unit TEXT NOT NULL, channel INTEGER, id TEXT,
     payload BLOB);
 CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS published (unit TEXT PRIMARY KEY, channels TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS published (unit TEXT PRIMARY KEY, channels TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS leases (
     unit TEXT NOT NULL, channel INTEGER NOT NULL, holder TEXT, since REAL NOT NULL, until REAL NOT NULL, ttl REAL NOT NULL,
     boot TEXT NOT NULL, moment REAL NOT NULL, PRIMARY KEY (unit, channel));
@@ -44,6 +46,8 @@ _CHECKS = (
     "SELECT number, payload FROM commands",
     "SELECT name, value FROM identity",
     "SELECT unit, channel, holder, moment FROM leases",
+    "SELECT unit, channels FROM published",
+    "SELECT unit, channels FROM published",
 )
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 

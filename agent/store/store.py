@@ -20,6 +20,7 @@ from agent.store.commands import OpenCommands
 from agent.store.database import Database, StoreError, is_damage
 from agent.store.leases import LeaseRecords
 from agent.store.part import Part, Shared
+from agent.store.published import PublishedUnits
 from agent.store.records import DiscoveryRecords, Identity, SavedMeters
 from agent.store.seen import SeenCommands
 
@@ -34,7 +35,8 @@ OPENING_TIMEOUT = 2.0
 
 
 class Store:
-    """The agent's state on disk, for any thread: `backlog`, `commands`, `seen`, `meters`, `discovered`, `leases`, `identity`."""
+    """The agent's state on disk, for any thread: `backlog`, `commands`, `seen`, `meters`, `discovered`, `published`, `leases`,
+    `identity`."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Store:
         self.seen = SeenCommands(self._shared, clock, boot)
         self.meters = SavedMeters(self._shared)
         self.discovered = DiscoveryRecords(self._shared)
+        self.published = PublishedUnits(self._shared)
         self.leases = LeaseRecords(self._shared)
         self.identity = Identity(self._shared)
         self._rows = (self.backlog.messages, self.backlog.samples)
@@ -71,6 +74,7 @@ class Store:
             *self._rows,
             self.meters,
             self.discovered,
+            self.published,
             self.leases,
             self.identity,
         )
@@ -139,7 +143,15 @@ class Store:
         try:
             database.open()
             try:
-                read = (self.identity, self.seen, self.leases, self.discovered, self.meters, self.commands)
+                read = (
+                    self.identity,
+                    self.seen,
+                    self.leases,
+                    self.discovered,
+                    self.published,
+                    self.meters,
+                    self.commands,
+                )
                 for part in (*self._rows, *read):  # what may write goes first
                     part.load(database)
             except BaseException:
@@ -167,7 +179,7 @@ class Store:
         self._is_looked_into = True
         with contextlib.suppress(OSError, sqlite3.Error), self._database.reading() as database:
             # Not the backlog and the commands, which could not be removed from it.
-            for part in (self.identity, self.seen, self.leases, self.discovered, self.meters):
+            for part in (self.identity, self.seen, self.leases, self.discovered, self.published, self.meters):
                 part.load(database)
 
     def _guarded(self, duty: Callable[[], bool]) -> bool:

@@ -28,7 +28,7 @@ from agent.unit.rights.permission import Permission, Permissions
 from agent.unit.rights.place import Place
 from agent.unit.samples import Samples
 from agent.unit.schedule import Schedule
-from agent.unit.standing import ALONE, Part, Standing
+from agent.unit.standing import ALONE, Standing
 from agent.unit.status import Counters
 from agent.unit.worker import Worker
 
@@ -283,9 +283,9 @@ class Supply:
         before, self._place.standing = self._place.standing, standing
         if standing == before:
             return
-        if standing.why is not None and standing.why != before.why:
+        if standing.why is not None and standing.other is not None and standing.why != before.why:
             log.warning("%s: %s", self.name, standing.why)
-        elif standing.part is Part.SERVES and before.why is not None:
+        elif standing == ALONE and before.other is not None:
             log.info("%s: this agent serves it, and no other claims it any more", self.name)
         if self._place.is_aside:
             self._inbox.take_offs()

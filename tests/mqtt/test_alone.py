@@ -13,6 +13,7 @@ import pytest
 from agent.config import Mqtt
 from agent.local.broker import LocalBroker
 from agent.mqtt import connection as connection_module
+from agent.mqtt import sending
 from agent.mqtt import session as session_module
 from agent.mqtt.broker import attempts
 from agent.mqtt.incoming import Incoming
@@ -295,8 +296,8 @@ def test_a_response_that_the_disk_takes_while_a_connection_begins_is_sent_once(
     inbox = alone.session._inbox
     begin_connection = inbox.begin_connection
 
-    def begin_while_the_disk_takes_it() -> tuple[list[Item], list[Item]]:
-        emptied = begin_connection()
+    def begin_while_the_disk_takes_it(first: str) -> tuple[list[Item], list[Item]]:
+        emptied = begin_connection(first)
         disk.works.set()
         wait_until(lambda: inbox.items, "the response")
         return emptied
@@ -401,7 +402,8 @@ def test_an_error_in_the_goodbye_loses_nothing(
 
 def test_a_command_does_not_wait_while_states_gather(alone: Alone, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many units the thread gathers states nearly all the time."""
-    monkeypatch.setattr(session_module, "NAP", 10 * PATIENCE)
+    for module in (session_module, sending):
+        monkeypatch.setattr(module, "NAP", 10 * PATIENCE)
     alone.start()
     for seq in range(1, 4):  # the first is sent by this thread, the second begins the time, the third waits for its end
         after = alone.observer.mark()

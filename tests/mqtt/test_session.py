@@ -51,8 +51,8 @@ def test_what_units_report_in_the_moment_of_connecting_keeps_its_order(
 ) -> None:
     tell_present = Exchange.tell_present
 
-    def slowly(self: Exchange, connection: Connection) -> None:
-        tell_present(self, connection)
+    def slowly(self: Exchange, connection: Connection, first: str) -> None:
+        tell_present(self, connection, first)
         wait_until(lambda: len(self._inbox.items) > 9, "states that come right after")
 
     with Simulator() as simulator, Bench(broker.port, tmp_path, [simulator]) as bench:

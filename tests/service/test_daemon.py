@@ -138,7 +138,7 @@ def test_an_error_in_a_duty_ends_neither_the_agent_nor_its_ordered_end(
     assert "saving energy and charge failed" in caplog.text
     bench.observer.wait_agent(status="offline", after=after)
     status = [m.payload for m in bench.observer.received[after:] if m.topic == "psu/psu1/status"]
-    assert status == [b"offline"]
+    assert set(status) == {b"offline"}
     assert daemon.store.is_saved
 
 

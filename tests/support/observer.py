@@ -188,7 +188,13 @@ class Observer:
         )
 
     def wait_online(self, unit: str, *, after: int = 0, online: bool = True) -> Any:
-        return self.wait(f"psu/{unit}/info", lambda info: info["online"] is online, after=after)
+        info = self.wait(f"psu/{unit}/info", lambda info: info["online"] is online, after=after)
+        topic, status = f"psu/{unit}/status", b"online" if online else b"offline"
+        wait_until(
+            lambda: any(m.topic == topic and m.payload == status for m in self.received[after:]),
+            f"{unit} {status.decode()}",
+        )  # which follows the info
+        return info
 
     def wait_agent(self, agent: str = "bench", *, status: str = "online", after: int = 0) -> None:
         topic = f"psu/agents/{agent}/status"

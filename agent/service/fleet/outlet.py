@@ -175,7 +175,7 @@ class FleetOutlet:
         if settings_for is not None:
             settings_for += self._longest_exchange(info.psu)
         has_yielded = standing.yields
-        is_settled_by_others = standing.why is not None and (has_yielded or info.online)
+        is_settled_by_others = standing.other is not None and standing.why is not None and (has_yielded or info.online)
         return info.model_copy(
             update={
                 "online": info.online and not has_yielded,

@@ -1,0 +1,390 @@
+"""The decision who serves a unit: what is heard of other agents goes in, the standing of each own unit comes out.
+
+Nothing here has a connection, a clock or a lock. The rules are in docs/decisions/0014-who-serves.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from agent.protocol.errors import Refusal
+from agent.protocol.messages import Conflict, utc_now
+from agent.service.fleet import sentences
+from agent.service.fleet.claims import Claim, Key
+from agent.service.fleet.own import UNDECIDED, Own
+from agent.service.fleet.rivals import Rival, RivalId, Rivals
+from agent.unit.standing import Part, Standing
+
+#: s that a claim which the broker has acknowledged waits to be heard again. A broker may not let this agent read it.
+ECHO = 3.0
+#: s that an agent has to give a unit up to one that claimed it before, and that one waits for that where both think so.
+PATIENCE = 2.0
+#: s that a taken over unit's claim must stand before settings are taken: an agent that only seemed to be gone contradicts it.
+PROBATION = 2.0
+#: s between an agent's last setting without a broker and the first one of the agent that takes its unit over, at least.
+MARGIN = 5.0
+#: s between two repetitions of an info, on a topic that another agent publishes on, too.
+REPEAT = 1.0
+
+
+_Kind = Literal["name", "supply"]
+
+
+@dataclass(slots=True)
+class _Found:
+    """The other agents that claim what one unit is."""
+
+    first: dict[_Kind, tuple[int, Rival]] = field(
+        default_factory=dict
+    )  # who claimed it before this agent, with which message
+    behind: set[RivalId] = field(default_factory=set)  # all of those
+    contested: Rival | None = None
+    other: Conflict | None = None  # who claimed it later
+
+
+class Decisions:
+    """The standings of the units of one agent. All moments are of one monotonic clock (s)."""
+
+    def __init__(self, agent: str, instance: str, takeover_after: float, settings_for: float) -> None:
+        """
+        :param takeover_after: s after which this agent takes over from another one that is gone
+        :param settings_for: s for which this agent sends settings without hearing from the broker
+        """
+        #: The standings that are new, by unit, for the caller to take away; and the units whose infos are to be published again.
+        self.changes: dict[str, Standing] = {}
+        self.repeats: list[str] = []
+        #: Sentences for the log.
+        self.news: list[str] = []
+        self.rivals = Rivals()
+        self._agent = agent
+        self._instance = instance
+        self._takeover_after = takeover_after
+        self._settings_for = settings_for
+        self._units: dict[str, Own] = {}
+        self._number = 0
+        self._is_joined = False
+        self._is_deaf = False
+        self._twin: Conflict | None = None
+
+    def serve(self, unit: str, *, is_manual: bool = False, serial: str | None = None) -> None:
+        """Have a unit from now on, which the configuration names; or with other settings."""
+        own = self._units.get(unit)
+        if own is None:
+            own = self._units[unit] = Own(unit, is_manual, serial, utc_now())
+        own.is_manual, own.serial = is_manual, serial
+        self.changes[unit] = own.standing
+
+    def drop(self, unit: str) -> None:
+        """Have a unit no more."""
+        self._units.pop(unit, None)
+        self.changes.pop(unit, None)
+
+    def has(self, unit: str) -> bool:
+        """True if this agent has a unit of that name."""
+        return unit in self._units
+
+    def since(self, unit: str) -> datetime:
+        """Since when this agent has claimed a unit that it has."""
+        return self._units[unit].since
+
+    def standing(self, unit: str) -> Standing:
+        """The newest standing of a unit that this agent has."""
+        return self._units[unit].standing
+
+    # The connection.
+
+    def begin(self) -> None:
+        """Take note of a new connection, on which the broker tells first what it keeps."""
+        self._is_joined = False
+        self.rivals.begin()
+
+    def complete(self, now: float, silence: float) -> None:
+        """Take note that the broker has told what it keeps. All infos are published now.
+
+        :param silence: s for which this agent had not heard the broker
+        """
+        self._is_joined = True
+        self.rivals.complete(now)
+        for own in self._units.values():
+            has_kept = own.standing.part is Part.SERVES and silence <= self._settings_for
+            own.carried = own.carried | own.echoed.keys() if has_kept else frozenset()
+            own.echoed.clear()
+            own.noticed.clear()
+            own.contested.clear()
+            own.kept_at = None
+            self._decide(own, now)
+
+    def lost(self) -> None:
+        """Take note that the connection is gone: nothing is decided until there is another one."""
+        self._is_joined = False
+
+    def yield_to_twin(self, twin: Conflict | None, now: float) -> None:
+        """Leave all units to another agent of this one's name; or claim them again (None)."""
+        self._twin = twin
+        self._decide_all(now)
+
+    # What is heard.
+
+    def reports(self, unit: str, claim: Claim, now: float) -> None:
+        """Take the claim that is about to be published with a unit's info. Its standing is right when this returns."""
+        own = self._units.get(unit)
+        if own is None:
+            return
+        newer = replace(claim, since=own.since)
+        if own.claim is not None:
+            newer = newer.follows(own.claim)
+        if newer != own.claim:
+            own.claim = newer
+            self._decide(own, now)
+
+    def kept(self, unit: str, now: float) -> None:
+        """Take note that the broker has acknowledged a unit's info."""
+        own = self._units.get(unit)
+        if own is not None and own.kept_at is None and not own.standing.yields:
+            own.kept_at = now
+            self._decide(own, now)
+
+    def hears(self, claim: Claim, now: float) -> None:
+        """Take an info that came in."""
+        self._number += 1
+        own = self._units.get(claim.unit)
+        is_own = claim.agent == self._agent
+        if is_own and claim.instance == self._instance and claim.serves:
+            if own is not None and self._is_joined and not own.standing.yields:
+                for key in claim.keys:
+                    own.echoed.setdefault(key, self._number)
+                self._decide(own, now)
+            return
+        if not is_own and self.rivals.claim(claim, self._number, now, is_replay=not self._is_joined):
+            self._decide_concerned(claim, now)
+        self._repeat(own, now)
+
+    def hears_removal(self, unit: str, now: float) -> None:
+        """Take note that a unit's info was removed from the broker."""
+        self._number += 1
+        if self.rivals.removed(unit, now):
+            self._decide_all(now)
+        self._repeat(self._units.get(unit), now)
+
+    def hears_status(self, agent: str, is_online: bool, now: float) -> None:
+        """Take the status of another agent."""
+        if agent != self._agent and self.rivals.status(agent, is_online, now):
+            self._decide_all(now)
+
+    def hears_units(self, agent: str, units: Iterable[str], now: float) -> None:
+        """Take the list of the units that another agent says that it has."""
+        if agent != self._agent and self.rivals.units(agent, units, now):
+            self._decide_all(now)
+
+    def takeover(self, unit: str, now: float) -> None:
+        """Take a unit over from an agent that is gone, as soon as that can send no settings any more.
+
+        Nothing happens where this agent serves it already.
+
+        :raises Refusal: ``conflict``: the other agent is there
+        """
+        own = self._units.get(unit)
+        if own is None or not own.standing.yields:
+            return
+        if self._twin is not None:
+            raise Refusal("conflict", sentences.twin(self._twin))
+        for who in sorted(own.behind):
+            rival = self.rivals.get(who)
+            if rival is not None and rival.gone_at is None:
+                raise Refusal("conflict", sentences.lives(rival.claim))
+        own.wanted = True
+        self._decide(own, now)
+
+    def tick(self, now: float) -> None:
+        """Decide what time alone decides. To be called several times a second."""
+        for own in self._units.values():
+            if own.due <= now:
+                self._decide(own, now)
+            if own.repeat_at is not None and own.repeat_at <= now:
+                self._repeat(own, now)
+
+    # Deciding.
+
+    def _repeat(self, own: Own | None, now: float) -> None:
+        """Publish a unit's info again, as something else was published on its topic."""
+        if own is None or not self._is_joined or own.standing.yields or own.claim is None:
+            return
+        if now < own.repeated + REPEAT:
+            own.repeat_at = own.repeated + REPEAT
+            return
+        own.repeat_at, own.repeated = None, now
+        self.repeats.append(own.name)
+
+    def _decide_concerned(self, claim: Claim, now: float) -> None:
+        for own in self._units.values():
+            mine = own.claim
+            if own.name == claim.unit or (
+                mine is not None
+                and ((mine.address and mine.address == claim.address) or (mine.supply and mine.supply == claim.supply))
+            ):
+                self._decide(own, now)
+
+    def _decide_all(self, now: float) -> None:
+        for own in self._units.values():
+            self._decide(own, now)
+
+    def _decide(self, own: Own, now: float) -> None:
+        if not self._is_joined and self._twin is None:
+            # The unit may have become another claim, which nobody has heard of.
+            if own.standing.part is Part.SERVES and not own.is_known:
+                self._set(own, UNDECIDED)
+            return
+        before = own.standing
+        own.due = math.inf
+        standing = self._judge(own, now)
+        if before.yields and not standing.yields:
+            own.since = utc_now()
+            own.claim = None if own.claim is None else replace(own.claim, since=own.since)
+            own.wanted, own.has_taken_over = False, True
+        elif standing.yields and not before.yields:
+            own.echoed.clear()
+            own.noticed.clear()
+            own.contested.clear()
+            own.carried, own.kept_at, own.repeat_at = frozenset(), None, None
+        self._set(own, standing)
+
+    def _set(self, own: Own, standing: Standing) -> None:
+        if standing != own.standing:
+            own.standing = standing
+            self.changes[own.name] = standing
+
+    def _judge(self, own: Own, now: float) -> Standing:
+        if self._twin is not None:
+            return Standing(Part.YIELDS_NAME, sentences.twin(self._twin), self._twin, is_muted=True)
+        found = self._sort(own, now)
+        own.behind = found.behind
+        if found.first:
+            return self._yields(own, found.first, now)
+        if found.contested is not None:
+            rival = found.contested.claim
+            kind: _Kind = "name" if rival.unit == own.name else "supply"
+            return Standing(Part.CONTESTED, sentences.contested(rival), rival.conflict(kind))
+        return self._serves(own, found.other, now)
+
+    def _sort(self, own: Own, now: float) -> _Found:
+        """Sort the other agents that claim the same: those that go first, and those that should give it up."""
+        mine = own.claim or own.bare_claim(self._agent, self._instance)
+        found = _Found()
+        for rival in self.rivals.meeting(mine):
+            for kind, key in mine.meets(rival.claim):
+                number = self._counts(own, rival, key)
+                if number is None:
+                    continue
+                if rival.id not in own.behind and number > own.echoed.get(key, math.inf):
+                    verdict = self._insist(own, mine, rival, now)
+                    if verdict != "gives way":
+                        if verdict == "waits":
+                            found.contested = found.contested or rival
+                        if self._still_wants(rival):
+                            found.other = found.other or rival.claim.conflict(kind)
+                        continue
+                if self._holds(own, rival, now):
+                    found.behind.add(rival.id)
+                    if kind not in found.first or number < found.first[kind][0]:
+                        found.first[kind] = (number, rival)
+                elif rival.gone_at is not None:
+                    own.outlasted[rival.id] = self._number
+        return found
+
+    def _serves(self, own: Own, other: Conflict | None, now: float) -> Standing:
+        """The standing of a unit that no other agent goes first with."""
+        claim = own.claim
+        if claim is None:
+            return UNDECIDED
+        if not claim.is_known and (looked := self._looks_like(own, claim)) is not None:
+            return Standing(Part.UNDECIDED, sentences.looks(looked.claim), looked.claim.conflict("supply"))
+        if not own.is_known:
+            if own.kept_at is None or now < own.kept_at + ECHO:
+                own.due = min(own.due, math.inf if own.kept_at is None else own.kept_at + ECHO)
+                return replace(UNDECIDED, other=other)
+            self._be_deaf()
+        elif own.has_taken_over:
+            own.has_taken_over, own.on_probation_until = False, now + PROBATION
+        if now < own.on_probation_until:
+            own.due = min(own.due, own.on_probation_until)
+            return replace(UNDECIDED, other=other)
+        return Standing(Part.SERVES, None, other)
+
+    def _counts(self, own: Own, rival: Rival, key: Key) -> int | None:
+        """The message with which another agent claimed a thing; None if all that it said was outlasted."""
+        if (number := rival.heard.get(key)) is None:
+            return None
+        outlasted = own.outlasted.get(rival.id, -1)
+        if number > outlasted:
+            return number
+        return rival.latest if rival.latest > outlasted else None
+
+    def _insist(self, own: Own, mine: Claim, rival: Rival, now: float) -> Literal["keeps", "gives way", "waits"]:
+        """What to do about an agent that has claimed the unit after this one."""
+        if not self.rivals.lives(rival):
+            own.noticed.pop(rival.id, None)
+            own.contested.pop(rival.id, None)
+            if not rival.is_released:  # it died, or nobody knows if it ever lived: what it has said is past
+                own.outlasted[rival.id] = self._number
+            return "keeps"
+        if rival.id not in own.noticed:
+            own.noticed[rival.id] = now
+            self._repeat(own, now)
+            self.news.append(f"{own.name}: {sentences.keeps(rival.claim)}")
+        insists_at = own.noticed[rival.id] + PATIENCE
+        if rival.claim.rival != self._instance and now < insists_at:
+            own.due = min(own.due, insists_at)
+            return "keeps"
+        # Both think that they were first: a broker of several nodes, or a bridge, has told them in other orders.
+        if rival.claim.order < mine.order:
+            return "gives way"
+        until = own.contested.setdefault(rival.id, now + PATIENCE)
+        if now < until:
+            own.due = min(own.due, until)
+            return "waits"
+        return "keeps"
+
+    def _still_wants(self, rival: Rival) -> bool:
+        return self.rivals.lives(rival) or (self.rivals.is_online(rival) and rival.claim.rival == self._instance)
+
+    def _holds(self, own: Own, rival: Rival, now: float) -> bool:
+        """True while another agent that goes first has the unit, or may have it."""
+        if rival.is_released and rival.id not in own.behind:
+            return False
+        if rival.gone_at is None:
+            return True
+        if own.is_manual and not own.wanted:
+            return True
+        told = rival.claim.settings_for
+        safe = (self._takeover_after if told is None else told) + MARGIN
+        end = rival.gone_at + (safe if own.wanted else max(self._takeover_after, safe))
+        own.due = min(own.due, end)
+        return now < end
+
+    def _yields(self, own: Own, first: dict[_Kind, tuple[int, Rival]], now: float) -> Standing:
+        kind: _Kind = "supply" if "supply" in first else "name"
+        rival = first[kind][1]
+        part = Part.YIELDS_SUPPLY if kind == "supply" else Part.YIELDS_NAME
+        why = sentences.yields(rival.claim, kind)
+        if rival.gone_at is not None:
+            why += sentences.is_away(own.name, None if own.is_manual and not own.wanted else self._takeover_after)
+        return Standing(part, why, rival.claim.conflict(kind), is_muted="name" in first)
+
+    def _looks_like(self, own: Own, claim: Claim) -> Rival | None:
+        """The agent that serves a supply at the address of a unit that has not said who it is."""
+        for rival in self.rivals.meeting(claim):
+            theirs = rival.claim
+            if not (theirs.is_known and theirs.address == claim.address and self.rivals.lives(rival)):
+                continue
+            if own.serial is None or theirs.supply is None or theirs.supply[-1] == own.serial.casefold():
+                return rival
+        return None
+
+    def _be_deaf(self) -> None:
+        if not self._is_deaf:
+            self._is_deaf = True
+            self.news.append(sentences.DEAF)

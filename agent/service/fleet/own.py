@@ -1,0 +1,49 @@
+"""One unit of this agent, and what it knows of the others that may claim it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from agent.service.fleet import sentences
+from agent.service.fleet.claims import Claim, Key
+from agent.service.fleet.rivals import RivalId
+from agent.unit.standing import Part, Standing
+
+UNDECIDED: Final = Standing(Part.UNDECIDED, sentences.UNDECIDED)
+
+
+@dataclass(slots=True)
+class Own:
+    """One unit of this agent, and what is known of it. Moments are of the clock of `Decisions` (s)."""
+
+    name: str
+    is_manual: bool
+    serial: str | None  # of the configuration
+    since: datetime
+    standing: Standing = UNDECIDED
+    claim: Claim | None = None  # None until the unit has reported
+    echoed: dict[Key, int] = field(default_factory=dict)  # the message with which each own claim came back
+    carried: frozenset[Key] = frozenset()  # came back on the connection before, which ended just now
+    kept_at: float | None = None  # when the broker acknowledged the info
+    behind: set[RivalId] = field(default_factory=set)  # whom this agent lets go first
+    outlasted: dict[RivalId, int] = field(default_factory=dict)  # what they said before that message counts no more
+    noticed: dict[RivalId, float] = field(default_factory=dict)  # who claims it, too, and should give it up
+    contested: dict[RivalId, float] = field(default_factory=dict)  # until when this agent waits for them
+    wanted: bool = False  # to be taken over, by a command
+    has_taken_over: bool = False
+    on_probation_until: float = -math.inf
+    repeat_at: float | None = None
+    repeated: float = -math.inf
+    due: float = math.inf  # when it is to be decided again, if nothing happens
+
+    @property
+    def is_known(self) -> bool:
+        """True if others have heard of all that this agent claims with the unit."""
+        return self.claim is not None and all(key in self.echoed or key in self.carried for key in self.claim.keys)
+
+    def bare_claim(self, agent: str, instance: str) -> Claim:
+        """The claim of a unit that has not reported yet: its name."""
+        return Claim(agent, instance, None, self.name, True, self.since, None, None, None, False, None, None)
