@@ -49,6 +49,30 @@ def test_on_off_cycle_status(bench: Bench, environment: Environment) -> None:
     assert states(bench) == [True, False, True, False]
 
 
+def holders(bench: Bench) -> list[str | None]:
+    """Who held channel 2, one after the other."""
+    found = [message.json["holder"] for message in bench.observer.on("psu/psu1/2/lease")]
+    return [holder for number, holder in enumerate(found) if number == 0 or found[number - 1] != holder]
+
+
+def test_it_reserves_the_channel_while_the_board_is_on(bench: Bench, environment: Environment) -> None:
+    mine, other = partial(environment, PSU_AGENT_HOLDER="farm 1"), partial(environment, PSU_AGENT_HOLDER="farm 2")
+    assert bench.observer.ask("psu/psu1/2/set", {"voltage_limit": 5})["ok"]
+    assert power(mine, "-l", "2h", "on", "psu1/DUT").returncode == 0
+    assert bench.observer.wait("psu/psu1/2/lease")["holder"] == "farm 1"
+    for refused in (("-l", "2h", "on", "psu1/2"), ("cycle", "psu1/2", "0")):
+        done = power(other, *refused)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "channel 2 of psu1 is reserved for farm 1" in done.stderr
+    assert states(bench) == [True]
+    done = power(other, "-l", "2h", "off", "psu1/2")  # off is done, and the reservation is left to its holder
+    assert done.returncode == 0
+    assert "reserved for farm 1" in done.stderr
+    assert states(bench)[-1] is False
+    assert power(mine, "-l", "2h", "off", "psu1/2").returncode == 0
+    wait_until(lambda: holders(bench) == ["farm 1", None], "the channel given back")
+
+
 def test_a_refusal_is_1_with_its_reason(bench: Bench, environment: Environment) -> None:
     assert bench.simulator.instrument.execute("VOLT 20,(@2)") is None  # at the front panel
     done = power(environment, "on", "psu1/2")
@@ -62,7 +86,8 @@ def test_nobody_there_and_wrong_usage_are_2(broker: LocalBroker, environment: En
     done = power(environment, "on", "psu9/1")
     assert done.returncode == 2
     assert done.stderr
-    for wrong in ((), ("on",), ("reboot", "psu1/1"), ("on", "psu1/1", "3"), ("on", "a b")):
+    wrong_ones = [(), ("on",), ("reboot", "psu1/1"), ("on", "psu1/1", "3"), ("on", "a b")]
+    for wrong in (*wrong_ones, ("-l", "on", "psu1/1"), ("-l",), ("-l", "soon", "on", "psu1/1")):
         assert power(environment, *wrong).returncode == 2, wrong
 
 
@@ -82,10 +107,16 @@ def test_labgrid_switches_a_board(bench: Bench, environment: Environment, tmp_pa
     place = tmp_path / "labgrid.yaml"
     place.write_text((FARM / "labgrid.yaml").read_text().replace("cycle psu1/2 2", "cycle psu1/2 0.1"))
     done = subprocess.run(
-        [str(PYTHON), "-c", _LABGRID, str(place)], env=environment(FARM), capture_output=True, text=True, timeout=90
+        [str(PYTHON), "-c", _LABGRID, str(place)],
+        env=environment(FARM, PSU_AGENT_HOLDER="labgrid"),
+        capture_output=True,
+        text=True,
+        timeout=90,
     )
     assert done.returncode == 0, done.stderr
     assert states(bench) == [True, False, True, False]
+    wait_until(lambda: len(holders(bench)) == 2, "the channel given back")
+    assert holders(bench) == ["labgrid", None]
 
 
 @needs_tools
@@ -130,7 +161,7 @@ def test_pdudaemon_switches_a_board(
                 def accepted(request: str = request) -> bool:
                     url = f"http://127.0.0.1:{port}/power/control/{request}?hostname=psu1&port=2"
                     try:
-                        with urllib.request.urlopen(url, timeout=10) as answer:
+                        with urllib.request.urlopen(url, timeout=60) as answer:
                             return bool(answer.status == 200)
                     except urllib.error.URLError:
                         assert daemon.poll() is None, log.read_text()
@@ -138,6 +169,7 @@ def test_pdudaemon_switches_a_board(
 
                 wait_until(accepted, "pdudaemon to accept it")
                 wait_until(partial(happened, number), f"{request} to be carried out")
+            wait_until(lambda: holders(bench) == ["pdudaemon", None], "the channel taken and given back")
         finally:
             daemon.terminate()
     assert states(bench) == [True, False]
