@@ -203,8 +203,9 @@ def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> 
 
 @click.command()
 @target_argument
+@lease_option
 @broker_options
-def restore(target: str | None, **broker: Any) -> None:
+def restore(target: str | None, lease: str | None, **broker: Any) -> None:
     """Send the saved setpoints to the units.
 
     Those of the configuration file, channel by channel, checked and confirmed as any command is. Outputs stay on or off.
@@ -222,7 +223,7 @@ def restore(target: str | None, **broker: Any) -> None:
         )
     exit_code = 0
     try:
-        for place, outcome, patience in saving.send(find_broker(**broker), commands):
+        for place, outcome, patience in saving.send(find_broker(**broker), commands, lease=lease):
             with telling():
                 print_outcome(place, outcome, patience, as_json=False)
             exit_code = max(exit_code, outcome.exit_code)

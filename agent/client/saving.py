@@ -190,14 +190,17 @@ def present(
     return changes, absent
 
 
-def send(address: Address, commands: dict[Target, dict[str, float]]) -> Iterator[tuple[Target, CommandOutcome, float]]:
+def send(
+    address: Address, commands: dict[Target, dict[str, float]], *, lease: str | None = None
+) -> Iterator[tuple[Target, CommandOutcome, float]]:
     """Send settings, one channel after the other. Yields each channel's outcome, and the time limit of its response (s).
 
+    :param lease: the holder in whose name they are sent
     :raises BrokerError: the broker can't be reached
     """
     with Client(address) as client:
         for target, fields in commands.items():
-            command = request.command(target, dict(fields), command_id=uuid.uuid4().hex)
+            command = request.command(target, dict(fields), command_id=uuid.uuid4().hex, lease=lease)
             patience = request.patience(command)
             try:
                 outcome = request.send(client, target, command, expiry=patience, patience=patience)

@@ -112,7 +112,10 @@ def test_restore_sends_what_was_saved(lab: Lab) -> None:
     observer = lab.bench.observer
     observer.wait_state("psu1", 1, after=observer.mark(), voltage_limit=3.3)
     assert observer.wait_state("psu1", 3, after=observer.mark())["voltage_limit"] == 1
-    assert psu_agent("restore", "--config", str(lab.file)).returncode == 0
+    assert observer.ask("psu/psu1/3/lease/set", {"holder": "ci-42", "ttl": 60})["ok"]
+    assert psu_agent("restore", "--config", str(lab.file), "--lease", "ann").returncode == 1
+    done = psu_agent("restore", "psu1/3", "--config", str(lab.file), "--lease", "ci-42")
+    assert done.returncode == 0, done.stderr
     observer.wait_state("psu1", 3, after=observer.mark(), voltage_limit=9, current_limit=0.5, state=True)
     nothing = psu_agent("restore", "psu2", "--config", str(lab.file))
     assert nothing.returncode == 1
