@@ -94,7 +94,7 @@ class Leases:
         place = unit, index
         standing = self._standing(unit)
         if standing is not None and standing.part is not Part.SERVES:
-            raise Refusal("conflict", f"{standing.why or f'another agent serves {unit}'}; nobody can reserve it here")
+            raise Refusal("conflict", f"no lease was given: {standing.why or f'another agent serves {unit}'}")
         with self._lock:
             changed = self.table.release(place, request) if request.release else self.table.take(place, request, came)
             for one in changed:
