@@ -36,6 +36,8 @@ LEAST_PATIENCE = 5.0
 MOST_RESPONSES = 5000
 #: States that may wait before units that are polled without a pause are slowed down.
 _CONGESTED = 300
+#: s between two publications of the same status and info on a broker that keeps no retained messages.
+REPETITION = 60.0
 #: s between connections while a message is searched for that the broker ends them for.
 _SEARCHING_PAUSE = 1.0
 #: s that the broker has to acknowledge the last messages at the end.
@@ -78,6 +80,8 @@ class Exchange:
         self._answered_at = time.monotonic()
         self._asked = system_clock()  # no later than the PINGREQ whose answer comes next
         self._is_holding = False
+        self._prefix = f"{topics.base}/"
+        self._repeated_at = -math.inf
         self._refusals = Refusals(
             self._suspects,
             self.receipts,
@@ -316,6 +320,15 @@ class Exchange:
     def is_idle(self) -> bool:
         """True if all but the backlog has been sent and acknowledged."""
         return not self._inbox.items and self.outbox.is_idle and self.receipts.is_idle
+
+    def repeat_present(self, now: float) -> None:
+        """Publish again what is said of units and of this agent, once in `REPETITION` s, where the broker retains nothing.
+
+        To be called every second or so.
+        """
+        if not self.connection.abilities.retains and now - self._repeated_at >= REPETITION:
+            self._repeated_at = now
+            self._inbox.put(self._inbox.to_repeat(self._prefix))
 
     def check_link(self, now: float, keepalive: float) -> None:
         """Ask the broker for a sign of life where it is time to, and see since when it has given none. TCP alone does not tell.

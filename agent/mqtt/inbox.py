@@ -82,6 +82,16 @@ class MessageQueue:
             present.sort(key=lambda item: item.topic != first)
             return self.take_all(), present
 
+    def to_repeat(self, prefix: str) -> list[Item]:
+        """The newest messages below a topic that are not states, for a broker that retains none; without removals."""
+        with self._lock:
+            kept = list(self._retained.values())
+        return [
+            Item(Kind.KEEP, item.topic, item.content)
+            for item in kept
+            if item.kind is Kind.KEEP and item.content != b"" and item.topic.startswith(prefix)
+        ]
+
 
 def items_of(report: Report, topics: Topics, now: float) -> list[Item]:
     """A report as messages, in its order: info and status, states, events, the response.

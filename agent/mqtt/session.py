@@ -305,6 +305,7 @@ class Session(Sending):
             if now - tick >= _TICK:
                 tick = now
                 exchange.check_link(now, self._settings.keepalive)
+                exchange.repeat_present(now)
             if self._stop_by is not None and (now >= self._stop_by or exchange.is_idle):
                 raise _Stopped
             if self._is_to_rejoin:
