@@ -36,7 +36,11 @@ def get(target: str | None, as_json: bool, **broker: Any) -> None:
     states = fleet.channels() if wanted is None else fleet.channels(wanted.unit, wanted.channel)
     if not states:
         what = "no agent has" if wanted is None else f"nothing is known of {wanted}: no agent has"
-        why = "" if client.retains else "; the broker keeps no retained messages, so only what is published meanwhile is seen"
+        why = (
+            ""
+            if client.retains
+            else "; the broker keeps no retained messages, so only what is published meanwhile is seen"
+        )
         raise NotFound(f"{what} published its state under {client.topics.base}/ on {client.address}{why}")
     print_states(fleet, states, as_json=as_json, single=wanted is not None and wanted.channel is not None)
 

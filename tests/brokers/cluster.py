@@ -164,7 +164,9 @@ class _Gap:
         longest = 0.0
         for name in self._agents:
             mark = f'"agent":"{name}"'.encode()
-            moments = [m.moment for m in self._listener.received[self._after :] if mark in m.payload.replace(b'": "', b'":"')]
+            moments = [
+                m.moment for m in self._listener.received[self._after :] if mark in m.payload.replace(b'": "', b'":"')
+            ]
             times = [self._begun, *moments, time.monotonic()]
             longest = max(longest, *(b - a for a, b in zip(times, times[1:], strict=False)))
         return longest
@@ -234,8 +236,10 @@ class Scene:
         """Until each agent's samples come as states, and a command that is sent from now on is answered."""
         after, sent = len(self.listener.received), self.figures.commands
         wait_until(
-            lambda: all(self.listener.on(f"psu/{names[0]}/1/state", after) for names in self.names)
-            and self.figures.commands > sent + 2,
+            lambda: (
+                all(self.listener.on(f"psu/{names[0]}/1/state", after) for names in self.names)
+                and self.figures.commands > sent + 2
+            ),
             "the agents to be served again",
             _LONG,
         )

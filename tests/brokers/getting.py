@@ -46,7 +46,9 @@ def go_program(module: str, version: str, name: str, *, build: bool) -> Path:
     if not program.exists():
         go = found("go", "Go 1.24 or newer")
         _only_if(build, name)
-        _run([go, "install", "-trimpath", "-ldflags", "-s -w", f"{module}@{version}"], environment={"GOBIN": str(folder)})
+        _run(
+            [go, "install", "-trimpath", "-ldflags", "-s -w", f"{module}@{version}"], environment={"GOBIN": str(folder)}
+        )
         (folder / [part for part in module.split("/") if not _is_major(part)][-1]).rename(program)
     return program
 

@@ -26,7 +26,9 @@ class HiveMq(BrokerProgram):
     name = "hivemq"
     title = "HiveMQ Community Edition"
     source = "Maven `com.hivemq:hivemq-community-edition-embedded`"
-    access_control = "extensions (HiveMQ's own for files, or one's own as here): topics by user, publish and subscribe apart"
+    access_control = (
+        "extensions (HiveMQ's own for files, or one's own as here): topics by user, publish and subscribe apart"
+    )
     _VERSION: ClassVar[str] = "2025.5"
 
     def command(self) -> Sequence[str | Path]:
@@ -59,7 +61,9 @@ class Moquette(BrokerProgram):
     name = "moquette"
     title = "Moquette"
     source = "Maven `io.moquette:moquette-broker`"
-    access_control = "`acl_file`: topics by user, read and write apart (0.17 takes a `#` at a line's end for a comment; `# #` helps)"
+    access_control = (
+        "`acl_file`: topics by user, read and write apart (0.17 takes a `#` at a line's end for a comment; `# #` helps)"
+    )
     _VERSION: ClassVar[str] = "0.17"
 
     def command(self) -> Sequence[str | Path]:

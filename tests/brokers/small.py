@@ -176,4 +176,3 @@ def _crypted(password: str) -> str:
     """The password as a Unix password file has it."""
     tool = [found("openssl", "Debian, Ubuntu: apt install openssl"), "passwd", "-6", password]
     return subprocess.run(tool, check=True, capture_output=True, text=True).stdout.strip()
-

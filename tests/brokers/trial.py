@@ -54,7 +54,9 @@ class Trial:
     @property
     def faults(self) -> list[str]:
         """What did not go as it should, a sentence each."""
-        return [f"{name}: {value}" for name, value in vars(self).items() if isinstance(value, str) and name not in _TEXTS]
+        return [
+            f"{name}: {value}" for name, value in vars(self).items() if isinstance(value, str) and name not in _TEXTS
+        ]
 
 
 _TEXTS = ("protocol", "denied")
@@ -187,7 +189,9 @@ def _samples(scene: _Scene, listener: Listener, _: Trial) -> None:
     count = len(listener.on(f"psu/{_UNIT}/3/state", after))
     wait_until(lambda: len(listener.on(f"psu/{_UNIT}/3/state", after)) > count + 5, "more states")
     wait_until(
-        lambda: not any(gaps(seqs) for seqs in listener.samples().values()), "the samples of the broker's absence", _LONG
+        lambda: not any(gaps(seqs) for seqs in listener.samples().values()),
+        "the samples of the broker's absence",
+        _LONG,
     )
 
 

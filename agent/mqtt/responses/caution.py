@@ -27,9 +27,7 @@ class Caution:
     def __init__(self) -> None:
         """Nothing is suspected."""
         self._unfinished = 0
-        self._left: set[int] = (
-            set()
-        )  # identities of the retained messages that the present connection began with, not done yet
+        self._left: set[str] = set()  # topics that the present connection began with, and that are not done yet
         self._alone: dict[str, int] = {}  # topic → connections that ended while a message on it was alone in flight
         self._left_out: dict[str, int] = {}  # topic → bytes
         self._largest_taken = 0
