@@ -18,7 +18,7 @@ from agent.local.broker import LocalBroker
 from agent.local.ports import free_port
 from tests.commandline import invoke
 from tests.lab import Observer
-from tests.mqtt.gatekeeper import Gatekeeper
+from tests.mqtt.broker.gatekeeper import Gatekeeper
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from agent.mqtt.session import Session
 from agent.store.store import Store
 from tests.lab import PATIENCE, Observer, wait_until
 from tests.mqtt.alone import TOPICS
-from tests.mqtt.gatekeeper import Gatekeeper
+from tests.mqtt.broker.gatekeeper import Gatekeeper
 
 #: How brokers refuse MQTT 5: by its own reason code, by 3.1.1's code, by closing, and by a CONNACK that is none in MQTT 5.
 WAYS = {
