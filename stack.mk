@@ -14,3 +14,11 @@ lock: $(VENV)/bin/python  ## renew the locked dependencies of the container imag
 	  --extra modbus --upgrade pyproject.toml -o docker/requirements.lock
 	@echo 'hatchling>=1.25' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --upgrade - -o docker/build-requirements.lock
+
+.PHONY: brokers cluster
+
+brokers: $(call STAMP,dev)  ## brokers of all kinds are got, run, measured and tried; writes docs/brokers.md: NAMES="nats mochi"
+	@$(BIN)/python -m tests.brokers $(NAMES)
+
+cluster: $(call STAMP,dev)  ## three NATS nodes lose one under load, again and again: ROUNDS=10 UNITS=5 RATE=10
+	@$(BIN)/python -m tests.brokers.cluster $(or $(ROUNDS),10) $(or $(UNITS),5) $(or $(RATE),10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from tests.support.waiting import WaitedInVainError
 
 _COMMANDS = 10
 _UNIT = "psu1"
+_SPOKEN = re.compile(r"connected, MQTT ([\d.]+)")
 _SET = f"psu/{_UNIT}/1/set"
 _STATUS = "psu/agents/bench/status"
 _KEPT = "psu/agents/bench/check/kept"
@@ -54,9 +56,7 @@ class Trial:
     @property
     def faults(self) -> list[str]:
         """What did not go as it should, a sentence each."""
-        return [
-            f"{name}: {value}" for name, value in vars(self).items() if isinstance(value, str) and name not in _TEXTS
-        ]
+        return [value for name, value in vars(self).items() if isinstance(value, str) and name not in _TEXTS]
 
 
 _TEXTS = ("protocol", "denied")
@@ -74,7 +74,7 @@ class _Scene:
             self.relay.port,
             [unit(_UNIT, simulator)],
             folder / "state",
-            mqtt={"protocol": protocol, **broker.login()},
+            mqtt=broker.login(),
         )
         self.agent = AgentProcess(data, folder / "agent")
 
@@ -90,11 +90,12 @@ class _Scene:
 
 
 def try_agent(broker: BrokerProgram, folder: Path, protocol: Protocol) -> Trial:
-    """Try the agent on a broker that runs; at the end it still does.
+    """Try the agent on a broker that runs; at the end it still does. The agent finds out itself which version it takes.
 
     :param folder: for the agent
+    :param protocol: of the listeners
     """
-    trial = Trial(protocol=protocol)
+    trial = Trial()
     with Simulator() as simulator, contextlib.ExitStack() as stack:
         scene = _Scene(broker, folder, protocol, simulator)
         stack.callback(scene.close)
@@ -105,10 +106,12 @@ def try_agent(broker: BrokerProgram, folder: Path, protocol: Protocol) -> Trial:
             try:
                 setattr(trial, name, step(scene, listener, trial) or True)
             except (WaitedInVainError, AssertionError) as error:
-                setattr(trial, name, " ".join(str(error).split())[:200] or "it did not hold")
+                setattr(trial, name, f"{name}: {' '.join(str(error).split())[:200] or 'it did not hold'}")
                 if name == "states":
                     break
         trial.log = scene.agent.text().splitlines()
+        spoken = _SPOKEN.findall(scene.agent.text())
+        trial.protocol = spoken[-1] if spoken else None
     return trial
 
 
@@ -157,8 +160,8 @@ def _newcomer(scene: _Scene, _: Listener, __: Trial) -> str | None:
     for topic in missing:
         with scene.listener(topic) as late:
             if not _has_retained(late, topic):
-                return f"no retained message on {topic}"
-    return "retained messages come to filters without wildcards alone"
+                return "a new client gets nothing that is marked as retained"
+    return "what is retained comes to filters without wildcards alone"
 
 
 def _has_retained(listener: Listener, topic: str) -> bool:
@@ -189,16 +192,14 @@ def _samples(scene: _Scene, listener: Listener, _: Trial) -> None:
     count = len(listener.on(f"psu/{_UNIT}/3/state", after))
     wait_until(lambda: len(listener.on(f"psu/{_UNIT}/3/state", after)) > count + 5, "more states")
     wait_until(
-        lambda: not any(gaps(seqs) for seqs in listener.samples().values()),
-        "the samples of the broker's absence",
-        _LONG,
+        lambda: not any(gaps(seqs) for seqs in listener.samples().values()), "the samples of the broker's absence", _LONG
     )
 
 
 def _kept(scene: _Scene, _: Listener, __: Trial) -> str | None:
     with scene.listener(_KEPT) as late:
         if not _has_retained(late, _KEPT):
-            return "it forgot what was retained"
+            return "it forgets what was retained when it is killed and started again"
         late.deliver(_KEPT, "", retain=True)
     return None
 
@@ -238,4 +239,4 @@ def try_denial(broker: BrokerProgram, folder: Path, protocol: Protocol, trial: T
         response, _seconds = listener.ask(_UNIT, 1, {"voltage_limit": 1})
         seen = [m for m in listener.on(f"psu/{_UNIT}/1/response") if m.json["id"] == "denied"]
         held = response["ok"] and not seen and not scene.output().output
-        trial.denial_holds = True if held else "the command was carried out"
+        trial.denial_holds = True if held else "denied: the command was carried out"
