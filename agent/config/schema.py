@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field, PrivateAttr, SecretStr
 
 from agent.config.faults import Fault
-from agent.config.settings import Settings
+from agent.config.settings import PublishSettings, Settings
 from agent.config.units import UNIT_EXAMPLE, UnitSettings
 from agent.config.values import Section
 from agent.instruments import catalogue
@@ -73,6 +73,10 @@ class Config(Section):
         """Seconds between polls of `unit`, 0 for as fast as it answers."""
         return self.settings.poll_interval if unit.poll_interval is None else unit.poll_interval
 
+    def publish(self, unit: UnitSettings) -> PublishSettings:
+        """Which states of `unit` are published."""
+        return self.settings.publish if unit.publish is None else unit.publish
+
     def with_password(self, password: SecretStr) -> Config:
         """The same with this password for the broker: it was read from `password_file`."""
         mqtt = self.settings.mqtt.model_copy(update={"password": password})
@@ -85,7 +89,7 @@ class Config(Section):
 
     def restart_needed(self, newer: Config) -> list[str]:
         """The keys of `settings` that differ in a newer version of the file and that only a restart brings into effect."""
-        keys = set(Settings.model_fields) - {"poll_interval", "series", "uvicorn"}
+        keys = set(Settings.model_fields) - {"poll_interval", "publish", "series", "uvicorn"}
         return sorted(key for key in keys if getattr(self.settings, key) != getattr(newer.settings, key))
 
     def with_settings_of(self, older: Config) -> Config:
@@ -104,10 +108,15 @@ class Config(Section):
                 and (series := older.series(former)) is not None
                 and former.served() == unit.served()
                 and older.poll_interval(former) == self.poll_interval(unit)
+                and older.publish(former) == self.publish(unit)
             }
             self._series |= kept
         settings = older.settings.model_copy(
-            update={"poll_interval": self.settings.poll_interval, "series": self.settings.series}
+            update={
+                "poll_interval": self.settings.poll_interval,
+                "publish": self.settings.publish,
+                "series": self.settings.series,
+            }
         )
         return self.model_copy(update={"settings": settings})
 

@@ -5,6 +5,7 @@ A field's description completes the sentence "give …": a fault tells it to the
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -12,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from agent.config.values import (
     FLAG_OR_SECTION,
@@ -21,6 +22,7 @@ from agent.config.values import (
     FilePath,
     Host,
     Interval,
+    OrNumber,
     ProtocolVersion,
     ReadableFile,
     Secret,
@@ -196,6 +198,58 @@ class BacklogSettings(Section, title="Backlog"):
     )
 
 
+def _for_volts_and_amperes(value: object) -> object:
+    """One number stands for volts and amperes alike."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not 0 <= value < math.inf:
+            raise wrong("is out of range; give 0 or more")
+        return {"voltage": float(value), "current": float(value)}
+    return value
+
+
+def _with_changes_only(value: object, info: ValidationInfo) -> object:
+    if not info.data.get("changes_only", True):
+        raise wrong("has no effect where every state is published; give `changes_only: true`")
+    return value
+
+
+class DeadbandSettings(Section, title="Deadband"):
+    """How far a measured quantity has to move, from what was last published of it, for a state to be published."""
+
+    voltage: float | None = Field(
+        default=None, ge=0, description="volts (V), 0 or more; left out: one step of the channel's resolution"
+    )
+    current: float | None = Field(
+        default=None, ge=0, description="amperes (A), 0 or more; left out: one step of the channel's resolution"
+    )
+    power: float | None = Field(
+        default=None, ge=0, description="watts (W), 0 or more; left out: power is published with volts and amperes"
+    )
+
+
+class PublishSettings(Section, title="Publish"):
+    """Which states are published: all of them, or those that tell a change."""
+
+    changes_only: bool = Field(
+        default=False,
+        description="true to publish a state only where it tells a change, or nothing was published for `heartbeat`",
+    )
+    deadband: Annotated[
+        DeadbandSettings,
+        AfterValidator(_with_changes_only),
+        BeforeValidator(_for_volts_and_amperes),
+        OrNumber(),
+    ] = Field(
+        default_factory=DeadbandSettings,
+        description="a number (V and A alike), or {voltage: 0.01, current: 0.001}: what moves by more than that has changed",
+        examples=[{"voltage": 0.01, "current": 0.001}, 0.005],
+    )
+    heartbeat: Annotated[float, Field(ge=0.1, le=3600), AfterValidator(_with_changes_only)] = Field(
+        default=60.0,
+        description="the seconds, 0.1 to 3600, after which a state is published though nothing has changed",
+    )
+
+
 class Settings(Section):
     """The settings of the agent as a whole."""
 
@@ -206,6 +260,10 @@ class Settings(Section):
     )
     poll_interval: Interval = Field(
         default=1.0, description="the seconds between polls of a unit, 0 (as fast as it answers) to 86400"
+    )
+    publish: PublishSettings = Field(
+        default_factory=PublishSettings,
+        description="{changes_only: true, deadband: …, heartbeat: 60} to publish fewer states of all units",
     )
     state_dir: FilePath = Field(
         default_factory=_state_dir,

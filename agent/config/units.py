@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from agent.config.commands import Commands
+from agent.config.settings import PublishSettings
 from agent.config.values import Interval, Section, Text, channel_number, checked_by, wrong, wrong_and_shown
 from agent.instruments import catalogue, resource
 from agent.protocol import names
@@ -101,6 +102,10 @@ class UnitSettings(Section, title="Unit"):
     visabackend: Text = Field(default="@py", description="pyvisa's backend: @py, or a library's path before an @")
     poll_interval: Interval | None = Field(
         default=None, description="the seconds between polls of this unit, 0 (as fast as it answers) to 86400"
+    )
+    publish: PublishSettings | None = Field(
+        default=None,
+        description="{changes_only: true, deadband: …, heartbeat: 60} to publish fewer states of this unit",
     )
     commands: Commands | None = Field(
         default=None, description="for model external, its programs: {ping: …, get_channels: …, set: …}"

@@ -159,6 +159,15 @@ class _OrFlag:
         return {"anyOf": [{"type": "boolean"}, handler(schema)]}
 
 
+class OrNumber:
+    """In the JSON Schema, a number of 0 or more beside the section."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "number", "minimum": 0}, handler(schema)]}
+
+
 #: Text without control characters or spaces at its ends, not empty. An unquoted number is taken as it is written.
 Text = Annotated[str, BeforeValidator(as_text), AfterValidator(_printable)]
 #: A topic without wildcards, of one or several levels.

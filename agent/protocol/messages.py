@@ -189,6 +189,7 @@ class UnitInfo(_Message):
     """The identity of a unit, its channels, and the reason if it is offline, or if another agent serves it.
 
     ``power_up``: a sentence if its outputs come back by themselves when the mains return; None if they stay off, or nobody knows.
+    ``heartbeat``: the time (s) after which a state is published though nothing has changed; None where each poll is published.
 
     Who serves it: ``instance`` of the ``agent`` on ``host``, since ``since``; if ``serves`` is false another agent does.
     ``conflict``: the other agent that claims the unit, whichever of the two serves it. ``settings_for``: for so long (s) the
@@ -207,6 +208,7 @@ class UnitInfo(_Message):
     uri: str
     poll_interval: float
     channels: list[ChannelInfo]
+    heartbeat: float | None = None
     power_up: str | None = None
     instance: str | None = None
     host: str | None = None

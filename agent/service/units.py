@@ -43,8 +43,13 @@ class Difference:
     @classmethod
     def between(cls, older: Config, newer: Config) -> Difference:
         """The difference of an older and a newer configuration."""
-        known = {unit.name: (unit.served(), older.poll_interval(unit), older.series(unit)) for unit in older.units}
-        wanted = {unit.name: (unit.served(), newer.poll_interval(unit), newer.series(unit)) for unit in newer.units}
+        known, wanted = (
+            {
+                unit.name: (unit.served(), config.poll_interval(unit), config.publish(unit), config.series(unit))
+                for unit in config.units
+            }
+            for config in (older, newer)
+        )
         changed = {name for name in known.keys() & wanted.keys() if known[name] != wanted[name]}
         return cls(frozenset(known.keys() - wanted.keys()), frozenset(wanted.keys() - known.keys()), frozenset(changed))
 
@@ -105,6 +110,7 @@ class Units:
             driver=driver,
             outlets=self._outlets,
             poll_interval=interval,
+            publish=config.publish(unit),
             channels=unit.channels,
             meters={index: Meter(*values) for index, values in meters.get(unit.name, {}).items()},
             # Spread over the interval, so that many units do not all want the processor in the same moment.

@@ -38,6 +38,7 @@ class UnitAccess:
 
     __slots__ = (
         "_agent",
+        "_heartbeat",
         "_poll_interval",
         "_reopened",
         "_sends_off",
@@ -63,6 +64,7 @@ class UnitAccess:
         agent: str,
         driver: Driver,
         poll_interval: float,
+        heartbeat: float | None = None,
         settings: Mapping[int, ChannelSettings],
         inbox: Inbox,
         changes: Changes,
@@ -72,7 +74,10 @@ class UnitAccess:
         permissions: Permissions,
         place: Place,
     ) -> None:
-        """``settings``: of the channels, by their numbers. The other arguments are the unit's parts."""
+        """``settings``: of the channels, by their numbers. The other arguments are the unit's parts.
+
+        ``heartbeat``: s after which a state is published though nothing has changed; None where every state is.
+        """
         self.name = name
         self.driver = driver
         self.inbox = inbox
@@ -84,6 +89,7 @@ class UnitAccess:
         self.place = place
         self._agent = agent
         self._poll_interval = poll_interval
+        self._heartbeat = heartbeat
         self._settings = settings
         self._reopened = 0
         self._sends_off = False
@@ -150,6 +156,7 @@ class UnitAccess:
             agent=self._agent,
             address=self.driver.address,
             poll_interval=self._poll_interval,
+            heartbeat=self._heartbeat,
             status=self.status,
             serves=serves,
         )
@@ -226,10 +233,19 @@ class UnitAccess:
         """Have the readings' states and events go with the next report."""
         self.reporter.add(*self.samples.take(readings, utc_now(), system_clock()))
 
-    def publish_at_once(self, readings: Readings) -> None:
-        """Report the readings' states and events, and what was added before them."""
-        states, events = self.samples.take(readings, utc_now(), system_clock())
+    def publish_at_once(self, readings: Readings, *, is_wanted: bool = False) -> None:
+        """Report the readings' states and events, and what was added before them.
+
+        :param is_wanted: also where only changes are published, and nothing has changed
+        """
+        states, events = self.samples.take(readings, utc_now(), system_clock(), is_wanted=is_wanted)
         self.reporter.send(states=states, events=events)
+
+    def states(self, indices: Iterable[int]) -> list[ChannelState]:
+        """The newest states of channels. Those that were not published go with the next report."""
+        indices = list(indices)
+        self.reporter.add(self.samples.publish_newest(indices), [])
+        return [self.samples.state(index) for index in indices]
 
     def finish_poll_ahead(self) -> None:
         """Read and publish a poll that is under way, if there is one. To be called before any other exchange.

@@ -11,6 +11,7 @@ from agent.unit.changes import Changes
 from agent.unit.gate import Readings
 from agent.unit.limits.channel import Channel
 from agent.unit.meters import Meter
+from agent.unit.sampling.deadband import Deadband, PublishSettings
 
 _MILLISECOND = timedelta(milliseconds=1)
 _FURTHEST_AHEAD = timedelta(seconds=1)
@@ -21,15 +22,38 @@ _LONGEST_GAP = 5.0
 class _Track:
     """The state of one channel that is kept between its samples."""
 
-    __slots__ = ("channel", "is_metered", "is_negative", "meter", "moment", "reading", "seq", "state")
+    __slots__ = (
+        "channel",
+        "deadband",
+        "is_metered",
+        "is_negative",
+        "meter",
+        "moment",
+        "power",
+        "reading",
+        "seq",
+        "settings",
+        "state",
+        "time",
+        "told",
+        "told_at",
+        "told_power",
+    )
 
-    def __init__(self, channel: Channel, meter: Meter, seq: int) -> None:
+    def __init__(self, channel: Channel, meter: Meter, seq: int, settings: PublishSettings | None) -> None:
         self.meter = meter
         self.seq = seq
+        self.settings = settings
         # The newest. It is kept while the unit is away, so that what changes meanwhile becomes an event.
         self.reading: Reading | None = None
         self.moment: float | None = None  # of the reading; None while the unit is away
-        self.state: ChannelState | None = None
+        self.power: float | None = None
+        self.time: datetime | None = None  # of the reading, too
+        self.state: ChannelState | None = None  # None for a reading that is not published
+        # The reading that was published last, and its moment; None if the next one is published whatever it tells.
+        self.told: Reading | None = None
+        self.told_at = 0.0
+        self.told_power: float | None = None
         self.become(channel)
 
     def become(self, channel: Channel) -> None:
@@ -38,6 +62,8 @@ class _Track:
         self.is_negative = volts is not None and volts.max <= 0
         # Of an output that is not measured 0 Wh would be a guess.
         self.is_metered = channel.output.tells is None or "energy" in channel.output.tells
+        self.deadband = None if self.settings is None else Deadband(self.settings.deadband, channel.output)
+        self.told = None
 
 
 class Samples:
@@ -50,9 +76,11 @@ class Samples:
         "_agent",
         "_changes",
         "_last_time",
+        "_latest",
         "_longest_gap",
         "_meters",
         "_model",
+        "_publish",
         "_seqs",
         "_spaced",
         "_tracks",
@@ -68,14 +96,21 @@ class Samples:
         changes: Changes,
         meters: Mapping[int, Meter],
         counts: Mapping[int, int] | None = None,
+        publish: PublishSettings | None = None,
     ) -> None:
-        """``meters``: with the totals that were saved. ``counts``: how many samples the channels had before."""
+        """``meters``: with the totals that were saved. ``counts``: how many samples the channels had before.
+
+        ``publish``: which samples become states; None for all of them.
+        """
         self._agent = agent
         self._unit = unit
         self._changes = changes
         self._meters = dict(meters)
         self._longest_gap = max(_LONGEST_GAP, 3 * interval)
         self._spaced = interval > 0
+        self._publish = publish if publish is not None and publish.changes_only else None
+        # A heartbeat comes with the poll that is nearest to it.
+        self._latest = 0.0 if publish is None else publish.heartbeat - interval / 2
         self._model: str | None = None
         self._tracks: dict[int, _Track] = {}
         self._seqs = dict(counts or {})
@@ -90,7 +125,7 @@ class Samples:
             track = self._tracks.get(index)
             if track is None:
                 meter = self._meters.setdefault(index, Meter())
-                track = _Track(channel, meter, self._seqs.get(index, 0))
+                track = _Track(channel, meter, self._seqs.get(index, 0), self._publish)
             else:
                 track.become(channel)
             tracks[index] = track
@@ -104,15 +139,18 @@ class Samples:
         for track in self._tracks.values():
             track.reading = None
 
-    def take(self, readings: Readings, now: datetime, moment: float) -> tuple[list[ChannelState], list[Event]]:
-        """The states of a poll, and the events since the one before.
+    def take(
+        self, readings: Readings, now: datetime, moment: float, *, is_wanted: bool = True
+    ) -> tuple[list[ChannelState], list[Event]]:
+        """The states of a poll that are to be published, and the events since the one before.
 
+        :param is_wanted: every channel's state is, whatever it tells
         :param now: when the unit's answer arrived; the time of the states is a millisecond after the last ones' at least
         :param moment: the same by `agent.timing.system_clock` (s)
         """
         now = self._time_after_the_last(now)
-        model, agent, unit = self._model, self._agent, self._unit
-        changes = self._changes
+        model, changes = self._model, self._changes
+        is_wanted = is_wanted or self._publish is None
         states: list[ChannelState] = []
         events: list[Event] = []
         for index, reading in readings.items():
@@ -127,44 +165,59 @@ class Samples:
                 meter.pause()
             else:
                 meter.add(moment, power, current, self._longest_gap)
-            track.seq += 1
-            track.reading, track.moment = reading, moment
-            track.state = state = ChannelState(
-                time=now,
-                seq=track.seq,
-                agent=agent,
-                psu=unit,
-                index=index,
-                name=channel.name,
-                model=model,
-                online=True,
-                state=reading.state,
-                voltage=voltage,
-                current=current,
-                power=power,
-                voltage_limit=reading.voltage_limit,
-                current_limit=reading.current_limit,
-                mode=reading.mode,
-                tripped=reading.tripped,
-                voltage_protection=reading.voltage_protection,
-                current_protection=reading.current_protection,
-                current_protection_level=reading.current_protection_level,
-                voltage_protection_state=reading.voltage_protection_state,
-                energy=meter.energy if track.is_metered else None,
-                charge=meter.charge if track.is_metered else None,
-            )
-            states.append(state)
+            track.reading, track.moment, track.power, track.time = reading, moment, power, now
+            if is_wanted or self._is_news(track, reading, power, moment):
+                states.append(self._state(track, reading, now, moment))
+            else:
+                track.state = None
             # Without the first two, which are measured: they change all the time, and are no events.
             if before is not None and (before[2:] != reading[2:] or changes.has_notes):
                 events += changes.between(channel, now, model, before, reading)
         return states, events
+
+    def _is_news(self, track: _Track, reading: Reading, power: float | None, moment: float) -> bool:
+        told, deadband = track.told, track.deadband
+        if told is None or deadband is None or not 0 <= moment - track.told_at < self._latest:
+            return True
+        return deadband.is_left(told, reading, track.told_power, power)
+
+    def _state(self, track: _Track, reading: Reading, now: datetime, moment: float) -> ChannelState:
+        """The state of a reading, which is to be published."""
+        meter, channel = track.meter, track.channel
+        track.seq += 1
+        track.told, track.told_at, track.told_power = reading, moment, track.power
+        track.state = state = ChannelState(
+            time=now,
+            seq=track.seq,
+            agent=self._agent,
+            psu=self._unit,
+            index=channel.index,
+            name=channel.name,
+            model=self._model,
+            online=True,
+            state=reading.state,
+            voltage=reading.voltage,
+            current=reading.current,
+            power=track.power,
+            voltage_limit=reading.voltage_limit,
+            current_limit=reading.current_limit,
+            mode=reading.mode,
+            tripped=reading.tripped,
+            voltage_protection=reading.voltage_protection,
+            current_protection=reading.current_protection,
+            current_protection_level=reading.current_protection_level,
+            voltage_protection_state=reading.voltage_protection_state,
+            energy=meter.energy if track.is_metered else None,
+            charge=meter.charge if track.is_metered else None,
+        )
+        return state
 
     def lost(self, now: datetime) -> list[ChannelState]:
         """The states of a unit that can't be reached: of its channels only energy and charge so far are known."""
         states = []
         for index, track in self._tracks.items():
             track.meter.pause()
-            track.moment = None
+            track.moment = track.told = None
             track.seq += 1
             track.state = ChannelState(
                 time=now,
@@ -191,8 +244,17 @@ class Samples:
         newest = map(self.newest, indices)
         return all(found is not None and found[1] > since and found[0].state is False for found in newest)
 
+    def publish_newest(self, indices: Iterable[int]) -> list[ChannelState]:
+        """The states of those channels whose newest reading was not published; they are to be published now."""
+        tracks = map(self._tracks.__getitem__, indices)
+        return [
+            self._state(track, track.reading, track.time, track.moment or 0.0)
+            for track in tracks
+            if track.state is None and track.reading is not None and track.time is not None
+        ]
+
     def state(self, index: int) -> ChannelState:
-        """The newest state of a channel, which has to have one."""
+        """The newest state of a channel, which has to have one: see `publish_newest`."""
         state = self._tracks[index].state
         assert state is not None
         return state
@@ -200,10 +262,10 @@ class Samples:
     @property
     def has_states(self) -> bool:
         """True once a state of a channel was made."""
-        return any(track.state is not None for track in self._tracks.values())
+        return any(track.state is not None or track.reading is not None for track in self._tracks.values())
 
     def counts(self) -> dict[int, int]:
-        """How many samples each channel had, those included that the unit does not have any more."""
+        """How many published samples each channel had, those included that the unit does not have any more."""
         return self._seqs | {index: track.seq for index, track in self._tracks.items()}
 
     def meters(self) -> dict[int, Meter]:

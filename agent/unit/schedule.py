@@ -31,6 +31,11 @@ class Schedule:
         wanted = self._wanted
         return self.due if wanted is None else min(self.due, wanted)
 
+    @property
+    def is_wanted(self) -> bool:
+        """True if somebody wants a poll out of the grid."""
+        return self._wanted is not None
+
     def is_due(self, now: float) -> bool:
         """True if the unit is to be polled now."""
         return self._wanted is not None or now >= self.due

@@ -38,10 +38,18 @@ class Status:
 
 
 def unit_info(
-    *, name: str, agent: str, address: str, poll_interval: float, status: Status, serves: bool = True
+    *,
+    name: str,
+    agent: str,
+    address: str,
+    poll_interval: float,
+    status: Status,
+    heartbeat: float | None = None,
+    serves: bool = True,
 ) -> UnitInfo:
     """The message on a unit: its identity, its channels, and why it is offline if it is.
 
+    :param heartbeat: s after which a state is published though nothing has changed; None where every state is
     :param serves: False in the last one of an agent that sends the unit nothing more
     """
     identity = status.profile.identity
@@ -57,6 +65,7 @@ def unit_info(
         firmware=identity.firmware if identity else None,
         uri=address,
         poll_interval=poll_interval,
+        heartbeat=heartbeat,
         channels=[_channel_info(channel) for channel in status.channels.values()],
         power_up=status.profile.power_up,
         serves=serves,

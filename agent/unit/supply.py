@@ -27,6 +27,7 @@ from agent.unit.reporter import Reporter
 from agent.unit.rights.permission import Permission, Permissions
 from agent.unit.rights.place import Place
 from agent.unit.samples import Samples
+from agent.unit.sampling.deadband import PublishSettings
 from agent.unit.schedule import Schedule
 from agent.unit.standing import ALONE, Standing
 from agent.unit.status import Counters
@@ -70,6 +71,7 @@ class Supply:
         driver: Driver,
         outlets: Sequence[Outlet],
         poll_interval: float = 1.0,
+        publish: PublishSettings | None = None,
         channels: Mapping[int, ChannelSettings] | None = None,
         meters: Mapping[int, Meter] | None = None,
         phase: float = 0.0,
@@ -84,6 +86,7 @@ class Supply:
 
         :param outlets: where reports go, in this order
         :param poll_interval: s, 0 for as fast as the unit answers
+        :param publish: which states are published; None for all of them
         :param channels: the configuration of the channels, by their numbers
         :param meters: the energy and charge that were saved
         :param phase: a moment (`time.monotonic`) of the grid on which the unit is polled
@@ -113,6 +116,7 @@ class Supply:
             changes=changes,
             meters=meters or {},
             counts={} if predecessor is None else predecessor.sample_counts(),
+            publish=publish,
         )
         if standing is None:
             standing = ALONE if predecessor is None else predecessor.standing
@@ -122,6 +126,7 @@ class Supply:
             agent=agent,
             driver=driver,
             poll_interval=poll_interval,
+            heartbeat=publish.heartbeat if publish is not None and publish.changes_only else None,
             settings=settings,
             inbox=self._inbox,
             changes=changes,
@@ -289,6 +294,8 @@ class Supply:
             log.info("%s: this agent serves it, and no other claims it any more", self.name)
         if self._place.is_aside:
             self._inbox.take_offs()
+        if before.is_muted and not standing.is_muted:
+            self._schedule.want()  # nobody has heard the states that there were meanwhile
         self._inbox.wake()
 
     def alive(self, within: float) -> bool:

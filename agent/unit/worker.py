@@ -160,6 +160,7 @@ class Worker:
         unlimited = schedule.interval <= 0
         # As fast as the unit answers, but not faster than the broker takes the states.
         rest = CONGESTION_PAUSE if unlimited and unit.reporter.congested else 0.0
+        is_wanted = schedule.is_wanted
         if schedule.take(now, rest):
             unit.reporter.counters.late_polls += 1
         readings = unit.poll(unit.inbox.has_off)
@@ -171,7 +172,7 @@ class Worker:
                 # The unit works on its next answer while this one is published; an off would have to wait for it.
                 unit.driver.poll_ahead()
         finally:
-            unit.publish_at_once(readings)
+            unit.publish_at_once(readings, is_wanted=is_wanted)
         self._mishaps = 0
         self._polled = time.monotonic()
 

@@ -100,6 +100,14 @@ on a negative output its magnitude
         (unit(poll_interval="1e999"), "'1e999' is not a finite number"),
         (unit(poll_interval="true"), "'true' is not a number"),
         (unit(poll_interval="~"), "has no value; take the key out or give the seconds"),
+        (
+            unit(publish="{heartbeat: 5}"),
+            "5: units[0].publish.heartbeat: '5' has no effect where every state is published; give `changes_only: true`",
+        ),
+        (
+            unit(publish="{changes_only: true, deadband: -1}"),
+            "5: units[0].publish.deadband: '-1' is out of range; give 0 or more",
+        ),
         (unit(takeover="never"), "5: units[0].takeover: 'never' is not one of the choices; give auto or manual"),
         (
             f"units: [{UNIT}]\nsettings: {{takeover_after: 5}}\n",

@@ -106,6 +106,19 @@ def test_a_file_that_can_t_be_read(path: str, tmp_path: Path) -> None:
     assert len(str(raised.value).splitlines()) == 1
 
 
+def test_publish() -> None:
+    other = "{name: b, model: E36313A, uri: 'TCPIP::b::INSTR', publish: %s}"
+    other %= "{changes_only: true, deadband: {voltage: 0.01}, heartbeat: 5}"
+    given = read(f"units: [{UNIT}, {other}]\nsettings: {{publish: {{changes_only: true, deadband: 0.5}}}}")
+    first, second = (given.publish(unit) for unit in given.units)
+    assert (first.changes_only, first.deadband.voltage, first.deadband.current, first.heartbeat) == (True, 0.5, 0.5, 60)
+    assert (second.deadband.voltage, second.deadband.current, second.heartbeat) == (0.01, None, 5)
+    default = read(f"units: [{UNIT}, {other}]")
+    assert not default.publish(default.units[0]).changes_only
+    assert default.restart_needed(given) == []
+    assert given.with_settings_of(default).publish(given.units[0]).changes_only
+
+
 def test_takeover() -> None:
     given = read(f"units: [{UNIT[:-1]}, takeover: manual}}]\nsettings: {{takeover_after: 60}}")
     assert (given.settings.takeover_after, given.settings.settings_for) == (60, 50)

@@ -33,7 +33,7 @@ class Answers:
             job.keep_off(Refusal(code, message))
             self.confirm(job, job.channels)
         else:
-            states = [self._unit.samples.state(i) for i in sorted(job.indices)] if has_result and was_read_back else []
+            states = self._unit.states(sorted(job.indices)) if has_result and was_read_back else []
             self._unit.reporter.refuse(job, code, message, states)
         if off:
             off[0].merged = off[1:]
@@ -41,7 +41,7 @@ class Answers:
 
     def confirm(self, job: Job, channels: tuple[Channel, ...]) -> None:
         """Tell the sender that a job was carried out, with the states of these channels."""
-        self._unit.reporter.confirm(job, [self._unit.samples.state(channel.index) for channel in channels])
+        self._unit.reporter.confirm(job, self._unit.states(channel.index for channel in channels))
 
     def _not_turned_off(self, job: Job, code: ErrorCode, message: str) -> None:
         """Have outputs tried again that the agent itself was to turn off."""
