@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed-$(1)
 
 MINUTES ?= 5
 
-.PHONY: help demo test lint types fuzz bench soak clean
+.PHONY: help demo test lint types fuzz bench bench-scale soak clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ fuzz: $(call STAMP,dev)  ## the property tests, with 20,000 examples each: EXAMP
 
 bench: $(call STAMP,dev)  ## the figures of the README, each against a floor of the same run; NAMES="polling fleet" for some
 	@$(BIN)/python -m benchmarks $(NAMES)
+
+bench-scale: $(call STAMP,dev)  ## 1 to 1,000 units in one agent, and commands meanwhile: table and plot in benchmarks/ (some ten minutes)
+	@$(BIN)/python -m benchmarks.scale --write
 
 soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold: MINUTES=5 SEED= UNITS= PACE=
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(UNITS),--units $(UNITS)) $(if $(PACE),--pace $(PACE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import command, fleet, off, plainloop, polling, psudaemon, slowline
+from benchmarks import command, fleet, off, plainloop, polling, psudaemon, scale, slowline
 from tests.support.figures import Figure, machine, table
 
 _FIGURES: dict[str, Callable[[], list[Figure]]] = {
@@ -16,6 +16,7 @@ _FIGURES: dict[str, Callable[[], list[Figure]]] = {
     "plainloop": plainloop.figures,
     "slowline": slowline.figures,
     "fleet": fleet.figures,
+    "scale": scale.figures,
 }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import command, fleet, off, outage, plainloop, polling, psudaemon, slowline
+from benchmarks import command, fleet, off, outage, plainloop, polling, psudaemon, scale, slowline
 from benchmarks.offparts.cases import CASES, Case
 from benchmarks.rig import POLL_MESSAGE
+from benchmarks.scaleparts import load
 from tests.support.figures import Figure, table
 from tests.support.frozen import NoFrozenDiskError
 
@@ -87,6 +89,29 @@ def test_return() -> None:
     assert result.noticed is not None
     assert result.seconds is not None
     assert result.polled == 4
+
+
+def test_scale() -> None:
+    results = [load.measure(count, 0.2, seconds=0.5, commands=3) for count in (1, 4)]
+    for result in results:
+        assert 0 < result.processor < 0.1
+        assert 0 < result.cores < 2
+        assert all(0 < part < 2 for part in result.rig)
+        assert 5e6 < result.memory < 1e9
+        assert 0 < result.command(50) <= result.command(99) < 5
+        assert 0 < result.echo(50) <= result.echo(99) < 5
+        assert len(result.commands) == len(result.echos) == 3
+    assert scale.rows(results, plain=0.001).count("\n| ") == 2
+    picture = ET.fromstring(scale.plot(results))
+    assert len(picture.findall("{*}polyline")) == 5
+    assert len(picture.findall("{*}circle")) == 5 * len(results)
+
+
+def test_busy() -> None:
+    result = scale.busy(2, 1, commands=2, seconds=0.2)
+    assert result.median == pytest.approx(result.many.command(50) / result.one.command(50))
+    assert result.p99 == pytest.approx(result.many.command(99) / result.one.command(99))
+    assert [figure.reached for figure in scale.of_busy(result, "x")] == [result.median <= 2, result.p99 <= 5]
 
 
 def test_plainloop() -> None:
