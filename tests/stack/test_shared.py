@@ -1,0 +1,130 @@
+"""Two real Telegrafs that share one subscription: each sample is stored by one of them, also when one is killed."""
+
+from __future__ import annotations
+
+import gzip
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import wait_until
+
+from .publisher import Channel, Publisher
+from .services import Broker, Store, Telegraf, stopping
+
+NAMES = ("one", "two")
+
+
+class CountingStore(Store):
+    """Knows each Telegraf by its token, and counts how often it has written each sample."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.written: dict[str, Counter[str]] = {name: Counter() for name in NAMES}
+
+    def take(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        """Take a write as the shipped configuration makes it, from either."""
+        name = headers.get("Authorization", "").removeprefix("Token ")
+        answer = super().take(path, headers | {"Authorization": f"Token {self.TOKEN}"}, body)
+        if answer[0] < 300:
+            text = gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body
+            self.written[name].update(line for line in text.decode().splitlines() if line.startswith("psu_channel,"))
+        return answer
+
+    def count(self, psu: str) -> int:
+        """Samples of a unit that are stored."""
+        rows = self.rows(f"SELECT count(seq) FROM psu_channel WHERE psu = '{psu}'")
+        return int(rows[0]["count"]) if rows else 0
+
+    def sequence(self, psu: str) -> list[int]:
+        """The numbers of the samples of a unit that are stored, in the order of their times."""
+        return [row["seq"] for row in self.rows(f"SELECT seq FROM psu_channel WHERE psu = '{psu}'")]
+
+    def times_written(self, psu: str) -> Counter[str]:
+        """How often each sample of a unit was written, by both together."""
+        both = sum(self.written.values(), Counter[str]())
+        return Counter(
+            {line: number for line, number in both.items() if f",psu={psu} " in line or f",psu={psu}," in line}
+        )
+
+
+class Shared:
+    """The shipped broker, a store, and two Telegrafs with the shipped configuration and one name for their share."""
+
+    def __init__(self, folder: Path, secrets: Path) -> None:
+        self.broker, self.store = Broker(folder / "broker", secrets), CountingStore(folder / "store")
+        self.telegrafs = {
+            name: Telegraf(
+                folder / name,
+                self.broker,
+                self.store.url,
+                token=name,
+                environment={"PSU_SHARE": "$share/telegraf/", "PSU_CLIENT_ID": f"telegraf-{name}"},
+            )
+            for name in NAMES
+        }
+
+    def publish(self, channel: Channel, first: int, count: int, kind: str = "state") -> None:
+        with Publisher(self.broker) as publisher:
+            for seq in range(first, first + count):
+                publisher.state(channel.state(seq), kind)
+            publisher.settle()
+
+    def all_there(self, psu: str, count: int) -> None:
+        wait_until(lambda: self.store.count(psu) >= count, f"{count} samples", 60)
+        assert self.store.sequence(psu) == list(range(count))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, secrets: Path) -> Iterator[Shared]:
+    shared = Shared(tmp_path_factory.mktemp("shared"), secrets)
+    with stopping(*shared.telegrafs.values(), shared.store, shared.broker):
+        shared.broker.start()
+        shared.store.start()
+        for telegraf in shared.telegrafs.values():
+            telegraf.start()
+        yield shared
+
+
+def test_each_sample_is_written_once_by_one_of_them(shared: Shared) -> None:
+    shared.publish(Channel(psu="split"), 0, 1000)
+    shared.publish(Channel(psu="split"), 1000, 200, "backlog")
+    shared.all_there("split", 1200)
+    assert set(shared.store.times_written("split").values()) == {1}
+    for name in NAMES:
+        assert sum(",psu=split" in line for line in shared.store.written[name]) > 300, name
+
+
+def test_a_killed_one_costs_no_sample_and_doubles_none(shared: Shared) -> None:
+    """What was on its way to it, and its part of what comes meanwhile, waits in its session until it is back."""
+    channel, (killed, other) = Channel(psu="hit"), shared.telegrafs.values()
+    shared.publish(channel, 0, 400)
+    shared.all_there("hit", 400)
+    shared.store.refuse = (503, {"code": "unavailable"})  # so that both hold samples that they have not acknowledged
+    shared.publish(channel, 400, 400)
+    wait_until(lambda: "503" in killed.text() and "503" in other.text(), "both meet the store's refusal")
+    killed.stop(signal.SIGKILL)
+    shared.store.refuse = None
+    shared.publish(channel, 800, 400)
+    # The broker goes on to give the absent one its part.
+    wait_until(lambda: shared.store.count("hit") >= 800, "the other's part")
+    assert shared.store.count("hit") < 1200
+    killed.start()
+    shared.all_there("hit", 1200)
+    assert len(shared.store.times_written("hit")) == 1200
+
+
+def test_a_status_reaches_both(shared: Shared) -> None:
+    """It is retained, and a shared subscription is not given what is retained: so it is not shared."""
+    with Publisher(shared.broker) as publisher:
+        publisher.send("kept/status", "online", retain=True)
+        publisher.settle()
+    first = shared.telegrafs["one"]
+    wait_until(lambda: shared.store.rows("SELECT count(offline) FROM psu_unit WHERE psu = 'kept'"), "the status")
+    first.stop()
+    shared.store.query("DROP SERIES FROM psu_unit WHERE psu = 'kept'")
+    first.start()
+    wait_until(lambda: shared.store.rows("SELECT count(offline) FROM psu_unit WHERE psu = 'kept'"), "the status again")
