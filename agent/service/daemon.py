@@ -139,6 +139,7 @@ class Daemon:
             session=self.session,
             stand=standings.stand,
             tell=self._outlet.tell,
+            has_told=self._outlet.has_told,
             is_first=self._end_as_twin,
             takeover_after=settings.takeover_after,
             settings_for=settings.settings_for,

@@ -14,7 +14,7 @@ from typing import Literal
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import Conflict, utc_now
 from agent.service.fleet import sentences
-from agent.service.fleet.claims import Claim, Key
+from agent.service.fleet.claims import Claim
 from agent.service.fleet.own import UNDECIDED, Own
 from agent.service.fleet.rivals import Rival, RivalId, Rivals
 from agent.unit.standing import Part, Standing
@@ -87,6 +87,10 @@ class Decisions:
         """True if this agent has a unit of that name."""
         return unit in self._units
 
+    def muted(self) -> list[str]:
+        """The units on whose topics another agent publishes."""
+        return [own.name for own in self._units.values() if own.standing.is_muted]
+
     def since(self, unit: str) -> datetime:
         """Since when this agent has claimed a unit that it has."""
         return self._units[unit].since
@@ -148,13 +152,18 @@ class Decisions:
             own.kept_at = now
             self._decide(own, now)
 
-    def hears(self, claim: Claim, now: float) -> None:
-        """Take an info that came in."""
+    def hears(self, claim: Claim, now: float, *, is_genuine: bool = True) -> None:
+        """Take an info that came in.
+
+        :param is_genuine: false for one in the name of this run that it did not publish
+        """
         self._number += 1
         own = self._units.get(claim.unit)
         is_own = claim.agent == self._agent
         if is_own and claim.instance == self._instance and claim.serves:
-            if own is not None and self._is_joined and not own.standing.yields:
+            if own is not None and self._is_joined and not is_genuine:
+                self._repeat(own, now)
+            elif own is not None and self._is_joined and not own.standing.yields:
                 for key in claim.keys:
                     own.echoed.setdefault(key, self._number)
                 self._decide(own, now)
@@ -244,7 +253,7 @@ class Decisions:
         if before.yields and not standing.yields:
             own.since = utc_now()
             own.claim = None if own.claim is None else replace(own.claim, since=own.since)
-            own.wanted, own.has_taken_over = False, True
+            own.wanted, own.taken_from = False, before.other
         elif standing.yields and not before.yields:
             own.echoed.clear()
             own.noticed.clear()
@@ -276,7 +285,11 @@ class Decisions:
         found = _Found()
         for rival in self.rivals.meeting(mine):
             for kind, key in mine.meets(rival.claim):
-                number = self._counts(own, rival, key)
+                if rival.is_released and rival.id not in own.behind:
+                    if self._still_wants(rival):
+                        found.other = found.other or rival.claim.conflict(kind)
+                    continue
+                number = own.counts(rival, key)
                 if number is None:
                     continue
                 if rival.id not in own.behind and number > own.echoed.get(key, math.inf):
@@ -305,23 +318,20 @@ class Decisions:
         if not own.is_known:
             if own.kept_at is None or now < own.kept_at + ECHO:
                 own.due = min(own.due, math.inf if own.kept_at is None else own.kept_at + ECHO)
-                return replace(UNDECIDED, other=other)
+                return self._undecided(own, other)
             self._be_deaf()
-        elif own.has_taken_over:
-            own.has_taken_over, own.on_probation_until = False, now + PROBATION
-        if now < own.on_probation_until:
+        elif own.taken_from is not None and own.on_probation_until is None:
+            own.on_probation_until = now + PROBATION
+        if own.on_probation_until is not None and now < own.on_probation_until:
             own.due = min(own.due, own.on_probation_until)
-            return replace(UNDECIDED, other=other)
+            return self._undecided(own, other)
+        own.taken_from = own.on_probation_until = None
         return Standing(Part.SERVES, None, other)
 
-    def _counts(self, own: Own, rival: Rival, key: Key) -> int | None:
-        """The message with which another agent claimed a thing; None if all that it said was outlasted."""
-        if (number := rival.heard.get(key)) is None:
-            return None
-        outlasted = own.outlasted.get(rival.id, -1)
-        if number > outlasted:
-            return number
-        return rival.latest if rival.latest > outlasted else None
+    def _undecided(self, own: Own, other: Conflict | None) -> Standing:
+        if other is None and own.taken_from is not None:
+            return Standing(Part.UNDECIDED, sentences.taken_over(own.taken_from), own.taken_from)
+        return replace(UNDECIDED, other=other)
 
     def _insist(self, own: Own, mine: Claim, rival: Rival, now: float) -> Literal["keeps", "gives way", "waits"]:
         """What to do about an agent that has claimed the unit after this one."""

@@ -17,7 +17,7 @@ from agent.protocol.messages import AgentInfo, Conflict, UnitInfo
 from agent.protocol.topics import AgentTopic, Topics, UnitTopic
 from agent.service.fleet import sentences
 from agent.service.fleet.claims import own_claim, read_claim
-from agent.service.fleet.deciding import Decisions
+from agent.service.fleet.deciding import REPEAT, Decisions
 from agent.service.fleet.twins import Twins
 from agent.timing import system_clock
 from agent.unit.standing import Standing
@@ -82,6 +82,7 @@ class Fleet:
         session: FleetSession,
         stand: Callable[[str, Standing, datetime], None],
         tell: Callable[[str], None],
+        has_told: Callable[[str, bytes], bool],
         is_first: Callable[[str], None],
         takeover_after: float,
         settings_for: float,
@@ -91,6 +92,7 @@ class Fleet:
         :param info: makes this agent's own info
         :param stand: gives a unit its standing, and since when this agent has claimed it
         :param tell: publishes a unit's info again
+        :param has_told: returns true if this agent has published this info of a unit
         :param is_first: gets a sentence if another agent of this name was there before this one could begin
         :param takeover_after: s, see `Decisions`
         :param settings_for: s, see `Decisions`
@@ -104,6 +106,7 @@ class Fleet:
         self._session = session
         self._stand = stand
         self._tell = tell
+        self._has_told = has_told
         self._is_first = is_first
         self._takeover_after = takeover_after
         self._clock = clock
@@ -113,6 +116,8 @@ class Fleet:
         self._twins = Twins(me.agent, self._instance, me.start_time)
         self._publish: Publish | None = None  # while it joins
         self._retry_at = 0.0
+        self._is_to_repair = False
+        self._repaired = -REPEAT
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
@@ -187,9 +192,12 @@ class Fleet:
 
     def broker_gone(self, since: float | None) -> None:
         """Take note that the broker is gone (not None), or there."""
-        if since is not None:
-            with self._lock:
+        with self._lock:
+            if since is not None:
                 self._decisions.lost()
+            else:  # what is not retained can't be published before
+                for unit in self._decisions.muted():
+                    self._tell(unit)
 
     # Messages, in the session's thread.
 
@@ -206,9 +214,10 @@ class Fleet:
 
     def _hears_unit(self, unit: str, payload: bytes, now: float) -> None:
         claim = read_claim(unit, payload) if payload else None
+        is_genuine = claim is None or claim.instance != self._instance or self._has_told(unit, payload)
         with self._lock:
             if claim is not None:
-                self._decisions.hears(claim, now)
+                self._decisions.hears(claim, now, is_genuine=is_genuine)
             elif not payload:
                 self._decisions.hears_removal(unit, now)
             self._apply()
@@ -246,7 +255,11 @@ class Fleet:
         answers = self._twins.hears(info, is_retained=incoming.retain, now=now)
         if answers is not None:
             self._answer(answers)
-        if info.instance == self._instance or self._publish is not None:
+        if self._publish is not None:
+            return
+        if info.instance == self._instance:
+            if not self._is_genuine(info):
+                self._repair()
             return
         first = self._twins.first
         if first is None:
@@ -266,9 +279,19 @@ class Fleet:
         publish = self._publish or self._session.passing
         publish(self._topics.agent_info(self._agent), answer)
 
+    def _is_genuine(self, info: AgentInfo) -> bool:
+        """True if an info in the name of this run says what this agent says."""
+        mine = self._make_info()
+        return info.to_json() == mine.model_copy(update=info.model_dump(include={"time", "asks", "answers"})).to_json()
+
     def _repair(self) -> None:
         """Publish this agent's info again, as something else was published on its topic."""
-        if self._publish is None and self._twins.first is None and not self._session.is_ending:
+        if self._publish is not None or self._twins.first is not None or self._session.is_ending:
+            return
+        now = self._clock()
+        self._is_to_repair = now < self._repaired + REPEAT
+        if not self._is_to_repair:
+            self._repaired = now
             self._session.keep(self._topics.agent_info(self._agent), self._make_info().to_json())
 
     def _give_way(self, first: Conflict) -> None:
@@ -288,6 +311,8 @@ class Fleet:
         with self._lock:
             self._decisions.tick(now)
             self._apply()
+        if self._is_to_repair:
+            self._repair()
         gone_at = self._twins.gone_at
         if gone_at is not None and now >= max(gone_at + self._takeover_after, self._retry_at):
             self._retry_at = now + _REJOIN

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,6 +31,10 @@ class Origin:
     settings_for: float | None = None
 
 
+#: Infos of one unit that may be on their way to the broker and back.
+_RECENT = 8
+
+
 @dataclass(slots=True)
 class _Place:
     """One unit. The lock is held while something of it is published, so that nothing follows its end."""
@@ -39,6 +44,9 @@ class _Place:
     lock: threading.Lock = field(default_factory=threading.Lock)
     info: UnitInfo | None = None  # the newest of the unit itself
     told: UnitInfo | None = None  # the newest that was published
+    recent: deque[UnitInfo] = field(
+        default_factory=lambda: deque(maxlen=_RECENT)
+    )  # the newest ones that were published
 
 
 class FleetOutlet:
@@ -127,6 +135,11 @@ class FleetOutlet:
             if place.info is not None:
                 self._tell(unit, place, place.info, is_wanted=before.is_muted and not standing.is_muted)
 
+    def has_told(self, unit: str, payload: bytes) -> bool:
+        """True if this agent has published an info just so, a short while ago; else somebody else did in its name."""
+        place = self._places.get(unit)
+        return place is not None and any(info.to_json() == payload for info in list(place.recent))
+
     def tell(self, unit: str) -> None:
         """Publish the unit's info once more, as another agent has published its own there. Not retained if the topic is its."""
         place = self._places.get(unit)
@@ -155,6 +168,7 @@ class FleetOutlet:
                 self._hand_out(Report(response=report.response, reply_to=report.reply_to))
             return
         place.told = info = self._dressed(place, report.info)
+        place.recent.append(info)
         self._hand_out(Report(info, report.states, report.events, report.response, report.reply_to))
 
     def _tell(self, unit: str, place: _Place, info: UnitInfo, *, is_wanted: bool) -> None:
@@ -164,6 +178,7 @@ class FleetOutlet:
         if not is_wanted and told is not None and newer == told.model_copy(update={"time": newer.time}):
             return
         place.told = newer
+        place.recent.append(newer)
         if place.standing.is_muted:
             self._passing(self._topics.info(unit), newer)
         else:

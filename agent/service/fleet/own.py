@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from agent.protocol.messages import Conflict
 from agent.service.fleet import sentences
 from agent.service.fleet.claims import Claim, Key
-from agent.service.fleet.rivals import RivalId
+from agent.service.fleet.rivals import Rival, RivalId
 from agent.unit.standing import Part, Standing
 
 UNDECIDED: Final = Standing(Part.UNDECIDED, sentences.UNDECIDED)
@@ -33,8 +34,8 @@ class Own:
     noticed: dict[RivalId, float] = field(default_factory=dict)  # who claims it, too, and should give it up
     contested: dict[RivalId, float] = field(default_factory=dict)  # until when this agent waits for them
     wanted: bool = False  # to be taken over, by a command
-    has_taken_over: bool = False
-    on_probation_until: float = -math.inf
+    taken_from: Conflict | None = None  # by this agent just now
+    on_probation_until: float | None = None
     repeat_at: float | None = None
     repeated: float = -math.inf
     due: float = math.inf  # when it is to be decided again, if nothing happens
@@ -47,3 +48,12 @@ class Own:
     def bare_claim(self, agent: str, instance: str) -> Claim:
         """The claim of a unit that has not reported yet: its name."""
         return Claim(agent, instance, None, self.name, True, self.since, None, None, None, False, None, None)
+
+    def counts(self, rival: Rival, key: Key) -> int | None:
+        """The message with which another agent claimed a thing; None if all that it said was outlasted."""
+        if (number := rival.heard.get(key)) is None:
+            return None
+        outlasted = self.outlasted.get(rival.id, -1)
+        if number > outlasted:
+            return number
+        return rival.latest if rival.latest > outlasted else None

@@ -105,10 +105,11 @@ class Rivals:
             return False
         rival = agent.rivals.get(claim.unit)
         if rival is None:
-            if not claim.serves or self._count >= MOST_RIVALS:
+            if self._count >= MOST_RIVALS:
                 return False
             self._count += 1
             rival = agent.rivals[claim.unit] = Rival(claim)
+            self._index(rival)
         before, rival.claim = rival.claim, claim.follows(rival.claim)
         if not claim.serves:
             changed = not rival.is_released or before.rival != claim.rival

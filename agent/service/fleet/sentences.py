@@ -43,6 +43,11 @@ def lives(claim: Claim) -> str:
     return f"{name(claim)} is there and serves it; stop that agent, or take the unit out of its configuration, first"
 
 
+def taken_over(other: Conflict) -> str:
+    """This agent claims a unit that was another one's."""
+    return f"agent {other.agent} is gone, and this agent takes the unit over; send it again in a moment"
+
+
 def contested(claim: Claim) -> str:
     """Neither of two agents has given way yet."""
     return (
