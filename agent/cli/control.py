@@ -52,7 +52,7 @@ def _to_bool(_: click.Context, __: click.Parameter, value: str | None) -> bool |
 
 
 @click.command("set")
-@click.argument("target", metavar="UNIT[/CH]|all")
+@click.argument("target", metavar="UNIT[/CH]|all", required=False)
 @_setting_options
 @click.option(
     "--expires-in",
@@ -71,7 +71,7 @@ def _to_bool(_: click.Context, __: click.Parameter, value: str | None) -> bool |
 @broker_options
 @json_option
 def set_(  # one for each option but the settings
-    target: str,
+    target: str | None,
     command_id: str | None,
     expires_in: float | None,
     lease: str | None,
@@ -94,6 +94,13 @@ def set_(  # one for each option but the settings
     from agent.client import request
     from agent.client.connection import BrokerError, Client, NobodyAnsweredError
 
+    if target is None:
+        hint = (
+            ""
+            if lease is None
+            else f" {lease!r} stands behind --lease, so it is the name of a holder: put UNIT[/CH] first."
+        )
+        raise click.UsageError(f"Missing argument 'UNIT[/CH]|all'.{hint}")
     try:
         wanted = request.Target.parse(target)
         command = request.command(

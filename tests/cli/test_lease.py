@@ -101,6 +101,13 @@ def test_wrong_usage_is_told_and_nothing_sent(arguments: list[str], said: str) -
     assert said in result.stderr
 
 
+def test_a_target_behind_lease_is_taken_for_a_name_and_that_is_told() -> None:
+    result = invoke("set", "--lease", "psu1/2", "--state", "on", PSU_AGENT_BROKER="mqtt://127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "put UNIT[/CH] first" in result.stderr
+    assert "Missing argument 'UNIT[/CH]|all'." in invoke("set", "--state", "on").stderr
+
+
 def test_nobody_there_is_2_and_an_unknown_channel_1(lab: Lab) -> None:
     result = lab.call("lease", "psu9", "--for", "2h")
     assert result.exit_code == 2
