@@ -206,7 +206,7 @@ class Daemon:
         self.store.start()
         self._publish_info()
         self._homeassistant.start()
-        self._leases.tick(time.monotonic())  # before a command can come
+        Duty("taking over leases", self._leases.tick).run(time.monotonic())  # before a command can come
         # In this order a unit that answers at once is offered under its present name before what is left of an older one is
         # removed, which Home Assistant would still listen to.
         self._hold_ups.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from agent.store.records import Table
 Place = tuple[str, int | None]
 #: In the file, where a key can't be null. Channels are numbered from 1.
 _WHOLE_UNIT = 0
+#: s since 1970, before the year 9999.
+_END_OF_TIME = 253_370_000_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,11 @@ class LeaseRecord:
     ttl: float
     boot: str
     moment: float
+
+    @property
+    def is_possible(self) -> bool:
+        """False for one of which no date can be made, from a file that somebody else has written to."""
+        return all(0.0 <= moment < _END_OF_TIME for moment in (self.since, self.until)) and math.isfinite(self.moment)
 
     def left(self, boot: str, now: float) -> float:
         """The time that is left of it (s), at most its ``ttl``; 0 and less if it is over.
@@ -57,8 +65,9 @@ class LeaseRecords(Table[Place, LeaseRecord]):
         with self._shared.lock:
             for unit, channel, *values in rows:
                 place = unit, None if channel == _WHOLE_UNIT else channel
-                if place not in self._unsaved and place not in self._known:
-                    self._known[place] = self._late[place] = LeaseRecord(*values)
+                record = LeaseRecord(*values)
+                if place not in self._unsaved and place not in self._known and record.is_possible:
+                    self._known[place] = self._late[place] = record
             self.is_loaded = True
 
     def take_loaded(self) -> dict[Place, LeaseRecord]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,15 @@ def test_what_came_before_the_file_was_opened_is_newer(file: Path, store: Store)
         late.leases.load(store._database)
         assert late.leases.take_loaded() == {("psu1", 1): _LEASE}
         assert late.leases._known == {("psu1", None): newer, ("psu1", 1): _LEASE}
+
+
+@pytest.mark.parametrize("changes", [{"until": math.inf}, {"until": 1e300}, {"since": -1e300}, {"moment": -math.inf}])
+def test_a_record_that_no_date_can_be_made_of_is_left_out(file: Path, changes: dict[str, float]) -> None:
+    with opened(file) as first:
+        first.leases.remember(("psu1", None), replace(_LEASE, **changes))  # type: ignore[arg-type]
+        first.leases.remember(("psu1", 2), _LEASE)
+    with opened(file) as second:
+        assert second.leases.take_loaded() == {("psu1", 2): _LEASE}
 
 
 def test_a_file_that_is_made_anew_gets_them_all(store: Store) -> None:
