@@ -8,9 +8,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
-
 from agent.mqtt.connection import Connection, ConnectionLost
 from agent.mqtt.inbox import MessageQueue
 from agent.mqtt.item import Item, Kind, Serializable
@@ -363,11 +360,12 @@ class Exchange:
             return
         self._acknowledged += 1
         if self._suspects.caution.is_beginning:
-            self._suspects.caution.taken(item)
+            if code < 0x80:
+                self._suspects.caution.taken(item)
             self._set_window()
         if code >= 0x80:
             self._refused += 1
-            self._refusals.refused(item, ReasonCode(PacketTypes.PUBACK, identifier=code))
+            self._refusals.refused(item, code)
             return
         if item.ticket is not None or item.number:
             self.receipts.delivered(item)

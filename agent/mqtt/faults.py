@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.mqtt.settings import BrokerSettings, LoginSettings
@@ -44,6 +46,17 @@ def refusal(code: int, text: str, settings: LoginSettings, protocol: str) -> str
     if not remedy:
         return text
     return f"{text}; {remedy.format(other=_other_version(protocol), user=user(settings))}"
+
+
+def reason(code: int) -> str:
+    """The name of a reason code in a PUBACK (MQTT 5, 2.4).
+
+    Brokers give codes there that MQTT has for other packets only, as Mosquitto does for a payload above `message_size_limit`.
+    """
+    for packet in (PacketTypes.PUBACK, PacketTypes.DISCONNECT, PacketTypes.CONNACK):
+        with contextlib.suppress(KeyError, ValueError):
+            return str(ReasonCode(packet, identifier=code))
+    return f"reason code {code}"
 
 
 def user(settings: LoginSettings) -> str:

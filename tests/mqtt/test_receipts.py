@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item, Kind
@@ -200,7 +198,7 @@ def test_a_response_that_was_refused_and_goes_elsewhere_is_kept_as_what_it_has_b
     refusals = Refusals(
         Suspects(), desk.receipts, Topics("psu"), instead=outbox.put_first, later=desk.later, forget=desk.later
     )
-    refusals.refused(item, ReasonCode(PacketTypes.PUBACK, identifier=0x87))
+    refusals.refused(item, 0x87)
     desk.pass_(LATER)
     desk.write()
     outbox.send(lambda one: sent.append(one) or 1, desk.now)  # type: ignore[func-returns-value]

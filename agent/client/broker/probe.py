@@ -22,6 +22,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.mqtt import faults
 from agent.mqtt.broker.abilities import Abilities
 from agent.mqtt.broker.attempts import Outcome, Version
+from agent.mqtt.publishing import PublishingClient
 from agent.mqtt.settings import LoginSettings
 from agent.mqtt.setup import prepare
 
@@ -82,7 +83,8 @@ class Probe:
         self._connack: ReasonCode | None = None
         self._published: dict[int, int] = {}  # packet identifier → reason code
         self._subscribed: dict[int, list[int]] = {}
-        self._client = client = Client(
+        # Unlike paho's own client it takes reason codes that MQTT does not have for a PUBACK.
+        self._client = client = PublishingClient(
             CallbackAPIVersion.VERSION2,
             client_id=f"psu-agent-check-{uuid.uuid4().hex[:12]}",
             protocol=MQTTProtocolVersion.MQTTv5 if version == "5" else MQTTProtocolVersion.MQTTv311,
@@ -92,9 +94,10 @@ class Probe:
         if will is not None:
             client.will_set(will, b"cut", qos=1, retain=retains_will)
         prepare(client, settings)
+        client.on_socket_register_write = lambda *_: None  # so that it queues what is sent for `loop`
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_publish = self._on_publish
+        client.on_acknowledged = self._on_acknowledged
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
 
@@ -179,7 +182,7 @@ class Probe:
                 if value is not None:
                     setattr(properties, name, value)
         with contextlib.suppress(OSError, ValueError):
-            mid = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties).mid
+            mid = self._client.send(topic, payload, retain=retain, properties=properties)
             self.wait(lambda: mid in self._published)
             return self._published.get(mid)
         return None
@@ -203,7 +206,10 @@ class Probe:
             if left <= 0 or not self.is_open:
                 return False
             try:
-                if self._client.loop(min(left, 0.1)) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                result = self._client.loop(min(left, 0.1))
+                while result == MQTTErrorCode.MQTT_ERR_SUCCESS and self._client.has_more:
+                    result = self._client.loop_read()
+                if result != MQTTErrorCode.MQTT_ERR_SUCCESS:
                     self.is_open = False
             except (OSError, ArithmeticError, LookupError, ValueError, struct.error, MQTTException):
                 self.is_open = False  # what came is no MQTT of this version
@@ -220,8 +226,8 @@ class Probe:
     def _on_disconnect(self, _: Client, __: Any, ___: DisconnectFlags, ____: ReasonCode, _____: Any) -> None:
         self.is_open = False
 
-    def _on_publish(self, _: Client, __: Any, mid: int, code: ReasonCode, ___: Any) -> None:
-        self._published[mid] = code.value
+    def _on_acknowledged(self, mid: int, code: int) -> None:
+        self._published[mid] = code
 
     def _on_subscribe(self, _: Client, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
         self._subscribed[mid] = [code.value for code in codes]

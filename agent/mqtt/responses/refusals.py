@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
-from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
+from agent.mqtt import faults
 from agent.mqtt.item import Item, Kind
 from agent.mqtt.responses.caution import is_own
 from agent.mqtt.responses.receipts import Receipts
@@ -61,13 +61,17 @@ class Refusals:
         if given_up is not None and len(given_up.payload) < SUSPICIOUS_SIZE and self._own_topic(given_up):
             self._suspects.avoid(given_up.topic)
 
-    def refused(self, item: Item, reason: ReasonCode) -> None:
-        """Take a message whose acknowledgement says that it was refused."""
-        why = f"{reason}; let this user publish there" if reason.value == _NOT_AUTHORIZED else str(reason)
-        if item.is_backlog:
+    def refused(self, item: Item, code: int) -> None:
+        """Take a message whose acknowledgement says, by this reason code, that it was refused."""
+        why = faults.reason(code)
+        if code == _NOT_AUTHORIZED:
+            why += "; let this user publish there"
+        if code == _TOO_LARGE and is_own(item):
+            self._leave_out(item, f"it refuses a message of that size ({why.lower()})")
+        elif item.is_backlog:
             self._keep_for_later(item, why)
         else:
-            self._divert(item, why, None if reason.value == _TOO_LARGE else item.correlation)
+            self._divert(item, why, None if code == _TOO_LARGE else item.correlation)
 
     def take_rejected(self, rejected: Iterable[Item], largest_packet: int) -> None:
         """Take messages that can't be sent.
@@ -75,28 +79,24 @@ class Refusals:
         :param largest_packet: bytes, what the broker takes
         """
         for item in rejected:
-            correlation = None
+            correlation, again = None, ""
             if self._suspects.is_given_up(item):
                 why = "it closes the connection each time, maybe for the topic or the size"
+                again = ", then restart psu-agent"
                 if item.correlation is not None and len(item.correlation) < SUSPICIOUS_SIZE:
                     correlation = item.correlation
             else:
                 why = f"it takes no packet of more than {largest_packet} bytes"
             if is_own(item):
-                self._leave_out(item, largest_packet)
+                self._leave_out(item, why, again)
             elif item.is_backlog and not self._suspects.is_given_up(item):
                 self._keep_for_later(item, why)
             else:
                 self._divert(item, why, correlation)
 
-    def _leave_out(self, item: Item, largest_packet: int) -> None:
+    def _leave_out(self, item: Item, why: str, again: str = "") -> None:
         self.count += 1
         self._suspects.caution.left_out(item)
-        if self._suspects.is_given_up(item):
-            why = "it closes the connection for it each time, probably for its size"
-            again = ", then restart psu-agent"
-        else:
-            why, again = f"it takes no packet of more than {largest_packet} bytes", ""
         if self._is_news(self._told_for_good, item.topic):
             log.warning(
                 "broker: a message of %d bytes on %s is left out: %s; who reads it does not get it, so let the broker take "

@@ -163,9 +163,16 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.parametrize(
-    ("protocol", "reason"), [("5", "it takes no packet of more than 6000 bytes"), ("3.1.1", "it closes")]
+    ("conf", "protocol", "reason"),
+    [
+        ("max_packet_size 6000", "5", "it takes no packet of more than 6000 bytes"),
+        ("max_packet_size 6000", "3.1.1", "it closes"),
+        # A reason code that MQTT has for other packets only.
+        ("message_size_limit 6000", "5", "it refuses a message of that size"),
+    ],
 )
 def test_a_too_large_discovery_message_is_left_out_and_told_once(
+    conf: str,
     protocol: str,
     reason: str,
     quick: None,
@@ -173,7 +180,7 @@ def test_a_too_large_discovery_message_is_left_out_and_told_once(
     make_bench: Callable[..., Bench],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    broker = make_broker(kind="mosquitto", conf="max_packet_size 6000")
+    broker = make_broker(kind="mosquitto", conf=conf)
     bench = make_bench(port=broker.port, mqtt={"protocol": protocol}, homeassistant={})
     session = bench.daemon.session
     wait_until(lambda: session.undeliverable, "what is left out")
