@@ -45,9 +45,11 @@ def _expiry(found: dict[str, Any]) -> str:
     passed, obeyed = found["expiry_passed_on"], found["expiry_obeyed"]
     if passed is None:
         return "–"
-    return {(True, True): "yes", (True, False): "passed on, retained ones stay", (False, True): "obeyed, not passed on"}.get(
-        (passed, obeyed), f"passed on: {_yes(passed)}, obeyed: {_yes(obeyed)}"
-    )
+    return {
+        (True, True): "yes",
+        (True, False): "passed on, retained ones stay",
+        (False, True): "obeyed, not passed on",
+    }.get((passed, obeyed), f"passed on: {_yes(passed)}, obeyed: {_yes(obeyed)}")
 
 
 Column = tuple[str, Callable[[Result], str]]
@@ -85,7 +87,10 @@ TRIALS: tuple[Column, ...] = (
     ("Broker", lambda r: f"{r.title} {r.version}"),
     ("Spoken", lambda r: f"MQTT {r.trial['protocol']}"),
     ("States arrive", _went("states")),
-    ("Command and response", lambda r: f"{r.trial['milliseconds']:g} ms" if r.trial["milliseconds"] else _went("command")(r)),
+    (
+        "Command and response",
+        lambda r: f"{r.trial['milliseconds']:g} ms" if r.trial["milliseconds"] else _went("command")(r),
+    ),
     ("Off", _went("off")),
     ("Retained command refused", _went("old_command")),
     ("A new client sees all units", _went("newcomer")),

@@ -192,7 +192,9 @@ def _samples(scene: _Scene, listener: Listener, _: Trial) -> None:
     count = len(listener.on(f"psu/{_UNIT}/3/state", after))
     wait_until(lambda: len(listener.on(f"psu/{_UNIT}/3/state", after)) > count + 5, "more states")
     wait_until(
-        lambda: not any(gaps(seqs) for seqs in listener.samples().values()), "the samples of the broker's absence", _LONG
+        lambda: not any(gaps(seqs) for seqs in listener.samples().values()),
+        "the samples of the broker's absence",
+        _LONG,
     )
 
 

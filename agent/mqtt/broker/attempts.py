@@ -21,8 +21,8 @@ FIRST_LIMIT, LAST_LIMIT = 5.0, 60.0
 #: s that the TCP connection may take at most. After a cut in the network the system asks again after 1, 3, 7 and 15 s only, so
 #: that a longer try would find the broker later than a new one does.
 LONGEST_OPENING = 15.0
-#: Connections in a row that the broker has to close at CONNECT, until MQTT 3.1.1 is tried: a broker that restarts closes some.
-CLOSED_IN_A_ROW = 2
+#: Tries in a row that the broker has to end without a word, until MQTT 3.1.1 is tried: a broker that restarts closes some.
+ENOUGH = 2
 
 
 class Outcome(Enum):
@@ -38,11 +38,15 @@ class Outcome(Enum):
     OTHER = auto()  # it can't be reached, or something else went wrong
 
 
+_WORDLESS = (Outcome.CLOSED, Outcome.SILENT)
+
+
 class Attempts:
     """The state over all tries of one run. With ``auto`` MQTT 5 is tried first, and 3.1.1 where the broker refuses 5.
 
-    A broker that closes the connection without a word may be one that does not know MQTT 5, or one that restarts, or a proxy in
-    front of one. So once 3.1.1 is taken (`is_trial`), 5 is tried once more: 3.1.1 is spoken only if 5 fails again right then.
+    A broker that closes the connection without a word, or never answers, may be one that does not know MQTT 5 (aMQTT with
+    passwords does not answer), or one that restarts, or a proxy in front of one. So once 3.1.1 is taken (`is_trial`), 5 is tried
+    once more: 3.1.1 is spoken only if 5 fails again in the same way right then.
     """
 
     def __init__(self, wanted: Wanted = "auto") -> None:
@@ -58,7 +62,8 @@ class Attempts:
         #: Connections in a row that did not last for `SHORT_LIVED`.
         self.short_lived = 0
         self._is_auto = wanted == "auto"
-        self._closed = 0  # in a row, on MQTT 5
+        self._wordless = 0  # tries of MQTT 5 in a row that ended in the same way, by one of `_WORDLESS`
+        self._way = Outcome.OTHER  # the last of them
         self._is_certain = False  # that 5 is refused
         self._is_comparing = False  # 3.1.1 was taken a moment ago, where 5 was closed
 
@@ -99,12 +104,16 @@ class Attempts:
 
     def _failed_5(self, outcome: Outcome) -> bool:
         is_comparing, self._is_comparing = self._is_comparing, False
-        if outcome is Outcome.REFUSED_VERSION or (is_comparing and outcome is Outcome.CLOSED):
-            self.protocol, self._is_certain, self._closed = "3.1.1", True, 0
+        is_same, self._way = outcome is self._way, outcome
+        if outcome is Outcome.REFUSED_VERSION or (is_comparing and is_same):
+            self.protocol, self._is_certain, self._wordless = "3.1.1", True, 0
             return False
-        self._closed = self._closed + 1 if outcome is Outcome.CLOSED else 0
-        if self._closed >= CLOSED_IN_A_ROW:
-            self.protocol, self._closed = "3.1.1", 0
+        if outcome not in _WORDLESS:
+            self._wordless = 0
+        else:
+            self._wordless = self._wordless + 1 if is_same else 1
+        if self._wordless >= ENOUGH:
+            self.protocol, self._wordless = "3.1.1", 0
         return outcome is not Outcome.CLOSED
 
     def _failed_311(self, outcome: Outcome) -> bool:
@@ -117,7 +126,8 @@ class Attempts:
     def accepted(self) -> None:
         """Take note of a connection that is in use."""
         self.limit = self.opening_limit = FIRST_LIMIT
-        self._closed = 0
+        self._wordless = 0
+        self._way = Outcome.OTHER
         self._is_comparing = False
 
     def ended(self, lived: float) -> None:

@@ -37,6 +37,27 @@ def test_a_broker_that_closes_is_asked_again_before_3_1_1_is_used() -> None:
     assert (attempts.protocol, attempts.is_trial) == ("3.1.1", False)
 
 
+def test_a_broker_that_never_answers_5_is_asked_in_3_1_1() -> None:
+    """As aMQTT with passwords."""
+    attempts = Attempts()
+    assert attempts.failed(Outcome.SILENT)
+    assert attempts.failed(Outcome.SILENT)
+    assert attempts.is_trial
+    attempts.failed(Outcome.TRIED)
+    assert not attempts.failed(Outcome.SILENT)
+    assert (attempts.protocol, attempts.is_trial) == ("3.1.1", False)
+
+
+@pytest.mark.parametrize("after", [CLOSED, OTHER])
+def test_a_broker_that_fails_in_another_way_after_the_trial_is_not_certain(after: Outcome) -> None:
+    attempts = Attempts()
+    attempts.failed(Outcome.SILENT)
+    attempts.failed(Outcome.SILENT)
+    attempts.failed(Outcome.TRIED)
+    attempts.failed(after)
+    assert attempts.protocol == "5"
+
+
 @pytest.mark.parametrize("between", [OTHER, Outcome.SILENT, Outcome.REFUSED])
 def test_closings_count_in_a_row_only(between: Outcome) -> None:
     attempts = Attempts()
@@ -133,7 +154,7 @@ class Broker:
 @examples(300)
 @given(
     knows=st.sampled_from([{"5"}, {"3.1.1"}, {"5", "3.1.1"}]),
-    way=st.sampled_from([CLOSED, REFUSED_VERSION]),
+    way=st.sampled_from([CLOSED, REFUSED_VERSION, Outcome.SILENT]),
     before=st.lists(st.sampled_from([CLOSED, OTHER, Outcome.SILENT, Outcome.REFUSED]), max_size=12),
 )
 def test_after_whatever_it_ends_with_the_best_version_that_the_broker_knows(
