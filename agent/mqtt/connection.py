@@ -20,6 +20,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.mqtt import faults
 from agent.mqtt.broker.abilities import Abilities
 from agent.mqtt.broker.attempts import Attempts, Outcome
+from agent.mqtt.broker.subscribing import Subscribing, is_delivered
 from agent.mqtt.freshness import Freshness
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item
@@ -38,11 +39,6 @@ MOST_PACKETS = 50
 _MOST_FILTERS = 8
 #: Reason codes of CONNACK, but for `Outcome.REFUSED`: it keeps no retained messages, and the will is one.
 _OUTCOMES = {0x84: Outcome.REFUSED_VERSION, 0x9A: Outcome.NO_RETAINED_WILL}
-#: Reason code of DISCONNECT: another client has connected with the same client identifier (MQTT 5, 3.14.2.1).
-_TAKEN_OVER = 0x8E
-#: Those by which the broker says that it could not take a message: malformed, against the protocol, not allowed (some brokers
-#: close the connection for that), its topic, its size, its payload, its retain flag, its QoS.
-_BAD_MESSAGE = (0x81, 0x82, 0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B)
 
 
 class ConnectionLost(Exception):
@@ -99,7 +95,7 @@ class Connection:
         self._attempts = attempts = attempts or Attempts(settings.protocol)
         self._is_v5 = attempts.protocol == "5"
         self._connack: ReasonCode | None = None
-        self._subscribing: dict[int, Sequence[str]] = {}  # packet identifier → filters
+        self._subscribing = Subscribing(complain, faults.user(settings))
         self._lost: str | None = None
         self._refusal: ConnectionLost | None = None
         self._client = client = PublishingClient(
@@ -118,7 +114,7 @@ class Connection:
         client.on_socket_register_write = lambda *_: None
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_subscribe = self._on_subscribe
+        client.on_subscribe = lambda _, __, mid, codes, ___: self._subscribing.answered(mid, codes, time.monotonic())
         client.on_acknowledged = acknowledged
         client.on_ping_answered = self._on_ping_answered
         client.on_malformed = self._on_malformed
@@ -149,7 +145,12 @@ class Connection:
     @property
     def is_subscribed(self) -> bool:
         """True if every SUBACK has come."""
-        return not self._subscribing
+        return self._subscribing.is_done
+
+    @property
+    def is_busy(self) -> bool:
+        """True if all that was sent is at the broker's host, which has not come to the PINGREQ behind it (Linux)."""
+        return self.answers == 0 and is_delivered(self.socket_number)
 
     @property
     def is_in_doubt(self) -> bool:
@@ -186,7 +187,7 @@ class Connection:
             else:
                 _, mid = self._client.subscribe([(name, 1) for name in some])
             if mid is not None:
-                self._subscribing[mid] = some
+                self._subscribing.asked(mid, some)
         self.flush()  # paho keeps its own packets apart, and would send them after those of `publish`
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
@@ -196,7 +197,16 @@ class Connection:
         """
         for start in range(0, len(filters), _MOST_FILTERS):
             self._client.unsubscribe(list(filters[start : start + _MOST_FILTERS]))
+        self._subscribing.dropped(filters)
         self.flush()
+
+    def ask_again(self, now: float) -> None:
+        """Subscribe again to filters that the broker refused a while ago. To be called now and then (s, `time.monotonic`).
+
+        :raises ConnectionLost: the connection is broken
+        """
+        if again := self._subscribing.due(now):
+            self.subscribe(again)
 
     def acknowledge(self, mid: int) -> None:
         """Queue the acknowledgement (PUBACK) of a message that came in."""
@@ -327,23 +337,11 @@ class Connection:
     def _on_disconnect(
         self, client: Client, _: object, flags: DisconnectFlags, reason: ReasonCode, __: Properties | None
     ) -> None:
-        self.was_refused_message = flags.is_disconnect_packet_from_server and reason.value in _BAD_MESSAGE
-        taken_over = flags.is_disconnect_packet_from_server and reason.value == _TAKEN_OVER
+        self.was_refused_message = flags.is_disconnect_packet_from_server and reason.value in faults.BAD_MESSAGE
+        taken_over = flags.is_disconnect_packet_from_server and reason.value == faults.TAKEN_OVER
         self.was_closed = self.was_closed or not taken_over  # for a message, maybe
         if taken_over or self._lost is None:
             self._lost = faults.disconnected(reason, self._settings, by_agent=self._agent if taken_over else None)
-
-    def _on_subscribe(
-        self, client: Client, _: object, mid: int, reasons: list[ReasonCode], __: Properties | None
-    ) -> None:
-        filters = self._subscribing.pop(mid, ())
-        refused = [(name, reason) for name, reason in zip(filters, reasons, strict=False) if reason.is_failure]
-        if refused:
-            names = ", ".join(name for name, _ in refused[:5]) + (" …" if len(refused) > 5 else "")
-            self._complain(
-                f"it refused {len(refused)} of {len(filters)} subscriptions ({refused[0][1]}): {names}; commands on them do not "
-                f"arrive, so let {faults.user(self._settings)} read these topics"
-            )
 
     def _on_ping_answered(self) -> None:
         self.answers += 1

@@ -341,6 +341,7 @@ class Exchange:
         if connection.asked_at is None:
             self._asked = system_clock()
         connection.keep_alive()
+        connection.ask_again(now)
         progress = (self._acknowledged, connection.answers)
         if progress != self._progress:
             self._progress, self._answered_at = progress, now

@@ -33,6 +33,11 @@ _REMEDIES = {
     0x9D: "set settings.mqtt.host to that server",
     0x9F: "let the broker take connections more often",
 }
+#: Reason code of DISCONNECT: another client has connected with the same client identifier (MQTT 5, 3.14.2.1).
+TAKEN_OVER = 0x8E
+#: Those by which the broker says that it could not take a message: malformed, against the protocol, not allowed (some brokers
+#: close the connection for that), its topic, its size, its payload, its retain flag, its QoS.
+BAD_MESSAGE = (0x81, 0x82, 0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B)
 
 
 def refusal(code: int, text: str, settings: LoginSettings, protocol: str) -> str:

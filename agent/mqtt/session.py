@@ -236,7 +236,7 @@ class Session(Sending):
         self._subscriptions.take_over(None)
         connection.subscribe(self._subscriptions.filters)
         connection.keep_alive()
-        self._await(lambda: connection.is_subscribed, "it did not confirm the subscriptions")
+        self._await(lambda: connection.is_subscribed, "no subscription was confirmed", lambda: connection.is_busy)
         # A client that sees "online" may send commands at once: so it is published after the subscriptions, and after a doubt.
         self._wait_for(lambda: not connection.is_in_doubt, _LONGEST_DOUBT)
         self._join(connection)
@@ -268,9 +268,12 @@ class Session(Sending):
         finally:
             self._exchange.receipts.take(incoming)
 
-    def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
-        limit = self._attempts.limit
-        if not self._wait_for(condition, limit):
+    def _await(self, condition: Callable[[], bool], otherwise: str, busy: Callable[[], bool] = lambda: False) -> None:
+        if self._wait_for(condition, self._attempts.limit):
+            return
+        if not (
+            busy() and self._wait_for(condition, attempts.LAST_LIMIT)
+        ):  # NATS that has lost a node takes 9 s a filter
             raise ConnectionLost(otherwise, Outcome.SILENT)
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:

@@ -1,1 +1,1 @@
-"""Brokers of all kinds, really run: each is measured, and the agent is tried on it. ``python -m tests.brokers`` writes docs/brokers.md."""
+"""Brokers of all kinds, really run and measured, with the agent on them. ``python -m tests.brokers`` writes docs/brokers.md."""

@@ -9,6 +9,7 @@ if a sample did not arrive, if a command was carried out twice, or if one got no
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 import socket
@@ -168,7 +169,7 @@ class _Gap:
                 m.moment for m in self._listener.received[self._after :] if mark in m.payload.replace(b'": "', b'":"')
             ]
             times = [self._begun, *moments, time.monotonic()]
-            longest = max(longest, *(b - a for a, b in zip(times, times[1:], strict=False)))
+            longest = max(longest, *(b - a for a, b in itertools.pairwise(times)))
         return longest
 
 

@@ -20,7 +20,7 @@ class NotHadError(RuntimeError):
     """A broker can't be had here. The message says why, and what would help."""
 
 
-def found(name: str, hint: str) -> Path:
+def found(name: str, hint: str) -> str:
     """The path of a program that is installed.
 
     :param hint: how to install it, for the message
@@ -30,7 +30,7 @@ def found(name: str, hint: str) -> Path:
     program = shutil.which(name, path=os.pathsep.join(places))
     if program is None:
         raise NotHadError(f"{name} is not installed ({hint})")
-    return Path(program)
+    return program
 
 
 def go_program(module: str, version: str, name: str, *, build: bool) -> Path:
@@ -120,7 +120,7 @@ def python_program(package: str, version: str, name: str, *, build: bool) -> Pat
     if not program.exists():
         _only_if(build, package)
         _run([found("python3", "Python 3.11 or newer"), "-m", "venv", "--clear", folder])
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         _run([*pip, f"{package}=={version}"])
     return program
 

@@ -16,7 +16,7 @@ _FILES = Path(__file__).parent / "files"
 _MEMORY = "-Xmx512m"
 
 
-def _java() -> Path:
+def _java() -> str:
     return found("java", "Debian, Ubuntu: apt install openjdk-17-jre-headless")
 
 
@@ -118,7 +118,7 @@ class Artemis(BrokerProgram):
             options = ["--silent", "--no-autotune", "--no-web", "--nio", "--host", self.host]
             options += ["--user", AGENT, "--password", PASSWORD, "--role", AGENT]
             options += ["--require-login" if self.access else "--allow-anonymous"]
-            make = [home / "bin" / "artemis", "create", *options, instance]
+            make = [str(home / "bin" / "artemis"), "create", *options, str(instance)]
             subprocess.run(make, check=True, capture_output=True, env={**os.environ, "JAVA_HOME": str(_home_of_java())})
         etc = instance / "etc"
         (etc / "broker.xml").write_text(self._configuration())
@@ -151,14 +151,14 @@ class Artemis(BrokerProgram):
 
 
 def _permissions(*, send: str, others: str) -> str:
-    kinds = ("createNonDurableQueue", "deleteNonDurableQueue", "createDurableQueue", "deleteDurableQueue")
-    kinds += ("createAddress", "deleteAddress", "consume", "browse")
+    kinds = ["createNonDurableQueue", "deleteNonDurableQueue", "createDurableQueue", "deleteDurableQueue"]
+    kinds += ["createAddress", "deleteAddress", "consume", "browse"]
     given = [f'<permission type="{kind}" roles="{others}"/>' for kind in kinds]
     return "".join([*given, f'<permission type="send" roles="{send}"/>'])
 
 
 def _home_of_java() -> Path:
-    return _java().resolve().parent.parent
+    return Path(_java()).resolve().parent.parent
 
 
 def _compiled(name: str, classpath: str) -> Path:
@@ -167,7 +167,7 @@ def _compiled(name: str, classpath: str) -> Path:
     folder = CACHE / "classes" / hashlib.sha256(source.read_bytes() + classpath.encode()).hexdigest()[:12]
     if not (folder / f"{name}.class").exists():
         compiler = found("javac", "Debian, Ubuntu: apt install openjdk-17-jdk-headless")
-        make = [compiler, "-cp", classpath, "-d", folder, source]
+        make = [compiler, "-cp", classpath, "-d", str(folder), str(source)]
         done = subprocess.run(make, capture_output=True, text=True)
         if done.returncode:
             raise NotHadError(f"{name}.java does not compile: {done.stderr.strip()[-300:]}")

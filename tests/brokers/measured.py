@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def measured(kind: type[BrokerProgram], folder: Path, *, build: bool = False, de
         version=version,
         source=kind.source,
         access_control=kind.access_control,
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        date=dt.datetime.now(dt.UTC).date().isoformat(),
         findings=found.as_dict(),
         missing=[text.replace(scratch(options, "bench"), "…") for text in found.missing("…")],
         trial={name: value for name, value in asdict(trial).items() if name != "log"},

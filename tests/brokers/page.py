@@ -79,7 +79,8 @@ def _went(name: str) -> Callable[[Result], str]:
 
 def _restart(result: Result) -> str:
     samples, kept = _went("samples")(result), _went("kept")(result)
-    return f"{'none' if samples == 'yes' else samples if samples == '–' else 'some'} lost; {'kept' if kept == 'yes' else 'forgotten'}"
+    lost = {"yes": "none", "–": "–"}.get(samples, "some")
+    return f"{lost} lost; {'kept' if kept == 'yes' else 'forgotten'}"
 
 
 #: What the agent does on it.

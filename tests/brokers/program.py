@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -79,14 +80,31 @@ class BrokerProgram:
         return self.program.pid
 
     def start(self) -> Self:
-        """Start it, on the same port each time. Returns when it accepts connections.
+        """Start it, on the same port each time. Returns when it accepts clients of MQTT 3.1.1.
 
         :raises AssertionError: it ended by itself
         :raises WaitedInVainError: it accepts none within `start_timeout` s
         """
         self.program.start()
         wait_until(self._accepts, f"{self.title} to listen", self.start_timeout)
+        # RabbitMQ listens before it knows its users.
+        wait_until(self._takes_clients, f"{self.title} to accept a client", self.start_timeout)
         return self
+
+    def _takes_clients(self) -> bool:
+        login = self.login()
+        texts = ["readiness", *login.values()]
+        body = b"".join(len(text).to_bytes(2, "big") + text.encode() for text in texts)
+        flags = 0xC2 if login else 0x02
+        header = b"\x00\x04MQTT\x04" + bytes([flags]) + b"\x00\x0f"
+        try:
+            with socket.create_connection((self.host, self.port_for("3.1.1")), 5) as client:
+                client.sendall(b"\x10" + bytes([len(header) + len(body)]) + header + body)
+                answer = client.recv(4)
+                client.sendall(b"\xe0\x00")  # DISCONNECT
+                return answer == b"\x20\x02\x00\x00"
+        except OSError:
+            return False
 
     def _accepts(self) -> bool:
         assert self.program.ended() is None, f"{self.title} ended by itself: {self.program.text()[-2000:]}"
