@@ -65,7 +65,9 @@ _TEXTS = ("protocol", "denied")
 class _Scene:
     """A broker, an agent and a supply. The agent reaches the broker through a relay, which can be closed."""
 
-    def __init__(self, broker: BrokerProgram, folder: Path, protocol: Protocol, simulator: Simulator) -> None:
+    def __init__(
+        self, broker: BrokerProgram, folder: Path, protocol: Protocol, simulator: Simulator, *, is_told: bool = False
+    ) -> None:
         self.broker = broker
         self.protocol: Protocol = protocol
         self.simulator = simulator
@@ -74,7 +76,7 @@ class _Scene:
             self.relay.port,
             [unit(_UNIT, simulator)],
             folder / "state",
-            mqtt=broker.login(),
+            mqtt={**broker.login(), **({"protocol": protocol} if is_told else {})},
         )
         self.agent = AgentProcess(data, folder / "agent")
 
@@ -221,7 +223,8 @@ _STEPS: dict[str, Callable[[_Scene, Listener, Trial], str | None]] = {
 def try_denial(broker: BrokerProgram, folder: Path, protocol: Protocol, trial: Trial) -> None:
     """A command of a user who may not send any, on a broker that runs with access control; the agent's user may do all."""
     with Simulator() as simulator, contextlib.ExitStack() as stack:
-        scene = _Scene(broker, folder, protocol, simulator)
+        # aMQTT with passwords leaves a client of MQTT 5 without an answer, so the agent is told the version.
+        scene = _Scene(broker, folder, protocol, simulator, is_told=True)
         stack.callback(scene.close)
         listener = stack.enter_context(scene.listener())
         scene.agent.start()
