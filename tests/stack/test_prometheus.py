@@ -92,6 +92,7 @@ def test_the_present_samples_under_the_names_that_psudaemon_gave(
         publisher.state(Channel(psu="lost", start=now).offline(1))
         publisher.state(old.state(0))
         publisher.state(present.state(-3600, voltage=99.0), "backlog")
+        publisher.state(present.state(-1, voltage=98.0), "backlog")  # of a slow link: newer states came before it
         publisher.send("agents/bench3/metrics", metrics(time=now))
         publisher.send("lost/status", "offline", retain=True)
         publisher.send("agents/bench3/status", "online", retain=True)
@@ -122,7 +123,7 @@ def test_the_present_samples_under_the_names_that_psudaemon_gave(
     wait_until(lambda: prometheus.ask("psu_unit_offline") == {"lost": 1}, "the unit's status")
     assert prometheus.ask("psu_agent_offline") == {"bench3": 0}
     # The store gets what it gets without the drop-in, the old samples too, and nothing of Prometheus's.
-    wait_until(lambda: len(store.rows("SELECT seq FROM psu_channel")) == 6, "all samples are stored")
+    wait_until(lambda: len(store.rows("SELECT seq FROM psu_channel")) == 7, "all samples are stored")
     assert {row["name"] for row in store.rows("SHOW MEASUREMENTS")} == {"psu_channel", "psu_agent", "psu_unit"}
 
     rules = json.load(urllib.request.urlopen(f"http://127.0.0.1:{prometheus.port}/api/v1/rules", timeout=10))
