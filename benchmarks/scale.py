@@ -1,11 +1,13 @@
 """One agent with 1 to 1,000 units: processor a poll, memory a unit, late polls, and commands meanwhile; and 200 units at 10 Hz.
 
-Prints a table in Markdown; with ``--write`` it goes into benchmarks/README.md, and a plot into benchmarks/scale.svg.
+Prints a table in Markdown; with ``--write`` it goes into benchmarks/README.md, a plot into benchmarks/scale.svg, and the
+figures that `benchmarks.scaleparts.costs` computes with into scaleparts/scale.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import statistics
 import sys
@@ -178,6 +180,8 @@ def main() -> None:
         found = re.compile(r"(?<=<!-- scale -->\n).*?(?=<!-- /scale -->)", re.DOTALL)
         page.write_text(found.sub(lambda _: f"\n{text}\n\n", page.read_text(encoding="utf-8")), encoding="utf-8")
         (FOLDER / "scale.svg").write_text(plot(results), encoding="utf-8")
+        kept = [{"units": one.units, "processor": round(one.processor, 6), "memory": one.memory} for one in results]
+        (FOLDER / "scaleparts" / "scale.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

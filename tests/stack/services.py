@@ -107,7 +107,8 @@ class Store:
 
     TOKEN = "write-only-token"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
+        """``settings``: more of InfluxDB's, by the names of its environment."""
         folder.mkdir(parents=True, exist_ok=True)
         program = tool("influxd", "install the Debian package influxdb")
         self.port, self._inner = free_port(), free_port()
@@ -124,7 +125,7 @@ class Store:
             "INFLUXDB_DATA_QUERY_LOG_ENABLED": "false",
             # What a query of Grafana may take at most before it is a mistake.
             "INFLUXDB_COORDINATOR_QUERY_TIMEOUT": "10s",
-        }
+        } | (settings or {})
         self._process = Process([program, "-config", os.devnull], folder / "influxd.log", environment=environment)
         self._front: ThreadingHTTPServer | None = None
         #: An answer to give to writes instead of writing: (status, JSON body).
@@ -167,6 +168,11 @@ class Store:
     def _give_up(self) -> bool:
         assert self._process.ended() is None, self._process.text()
         return False
+
+    @property
+    def pid(self) -> int:
+        """InfluxDB's process."""
+        return self._process.pid
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
         """One write: 401 without the token, 404 for another bucket, else what InfluxDB says."""
