@@ -120,12 +120,13 @@ def text(sizes: dict[str, Any], scale: list[dict[str, Any]], assumed: Assumption
         *(f"| {what} | " + " | ".join(cell(one) for one in fleets) + " |" for what, cell in rows),
     ]
     micro = {part: f"{sizes[f'{part}_seconds'] * 1e6:.0f} µs" for part in ("broker", "telegraf", "store")}
-    agents = ", ".join(f"{row['processor'] * 1e3:.2f} ms a poll with {row['units']:,} units" for row in scale)
+    agents = ", ".join(f"{row['processor'] * 1e3:.2f} ms with {row['units']:,}" for row in scale)
     measured = (
-        f"Measured on {sizes['date']} ({sizes['machine']}; {sizes['versions']}), with {sizes['samples']:,} samples of the agent "
-        f"at {sizes['samples_a_second']:,} a second: a state is {sizes['payload_bytes']} bytes, {sizes['packet_bytes']} as an MQTT "
-        f"packet with its topic; a sample costs Mosquitto {micro['broker']} of processor time (in and out to one reader), Telegraf "
-        f"{micro['telegraf']}, InfluxDB {micro['store']}, and {sizes['store_bytes']} bytes of its files. The agent: {agents}."
+        f"Measured on {sizes['date']} ({sizes['machine']}; {sizes['versions']}), with {sizes['samples']:,} samples of an "
+        f"agent at {sizes['samples_a_second']:,} a second: a state is {sizes['payload_bytes']} bytes, {sizes['packet_bytes']} as "
+        f"an MQTT packet with its topic; a sample costs Mosquitto {micro['broker']} of processor time (in and out to one "
+        f"reader), Telegraf {micro['telegraf']}, InfluxDB {micro['store']}, and {sizes['store_bytes']} bytes of its files. A poll "
+        f"costs the agent, by its units: {agents}."
     )
     assumptions = (
         f"Assumed: {assumed.channels} channels a supply, one poll in {assumed.interval:g} s, every sample published; "
