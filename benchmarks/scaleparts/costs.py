@@ -125,8 +125,8 @@ def text(sizes: dict[str, Any], scale: list[dict[str, Any]], assumed: Assumption
         f"Measured on {sizes['date']} ({sizes['machine']}; {sizes['versions']}), with {sizes['samples']:,} samples of an "
         f"agent at {sizes['samples_a_second']:,} a second: a state is {sizes['payload_bytes']} bytes, {sizes['packet_bytes']} as "
         f"an MQTT packet with its topic; a sample costs Mosquitto {micro['broker']} of processor time (in and out to one "
-        f"reader), Telegraf {micro['telegraf']}, InfluxDB {micro['store']}, and {sizes['store_bytes']} bytes of its files. A poll "
-        f"costs the agent, by its units: {agents}."
+        f"reader), Telegraf {micro['telegraf']}, InfluxDB {micro['store']}, and {sizes['store_bytes']} bytes of its files. A "
+        f"poll costs the agent, by its units: {agents}."
     )
     assumptions = (
         f"Assumed: {assumed.channels} channels a supply, one poll in {assumed.interval:g} s, every sample published; "
