@@ -239,13 +239,13 @@ class Session(Sending):
         self._await(lambda: connection.is_subscribed, "no subscription was confirmed", lambda: connection.is_busy)
         # A client that sees "online" may send commands at once: so it is published after the subscriptions, and after a doubt.
         self._wait_for(lambda: not connection.is_in_doubt, _LONGEST_DOUBT)
+        self._retains = connection.abilities.retains
         self._join(connection)
         if self._connected_before:
             self.reconnects += 1
         self._connected_before = True
         level = logging.INFO if self._attempts.short_lived < 3 else logging.DEBUG
         log.log(level, "broker %s: connected, MQTT %s", self._address(), self._attempts.protocol)
-        self._retains = connection.abilities.retains
         fallen_back = self._attempts.has_fallen_back
         self._complaints.tell_losses(self._address(), has_fallen_back=fallen_back, retains=self._retains)
         self._inbox.retain(Item(Kind.KEEP, self._status, b"online"))

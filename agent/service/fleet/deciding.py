@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
@@ -15,8 +15,8 @@ from agent.protocol.errors import Refusal
 from agent.protocol.messages import Conflict, utc_now
 from agent.service.fleet import sentences
 from agent.service.fleet.claims import Claim
-from agent.service.fleet.own import UNDECIDED, Own
-from agent.service.fleet.rivals import Rival, RivalId, Rivals
+from agent.service.fleet.own import UNDECIDED, Found, Kind, Own
+from agent.service.fleet.rivals import Rival, Rivals
 from agent.unit.standing import Part, Standing
 
 #: s that a claim which the broker has acknowledged waits to be heard again. A broker may not let this agent read it.
@@ -29,21 +29,6 @@ PROBATION = 2.0
 MARGIN = 5.0
 #: s between two repetitions of an info, on a topic that another agent publishes on, too.
 REPEAT = 1.0
-
-
-_Kind = Literal["name", "supply"]
-
-
-@dataclass(slots=True)
-class _Found:
-    """The other agents that claim what one unit is."""
-
-    first: dict[_Kind, tuple[int, Rival]] = field(
-        default_factory=dict
-    )  # who claimed it before this agent, with which message
-    behind: set[RivalId] = field(default_factory=set)  # all of those
-    contested: Rival | None = None
-    other: Conflict | None = None  # who claimed it later
 
 
 class Decisions:
@@ -67,6 +52,7 @@ class Decisions:
         self._units: dict[str, Own] = {}
         self._number = 0
         self._is_joined = False
+        self._is_away = False  # the broker, on a connection that has joined it
         self._is_deaf = False
         self._twin: Conflict | None = None
 
@@ -87,10 +73,6 @@ class Decisions:
         """True if this agent has a unit of that name."""
         return unit in self._units
 
-    def muted(self) -> list[str]:
-        """The units on whose topics another agent publishes."""
-        return [own.name for own in self._units.values() if own.standing.is_muted]
-
     def since(self, unit: str) -> datetime:
         """Since when this agent has claimed a unit that it has."""
         return self._units[unit].since
@@ -106,12 +88,14 @@ class Decisions:
         self._is_joined = False
         self.rivals.begin()
 
-    def complete(self, now: float, silence: float) -> None:
+    def complete(self, now: float, silence: float, *, are_statuses_lost: bool = False) -> None:
         """Take note that the broker has told what it keeps. All infos are published now.
 
         :param silence: s for which this agent had not heard the broker
+        :param are_statuses_lost: the broker keeps no retained messages
         """
-        self._is_joined = True
+        self._is_joined, self._is_away = True, False
+        self.rivals.are_statuses_lost = are_statuses_lost
         self.rivals.complete(now)
         for own in self._units.values():
             has_kept = own.standing.part is Part.SERVES and silence <= self._settings_for
@@ -123,8 +107,20 @@ class Decisions:
             self._decide(own, now)
 
     def lost(self) -> None:
-        """Take note that the connection is gone: nothing is decided until there is another one."""
-        self._is_joined = False
+        """Take note that the broker is gone or silent: nothing is decided until it is back."""
+        self._is_away = True
+
+    def back(self, now: float) -> None:
+        """Take note that the broker is there. Where it was silent, on a connection that lasts, what it has told holds on."""
+        if self._is_joined and self._is_away:
+            self._is_away = False
+            self.rivals.back(now)
+            self._decide_all(now)
+
+    @property
+    def muted(self) -> list[str]:
+        """The units whose topics are another agent's."""
+        return [own.name for own in self._units.values() if own.standing.is_muted]
 
     def yield_to_twin(self, twin: Conflict | None, now: float) -> None:
         """Leave all units to another agent of this one's name; or claim them again (None)."""
@@ -172,10 +168,10 @@ class Decisions:
             self._decide_concerned(claim, now)
         self._repeat(own, now)
 
-    def hears_removal(self, unit: str, now: float) -> None:
-        """Take note that a unit's info was removed from the broker."""
+    def hears_other(self, unit: str, now: float, *, is_removal: bool) -> None:
+        """Take note that a unit's info was removed from the broker, or that something else was published there."""
         self._number += 1
-        if self.rivals.removed(unit, now):
+        if is_removal and self.rivals.removed(unit, now):
             self._decide_all(now)
         self._repeat(self._units.get(unit), now)
 
@@ -217,10 +213,14 @@ class Decisions:
                 self._repeat(own, now)
 
     # Deciding.
+    @property
+    def _hears(self) -> bool:
+        """True while this agent hears what others say."""
+        return self._is_joined and not self._is_away
 
     def _repeat(self, own: Own | None, now: float) -> None:
         """Publish a unit's info again, as something else was published on its topic."""
-        if own is None or not self._is_joined or own.standing.yields or own.claim is None:
+        if own is None or not self._hears or own.standing.yields or own.claim is None:
             return
         if now < own.repeated + REPEAT:
             own.repeat_at = own.repeated + REPEAT
@@ -242,7 +242,7 @@ class Decisions:
             self._decide(own, now)
 
     def _decide(self, own: Own, now: float) -> None:
-        if not self._is_joined and self._twin is None:
+        if not self._hears and self._twin is None:
             # The unit may have become another claim, which nobody has heard of.
             if own.standing.part is Part.SERVES and not own.is_known:
                 self._set(own, UNDECIDED)
@@ -275,17 +275,18 @@ class Decisions:
             return self._yields(own, found.first, now)
         if found.contested is not None:
             rival = found.contested.claim
-            kind: _Kind = "name" if rival.unit == own.name else "supply"
+            kind: Kind = "name" if rival.unit == own.name else "supply"
             return Standing(Part.CONTESTED, sentences.contested(rival), rival.conflict(kind))
         return self._serves(own, found.other, now)
 
-    def _sort(self, own: Own, now: float) -> _Found:
+    def _sort(self, own: Own, now: float) -> Found:
         """Sort the other agents that claim the same: those that go first, and those that should give it up."""
         mine = own.claim or own.bare_claim(self._agent, self._instance)
-        found = _Found()
+        found = Found()
         for rival in self.rivals.meeting(mine):
             for kind, key in mine.meets(rival.claim):
                 if rival.is_released and rival.id not in own.behind:
+                    own.settle(rival)
                     if self._still_wants(rival):
                         found.other = found.other or rival.claim.conflict(kind)
                     continue
@@ -319,7 +320,9 @@ class Decisions:
             if own.kept_at is None or now < own.kept_at + ECHO:
                 own.due = min(own.due, math.inf if own.kept_at is None else own.kept_at + ECHO)
                 return self._undecided(own, other)
-            self._be_deaf()
+            if not self._is_deaf:
+                self.news.append(sentences.DEAF)
+            self._is_deaf = True
         elif own.taken_from is not None and own.on_probation_until is None:
             own.on_probation_until = now + PROBATION
         if own.on_probation_until is not None and now < own.on_probation_until:
@@ -336,10 +339,10 @@ class Decisions:
     def _insist(self, own: Own, mine: Claim, rival: Rival, now: float) -> Literal["keeps", "gives way", "waits"]:
         """What to do about an agent that has claimed the unit after this one."""
         if not self.rivals.lives(rival):
-            own.noticed.pop(rival.id, None)
-            own.contested.pop(rival.id, None)
-            if not rival.is_released:  # it died, or nobody knows if it ever lived: what it has said is past
-                own.outlasted[rival.id] = self._number
+            own.settle(rival)
+            own.outlasted[rival.id] = (
+                self._number
+            )  # it died, or nobody knows if it ever lived: what it has said is past
             return "keeps"
         if rival.id not in own.noticed:
             own.noticed[rival.id] = now
@@ -375,8 +378,8 @@ class Decisions:
         own.due = min(own.due, end)
         return now < end
 
-    def _yields(self, own: Own, first: dict[_Kind, tuple[int, Rival]], now: float) -> Standing:
-        kind: _Kind = "supply" if "supply" in first else "name"
+    def _yields(self, own: Own, first: dict[Kind, tuple[int, Rival]], now: float) -> Standing:
+        kind: Kind = "supply" if "supply" in first else "name"
         rival = first[kind][1]
         part = Part.YIELDS_SUPPLY if kind == "supply" else Part.YIELDS_NAME
         why = sentences.yields(rival.claim, kind)
@@ -393,8 +396,3 @@ class Decisions:
             if own.serial is None or theirs.supply is None or theirs.supply[-1] == own.serial.casefold():
                 return rival
         return None
-
-    def _be_deaf(self) -> None:
-        if not self._is_deaf:
-            self._is_deaf = True
-            self.news.append(sentences.DEAF)

@@ -39,6 +39,10 @@ class FleetSession(Protocol):
     def is_ending(self) -> bool:
         """True once the agent ends."""
 
+    @property
+    def retains(self) -> bool:
+        """False if the broker keeps no retained messages."""
+
     def keep(self, topic: str, payload: bytes) -> None:
         """Publish retained."""
 
@@ -175,7 +179,8 @@ class Fleet:
             self._publish = None
             first = self._twins.end()
             now = self._clock()
-            self._decisions.complete(now, now - self._session.heard)
+            session = self._session
+            self._decisions.complete(now, now - session.heard, are_statuses_lost=not session.retains)
             self._decisions.yield_to_twin(first, now)
             self._apply()
         if first is not None:
@@ -191,13 +196,15 @@ class Fleet:
                 self._apply()
 
     def broker_gone(self, since: float | None) -> None:
-        """Take note that the broker is gone (not None), or there."""
+        """Take note that the broker is gone (not None), or there: it may be told of units on topics of other agents only now."""
         with self._lock:
             if since is not None:
                 self._decisions.lost()
-            else:  # what is not retained can't be published before
-                for unit in self._decisions.muted():
-                    self._tell(unit)
+                return
+            self._decisions.back(self._clock())
+            self._apply()
+            for unit in self._decisions.muted:
+                self._tell(unit)
 
     # Messages, in the session's thread.
 
@@ -218,8 +225,8 @@ class Fleet:
         with self._lock:
             if claim is not None:
                 self._decisions.hears(claim, now, is_genuine=is_genuine)
-            elif not payload:
-                self._decisions.hears_removal(unit, now)
+            else:
+                self._decisions.hears_other(unit, now, is_removal=not payload)
             self._apply()
 
     def _hears_status(self, agent: str, payload: bytes, now: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from agent.protocol.messages import Conflict
 from agent.service.fleet import sentences
@@ -13,6 +13,7 @@ from agent.service.fleet.claims import Claim, Key
 from agent.service.fleet.rivals import Rival, RivalId
 from agent.unit.standing import Part, Standing
 
+Kind = Literal["name", "supply"]
 UNDECIDED: Final = Standing(Part.UNDECIDED, sentences.UNDECIDED)
 
 
@@ -49,6 +50,11 @@ class Own:
         """The claim of a unit that has not reported yet: its name."""
         return Claim(agent, instance, None, self.name, True, self.since, None, None, None, False, None, None)
 
+    def settle(self, rival: Rival) -> None:
+        """Forget that another agent should give the unit up: it has."""
+        self.noticed.pop(rival.id, None)
+        self.contested.pop(rival.id, None)
+
     def counts(self, rival: Rival, key: Key) -> int | None:
         """The message with which another agent claimed a thing; None if all that it said was outlasted."""
         if (number := rival.heard.get(key)) is None:
@@ -57,3 +63,13 @@ class Own:
         if number > outlasted:
             return number
         return rival.latest if rival.latest > outlasted else None
+
+
+@dataclass(slots=True)
+class Found:
+    """The other agents that claim what one unit is."""
+
+    first: dict[Kind, tuple[int, Rival]] = field(default_factory=dict)  # who claimed it before, with which message
+    behind: set[RivalId] = field(default_factory=set)  # all of those
+    contested: Rival | None = None
+    other: Conflict | None = None  # who claimed it later

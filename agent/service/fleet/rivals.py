@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -38,6 +39,7 @@ class Rival:
 @dataclass(slots=True)
 class _Agent:
     is_online: bool = False
+    has_told: bool = False  # its status, at any time
     units: frozenset[str] | None = None  # None: it has not told
     is_seen: bool = True
     rivals: dict[str, Rival] = field(default_factory=dict)  # by its units
@@ -47,6 +49,8 @@ class Rivals:
     """All that was heard of other agents. It decides nothing."""
 
     def __init__(self) -> None:
+        #: True where the broker keeps no statuses: then an agent that publishes an info is there.
+        self.are_statuses_lost = False
         self._agents: dict[str, _Agent] = {}
         self._count = 0
         self._found: dict[Key, set[RivalId]] = {}
@@ -80,7 +84,7 @@ class Rivals:
         """Take the status of an agent."""
         if (agent := self._agent(name)) is None:
             return False
-        agent.is_seen = True
+        agent.is_seen = agent.has_told = True
         changed, agent.is_online = agent.is_online != is_online, is_online
         if changed:
             self._update(agent, now)
@@ -103,6 +107,7 @@ class Rivals:
         """
         if (agent := self._agent(claim.agent)) is None:
             return False
+        agent.is_online = agent.is_online or (self.are_statuses_lost and not is_replay)
         rival = agent.rivals.get(claim.unit)
         if rival is None:
             if self._count >= MOST_RIVALS:
@@ -155,7 +160,8 @@ class Rivals:
             if self.lives(rival):
                 rival.gone_at = None
             elif rival.gone_at is None:
-                rival.gone_at = now
+                # Of an agent that ever lived on this broker a status is kept; of any other an info may be forged, or years old.
+                rival.gone_at = now if agent.has_told else -math.inf
 
     # Connections.
 
@@ -165,13 +171,16 @@ class Rivals:
             agent.is_seen = False
 
     def complete(self, now: float) -> None:
-        """Take note that it has told. Agents of which it keeps nothing count as gone from this moment.
-
-        The claims of those that were gone before do, too: they may have been there meanwhile.
-        """
+        """Take note that it has told. Agents of which it keeps nothing count as gone from this moment."""
         for agent in self._agents.values():
             if not agent.is_seen:
                 agent.is_online = False
+        self.back(now)
+
+    def back(self, now: float) -> None:
+        """Take note that the broker was away. Claims of agents that were gone before count as gone from this moment: they may
+        have been there meanwhile."""
+        for agent in self._agents.values():
             for rival in agent.rivals.values():
                 rival.gone_at = None
             self._update(agent, now)

@@ -145,6 +145,10 @@ class Agent:
 
     congested = False
 
+    @property
+    def retains(self) -> bool:
+        return self.broker.retains
+
     def info(self) -> AgentInfo:
         return AgentInfo(
             time=utc_now(), agent=self.name, version="1", host=f"host-{self.name}", start_time=self.started,
