@@ -13,12 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from agent.instruments.driver import LinkError, Write
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import ChannelState, Conflict
+from agent.unit import plans
 from agent.unit.standing import ALONE, Part, Standing
 from tests.lab import PATIENCE, wait_until
 from tests.properties import examples
 from tests.unit.fakedriver import Call, FakeDriver, Unit
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "small_steps")
 
 OTHER = Conflict(agent="bench2", instance="i2", host="host2", unit="psu7", why="supply")
 #: Undecided alone: with another agent at the address a link that broke is opened again after half a minute.
@@ -44,6 +45,12 @@ OFFS: list[dict[str, Any]] = [
     {"state": False, "voltage_limit": 1},
     {"state": False, "current_limit": 99},
 ]
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ramps take a step every 5 ms, so that one that goes on where it may not is seen at once."""
+    monkeypatch.setattr(plans, "RAMP_INTERVAL", 0.005)
 
 
 @examples(25)
@@ -131,6 +138,16 @@ class StandingMachine(RuleBasedStateMachine):
         self.fault = None
         self.rest()
         self.is_whole = True
+
+    @rule(standing=st.sampled_from(STANDINGS))
+    def a_ramp_meets(self, standing: Standing) -> None:
+        """By chance alone a plan under way seldom meets a change."""
+        self.stand(ALONE)
+        self.heals()
+        self.set(2, {"voltage_limit": 2, "ramp": 5})
+        self.time_passes(0.02)
+        self.stand(standing)
+        self.time_passes(0.03)
 
     @rule(seconds=st.sampled_from([0.0, 0.005, 0.03]))
     def time_passes(self, seconds: float) -> None:
