@@ -53,7 +53,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "RAMP_INTERVAL", 0.005)
 
 
-@examples(25)
+@examples(8)
 class StandingMachine(RuleBasedStateMachine):
     """Its driver counts the settings that come while another agent may serve the unit. Offs are waited for; the rest runs on."""
 
