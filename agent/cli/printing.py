@@ -96,7 +96,10 @@ def print_states(fleet: Fleet, channels: Sequence[ChannelState], *, as_json: boo
     :param single: one channel was asked for, so that JSON is one object
     """
     if as_json or not sys.stdout.isatty():
-        found: list[Any] = [terminal.with_lease(state, fleet.lease_of(state.psu, state.index)) for state in channels]
+        found: list[Any] = [
+            terminal.with_lease(state, fleet.lease_of(state.psu, state.index)) | terminal.conflict_of(fleet, state.psu)
+            for state in channels
+        ]
         print(json.dumps(found[0] if single and len(found) == 1 else found, indent=2))
         return
     console = terminal.console()

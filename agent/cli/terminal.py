@@ -44,6 +44,15 @@ def with_lease(state: ChannelState, lease: LeaseState | None) -> dict[str, Any]:
     return {**json.loads(state.to_json()), "lease": None if lease is None else json.loads(lease.to_json())}
 
 
+def conflict_of(fleet: Fleet, unit: str) -> dict[str, Any]:
+    """The ``conflict`` that `get` adds to the JSON of a unit's channels; nothing where no other agent claims the unit."""
+    known = fleet.units.get(unit)
+    info = None if known is None else known.info
+    if info is None or info.conflict is None:
+        return {}
+    return {"conflict": {**json.loads(info.conflict.to_json()), "text": info.reason or fleet.conflict(unit)}}
+
+
 def json_text(message: Response | dict[str, Any]) -> str:
     """A message as JSON, all in ASCII where stdout can't take every character: a `?` in its place would be another value."""
     if isinstance(message, dict):

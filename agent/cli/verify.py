@@ -17,7 +17,7 @@ from agent.cli.options import Failure, load_config, telling
 
 if TYPE_CHECKING:
     from agent.config import UnitSettings
-    from agent.instruments.driver import Profile, Reading
+    from agent.instruments.driver import Identity, Profile, Reading
     from agent.instruments.link import TextLink
     from agent.instruments.modbus.link import RegisterLink
     from agent.service.verify.bench import Limits
@@ -130,6 +130,8 @@ def verify(
         raise Failure(f"{unit}: {error}") from None
     finally:
         driver.close()
+    if profile.identity is not None and "::" not in unit:
+        _name_servers(config_path, profile.identity)
     outputs = _chosen(profile, channels)
     _ask(profile, bench.readings, outputs, limits, yes)
     for link in links:
@@ -180,6 +182,16 @@ def _entry(
             return entry, config.folder
     known = ", ".join(entry.name for entry in config.units)
     raise Failure(f"the configuration has no unit {unit}; it has {known}; or give a VISA resource name and --model")
+
+
+def _name_servers(config_path: Path | None, identity: Identity) -> None:
+    """Name the agents that serve the supply, as far as the configuration's broker tells."""
+    from agent.cli.terminal import clean
+    from agent.client.address import Address
+    from agent.client.servers import servers
+
+    for server in servers(Address.from_settings(load_config(config_path).settings.mqtt), identity):
+        click.echo(f"psu-agent: {clean(server)}; stop it before anything is set", err=True)
 
 
 def serial_registers(model: str) -> tuple[int, ...]:

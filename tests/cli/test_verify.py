@@ -10,10 +10,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.publish
 import pytest
 import yaml
 
+from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
+from tests.client.test_fleet import info
 from tests.commandline import COMMAND, Running, environment
 from tests.commandline import called as psu_agent
 from tests.support.waiting import wait_until
@@ -151,6 +154,23 @@ def test_a_unit_of_the_configuration_keeps_its_own_limits(tmp_path: Path) -> Non
         assert not any(message.startswith("VOLT 1,") for message in supply.instrument.log)
         assert any(message.startswith("VOLT 0.4,") for message in supply.instrument.log)
         assert not any("(@2)" in message and "?" not in message for message in supply.instrument.log)
+
+
+def test_an_agent_that_serves_the_supply_is_named(broker: LocalBroker, tmp_path: Path) -> None:
+    with Simulator("E36313A", serial="MY99887766") as supply:
+        identity = {"manufacturer": "Keysight Technologies", "model": "E36313A", "serial": "MY99887766"}
+        told = info("psu7", agent="bench1", host="host1", online=True, reason=None, **identity)
+        for topic, payload in (("psu/psu7/info", told), ("psu/agents/bench1/status", b"online")):
+            paho.mqtt.publish.single(topic, payload, 1, True, broker.host, broker.port)
+        file = tmp_path / "psu-agent.yaml"
+        unit = {"name": "psu1", "model": "E36313A", "uri": supply.resource}
+        mqtt = {"host": broker.host, "port": broker.port}
+        file.write_text(yaml.safe_dump({"settings": {"mqtt": mqtt}, "units": [unit]}))
+        done = psu_agent("verify", "psu1", "-c", str(file), "--report", str(tmp_path / "out"))
+        assert "agent bench1 on host1 serves it as psu7; stop it before anything is set" in done.stderr
+        assert done.returncode == 2  # nobody said that nothing is connected
+        paho.mqtt.publish.single("psu/agents/bench1/status", b"offline", 1, True, broker.host, broker.port)
+        assert "bench1" not in psu_agent("verify", "psu1", "-c", str(file)).stderr
 
 
 @pytest.mark.parametrize(

@@ -200,3 +200,7 @@ def test_a_conflict_is_shown() -> None:
     assert note.plain.startswith("psu1: agent bench2 on host2 has another supply of this name")
     live = terminal.live_view(fleet, [], title="t", lost=None, height=24)
     assert any(getattr(part, "plain", "").startswith("psu1: agent bench2") for part in live.renderables)
+    told = terminal.conflict_of(fleet, "psu1")["conflict"]
+    assert (told["agent"], told["why"]) == ("bench2", "name")
+    assert told["text"] in note.plain
+    assert terminal.conflict_of(fleet, "psu2") == {}
