@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from agent.protocol.errors import Refusal
-from agent.protocol.leases import LeaseRequest
+from agent.protocol.leases import LONGEST_LEASE, LeaseRequest
 from agent.protocol.messages import LeaseState, utc_now
+from agent.protocol.payloads import checked_holder
 from agent.protocol.topics import Topics
 from agent.service.leases.table import Lease, LeaseTable
 from agent.store.leases import LeaseRecord, LeaseRecords, Place
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 LINGERING = 5.0
 #: s between two corrections of what others publish on the topics of leases, and between two complaints about that.
 CORRECTING, COMPLAINING = 1.0, 60.0
+
+
+_FREE = LeaseRecord(None, 0.0, 0.0, 0.0, "", 0.0)
 
 
 class Publisher(Protocol):
@@ -81,6 +85,10 @@ class Leases:
         self._told: dict[Place, _Told] = {}
         self._wrong: set[Place] = set()  # somebody else published there
         self._muted: set[Place] = set()  # their topics are another agent's
+        self._theirs: dict[
+            Place, LeaseRecord
+        ] = {}  # what was heard there last, while this agent does not serve the unit
+        self._left: set[str] = set()  # units whose topics are another agent's, as far as something was heard there
         self._leaving: dict[Place, float] = {}  # of units that are not served any more → when they are removed
         self._removed: set[Place] = set()  # the broker has not confirmed it yet
         self._corrected = self._complained = -COMPLAINING
@@ -111,7 +119,12 @@ class Leases:
         if index == 0:
             return  # no channel of the unit: nobody takes that for a lease on one
         place = unit, index
+        standing = self._standing(unit)
         with self._lock:
+            if standing is not None and standing.part is not Part.SERVES:
+                self._theirs[place] = _record(place, payload)
+                if standing.is_muted:
+                    self._left.add(unit)
             told = self._told.get(place)
             if told is None:
                 # Without its file the agent does not know yet what an earlier run has published.
@@ -141,6 +154,7 @@ class Leases:
         with self._lock:
             for place, record in self._records.take_loaded().items():
                 self._take_over(place, record)
+            self._follow()
             for place in [place for place in self._muted if not self._is_muted(place)]:
                 self._tell(place)
             for place, told in list(self._told.items()):
@@ -170,6 +184,23 @@ class Leases:
         else:
             self._tell(place)
 
+    def _follow(self) -> None:
+        """Take over the leases of an agent that served a unit of this name, once this agent serves it.
+
+        Who reserved the unit there need not know which agent serves it. A forged one keeps others from setting, as any lease.
+        """
+        for unit in {unit for unit, _ in self._theirs}:
+            standing = self._standing(unit)
+            if standing is not None and standing.is_muted:
+                self._left.add(unit)
+            elif standing is None or standing.part is Part.SERVES or unit in self._left:
+                for place in [place for place in self._theirs if place[0] == unit]:
+                    record = self._theirs.pop(place)
+                    if standing is not None and unit in self._left:
+                        self.table.restore(place, record, "", is_newer=True)
+                        self._tell(place)
+                self._left.discard(unit)
+
     def _is_muted(self, place: Place) -> bool:
         standing = self._standing(place[0])
         return standing is not None and standing.is_muted
@@ -195,7 +226,7 @@ class Leases:
         self._removed.discard(place)
         self._muted.discard(place)
         self._wrong.discard(place)
-        record = LeaseRecord(None, 0.0, 0.0, 0.0, "", 0.0)
+        record = _FREE
         if lease is not None:
             record = LeaseRecord(lease.holder, lease.since, lease.until, lease.ttl, self._boot, lease.end)
         self._records.remember(place, record)
@@ -227,6 +258,20 @@ class Leases:
             since=None if lease is None else datetime.fromtimestamp(lease.since, UTC),
             until=None if lease is None else datetime.fromtimestamp(lease.until, UTC),
         )
+
+
+def _record(place: Place, payload: bytes) -> LeaseRecord:
+    """The lease that another agent tells of on a place; a free one where the message is none."""
+    try:
+        told = LeaseState.model_validate_json(payload)
+        checked_holder(told.holder)
+    except ValueError:
+        return _FREE
+    if (told.psu, told.index) != place or told.holder is None or told.since is None or told.until is None:
+        return _FREE
+    since, until = told.since.timestamp(), told.until.timestamp()
+    record = LeaseRecord(told.holder, since, until, min(until - since, LONGEST_LEASE), "", 0.0)
+    return record if record.is_possible else _FREE
 
 
 def _shown(place: Place) -> str:

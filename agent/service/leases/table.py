@@ -101,15 +101,20 @@ class LeaseTable:
         self._units[unit] = {**held, index: replace(present, end=now)}
         return [place]
 
-    def restore(self, place: Place, record: LeaseRecord, boot: str) -> None:
-        """Take over what an earlier run has left, unless there is something newer.
+    def restore(self, place: Place, record: LeaseRecord, boot: str, *, is_newer: bool = False) -> None:
+        """Take over what an earlier run, or the agent that served the unit before, has left.
 
         :param boot: the present boot of the host, to which moments of the clock belong; empty if nobody knows
+        :param is_newer: it counts also where this table has something; else only where it has nothing
         """
         unit, index = place
         held, now, wall = self._units.get(unit, _NONE), self._clock(), time.time()
+        if index in held and not is_newer:
+            return
         left = record.left(boot, now)
-        if index in held or record.holder is None or left <= 0.0:
+        if record.holder is None or left <= 0.0:
+            if (present := _live(held, index, now)) is not None:
+                self._units[unit] = {**held, index: replace(present, end=now)}
             return
         # A clock that was set back while the agent was down: the end that people are told is the one that counts.
         until = record.until if abs(record.until - wall - left) < 1.0 else wall + left

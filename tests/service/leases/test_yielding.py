@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from agent.protocol.errors import Refusal
-from agent.protocol.leases import LeaseRequest
+from agent.protocol.leases import LONGEST_LEASE, LeaseRequest
+from agent.protocol.messages import LeaseState
 from agent.protocol.topics import Topics
 from agent.service.leases.leases import CORRECTING, LINGERING, Leases
 from agent.store.leases import LeaseRecord, LeaseRecords
@@ -110,6 +112,83 @@ def test_nothing_goes_to_topics_of_another_agent_and_all_of_it_follows_when_they
         ("psu/psu1/lease", None),
     ]
     assert lab.tick() == []
+
+
+def theirs(index: int | None = None, *, seconds: float = 60.0, **changes: Any) -> bytes:
+    """What the agent that serves the unit tells of a lease."""
+    now = datetime.now(UTC)
+    told = {"time": now, "agent": "other", "psu": "psu1", "index": index, "holder": "ann", "since": now}
+    told |= {"until": now + timedelta(seconds=seconds), **changes}
+    return LeaseState.model_validate(told).to_json()
+
+
+FREE: dict[str, Any] = {"holder": None, "since": None, "until": None}
+
+
+def test_who_reserved_a_unit_at_the_agent_that_served_it_has_reserved_it_at_the_next_one() -> None:
+    lab = Lab()
+    for index in (1, 2, 3):
+        lab.leases.request("psu1", index, TAKE, lab.now)
+    lab.standings["psu1"] = OTHERS
+    lab.tick()
+    lab.hear(theirs())
+    lab.hear(theirs(1, **FREE), "1")
+    lab.hear(theirs(2), "2")
+    lab.standings["psu1"] = Standing(Part.UNDECIDED, "not known yet")
+    assert sorted(lab.tick(), key=str) == [
+        ("psu/psu1/1/lease", None),
+        ("psu/psu1/2/lease", "ann"),
+        ("psu/psu1/3/lease", "ci-42"),  # of that one nothing was said
+        ("psu/psu1/lease", "ann"),
+    ]
+    lab.standings["psu1"] = ALONE
+    with pytest.raises(Refusal, match="psu1 is reserved for ann until"):
+        lab.leases.request("psu1", 1, LeaseRequest(holder="bob", ttl=60.0), lab.now)
+    assert lab.records._known["psu1", 2].holder == "ann"
+    assert sorted(lab.tick(61)) == [("psu/psu1/2/lease", None), ("psu/psu1/3/lease", None), ("psu/psu1/lease", None)]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        theirs(seconds=-1.0),
+        theirs(2),
+        theirs(psu="psu2"),
+        theirs(holder="a\nb"),
+        theirs(holder="x" * 65),
+        theirs(since=datetime(1, 1, 1, tzinfo=UTC)),
+        theirs(until=datetime.max.replace(tzinfo=UTC)),
+        theirs(until=None),
+        theirs().replace(b"time", b"moment"),
+        b"",
+        b"\xff",
+    ],
+)
+def test_what_is_no_lease_that_holds_is_not_taken_over(payload: bytes) -> None:
+    lab = Lab()
+    lab.standings["psu1"] = OTHERS
+    lab.hear(payload)
+    lab.tick()
+    lab.standings["psu1"] = ALONE
+    assert lab.tick() == [("psu/psu1/lease", None)]
+
+
+def test_nothing_is_taken_over_where_no_other_agent_was_heard_to_serve_the_unit() -> None:
+    lab = Lab()
+    lab.standings["psu1"] = Standing(Part.UNDECIDED, "not known yet")
+    lab.hear(theirs())
+    lab.standings["psu1"] = ALONE
+    assert lab.tick() == [("psu/psu1/lease", None)]
+
+
+def test_a_lease_that_is_taken_over_is_no_longer_than_one_that_is_given() -> None:
+    lab = Lab()
+    lab.standings["psu1"] = OTHERS
+    lab.hear(theirs(seconds=30 * 86_400.0))
+    lab.tick(0.0)
+    lab.standings["psu1"] = ALONE
+    assert lab.tick(0.0) == [("psu/psu1/lease", "ann")]
+    assert lab.tick(LONGEST_LEASE + 1.0) == [("psu/psu1/lease", None)]
 
 
 def test_what_an_earlier_run_has_left() -> None:
