@@ -86,11 +86,14 @@ def check_broker(settings: Mqtt, units: list[str], agent: str) -> Finding:
     except BrokerError as error:
         return Finding("broker", str(address), False, str(error))
     topics = Topics(settings.base_topic)
-    filters = [*topics.subscriptions(units), topics.every_info, *topics.every_lease]
-    found = measure(settings, agent, filters=filters)
+    commands = topics.subscriptions(units)
+    found = measure(settings, agent, filters=[*commands, topics.every_info, *topics.every_lease])
+    is_heard = not set(commands).intersection(found.refused_filters)
     text = found.problem or f"connected, MQTT {found.version}"
     remarks = tuple(found.missing(scratch(settings, agent)))
-    return Finding("broker", str(address), found.is_usable, text, milliseconds=took, remarks=remarks, broker=found)
+    return Finding(
+        "broker", str(address), found.is_usable and is_heard, text, milliseconds=took, remarks=remarks, broker=found
+    )
 
 
 def check_unit(unit: UnitSettings, folder: Path, lines: Lines | None = None) -> Finding:

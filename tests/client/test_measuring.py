@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -113,8 +114,23 @@ def test_a_list_of_what_this_user_may_do(make_broker: Callable[..., LocalBroker]
     assert (found.may_publish, found.may_read, found.retained) == (True, True, True)
     for protocol in ("5", "3.1.1"):  # 3.1.1 acknowledges what is denied
         found = measure(settings(broker.port, protocol=protocol), "another")
-        assert (found.may_publish, found.retained, found.is_usable) == (False, None, False)
+        assert (found.may_publish, found.retained, found.is_usable) == (False, None, True)
         assert "does not come back, so little could be measured: let it read and publish there" in said(found)
+
+
+def test_commands_that_this_user_may_not_hear_are_a_fault(gate: Gatekeeper, tmp_path: Path) -> None:
+    gate.refused = b"psu/psu1/set/#"
+    file = tmp_path / "psu-agent.yaml"
+    file.write_text(
+        f"settings: {{agent: bench, state_dir: {tmp_path}, mqtt: {{host: 127.0.0.1, port: {gate.port}}}}}\n"
+        "units: [{name: psu1, model: E36313A, uri: 'TCPIP::127.0.0.1::1::SOCKET'}]\n"
+    )
+    [broker] = [line for line in invoke("check", "--connect", str(file)).stdout.splitlines() if "broker at" in line]
+    assert broker.startswith("FAULT")
+    gate.refused = b"psu/+/info"  # an agent works without
+    result = invoke("check", "--connect", str(file))
+    assert re.search("^ok +broker at", result.stdout, re.MULTILINE)
+    assert "does not let this user read psu/+/info" in result.stdout
 
 
 def test_a_broker_that_closes_on_nine_filters(gate: Gatekeeper) -> None:

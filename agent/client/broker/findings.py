@@ -71,7 +71,7 @@ class BrokerFindings:
     @property
     def is_usable(self) -> bool:
         """True if an agent can work with this broker."""
-        return self.problem is None and self.qos_1 is not False and self.may_publish is not False
+        return self.problem is None and self.qos_1 is not False
 
     def missing(self, scratch: str) -> Iterator[str]:
         """A sentence for each thing that is missing: what it is, what is lost, what to do.

@@ -119,7 +119,7 @@ class _Measurement:
             found.acknowledged_ms = round((time.monotonic() - began) * 1000, 1)
         heard = main.hears(f"{self._topic}/plain") if code is not None and found.may_read else None
         found.may_publish = heard is not None if found.may_read else (None if code is None else code < 0x80)
-        if not main.abilities.takes_qos_1 or (code is None and main.is_open):
+        if not main.abilities.takes_qos_1:
             found.qos_1 = False
         if heard is None:
             return

@@ -30,6 +30,8 @@ class Gatekeeper:
         self.largest = 10**9
         #: A topic that the connection is closed for.
         self.forbidden = ""
+        #: A filter that is refused (MQTT 5). The broker does not learn of the others in its packet.
+        self.refused = b""
         #: The version of each CONNECT that came: 5 or 4 (3.1.1).
         self.versions: list[int] = []
         #: The number of filters of each SUBSCRIBE that came.
@@ -66,6 +68,7 @@ class Gatekeeper:
 
     def _up(self, near: socket.socket) -> None:
         far: socket.socket | None = None
+        version = 0
         with contextlib.suppress(OSError, EOFError):
             stream = near.makefile("rb")
             while True:
@@ -81,9 +84,14 @@ class Gatekeeper:
                     self._sockets.append(far)
                     threading.Thread(target=self._down, args=(far, near), daemon=True).start()
                 elif kind == SUBSCRIBE:
-                    self.subscribed.append(_filters(packet, has_properties=self.versions[-1] == 5))
-                    if self.subscribed[-1] > self.most_filters:
+                    mid, filters = _filters(packet, has_properties=version == 5)
+                    self.subscribed.append(len(filters))
+                    if len(filters) > self.most_filters:
                         break
+                    if self.refused and self.refused in filters:
+                        codes = bytes(0x87 if name == self.refused else 1 for name in filters)
+                        near.sendall(bytes([0x90, 3 + len(codes)]) + mid + b"\x00" + codes)
+                        continue
                 elif kind == PUBLISH and (len(packet) > self.largest or self._is_forbidden(packet)):
                     break
                 assert far is not None
@@ -128,16 +136,18 @@ def _packet(stream: object) -> tuple[int, bytes]:
     raise EOFError
 
 
-def _filters(packet: bytes, *, has_properties: bool) -> int:
-    """How many filters a SUBSCRIBE has; its properties are no longer than 127 bytes."""
+def _filters(packet: bytes, *, has_properties: bool) -> tuple[bytes, list[bytes]]:
+    """The packet identifier and the filters of a SUBSCRIBE; its properties are no longer than 127 bytes."""
     position = 1
     while packet[position] >= 0x80:
         position += 1
+    mid = packet[position + 1 : position + 3]
     position += 3
     if has_properties:
         position += 1 + packet[position]
-    count = 0
+    filters = []
     while position < len(packet):
-        position += 2 + int.from_bytes(packet[position : position + 2], "big") + 1
-        count += 1
-    return count
+        end = position + 2 + int.from_bytes(packet[position : position + 2], "big")
+        filters.append(packet[position + 2 : end])
+        position = end + 1
+    return mid, filters
