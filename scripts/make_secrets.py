@@ -76,6 +76,7 @@ def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
     # Who else serves what, and lives: by that agents find out that two of them have one name, one unit or one supply.
     yield from (f"topic read {base}/{topic}" for topic in ("+/info", "agents/+/status", "agents/+/info"))
     yield f"topic read {base}/agents/{user['name']}/metrics"  # for its container's health check
+    yield f"topic readwrite {base}/agents/{user['name']}/check/#"  # where `psu-agent check --connect` measures the broker
     yield "topic write reply/#"
     if user.get("discovery", True):
         # Of all agents: the name of a device is made of the serial number that its supply tells.
