@@ -310,7 +310,7 @@ class Client:
         if self._established:
             self.inbox.put(LinkChange(text))
         else:
-            client.disconnect()  # or paho's thread would sleep before the next connection, and its end be waited for
+            client.loop_stop()  # or paho's thread would sleep before the next connection, and its end be waited for
 
     def _on_subscribe(self, _: PahoClient, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
         worst = max(codes, key=lambda code: code.value)
