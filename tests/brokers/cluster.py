@@ -63,13 +63,17 @@ class Switch(Relay):
     def __init__(self, nodes: list[_Node], first: int) -> None:
         self._nodes = nodes
         self.first = first
+        #: The node of the newest connection.
+        self.current = first
         super().__init__(nodes[first].port)
 
     def connected(self) -> socket.socket:
         count = len(self._nodes)
         for number in range(self.first, self.first + count):
             with contextlib.suppress(OSError):
-                return connected(self._nodes[number % count].port)
+                connection = connected(self._nodes[number % count].port)
+                self.current = number % count
+                return connection
         raise ConnectionRefusedError("no node lives")
 
 
@@ -132,7 +136,7 @@ class _Commander(threading.Thread):
             self._until_answered(name, psu, volts)
 
     def _until_answered(self, name: str, psu: str, volts: float) -> None:
-        for attempt in range(20):
+        for attempt in range(60):
             self._figures.repeated += attempt > 0
             # paho sends it again by itself after a reconnection, too.
             self._listener.send(f"psu/{psu}/1/set", {"id": name, "voltage_limit": volts})
@@ -190,7 +194,7 @@ class Scene:
         for node in self.nodes:
             stack.callback(node.close)
             node.start()
-        wait_until(lambda: all(node.is_well() for node in self.nodes), "the cluster to be whole", _LONG)
+        self._wait_whole()
         self.switches = [stack.enter_context(Switch(self.nodes, first)) for first in (0, 2, 2)]
         agents, listeners, commanders = (switch.port for switch in self.switches)
         self.listener = stack.enter_context(_first(listeners))
@@ -201,7 +205,7 @@ class Scene:
                 agents,
                 [unit(name, self.simulators[name], poll_interval=self._interval) for name in names],
                 self._folder / agent,
-                mqtt={"protocol": "3.1.1", "keepalive": 5},
+                mqtt={"keepalive": 15},
                 agent=agent,
             )
             stack.enter_context(AgentProcess(data, self._folder / f"{agent}.run"))
@@ -216,22 +220,31 @@ class Scene:
         self._stack.close()
 
     def round(self) -> None:
-        """Each node is killed, and started again, in turn."""
-        for number, node in enumerate(self.nodes):
-            gap = _Gap(self.listener, _AGENTS)
-            node.kill()
-            self._wait_served()  # by the two others
-            time.sleep(_LOADED)
-            node.start()
-            wait_until(lambda: all(n.is_well() for n in self.nodes), "the cluster to be whole again", _LONG)
-            self._wait_served()
-            time.sleep(_LOADED)
-            if number < 2:
-                (self.figures.outages if number == 0 else self.figures.others).append(round(gap.end(), 2))
-            for switch in self.switches[:1]:  # the agents go back to their node for the next round
-                if number == 2:
-                    switch.end_all()
+        """The agents' node is killed and started again, and then another one."""
+        agents = self.switches[0]
+        self.figures.outages.append(self._lose(agents.current))
+        others = [number for number in range(3) if number not in {switch.current for switch in self.switches}]
+        self.figures.others.append(self._lose(others[0] if others else (agents.current + 1) % 3))
         self.figures.rounds += 1
+
+    def _lose(self, number: int) -> float:
+        """Kill a node and start it again, under load: the longest time (s) without a sample of one of the agents."""
+        gap = _Gap(self.listener, _AGENTS)
+        node = self.nodes[number]
+        node.kill()
+        self._wait_served()  # by the two others
+        time.sleep(_LOADED)
+        node.start()
+        self._wait_whole()
+        self._wait_served()
+        time.sleep(_LOADED)
+        return round(gap.end(), 1)
+
+    def _wait_whole(self) -> None:
+        """Until each node has caught up, and serves a client: its first one has it ask the others for the streams of MQTT."""
+        wait_until(lambda: all(node.is_well() for node in self.nodes), "the cluster to be whole", _LONG)
+        for node in self.nodes:
+            wait_until(node.accepts_client, "each node to serve a client", _LONG)
 
     def _wait_served(self) -> None:
         """Until each agent's samples come as states, and a command that is sent from now on is answered."""

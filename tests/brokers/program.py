@@ -88,10 +88,15 @@ class BrokerProgram:
         self.program.start()
         wait_until(self._accepts, f"{self.title} to listen", self.start_timeout)
         # RabbitMQ listens before it knows its users.
-        wait_until(self._takes_clients, f"{self.title} to accept a client", self.start_timeout)
+        wait_until(self.is_ready, f"{self.title} to accept a client", self.start_timeout)
         return self
 
-    def _takes_clients(self) -> bool:
+    def is_ready(self) -> bool:
+        """True if it serves clients, asked when it listens."""
+        return self.accepts_client()
+
+    def accepts_client(self) -> bool:
+        """True if a client of MQTT 3.1.1 is accepted."""
         login = self.login()
         texts = ["readiness", *login.values()]
         body = b"".join(len(text).to_bytes(2, "big") + text.encode() for text in texts)
