@@ -1,9 +1,9 @@
 """Three NATS nodes lose one under load, again and again: ``python -m tests.brokers.cluster [ROUNDS] [UNITS] [RATE]``.
 
 Two agents, a listener with a session that the broker keeps, and a client that sends commands and sends each again until it is
-answered, all through relays that connect to a node that lives (as HAProxy or a name with three addresses would). A node is
-killed (SIGKILL) and started again, in turn: the one that the agents are on, one that nobody is on, the listener's. Exits with 1
-if a sample did not arrive, if a command was carried out twice, or if one got no answer.
+answered, all through relays that connect to a node that lives (as HAProxy or a name with three addresses would). In each round
+the node that the agents are on is killed (SIGKILL) and started again, and then another one. Exits with 1 if a sample did not
+arrive, if a command was carried out twice, or if one got no answer.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def _states(_: _Scene, listener: Listener, __: Trial) -> None:
 
 
 def _carried_out(listener: Listener, command: dict[str, Any]) -> None:
-    """Send a setting until it is carried out: an agent that has just come back refuses some, as another one may serve its unit."""
+    """Send a setting until it is carried out: an agent that has just come back may refuse it, as another may serve its unit."""
 
     def ask() -> bool:
         response, _seconds = listener.ask(_UNIT, 1, command)
