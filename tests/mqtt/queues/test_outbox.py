@@ -305,6 +305,16 @@ def test_superseded_samples_wait_for_those_that_the_store_has(outbox: Outbox, wi
     assert wire.topics[2:] == ["s/backlog"]
 
 
+def test_the_last_message_goes_ahead_of_all_that_waits(outbox: Outbox, wire: Wire) -> None:
+    """An agent's `offline`: behind it comes DISCONNECT, after which the broker does not publish the will."""
+    outbox.window = 2
+    take(outbox, *(state(f"s{number}") for number in range(9)))
+    outbox.send(wire.publish, NOW)
+    outbox.send_last(wire.publish, Item(Kind.KEEP, "status", b"offline"), NOW)
+    assert wire.topics == ["s0", "s1", "status"]
+    assert len(outbox.undelivered()) == 10
+
+
 def test_the_largest_age_of_a_state_is_known(outbox: Outbox, wire: Wire) -> None:
     take(outbox, state("s1", 0, NOW - 3), state("s2", 0, NOW - 2))
     outbox.send(wire.publish, NOW)

@@ -80,3 +80,13 @@ def test_states_stay_present_and_older_samples_follow(bench: SlowBench) -> None:
         came = [number for number in (*states[channel], *backlog[channel]) if number <= count]
         assert set(came) == set(range(1, count + 1))
         assert len(came) <= count + 1  # the newest one of before the connection is a state, too
+
+
+def test_an_agent_that_ends_while_messages_wait_says_so_and_keeps_them(bench: SlowBench) -> None:
+    session, store = bench.daemon.session, bench.daemon.store
+    wait_until(lambda: session.take_lateness()[1] > 100, "more samples than the link can take")
+    after = bench.observer.mark()
+    bench.stop()
+    bench.observer.wait_agent(status="offline", after=after)  # not by the will: it has said goodbye
+    assert session.take_lateness()[1] == 0
+    assert store.backlog.sample_count > 100
