@@ -88,8 +88,10 @@ class HomeAssistantOutlet:
         return self._discovery.handle(incoming)
 
     def tick(self) -> None:
-        """Clear the devices that are gone, once that is certain. To be called several times a second."""
+        """Clear the devices that are gone, once that is certain, and publish held states. To be called several times a second."""
         self._discovery.tick()
+        if self._updates is not None:
+            self._updates.tick()
 
     def serve(self, units: Mapping[str, str]) -> None:
         """Serve these units from now on, name → address.

@@ -66,11 +66,13 @@ class Scale:
 class Throttle:
     """Chooses the samples of one channel. Not for several threads at once."""
 
-    __slots__ = ("_charge", "_energy", "_interval", "_last", "_moment", "_tokens", "scale")
+    __slots__ = ("_charge", "_energy", "_interval", "_last", "_moment", "_tokens", "is_thinned", "scale")
 
     def __init__(self, scale: Scale, interval: float) -> None:
         """:param interval: s between samples in which nothing but noise changed"""
         self.scale = scale
+        #: True if a sample that does not pass may be the last for long, as the unit publishes changes only.
+        self.is_thinned = False
         self._interval = interval
         self._last: ChannelState | None = None
         self._energy = self._charge = 0.0
@@ -100,6 +102,10 @@ class Throttle:
             self._last, self._moment, self._tokens = state, now, max(0.0, tokens - 1.0)
             self._energy, self._charge = energy, charge
         return passes
+
+    def is_over(self, now: float) -> bool:
+        """True if so long has passed since the last sample that passed that one which still does not pass tells nothing new."""
+        return now - self._moment >= max(self._interval, FASTEST)
 
     def _has_changed(self, state: ChannelState, last: ChannelState) -> bool:
         scale = self.scale

@@ -38,9 +38,10 @@ class Updates:
         self._publisher = publisher
         self._interval = interval
         self._clock = clock
-        # The threads of all units, the main thread (`serve`) and the store's (`saved`) meet here. A throttle itself is used by
-        # its unit's thread alone, without the lock.
+        # The threads of all units, the main thread (`serve`, `tick`) and the store's (`saved`) meet here. A throttle itself is
+        # used by its unit's thread alone, without the lock, unless the unit publishes changes only.
         self._lock = threading.Lock()
+        self._held: dict[tuple[str, int], ChannelState] = {}  # unit, channel → a sample that has not passed yet
         self._units = frozenset(units)
         self._throttles: dict[str, dict[int, Throttle]] = {}
         self._saved = saved
@@ -56,6 +57,7 @@ class Updates:
                 throttle, scale = known.get(channel.index), Scale.of(channel)
                 if throttle is None or throttle.scale != scale:
                     throttle = Throttle(scale, self._interval)
+                throttle.is_thinned = info.heartbeat is not None
                 throttles[channel.index] = throttle
             self._throttles[info.psu] = throttles
 
@@ -70,10 +72,45 @@ class Updates:
         for state in states:
             if (throttle := throttles.get(state.index)) is None:
                 continue
-            energy, charge = _certain(state, meters.get(state.index))
-            if throttle.passes(state, energy, charge, now):
-                told = throttle.scale.rounded(state, energy, charge)
-                self._publisher.keep(self._topics.homeassistant(unit, state.index), told.to_json())
+            if not throttle.is_thinned:
+                self._has_passed(throttle, state, meters, now)
+                continue
+            with self._lock:
+                self._held[unit, state.index] = state
+                self._let_go(throttle, state, meters, now)
+
+    def tick(self) -> None:
+        """Publish held samples that have waited long enough. To be called several times a second.
+
+        They are those of units that publish changes only: the next sample may come much later.
+        """
+        if not self._held:
+            return
+        now = self._clock()
+        with self._lock:
+            for (unit, index), state in list(self._held.items()):
+                throttle = self._throttles.get(unit, {}).get(index)
+                if throttle is None:
+                    del self._held[unit, index]
+                else:
+                    self._let_go(throttle, state, self._saved.get(unit, {}), now)
+
+    def _let_go(
+        self, throttle: Throttle, state: ChannelState, meters: Mapping[int, tuple[float, float]], now: float
+    ) -> None:
+        """Hold a sample no longer that has passed, or that tells nothing new."""
+        if self._has_passed(throttle, state, meters, now) or throttle.is_over(now):
+            del self._held[state.psu, state.index]
+
+    def _has_passed(
+        self, throttle: Throttle, state: ChannelState, meters: Mapping[int, tuple[float, float]], now: float
+    ) -> bool:
+        energy, charge = _certain(state, meters.get(state.index))
+        if not throttle.passes(state, energy, charge, now):
+            return False
+        told = throttle.scale.rounded(state, energy, charge)
+        self._publisher.keep(self._topics.homeassistant(state.psu, state.index), told.to_json())
+        return True
 
     def serve(self, units: Collection[str]) -> None:
         """Publish states of these units from now on, and of no other."""

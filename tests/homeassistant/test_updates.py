@@ -69,6 +69,46 @@ def test_the_same_info_again_does_not_let_noise_through() -> None:
     assert publisher.shown().voltage == 5.0002, "another scale begins anew"
 
 
+def test_the_last_sample_of_a_unit_that_publishes_changes_only_follows_by_itself() -> None:
+    """The next one may come an hour later."""
+    now = [100.0]
+    publisher = Publisher()
+    found = updates(publisher, clock=lambda: now[0])
+    found.follow(unit_info(heartbeat=3600.0))
+    found.publish([state(voltage=0.0)])
+    now[0] += 0.2
+    found.publish([state(voltage=2.0)])  # the output goes up
+    found.publish([state(voltage=5.0)])
+    found.tick()
+    assert publisher.shown().voltage == 0.0
+    now[0] += 1.0
+    found.tick()
+    assert publisher.shown().voltage == 5.0
+    now[0] += 0.2
+    found.publish([state(voltage=5.01)])  # drifts, within noise
+    now[0] += 5.0
+    found.tick()
+    assert publisher.shown().voltage == 5.0
+    now[0] += 5.0
+    found.tick()
+    assert publisher.shown().voltage == 5.01
+    found.publish([state(voltage=5.02)])
+    found.publish([state(voltage=5.03, online=False)])  # passes at once, and what was held is past
+    now[0] += 20.0
+    found.tick()
+    assert not publisher.shown().online
+    for limit in range(10):  # more changes than may follow each other at once
+        found.publish([state(voltage_limit=float(limit))])
+    now[0] += 1.0
+    found.tick()
+    assert publisher.shown().voltage_limit == 9.0
+    found.publish([state(voltage_limit=7.0)])
+    found.serve([])
+    now[0] += 20.0
+    found.tick()
+    assert publisher.shown().voltage_limit == 9.0
+
+
 def test_a_unit_that_is_not_served_any_more_publishes_nothing() -> None:
     publisher = Publisher()
     found = updates(publisher)
