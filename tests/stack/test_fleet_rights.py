@@ -53,6 +53,7 @@ class Fleet:
         # A second run without the list keeps the agents.
         generate_secrets(folder / "secrets", folder / "users.toml")
         self.broker = Broker(folder / "broker", folder / "secrets", "log_type debug\nlog_type subscribe\n")
+        self.files: list[Path] = []
         self.simulators = [Simulator("E36313A", f"MY6200000{number}") for number in (1, 2)]
         self.agents = [self._agent(folder / f"bench{number}", number) for number in (1, 2)]
 
@@ -76,9 +77,9 @@ class Fleet:
                 {"name": f"psu{number}", "model": "E36313A", "uri": self.simulators[number - 1].start().resource},
             ],
         }
-        file = folder / "psu-agent.yaml"
-        file.write_text(json.dumps(configuration))
-        return Process([*PSU_AGENT, "run", file], folder / "agent.log", folder=ROOT)
+        self.files.append(folder / "psu-agent.yaml")
+        self.files[-1].write_text(json.dumps(configuration))
+        return Process([*PSU_AGENT, "run", self.files[-1]], folder / "agent.log", folder=ROOT)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One of psu-agent's commands as the user `commands`."""
@@ -130,6 +131,7 @@ def test_an_agent_is_denied_nothing_that_it_needs(fleet: Fleet) -> None:
             assert (refused.returncode, "claimed" in refused.stdout + refused.stderr) == (1, True)
             commands.publish(f"lab/psu/psu{number}/lease/set", '{"holder": "ci", "release": true}')
             wait_until(lambda n=number: holder(n) is None, "the end of the lease")  # type: ignore[misc]
+            fleet.command("takeover", f"psu{number}")  # there is nothing to take over; it is asked for all the same
         expected = {
             *(f"lab/psu/psu{number}/{leaf}" for number in (1, 2) for leaf in ("status", "info", "1/state", "1/event")),
             *(f"lab/psu/agents/bench{number}/{leaf}" for number in (1, 2) for leaf in ("status", "info", "metrics")),
@@ -144,6 +146,15 @@ def test_an_agent_is_denied_nothing_that_it_needs(fleet: Fleet) -> None:
     for agent in fleet.agents:
         assert "not authorized" not in agent.text().lower()
         assert "does not let" not in agent.text()
+
+
+def test_the_measurement_of_the_broker_has_its_rights(fleet: Fleet) -> None:
+    done = subprocess.run(
+        [*PSU_AGENT, "check", "--connect", fleet.files[0]], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "may not" not in done.stdout + done.stderr
+    assert fleet.denied() == []
 
 
 def test_an_agents_password_is_of_no_use_against_another_agent(fleet: Fleet) -> None:

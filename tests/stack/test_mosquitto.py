@@ -41,6 +41,7 @@ STATUS = {"psu/psu1/status", "psu/agents/bench3/status"}
 INFO = {"psu/psu1/info", "psu/agents/bench3/info"}
 TAKEOVER = {"psu/psu1/takeover"}
 METRICS = {"psu/agents/bench3/metrics"}
+MEASURED = {"psu/agents/bench3/check/1/retained"}
 PUBLISHED = TELEMETRY | RESPONSES | LEASES | STATUS | INFO | METRICS
 REQUESTS = {"psu/psu1/set", "psu/psu1/set/state", "psu/psu1/1/set", "psu/psu1/1/set/voltage_limit", "psu/psu1/get",
             "psu/psu1/1/get", "psu/psu1/set/lease", "psu/psu1/lease/set", "psu/psu1/1/lease/set"}  # fmt: skip
@@ -74,6 +75,8 @@ EVERYTHING = set[str]().union(
         OTHERS_REQUESTS,
         TAKEOVER,
         OTHERS_TAKEOVER,
+        MEASURED,
+        {"psu/agents/bench9/check/1/retained"},
         DISCOVERY,
         BIRTH,
         REPLIES,
@@ -93,7 +96,12 @@ LIKE_A_STATE = {
 
 MAY_PUBLISH = {
     # To its own unit, where it needs no request to do what it likes.
-    "bench3": PUBLISHED | FOR_HOMEASSISTANT | DISCOVERY | REPLIES | {"psu/psu1/set/state", "psu/psu1/set/lease"},
+    "bench3": PUBLISHED
+    | FOR_HOMEASSISTANT
+    | DISCOVERY
+    | REPLIES
+    | MEASURED
+    | {"psu/psu1/set/state", "psu/psu1/set/lease"},
     "bench4": REPLIES,
     "telegraf": set(),
     "commands": REQUESTS | ALL | OTHERS_REQUESTS | TAKEOVER | OTHERS_TAKEOVER,
@@ -104,7 +112,7 @@ MAY_PUBLISH = {
 }
 ANY_PUBLISHED = PUBLISHED | OTHERS
 MAY_READ = {
-    "bench3": REQUESTS | TAKEOVER | LEASES | ALL | ODD | BIRTH | DISCOVERY | METRICS | WHO_SERVES_WHAT,
+    "bench3": MEASURED | REQUESTS | TAKEOVER | LEASES | ALL | ODD | BIRTH | DISCOVERY | METRICS | WHO_SERVES_WHAT,
     "bench4": ALL | WHO_SERVES_WHAT,
     "telegraf": {
         topic for topic in ANY_PUBLISHED if topic.endswith(("/state", "/backlog", "/event", "/status", "/metrics"))
