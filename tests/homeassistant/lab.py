@@ -54,6 +54,11 @@ class Lab:
             connection.sendall(f"{message};*OPC?\n".encode())
             connection.recv(16)
 
+    def reserve(self, unit: str, holder: str, **fields: Any) -> None:
+        """Take the lease on a unit, or give it back."""
+        with contextlib.closing(self.observe("clients/#")) as observer:
+            assert observer.ask(f"psu/{unit}/lease/set", {"holder": holder, **fields})["ok"]
+
     def close(self) -> None:
         self.kill_agent()
         for simulator in self.simulators.values():
