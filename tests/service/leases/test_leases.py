@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent.service.leases import leases
 from tests.lab import PATIENCE, Bench, Observer, wait_until
 from tests.service.commands.commanding import unique, writes
 
@@ -38,7 +39,8 @@ def wait_holder(observer: Observer, place: str, holder: str | None) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def free(bench: Bench, observer: Observer) -> Iterator[None]:
+def free(bench: Bench, observer: Observer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(leases, "CORRECTING", 0.1)
     yield
     for place in _PLACES:
         assert code(observer, place, "the test", release=True, force=True) in ("ok", "unsupported")

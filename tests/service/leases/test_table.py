@@ -116,7 +116,7 @@ class Table(RuleBasedStateMachine):
 
 
 TestTable = Table.TestCase
-TestTable.settings = examples(60)  # type: ignore[assignment]
+TestTable.settings = examples(30)  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(
