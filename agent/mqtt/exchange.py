@@ -323,7 +323,8 @@ class Exchange:
 
         To be called every second or so.
         """
-        if not self.connection.abilities.retains and now - self._repeated_at >= REPETITION:
+        retains = self.connection.abilities.retains
+        if not retains and not self.is_silent and now - self._repeated_at >= REPETITION:
             self._repeated_at = now
             self._inbox.put(self._inbox.to_repeat(self._prefix))
 

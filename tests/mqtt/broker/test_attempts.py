@@ -151,7 +151,7 @@ class Broker:
         return None if attempts.protocol in self.knows else self.way
 
 
-@examples(300)
+@examples(100)
 @given(
     knows=st.sampled_from([{"5"}, {"3.1.1"}, {"5", "3.1.1"}]),
     way=st.sampled_from([CLOSED, REFUSED_VERSION, Outcome.SILENT]),

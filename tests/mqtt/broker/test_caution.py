@@ -122,7 +122,7 @@ def test_states_of_changing_length_are_left_out_too() -> None:
     assert not suspects.is_given_up(Item(Kind.STATE, "psu/psu1/1/backlog", b"x" * 400, row=7, is_backlog=True))
 
 
-@examples(200)
+@examples(100)
 @given(lives=st.lists(st.floats(0, CAUTION * 0.9), max_size=30))
 def test_a_broker_that_keeps_dying_soon_accuses_nobody(lives: list[float]) -> None:
     broker = Broker(10**6)
@@ -134,7 +134,7 @@ def test_a_broker_that_keeps_dying_soon_accuses_nobody(lives: list[float]) -> No
     assert broker.taken == {topic for topic, _ in RETAINED}
 
 
-@examples(200)
+@examples(100)
 @given(
     sizes=st.lists(st.integers(30, 3000), min_size=1, max_size=40),
     limit=st.integers(20, 3200),
