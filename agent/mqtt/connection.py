@@ -143,9 +143,13 @@ class Connection:
         return self._connack is not None
 
     @property
-    def is_subscribed(self) -> bool:
-        """True if every SUBACK has come."""
-        return self._subscribing.is_done
+    def unconfirmed(self) -> int:
+        """The number of SUBSCRIBEs that the broker has not confirmed."""
+        return self._subscribing.open_count
+
+    def has_confirmed(self, left: int) -> bool:
+        """True if there are fewer `unconfirmed` ones than were left."""
+        return self.unconfirmed < left
 
     @property
     def is_busy(self) -> bool:

@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import tenacity
 
@@ -236,7 +237,7 @@ class Session(Sending):
         self._subscriptions.take_over(None)
         connection.subscribe(self._subscriptions.filters)
         connection.keep_alive()
-        self._await(lambda: connection.is_subscribed, "no subscription was confirmed", lambda: connection.is_busy)
+        self._await_subscriptions(connection)
         # A client that sees "online" may send commands at once: so it is published after the subscriptions, and after a doubt.
         self._wait_for(lambda: not connection.is_in_doubt, _LONGEST_DOUBT)
         self._retains = connection.abilities.retains
@@ -268,13 +269,22 @@ class Session(Sending):
         finally:
             self._exchange.receipts.take(incoming)
 
-    def _await(self, condition: Callable[[], bool], otherwise: str, busy: Callable[[], bool] = lambda: False) -> None:
-        if self._wait_for(condition, self._attempts.limit):
-            return
-        if not (
-            busy() and self._wait_for(condition, attempts.LAST_LIMIT)
-        ):  # NATS that has lost a node takes 9 s a filter
+    def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
+        if not self._wait_for(condition, self._attempts.limit):
             raise ConnectionLost(otherwise, Outcome.SILENT)
+
+    def _await_subscriptions(self, connection: Connection) -> None:
+        """Until each SUBSCRIBE is confirmed. Each has its own time.
+
+        A cluster of NATS that has lost a node elects a leader for each filter, which takes up to 9 s, and begins anew with each
+        connection: so a broker that has got all, and is at work on it, is waited for.
+        """
+        while left := connection.unconfirmed:
+            confirms = partial(connection.has_confirmed, left)
+            if not self._wait_for(confirms, self._attempts.limit) and not (
+                connection.is_busy and self._wait_for(confirms, attempts.LAST_LIMIT)
+            ):
+                raise ConnectionLost("it did not confirm the subscriptions", Outcome.SILENT)
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
         deadline = time.monotonic() + seconds

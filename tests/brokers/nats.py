@@ -81,8 +81,8 @@ class NatsNode(Nats):
         return json.dumps(parts, indent=1)
 
     def mqtt_options(self) -> dict[str, object]:
-        """Copies of what is stored for MQTT. While a node is gone, an election may take 9 s, and 5 s is the limit by default."""
-        return {"stream_replicas": self.replicas, "js_api_timeout": "10s"}
+        """Copies of what is stored for MQTT."""
+        return {"stream_replicas": self.replicas}
 
     def is_ready(self) -> bool:
         """True: it does so only when two of the three are there."""

@@ -11,7 +11,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 #: s after which a filter that was refused is asked for again: at first, and at most. Not every refusal is for good: a node of
 #: NATS refuses a filter that its cluster does not confirm within 5 s, as it happens while another node is gone. Otherwise an off
 #: on it would not arrive until the next connection.
-FIRST_AGAIN, LAST_AGAIN = 10.0, 600.0
+FIRST_AGAIN, LAST_AGAIN = 5.0, 600.0
 
 
 class Subscribing:
@@ -31,9 +31,9 @@ class Subscribing:
         self._again_at: float | None = None
 
     @property
-    def is_done(self) -> bool:
-        """True if every SUBACK has come."""
-        return not self._asked
+    def open_count(self) -> int:
+        """The number of SUBSCRIBEs without their SUBACK."""
+        return len(self._asked)
 
     def asked(self, mid: int, filters: Sequence[str]) -> None:
         """Take note of a SUBSCRIBE: its packet identifier and its filters."""
