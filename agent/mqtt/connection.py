@@ -147,10 +147,6 @@ class Connection:
         """The number of SUBSCRIBEs that the broker has not confirmed."""
         return self._subscribing.open_count
 
-    def has_confirmed(self, left: int) -> bool:
-        """True if there are fewer `unconfirmed` ones than were left."""
-        return self.unconfirmed < left
-
     @property
     def is_busy(self) -> bool:
         """True if all that was sent is at the broker's host, which has not come to the PINGREQ behind it (Linux)."""

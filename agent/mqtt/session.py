@@ -280,7 +280,7 @@ class Session(Sending):
         connection: so a broker that has got all, and is at work on it, is waited for.
         """
         while left := connection.unconfirmed:
-            confirms = partial(connection.has_confirmed, left)
+            confirms = partial(lambda left: connection.unconfirmed < left, left)
             if not self._wait_for(confirms, self._attempts.limit) and not (
                 connection.is_busy and self._wait_for(confirms, attempts.LAST_LIMIT)
             ):
