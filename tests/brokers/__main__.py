@@ -19,7 +19,6 @@ def main(names: list[str]) -> int:
     if unknown:
         sys.stderr.write(f"no broker is called {', '.join(sorted(unknown))}: {', '.join(k.name for k in KINDS)}\n")
         return 2
-    results = page.load()
     code = 0
     for kind in KINDS:
         if names and kind.name not in names:
@@ -35,8 +34,7 @@ def main(names: list[str]) -> int:
             sys.stdout.write(f"{kind.name}: failed, {error}\n")
             code = 1
             continue
-        results[kind.name] = result
-        page.save(results)
+        page.save({**page.load(), kind.name: result})
         told = "; ".join([*result.missing, *result.faults]) or "nothing is missing"
         sys.stdout.write(f"{kind.name} {result.version}, {time.monotonic() - began:.0f} s: {told}\n")
         sys.stdout.flush()

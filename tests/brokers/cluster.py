@@ -9,6 +9,7 @@ arrive, if a command was carried out twice, or if one got no answer.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import itertools
 import json
 import re
@@ -28,6 +29,7 @@ from typing import Any, Self
 
 from agent.local.ports import free_port
 from agent.simulator import Simulator
+from tests.brokers import page
 from tests.brokers.listener import Listener, gaps
 from tests.brokers.nats import VERSION, NatsNode
 from tests.lab import AgentProcess, settings, unit, wait_until
@@ -297,13 +299,42 @@ def run(folder: Path, rounds: int, units: int, rate: float, *, build: bool = Fal
         return scene.end()
 
 
+def table(figures: Figures) -> str:
+    """The figures as docs/brokers.md shows them."""
+    outages, others = figures.outages, figures.others
+    rows = {
+        "Brokers": f"three nodes of NATS Server {figures.version}, `stream_replicas: 3`",
+        "Agents": f"two, with {figures.units} simulated E36313A together, three channels each",
+        "Load": f"{figures.rate:.0f} samples a second for {figures.seconds:.0f} s, {figures.commands} commands",
+        "Kills (SIGKILL), each started again": f"{len(outages)} of the agents' node, {len(others)} of another one",
+        "Samples without a node, until they arrive again: the agents' node": _spread(outages),
+        "The same: another node": _spread(others),
+        "Samples": f"{figures.samples}, of which {figures.backlog} messages came as backlog",
+        "Samples lost": str(len(figures.lost)),
+        "Samples that came more than once": str(figures.doubled),
+        "Commands sent again for want of an answer": str(figures.repeated),
+        "Commands refused": ", ".join(f"{n} {code}" for code, n in figures.refused.most_common()) or "none",
+        "Commands carried out twice": str(len(figures.twice)),
+        "Commands never answered": str(len(figures.unanswered)),
+    }
+    lines = [f"| {name} | {value} |" for name, value in rows.items()]
+    return "\n".join([f"| {dt.datetime.now(dt.UTC).date().isoformat()} | |", "| --- | --- |", *lines])
+
+
+def _spread(seconds: list[float]) -> str:
+    if not seconds:
+        return "–"
+    return f"{min(seconds):.0f} to {max(seconds):.0f} s, median {statistics.median(seconds):.0f} s"
+
+
 def main() -> int:
-    """Print the figures."""
+    """Print the figures, and write them into docs/brokers.md."""
     rounds, units, rate = (int(text) for text in [*sys.argv[1:], *("10", "5", "10")[len(sys.argv) - 1 :]])
     with tempfile.TemporaryDirectory(prefix="psu-cluster-") as folder:
         figures = run(Path(folder), rounds, units, rate, build=True)
-    print(figures)
-    print(f"{figures.rate:.0f} samples/s; outage median {statistics.median(figures.outages):g} s")
+    sys.stdout.write(f"{figures}\n")
+    text = page.PAGE.read_text(encoding="utf-8")
+    page.PAGE.write_text(page.written(text, "cluster", table(figures)), encoding="utf-8")
     return 0 if figures.is_well else 1
 
 
