@@ -28,6 +28,9 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = re.compile(r"[A-Za-z0-9_.-]+")
 LEVEL = re.compile(r"[A-Za-z0-9_.-]+|\+")
 TOPIC = re.compile(r"(\+|[^/+#\s$][^/+#\s]*)(/(\+|[^/+#\s]+))*")
+COMMENT = re.compile(r"(?:^|\s)#")
+#: Names that no unit may have: they are other things below the base topic.
+RESERVED_UNITS = {"all", "agents", "groups", "response"}
 #: The users that are services of the stack; the container mounts the folder of its name.
 SERVICE_USERS = ("agent", "telegraf")
 #: Secrets of the services themselves.
@@ -167,6 +170,8 @@ def check(config: dict[str, Any]) -> list[str]:
         units = user.get("units", [])
         if not isinstance(units, list) or not all(isinstance(unit, str) and LEVEL.fullmatch(unit) for unit in units):
             faults.append(f'{where}.units: must be a list of names of units, for instance ["psu1"]; is {units!r}')
+        elif reserved := RESERVED_UNITS.intersection(units):
+            faults.append(f"{where}.units: no unit may be called {', '.join(sorted(reserved))}")
     if "bridge" in config:
         bridge = config["bridge"]
         faults += [f"bridge.{key}: missing" for key in ("address", "username", "site") if not bridge.get(key)]
@@ -186,7 +191,7 @@ def listed(words: list[str], out: Path) -> dict[str, list[str]]:
         lines += path.read_text().splitlines() if path.is_file() else [word]
     agents: dict[str, list[str]] = {}
     for line in lines:
-        name, _, rest = line.partition("#")[0].partition(":")
+        name, _, rest = COMMENT.split(line, maxsplit=1)[0].partition(":")
         if name := name.strip():
             # A name alone stands for what is known of it.
             agents[name] = rest.replace(",", " ").split() or agents.get(name, [])
