@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from agent.unit.standing import Part
 from tests.properties import examples
@@ -33,14 +33,20 @@ class FleetMachine(RuleBasedStateMachine):
         self.world = World()
         self.running: dict[str, Agent] = {}
 
-    @precondition(lambda self: len(self.running) < 3)
-    @rule(name=NAMES, online=st.booleans())
-    def start(self, name: str, online: bool) -> None:
+    @initialize(names=st.permutations("abc"), count=st.integers(0, 3))
+    def begin(self, names: list[str], count: int) -> None:
+        for name in names[:count]:
+            self.start(name, is_reachable=True)
+            self.settle()
+
+    @rule(name=NAMES, is_reachable=st.booleans())
+    def start(self, name: str, is_reachable: bool) -> None:
         if name in self.running:
-            return
+            self.kill(name)
         agent = self.running[name] = self.world.start(name, *units_of(name))
-        for unit in agent.units:
-            agent.report_unit(unit, online=online)
+        for unit in agent.units.values():
+            unit.is_reachable = is_reachable
+        agent.work()
         agent.connect()
 
     @rule(name=NAMES)
@@ -48,39 +54,47 @@ class FleetMachine(RuleBasedStateMachine):
         if name in self.running:
             self.world.kill(self.running.pop(name))
 
-    @rule(name=NAMES, count=st.integers(1, 8))
-    def send(self, name: str, count: int) -> None:
+    @rule(name=NAMES, count=st.integers(1, 12), is_in=st.booleans())
+    def step(self, name: str, count: int, is_in: bool) -> None:
         for _ in range(count if name in self.running else 0):
-            self.running[name].send_one()
-
-    @rule(name=NAMES, count=st.integers(1, 8))
-    def receive(self, name: str, count: int) -> None:
-        for _ in range(count if name in self.running else 0):
-            self.running[name].receive_one()
+            agent = self.running[name]
+            if is_in:
+                agent.receive_one()
+            else:
+                agent.send_one()
+            agent.work()
             self.world.check()
 
     @rule()
     def flow(self) -> None:
-        self.world.flow()
+        self.settle()
 
-    @rule(seconds=st.sampled_from([0.5, 2.5, 6.0, 15.0, 31.0, 60.0]), hears=st.booleans())
-    def pause(self, seconds: float, hears: bool) -> None:
-        if hears:
-            self.world.wait(seconds)
-        else:  # nothing arrives meanwhile
+    def settle(self) -> None:
+        for _ in range(5):
+            self.world.flow()
+            self.world.check()
+            for agent in self.running.values():
+                agent.work()
+
+    @rule(seconds=st.sampled_from([1.0, 6.0, 15.0, 31.0]), is_heard=st.booleans())
+    def pause(self, seconds: float, is_heard: bool) -> None:
+        """``is_heard``: all that is connected hears the broker meanwhile; else nothing arrives."""
+        if not is_heard:
             self.world.clock.now += seconds
             for agent in self.running.values():
                 agent.tick()
+            return
+        end = self.world.clock.now + seconds
+        while self.world.clock.now < end:
+            self.world.wait(1.0)
+            self.settle()
 
-    @rule(name=NAMES)
-    def ping(self, name: str) -> None:
-        if name in self.running:
-            self.running[name].ping()
-
-    @rule(name=NAMES)
-    def cut(self, name: str) -> None:
+    @rule(name=NAMES, seconds=st.integers(0, 40))
+    def cut(self, name: str, seconds: int) -> None:
+        """The agent does not notice until it connects again. The others go on."""
         if name in self.running:
             self.running[name].cut()
+            self.pause(float(seconds), is_heard=True)
 
     @rule(name=NAMES)
     def connect_again(self, name: str) -> None:
@@ -88,17 +102,12 @@ class FleetMachine(RuleBasedStateMachine):
             self.running[name].disconnect()
             self.running[name].connect()
 
-    @rule(name=NAMES, number=st.integers(0, 1), online=st.booleans())
-    def change_link(self, name: str, number: int, online: bool) -> None:
+    @rule(name=NAMES, number=st.integers(0, 1), is_reachable=st.booleans())
+    def change_link(self, name: str, number: int, is_reachable: bool) -> None:
         if name in self.running:
-            agent = self.running[name]
-            agent.report_unit(list(agent.units)[number % len(agent.units)], online=online)
-
-    @rule()
-    def restart_broker(self) -> None:
-        """With all that it keeps."""
-        for agent in self.running.values():
-            agent.cut()
+            units = list(self.running[name].units.values())
+            units[number % len(units)].is_reachable = is_reachable
+            self.running[name].work()
 
     @invariant()
     def nobody_sets_what_another_one_sets(self) -> None:
@@ -111,11 +120,10 @@ class FleetMachine(RuleBasedStateMachine):
             if agent not in world.broker.clients:
                 agent.disconnect()
                 agent.connect()
-        world.flow()
-        world.wait(5.0)
         for _ in range(6):
-            for agent, unit in world.places():
-                agent.report_unit(unit.name, online=True)
+            for _, unit in world.places():
+                unit.is_reachable = True
+            self.settle()
             world.wait(45.0)
             world.check()
         places = list(world.places())

@@ -45,6 +45,7 @@ class Unit:
     uri: str
     takeover: str = "auto"
     pinned: str | None = None
+    is_reachable: bool = False  # for `Agent.work`
     is_known: bool = False
     is_online: bool = False
 
@@ -187,6 +188,13 @@ class Agent:
         self.standings[unit] = standing
 
     # The unit's side.
+
+    def work(self) -> None:
+        """Do what the workers of the units do: connect those that may be served, and leave those that may not."""
+        for name, unit in self.units.items():
+            may = unit.is_reachable and self.standings[name].part is not Part.YIELDS_SUPPLY
+            if may != unit.is_online:
+                self.report_unit(name, online=may)
 
     def report_unit(self, name: str, *, online: bool) -> None:
         unit = self.units[name]
