@@ -235,6 +235,7 @@ class Session(Sending):
         self._heartbeat = time.monotonic()
         self._await(lambda: connection.is_accepted, "it does not answer CONNECT; is settings.mqtt.port a broker's?")
         self._subscriptions.take_over(None)
+        self._joining.listen()
         connection.subscribe(self._subscriptions.filters)
         connection.keep_alive()
         self._await_subscriptions(connection)

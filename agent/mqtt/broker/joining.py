@@ -14,6 +14,9 @@ Publish = Callable[[str, Serializable], None]
 class Joining(Protocol):
     """Finds out, on each connection, what other agents have published, before this one publishes. In the session's thread."""
 
+    def listen(self) -> None:
+        """Take note that a new connection subscribes: what the broker keeps may come in from now on."""
+
     def begin(self, publish: Publish) -> None:
         """Take note that the broker has confirmed the subscriptions."""
 
@@ -26,6 +29,9 @@ class Joining(Protocol):
 
 class AtOnce:
     """Joins without looking."""
+
+    def listen(self) -> None:
+        """Do nothing."""
 
     def begin(self, publish: Publish) -> None:
         """Do nothing."""

@@ -118,7 +118,8 @@ class Fleet:
         self._lock = threading.Lock()
         self._decisions = Decisions(me.agent, self._instance, takeover_after, settings_for)
         self._twins = Twins(me.agent, self._instance, me.start_time)
-        self._publish: Publish | None = None  # while it joins
+        self._is_joining = False
+        self._publish: Publish | None = None  # while it has asked, and waits for answers
         self._retry_at = 0.0
         self._is_to_repair = False
         self._repaired = -REPEAT
@@ -161,10 +162,16 @@ class Fleet:
 
     # As the session's `Joining`, in its thread.
 
-    def begin(self, publish: Publish) -> None:
-        """Ask if another agent of this name is there, and let the broker tell what it keeps."""
+    def listen(self) -> None:
+        """Have the broker tell what it keeps, from now on."""
         with self._lock:
+            self._is_joining = True
             self._decisions.begin()
+            self._twins.listen()
+
+    def begin(self, publish: Publish) -> None:
+        """Ask if another agent of this name is there, behind all that the broker keeps."""
+        with self._lock:
             self._twins.begin(self._clock())
             self._publish = publish
         publish(self._topics.agent_info(self._agent), self._make_info().model_copy(update={"asks": True}))
@@ -176,7 +183,7 @@ class Fleet:
     def end(self) -> bool:
         """Give units their standings by what was heard. False: another agent of this name was there first."""
         with self._lock:
-            self._publish = None
+            self._is_joining, self._publish = False, None
             first = self._twins.end()
             now = self._clock()
             session = self._session
@@ -237,7 +244,7 @@ class Fleet:
                 self._apply()
             return
         self._twins.hears_status(is_online, now)
-        if self._publish is None and self._twins.first is None and not is_online and not self._session.is_ending:
+        if not self._is_joining and self._twins.first is None and not is_online and not self._session.is_ending:
             # The last will of a connection that an earlier run left half open, or the end of a twin.
             log.warning(
                 "broker: somebody published %s as the status of this agent; it is corrected", ascii(payload)[:40]
@@ -262,7 +269,7 @@ class Fleet:
         answers = self._twins.hears(info, is_retained=incoming.retain, now=now)
         if answers is not None:
             self._answer(answers)
-        if self._publish is not None:
+        if self._is_joining:
             return
         if info.instance == self._instance:
             if not self._is_genuine(info):
@@ -293,7 +300,7 @@ class Fleet:
 
     def _repair(self) -> None:
         """Publish this agent's info again, as something else was published on its topic."""
-        if self._publish is not None or self._twins.first is not None or self._session.is_ending:
+        if self._is_joining or self._twins.first is not None or self._session.is_ending:
             return
         now = self._clock()
         self._is_to_repair = now < self._repaired + REPEAT

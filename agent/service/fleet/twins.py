@@ -41,12 +41,15 @@ class Twins:
         self._answered: set[str] = set()
         self._told: set[str] = set()
 
-    def begin(self, now: float) -> None:
-        """Take note that the question is asked on a new connection."""
+    def listen(self) -> None:
+        """Take note of a new connection, on which the broker tells first what it keeps."""
         self._is_joining = True
-        self._began = self._heard_at = now
         self._echoed_at = self._kept = self._found = None
         self._is_said_to_be_online = False
+
+    def begin(self, now: float) -> None:
+        """Take note that the question is asked on it."""
+        self._began = self._heard_at = now
 
     def is_over(self, now: float) -> bool:
         """True once it is clear if another agent was there first, or no answer is to be expected any more."""

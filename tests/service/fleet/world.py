@@ -220,6 +220,7 @@ class Agent:
         self.asked = self.clock.now
         self.has_link = self.is_joining = True
         self.broker.connect(self)
+        self.fleet.listen()
         self.fleet.begin(lambda topic, message: self.outbox.append((topic, message.to_json(), False)))
 
     def disconnect(self) -> None:
