@@ -285,7 +285,7 @@ class Session(Sending):
             if not self._wait_for(confirms, self._attempts.limit) and not (
                 connection.is_busy and self._wait_for(confirms, attempts.LAST_LIMIT)
             ):
-                raise ConnectionLost("it did not confirm the subscriptions", Outcome.SILENT)
+                raise ConnectionLost("it did not confirm the subscriptions", Outcome.SLOW)
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
         deadline = time.monotonic() + seconds

@@ -20,6 +20,7 @@ from agent.local.ports import free_port
 from tests.commandline import invoke
 from tests.lab import Observer
 from tests.mqtt.broker.gatekeeper import Gatekeeper
+from tests.mqtt.test_strangers import CONNACK_5, answering
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +165,27 @@ def test_one_that_closes_the_connection_for_a_retained_message_is_measured_to_th
     assert found.retained is False
     assert (found.qos_1, found.will, found.response_topic, found.filters_taken) == (True, True, True, 100)
     assert "it keeps no retained messages" in said(found)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x15\x03\x03\x00\x02\x02\x16",
+        b"\x20\x03\x00\xee\x00",
+        CONNACK_5 % 0x87,
+        CONNACK_5 % 0 + b"\xf0\x00",
+        CONNACK_5 % 0 + b"\x90\x00",
+        CONNACK_5 % 0 + b"\x30\x05\x00\x01\xff\x00a",
+    ],
+)
+def test_whatever_answers_is_a_finding(answer: bytes) -> None:
+    with answering(answer) as port:
+        found = measure(settings(port), longest=1.0)
+        assert "\n" not in str(found.problem)
+        assert isinstance(said(found), str)
+        assert found.retained is not True
 
 
 def test_check_prints_a_sentence_each(make_broker: Callable[..., LocalBroker], tmp_path: Path) -> None:

@@ -32,13 +32,16 @@ class Outcome(Enum):
     CLOSED = auto()  # it took the TCP connection and closed it without an answer to CONNECT
     NO_RETAINED_WILL = auto()  # it refuses the connection, as it keeps no retained messages (reason code 0x9A)
     REFUSED = auto()  # it refuses the connection for another reason
-    SILENT = auto()  # it took the TCP connection and did not answer in time
+    SILENT = auto()  # it took the TCP connection and did not answer CONNECT in time
+    SLOW = auto()  # it accepted the connection, and did not confirm the subscriptions in time
     UNANSWERED = auto()  # it did not even take the TCP connection in time
     TRIED = auto()  # it accepted a connection that was only to tell if it does: see `Attempts.is_trial`
     OTHER = auto()  # it can't be reached, or something else went wrong
 
 
 _WORDLESS = (Outcome.CLOSED, Outcome.SILENT)
+#: What a broker may say to 3.1.1 that has told that it does not know 5.
+_OF_THE_SAME = (Outcome.REFUSED, Outcome.SILENT, Outcome.SLOW, Outcome.NO_RETAINED_WILL)
 
 
 class Attempts:
@@ -87,7 +90,7 @@ class Attempts:
 
         :return: true if people are to be told; false where it only led to trying in another way, which is the next to do
         """
-        if outcome is Outcome.SILENT:
+        if outcome in (Outcome.SILENT, Outcome.SLOW):
             self.limit = min(self.limit * 2, LAST_LIMIT)
         elif outcome is Outcome.UNANSWERED:
             self.opening_limit = min(self.opening_limit * 2, LONGEST_OPENING)
@@ -119,7 +122,7 @@ class Attempts:
     def _failed_311(self, outcome: Outcome) -> bool:
         # A broker that has told that it does not know 5 may say other things to 3.1.1, or take its time. One that is gone may be
         # another one when it comes back.
-        if not (self._is_certain and outcome in (Outcome.REFUSED, Outcome.SILENT, Outcome.NO_RETAINED_WILL)):
+        if not (self._is_certain and outcome in _OF_THE_SAME):
             self.protocol, self._is_certain = "5", False
         return True
 

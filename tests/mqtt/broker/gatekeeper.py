@@ -30,6 +30,8 @@ class Gatekeeper:
         self.largest = 10**9
         #: A topic that the connection is closed for.
         self.forbidden = ""
+        #: True: a SUBSCRIBE is not answered.
+        self.is_deaf = False
         #: A filter that is refused (MQTT 5). The broker does not learn of the others in its packet.
         self.refused = b""
         #: The version of each CONNECT that came: 5 or 4 (3.1.1).
@@ -88,6 +90,8 @@ class Gatekeeper:
                     self.subscribed.append(len(filters))
                     if len(filters) > self.most_filters:
                         break
+                    if self.is_deaf:
+                        continue
                     if self.refused and self.refused in filters:
                         codes = bytes(0x87 if name == self.refused else 1 for name in filters)
                         near.sendall(bytes([0x90, 3 + len(codes)]) + mid + b"\x00" + codes)

@@ -48,6 +48,14 @@ def test_a_broker_that_never_answers_5_is_asked_in_3_1_1() -> None:
     assert (attempts.protocol, attempts.is_trial) == ("3.1.1", False)
 
 
+def test_a_broker_that_accepts_5_and_is_slow_keeps_it() -> None:
+    attempts = Attempts()
+    for _ in range(9):
+        assert attempts.failed(Outcome.SLOW)
+        assert attempts.protocol == "5"
+    assert attempts.limit == LAST_LIMIT
+
+
 @pytest.mark.parametrize("after", [CLOSED, OTHER])
 def test_a_broker_that_fails_in_another_way_after_the_trial_is_not_certain(after: Outcome) -> None:
     attempts = Attempts()

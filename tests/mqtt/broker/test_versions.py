@@ -176,6 +176,19 @@ def test_an_answer_that_takes_longer_than_the_first_limit_is_waited_for(
     assert session.protocol == "5"
 
 
+def test_a_broker_that_confirms_no_subscription_keeps_5(
+    gate: Gatekeeper, make_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "FIRST_LIMIT", 1.0)
+    monkeypatch.setattr(attempts, "LAST_LIMIT", 1.0)
+    gate.is_deaf = True
+    session = make_session(gate.port)
+    wait_until(lambda: len(gate.versions) > 3, "tries")
+    assert set(gate.versions) == {5}
+    gate.is_deaf = False
+    wait_until(lambda: session.connected, "the connection")
+
+
 def test_a_stop_does_not_wait_for_an_answer_that_does_not_come(
     gate: Gatekeeper, make_session: Callable[..., Session]
 ) -> None:
