@@ -198,14 +198,14 @@ def test_a_full_backlog_loses_the_oldest_and_counts_them(
 
 
 def test_a_disk_that_is_full_stops_nothing(broker: LocalBroker, tmp_path: Path) -> None:
-    """The process may write no file of more than 100 KB; SQLite meets that as it meets a full disk.
+    """The process may write no file of more than 200 KB; SQLite meets that as it meets a full disk.
 
     The samples that the disk does not take are in memory, and arrive.
     """
     with Simulator() as simulator, Proxy(broker.port) as way:
         data = settings(way.port, [unit("psu1", simulator)], tmp_path / "state", poll_interval=0.005)
         limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
         limit += inside.MEASURE_OFTEN
         observer = Observer(broker.port)
         agent = AgentProcess(data, tmp_path)
