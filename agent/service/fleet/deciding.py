@@ -1,6 +1,6 @@
 """The decision who serves a unit: what is heard of other agents goes in, the standing of each own unit comes out.
 
-Nothing here has a connection, a clock or a lock. The rules are in docs/decisions/0014-who-serves.md.
+Nothing here has a connection, a clock or a lock. The rules are in docs/decisions/0016-who-serves.md.
 """
 
 from __future__ import annotations

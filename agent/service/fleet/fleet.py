@@ -1,4 +1,4 @@
-"""This agent among others: it hears them, and gives its units their standings. See docs/decisions/0014-who-serves.md."""
+"""This agent among others: it hears them, and gives its units their standings. See docs/decisions/0016-who-serves.md."""
 
 from __future__ import annotations
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
+
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from agent.unit.standing import Part
 from tests.properties import examples
@@ -21,25 +23,45 @@ def units_of(name: str) -> list[Unit]:
     }[name]
 
 
-NAMES = st.sampled_from("abc")
+class Story:
+    """Messages arrive one by one, agents come and go, links break."""
 
-
-@examples(120)
-class FleetMachine(RuleBasedStateMachine):
-    """Messages arrive one by one."""
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
         self.world = World()
         self.running: dict[str, Agent] = {}
 
-    @initialize(names=st.permutations("abc"), count=st.integers(0, 3))
-    def begin(self, names: list[str], count: int) -> None:
-        for name in names[:count]:
+    def tell(self, steps: int) -> None:
+        """Do so many things by chance; after each, and after each message, nobody sets what another one sets."""
+        names = self.random.sample("abc", 3)
+        for name in names[: self.random.randint(0, 3)]:
             self.start(name, is_reachable=True)
             self.settle()
+        for _ in range(steps):
+            self.do(self.random.choice("abc"), self.random)
+            self.world.check()
+        self.end()
 
-    @rule(name=NAMES, is_reachable=st.booleans())
+    def do(self, name: str, random: random.Random) -> None:
+        """Do one thing."""
+        match random.randrange(8):
+            case 0:
+                self.start(name, is_reachable=random.random() < 0.7)
+            case 1:
+                self.kill(name)
+            case 2:
+                self.step(name, random.randint(1, 12), is_in=random.random() < 0.5)
+            case 3:
+                self.settle()
+            case 4:
+                self.pause(random.choice([1.0, 6.0, 15.0, 31.0]), is_heard=random.random() < 0.5)
+            case 5:
+                self.cut(name, random.randint(0, 40))
+            case 6:
+                self.connect_again(name)
+            case 7:
+                self.change_link(name, random.randint(0, 1), is_reachable=random.random() < 0.7)
+
     def start(self, name: str, is_reachable: bool) -> None:
         if name in self.running:
             self.kill(name)
@@ -49,12 +71,10 @@ class FleetMachine(RuleBasedStateMachine):
         agent.work()
         agent.connect()
 
-    @rule(name=NAMES)
     def kill(self, name: str) -> None:
         if name in self.running:
             self.world.kill(self.running.pop(name))
 
-    @rule(name=NAMES, count=st.integers(1, 12), is_in=st.booleans())
     def step(self, name: str, count: int, is_in: bool) -> None:
         for _ in range(count if name in self.running else 0):
             agent = self.running[name]
@@ -65,10 +85,6 @@ class FleetMachine(RuleBasedStateMachine):
             agent.work()
             self.world.check()
 
-    @rule()
-    def flow(self) -> None:
-        self.settle()
-
     def settle(self) -> None:
         for _ in range(5):
             self.world.flow()
@@ -76,7 +92,6 @@ class FleetMachine(RuleBasedStateMachine):
             for agent in self.running.values():
                 agent.work()
 
-    @rule(seconds=st.sampled_from([1.0, 6.0, 15.0, 31.0]), is_heard=st.booleans())
     def pause(self, seconds: float, is_heard: bool) -> None:
         """``is_heard``: all that is connected hears the broker meanwhile; else nothing arrives."""
         if not is_heard:
@@ -89,31 +104,24 @@ class FleetMachine(RuleBasedStateMachine):
             self.world.wait(1.0)
             self.settle()
 
-    @rule(name=NAMES, seconds=st.integers(0, 40))
     def cut(self, name: str, seconds: int) -> None:
         """The agent does not notice until it connects again. The others go on."""
         if name in self.running:
             self.running[name].cut()
             self.pause(float(seconds), is_heard=True)
 
-    @rule(name=NAMES)
     def connect_again(self, name: str) -> None:
         if name in self.running:
             self.running[name].disconnect()
             self.running[name].connect()
 
-    @rule(name=NAMES, number=st.integers(0, 1), is_reachable=st.booleans())
     def change_link(self, name: str, number: int, is_reachable: bool) -> None:
         if name in self.running:
             units = list(self.running[name].units.values())
             units[number % len(units)].is_reachable = is_reachable
             self.running[name].work()
 
-    @invariant()
-    def nobody_sets_what_another_one_sets(self) -> None:
-        self.world.check()
-
-    def teardown(self) -> None:
+    def end(self) -> None:
         """When all can talk again, every unit is served by somebody, and the others say by whom."""
         world = self.world
         for agent in world.agents:
@@ -138,4 +146,8 @@ class FleetMachine(RuleBasedStateMachine):
                 ), f"nobody serves {unit.name} of {agent.name}: {standing}"
 
 
-TestFleet = FleetMachine.TestCase
+@examples(120)
+@given(st.integers(0, 2**32))
+def test_nobody_sets_what_another_one_sets_and_in_the_end_all_is_served(seed: int) -> None:
+    """A random generator tells the story: the search of hypothesis finds these faults a hundred times more rarely."""
+    Story(seed).tell(40)
