@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,9 @@ from agent.cli.options import (
     telling,
 )
 from agent.protocol.quantities import BY_NAME, COMMANDED, Quantity
+
+if TYPE_CHECKING:
+    from agent.protocol.messages import UnitInfo
 
 
 def _setting_options(function: F) -> F:
@@ -132,7 +135,8 @@ def takeover(unit: str, agent: str | None, timeout: float, **broker: Any) -> Non
     """Have an agent serve a unit that another agent served.
 
     For units with `takeover: manual`, when the agent that served their supply is gone. Nothing changes while that one runs.
-    Exit code 0: it is served; 1: it was refused; 2: nobody answered.
+    Exit code 0: it is served, or will be as soon as the other agent can send no settings any more; 1: it was refused; 2: nobody
+    answered.
     """
     from agent.cli.terminal import clean, response_lines
     from agent.client import request
@@ -148,7 +152,7 @@ def takeover(unit: str, agent: str | None, timeout: float, **broker: Any) -> Non
     try:
         with Client(find_broker(**broker)) as client:
             response = request.take_over(client, unit, agent, patience=timeout)
-            server = None if response is None or not response.ok else request.server_of(client, unit)
+            info = None if response is None or not response.ok else request.info_of(client, unit)
     except (BrokerError, NobodyAnsweredError) as error:
         raise Failure(str(error)) from None
     if response is None:
@@ -158,7 +162,16 @@ def takeover(unit: str, agent: str | None, timeout: float, **broker: Any) -> Non
             click.echo(line, err=True)
         raise click.exceptions.Exit(1)
     with telling():
-        click.echo(f"{unit}: served" if server is None else f"{unit}: served by agent {clean(server)}")
+        click.echo(clean(_who_serves(unit, info)))
+
+
+def _who_serves(unit: str, info: UnitInfo | None) -> str:
+    """A sentence on a unit that an agent has been asked to serve, and has said that it does, or will."""
+    if info is None:
+        return f"{unit}: the agent serves it, or will"
+    if not info.serves:
+        return f"{unit}: the agent serves it soon: {info.reason or 'another one may still send settings'}"
+    return f"{unit}: served by agent {info.agent}{'' if info.host is None else f' on {info.host}'}"
 
 
 @click.command()

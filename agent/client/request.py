@@ -18,7 +18,7 @@ from agent.client.fleet import Fleet
 from agent.protocol import names
 from agent.protocol.commands import parse_command
 from agent.protocol.errors import Refusal
-from agent.protocol.messages import Response, format_time, utc_now
+from agent.protocol.messages import Response, UnitInfo, format_time, utc_now
 
 #: s for a command that takes no time of its own.
 _PATIENCE = 10.0
@@ -210,18 +210,15 @@ def take_over(client: Client, unit: str, agent: str | None, *, patience: float) 
     return _await_response(client, request_id if client.protocol == "5" else None, time.monotonic() + patience)
 
 
-def server_of(client: Client, unit: str) -> str | None:
-    """The agent that serves a unit, for people, as the broker has it; None where nobody says so.
+def info_of(client: Client, unit: str) -> UnitInfo | None:
+    """The info of a unit, of the agent that serves it where two have one of this name, as the broker has it; None without one.
 
     :raises BrokerError: see `Client`
     """
     fleet = Fleet(client.topics)
     for message in client.retained([client.topics.info(unit)]):
         fleet.update(message.topic, message.payload)
-    info = None if unit not in fleet.units else fleet.units[unit].info
-    if info is None or not info.serves:
-        return None
-    return info.agent if info.host is None else f"{info.agent} on {info.host}"
+    return None if unit not in fleet.units else fleet.units[unit].info
 
 
 def _await_response(client: Client, command_id: str | None, deadline: float) -> Response | None:

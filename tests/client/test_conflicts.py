@@ -153,8 +153,11 @@ def an_info(agent: str, **changes: Any) -> bytes:
     [
         (an_info("bench2", host="host2"), "psu1: served by agent bench2 on host2\n"),
         (an_info("bench2"), "psu1: served by agent bench2\n"),
-        (an_info("bench2", serves=False), "psu1: served\n"),
-        (None, "psu1: served\n"),
+        (
+            an_info("bench2", serves=False, online=False, reason="it takes over after 15 s"),
+            "psu1: the agent serves it soon: it takes over after 15 s\n",
+        ),
+        (None, "psu1: the agent serves it, or will\n"),
     ],
 )
 def test_it_is_done_and_the_agent_named(broker: LocalBroker, info: bytes | None, printed: str) -> None:
