@@ -13,12 +13,13 @@ from agent.cli.options import config_argument, json_option, load_config
 
 @click.command()
 @config_argument
-@click.option("--connect", is_flag=True, help="Also connect to the broker and to every unit; no setting changes.")
+@click.option("--connect", is_flag=True, help="Also measure the broker and connect to every unit; no setting changes.")
 @json_option
 def check(config: Path | None, connect: bool, as_json: bool) -> None:
     """Check a configuration file.
 
-    Tells every fault with its line. With --connect not beside a running agent: some units allow two sessions in all.
+    Tells every fault with its line. With --connect it also says what the broker lacks, a sentence each; that takes some
+    seconds. Not beside a running agent then: some units allow two sessions in all.
     Exit code 0 only if all is well.
     """
     configuration = load_config(config)

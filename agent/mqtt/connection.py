@@ -243,6 +243,7 @@ class Connection:
 
         :raises ConnectionLost: the connection is broken
         """
+        self._client.on_disconnect = None  # it is not the broker that closes it
         self._client.disconnect()
         self.flush()
 

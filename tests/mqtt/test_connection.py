@@ -58,6 +58,7 @@ def test_from_connect_to_disconnect(broker: LocalBroker, protocol: str) -> None:
     assert [(i.topic, i.payload, i.retain, i.stale) for i in heard] == [("t/0", b"yes", False, False)]
     assert heard[0].correlation == (b"correlation" if protocol == "5" else None)
     connection.disconnect()
+    assert not connection.was_closed  # by the broker, for a message maybe
     connection.close()
     with pytest.raises(ConnectionLost):
         connection.check()
