@@ -39,7 +39,7 @@ _AGENTS = ("bench1", "bench2")
 #: s of load between two changes; s between two commands; s after which a command without an answer is sent again.
 _LOADED, _PAUSE, _AGAIN = 3.0, 0.1, 3.0
 #: s for a cluster to be whole again, and for the last samples.
-_LONG = 120.0
+_LONG = 300.0
 _VOLTS = re.compile(r"VOLT(?:AGE)?\S* ([\d.]+)")
 
 

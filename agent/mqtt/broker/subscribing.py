@@ -10,7 +10,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 #: s after which a filter that was refused is asked for again: at first, and at most. Not every refusal is for good: a node of
 #: NATS refuses a filter that its cluster does not confirm within 5 s, as it happens while another node is gone. Otherwise an off
-#: on it would not arrive until the next connection.
+#: on it would not arrive until the next connection. One is asked for at a time: that node answers nothing else meanwhile.
 FIRST_AGAIN, LAST_AGAIN = 5.0, 600.0
 
 
@@ -46,7 +46,8 @@ class Subscribing:
         for name, reason in zip(filters, reasons, strict=False):
             if reason.is_failure:
                 refused.append((name, reason))
-                self._refused[name] = None
+                self._refused.pop(name, None)
+                self._refused[name] = None  # behind the others
             else:
                 self._refused.pop(name, None)
         if refused:
@@ -56,7 +57,8 @@ class Subscribing:
                 f"arrive, so let {self._user} read these topics"
             )
         if self._refused and self._again_at is None:
-            self._again_at = now + self._pause
+            self._again_at = now + (self._pause if refused else 0.0)
+            self._pause = min(self._pause * 2, LAST_AGAIN) if refused else FIRST_AGAIN
 
     def dropped(self, filters: Sequence[str]) -> None:
         """Take note of an UNSUBSCRIBE."""
@@ -64,12 +66,11 @@ class Subscribing:
             self._refused.pop(name, None)
 
     def due(self, now: float) -> list[str]:
-        """The filters to ask for again now (s, `time.monotonic`); mostly none. They count as asked for."""
+        """The filter to ask for again now (s, `time.monotonic`); mostly none. It counts as asked for."""
         if self._again_at is None or now < self._again_at or self._asked:
             return []
         self._again_at = None
-        self._pause = min(self._pause * 2, LAST_AGAIN)
-        return list(self._refused)
+        return list(self._refused)[:1]
 
 
 def is_delivered(descriptor: int | None) -> bool:

@@ -129,16 +129,20 @@ def test_what_is_refused_is_due_after_a_pause_that_grows() -> None:
     assert book.open_count == 0
     assert len(told) == 1
     assert told[0].startswith("it refused 2 of 3 subscriptions (Not authorized): b, c; commands on them do not arrive")
-    assert book.due(100.0 + subscribing.FIRST_AGAIN - 0.1) == []
-    assert book.due(100.0 + subscribing.FIRST_AGAIN) == ["b", "c"]
-    assert book.due(1000.0) == [], "they are asked for, and not answered yet"
-    book.asked(2, ["b", "c"])
-    book.answered(2, _codes(1, 0x87), 200.0)
-    assert book.due(200.0 + 2 * subscribing.FIRST_AGAIN - 0.1) == []
-    assert book.due(200.0 + 2 * subscribing.FIRST_AGAIN) == ["c"]
+    pause = subscribing.FIRST_AGAIN
+    assert book.due(100.0 + pause - 0.1) == []
+    assert book.due(100.0 + pause) == ["b"], "one at a time"
+    book.asked(2, ["b"])
+    assert book.due(1000.0) == [], "it is asked for, and not answered yet"
+    book.answered(2, _codes(0x87), 200.0)
+    assert book.due(200.0 + 2 * pause - 0.1) == []
+    assert book.due(200.0 + 2 * pause) == ["c"], "the others go first"
     book.asked(3, ["c"])
     book.answered(3, _codes(1), 300.0)
-    assert book.due(10_000.0) == []
+    assert book.due(300.0) == ["b"], "where one is taken, the next is not waited for"
+    book.asked(4, ["b"])
+    book.answered(4, _codes(1), 400.0)
+    assert book.due(1e6) == []
 
 
 def test_a_filter_that_is_dropped_is_not_asked_for_again() -> None:
