@@ -151,6 +151,7 @@ class Amqtt(BrokerProgram):
     title = "aMQTT"
     source = "PyPI `amqtt`"
     access_control = "its plugin for topic access: topics by user, read and write apart"
+    needs_version = True
     _VERSION: ClassVar[str] = "0.12.1"
 
     def command(self) -> Sequence[str | Path]:

@@ -93,14 +93,14 @@ class _Scene:
 
 
 def try_agent(broker: BrokerProgram, folder: Path, protocol: Protocol) -> Trial:
-    """Try the agent on a broker that runs; at the end it still does. The agent finds out itself which version it takes.
+    """Try the agent on a broker that runs; at the end it still does. Mostly the agent finds out itself which version it takes.
 
     :param folder: for the agent
     :param protocol: of the listeners
     """
     trial = Trial()
     with Simulator() as simulator, contextlib.ExitStack() as stack:
-        scene = _Scene(broker, folder, protocol, simulator)
+        scene = _Scene(broker, folder, protocol, simulator, is_told=broker.needs_version)
         stack.callback(scene.close)
         listener = stack.enter_context(scene.listener())
         listener.deliver(_SET, {"id": "old", "state": True}, retain=True)
@@ -238,7 +238,6 @@ _STEPS: dict[str, Callable[[_Scene, Listener, Trial], str | None]] = {
 def try_denial(broker: BrokerProgram, folder: Path, protocol: Protocol, trial: Trial) -> None:
     """A command of a user who may not send any, on a broker that runs with access control; the agent's user may do all."""
     with Simulator() as simulator, contextlib.ExitStack() as stack:
-        # aMQTT with passwords leaves a client of MQTT 5 without an answer, so the agent is told the version.
         scene = _Scene(broker, folder, protocol, simulator, is_told=True)
         stack.callback(scene.close)
         listener = stack.enter_context(scene.listener())
