@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from agent.mqtt.item import Item, Kind
-from agent.mqtt.queues.pace import ALWAYS, Pace
+from agent.mqtt.queues.pace import Pace
 from agent.mqtt.queues.present import Present
 from agent.mqtt.responses.caution import is_own
 from agent.mqtt.responses.suspects import Suspects, is_candidate
@@ -58,7 +58,7 @@ class Outbox:
         self._in_flight: dict[int, Item] = {}
         self._late: deque[Item] = deque()  # superseded states
         self._live = Present(self._supersede)
-        self._pace = Pace(MOST_BACKLOG_IN_FLIGHT)
+        self._pace = Pace(MOST_IN_FLIGHT, MOST_BACKLOG_IN_FLIGHT)
         self._taken = 0  # messages
         self._states_in_a_row = self._responses_in_a_row = 0
         self._responses: deque[Item] = deque()
@@ -173,11 +173,8 @@ class Outbox:
         return self.window - len(self._in_flight)
 
     def _room_for_states(self, now: float) -> int:
-        """The messages that the window has room for; 0 while the link holds up those that it has."""
-        in_flight = self._in_flight
-        if len(in_flight) >= ALWAYS and self._pace.is_behind(in_flight.values(), now):
-            return 0
-        return self.window - len(in_flight)
+        """The messages that the window has room for, and that the link passes on in time."""
+        return min(self.window - len(self._in_flight), self._pace.room(self._in_flight, now))
 
     def send_responses(self, publish: Publish, now: float) -> None:
         """Publish responses, each behind the states of its own channels and ahead of all others, as far as the window has room.
@@ -279,7 +276,7 @@ class Outbox:
         item = self._in_flight.pop(mid, None)
         if item is None:
             return None
-        self._pace.acknowledged(item, now)
+        self._pace.acknowledged(item, len(self._in_flight) + 1, now)
         if self._suspects.exist:
             self._suspects.acquit(item)
         if item.is_backlog:

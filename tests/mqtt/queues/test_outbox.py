@@ -61,6 +61,11 @@ def take(outbox: Outbox, *items: Item) -> None:
     outbox.take(deque(items), NOW)
 
 
+def acknowledge_all(outbox: Outbox, now: float) -> None:
+    for mid in list(outbox._in_flight):
+        outbox.acknowledged(mid, now)
+
+
 def test_states_go_before_responses_and_these_before_events(outbox: Outbox, wire: Wire) -> None:
     take(outbox, event("e"), response("r", "s1"), state("s1"), Item(Kind.KEEP, "info", b"{}"))
     outbox.put_backlog([old(1)])
@@ -76,6 +81,10 @@ def test_responses_go_before_many_states_but_not_before_those_that_they_tell_of(
     assert wire.topics == []
     outbox.send(wire.publish, NOW)
     assert wire.topics[:7] == ["s7", "s9", "r", "s0", "s1", "s2", "e"]
+    assert len(wire.topics) < FEW  # more as soon as it is known that the link takes them
+    while outbox.in_flight_count:
+        acknowledge_all(outbox, NOW)
+        outbox.send(wire.publish, NOW)
     assert len(wire.topics) == FEW + 3
 
 
@@ -125,21 +134,17 @@ def test_a_unit_wide_response_with_more_states_than_the_window_has_room_for(outb
     assert wire.topics == ["s1", "s2", "s3", "r"]
 
 
-def acknowledge_all(outbox: Outbox, now: float) -> None:
-    for mid in list(outbox._in_flight):
-        outbox.acknowledged(mid, now)
-
-
 def test_the_backlog_is_sent_at_a_rate_and_in_its_part_of_the_window(outbox: Outbox, wire: Wire) -> None:
-    outbox.put_backlog([old(number) for number in range(1, 1001)])
+    outbox.put_backlog([old(number) for number in range(1, 5001)])
     outbox.send(wire.publish, NOW)
     assert len(wire.sent) == FIRST_SHARE == outbox.backlog_in_flight == outbox.rows_in_flight
     assert outbox.is_idle  # the backlog has what is in flight
     now = NOW
-    while outbox.backlog_in_flight < MOST_BACKLOG_IN_FLIGHT:  # more as long as it comes through in time
+    for _ in range(20):  # more as long as it comes through in time
         acknowledge_all(outbox, now)
         now += 1
         outbox.send(wire.publish, now)
+    assert outbox.backlog_in_flight == MOST_BACKLOG_IN_FLIGHT
     sent = len(wire.sent)
     for mid in range(sent - 99, sent - 49):
         outbox.acknowledged(mid, now)
@@ -246,19 +251,25 @@ def test_retained_messages_of_a_new_connection_leave_their_place_to_states(outbo
     assert outbox.late_count == 0  # the sample was published, or is in the backlog
 
 
-def test_a_link_that_holds_messages_up_is_given_no_more_states(outbox: Outbox, wire: Wire) -> None:
+def test_a_link_is_given_as_many_messages_as_it_passes_on_in_time(outbox: Outbox, wire: Wire) -> None:
     """A broker without a Receive Maximum, on a link that takes few bytes a second."""
-    take(outbox, *(state(f"s{number}") for number in range(60)))
+    take(outbox, *(state(f"s{number}") for number in range(200)))
     outbox.send(wire.publish, NOW)
-    outbox.acknowledged(1, NOW + 0.01)
-    now = NOW + 0.02 + SLACK + 0.01
-    take(outbox, state("s1", 2, now), response("r", "s2"), event("e"))
-    outbox.send(wire.publish, now)
-    assert wire.topics[60:] == ["r", "e"]
-    for mid in range(2, 62 - ALWAYS + 2):
-        outbox.acknowledged(mid, now)
-    outbox.send(wire.publish, now)
-    assert wire.topics[62:] == ["s1"]
+    assert outbox.in_flight_count == ALWAYS
+    for mid in range(1, ALWAYS + 1):
+        outbox.acknowledged(mid, NOW + 0.01)
+    outbox.send(wire.publish, NOW + 0.01)
+    wide = outbox.in_flight_count
+    assert wide > 1.3 * ALWAYS
+    late = NOW + 0.01 + 0.02 + SLACK + 0.01
+    outbox.acknowledged(ALWAYS + 1, late)
+    take(outbox, response("r", "s199"), event("e"))
+    outbox.send(wire.publish, late)
+    assert wire.topics[ALWAYS + wide :] == ["s199", "r", "e"]  # these are few, and somebody waits for them
+    for mid in range(ALWAYS + 2, 2 * ALWAYS):
+        outbox.acknowledged(mid, late)
+    outbox.send(wire.publish, late)
+    assert outbox.in_flight_count == ALWAYS
 
 
 def test_a_message_that_is_never_acknowledged_does_not_stop_the_others(outbox: Outbox, wire: Wire) -> None:
