@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -44,9 +43,11 @@ class _Place:
     lock: threading.Lock = field(default_factory=threading.Lock)
     info: UnitInfo | None = None  # the newest of the unit itself
     told: UnitInfo | None = None  # the newest that was published
-    recent: deque[UnitInfo] = field(
-        default_factory=lambda: deque(maxlen=_RECENT)
-    )  # the newest ones that were published
+    recent: tuple[int, ...] = ()  # hashes of the newest ones that were published; the infos take 20 KB each
+
+    def remember(self, info: UnitInfo) -> None:
+        """Take note that an info is about to be published."""
+        self.recent = (*self.recent[1 - _RECENT :], hash(info.to_json()))
 
 
 class FleetOutlet:
@@ -138,7 +139,7 @@ class FleetOutlet:
     def has_told(self, unit: str, payload: bytes) -> bool:
         """True if this agent has published an info just so, a short while ago; else somebody else did in its name."""
         place = self._places.get(unit)
-        return place is not None and any(info.to_json() == payload for info in list(place.recent))
+        return place is not None and hash(payload) in place.recent
 
     def tell(self, unit: str) -> None:
         """Publish the unit's info once more, as another agent has published its own there. Not retained if the topic is its."""
@@ -168,7 +169,7 @@ class FleetOutlet:
                 self._hand_out(Report(response=report.response, reply_to=report.reply_to))
             return
         place.told = info = self._dressed(place, report.info)
-        place.recent.append(info)
+        place.remember(info)
         self._hand_out(Report(info, report.states, report.events, report.response, report.reply_to))
 
     def _tell(self, unit: str, place: _Place, info: UnitInfo, *, is_wanted: bool) -> None:
@@ -178,7 +179,7 @@ class FleetOutlet:
         if not is_wanted and told is not None and newer == told.model_copy(update={"time": newer.time}):
             return
         place.told = newer
-        place.recent.append(newer)
+        place.remember(newer)
         if place.standing.is_muted:
             self._passing(self._topics.info(unit), newer)
         else:
