@@ -44,20 +44,22 @@ def rules(out: Path, user: str) -> set[str]:
 
 
 class Fleet:
-    """Two agents, each with a user of its own and a unit of its own, at the shipped broker."""
+    """Two agents, each with a user of its own and a unit of its own, at the shipped broker; and a third one for the first's."""
 
     def __init__(self, folder: Path) -> None:
         (folder / "users.toml").write_text(USERS)
-        done = make(folder / "secrets", "bench1:psu1", "bench2:psu2", users=folder / "users.toml")
+        done = make(folder / "secrets", "bench1:psu1", "bench2:psu2", "bench3:psu3", users=folder / "users.toml")
         assert done.returncode == 0, done.stderr
         # A second run without the list keeps the agents.
         generate_secrets(folder / "secrets", folder / "users.toml")
         self.broker = Broker(folder / "broker", folder / "secrets", "log_type debug\nlog_type subscribe\n")
         self.files: list[Path] = []
         self.simulators = [Simulator("E36313A", f"MY6200000{number}") for number in (1, 2)]
-        self.agents = [self._agent(folder / f"bench{number}", number) for number in (1, 2)]
+        one, two = (simulator.start().resource for simulator in self.simulators)
+        self.agents = [self._agent(folder / f"bench{number}", number, uri) for number, uri in ((1, one), (2, two))]
+        self.third = self._agent(folder / "bench3", 3, one)
 
-    def _agent(self, folder: Path, number: int) -> Process:
+    def _agent(self, folder: Path, number: int, uri: str) -> Process:
         folder.mkdir()
         configuration = {
             "settings": {
@@ -74,7 +76,7 @@ class Fleet:
                 "homeassistant": {"discovery_prefix": "homeassistant"},
             },
             "units": [
-                {"name": f"psu{number}", "model": "E36313A", "uri": self.simulators[number - 1].start().resource},
+                {"name": f"psu{number}", "model": "E36313A", "uri": uri},
             ],
         }
         self.files.append(folder / "psu-agent.yaml")
@@ -98,7 +100,7 @@ class Fleet:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     fleet = Fleet(tmp_path_factory.mktemp("fleet"))
-    with stopping(*fleet.agents, fleet.broker):
+    with stopping(*fleet.agents, fleet.third, fleet.broker):
         fleet.broker.start()
         with Client(fleet.broker, "reader") as reader:
             reader.subscribe("lab/psu/#")
@@ -146,6 +148,21 @@ def test_an_agent_is_denied_nothing_that_it_needs(fleet: Fleet) -> None:
     for agent in fleet.agents:
         assert "not authorized" not in agent.text().lower()
         assert "does not let" not in agent.text()
+
+
+def test_agents_with_such_rights_find_out_that_they_serve_one_supply(fleet: Fleet) -> None:
+    with Client(fleet.broker, "reader") as reader:
+        reader.subscribe("lab/psu/psu3/info")
+        fleet.third.start()
+
+        def conflict() -> Any:
+            infos = [json.loads(payload) for _, payload, _ in reader.arrived]
+            return next((info["conflict"] for info in infos if info["conflict"] and not info["serves"]), None)
+
+        found = wait_until(conflict, "the third agent gives way")
+        assert (found["agent"], found["unit"], found["why"]) == ("bench1", "psu1", "supply")
+    fleet.third.stop()
+    assert fleet.denied() == []
 
 
 def test_the_measurement_of_the_broker_has_its_rights(fleet: Fleet) -> None:
