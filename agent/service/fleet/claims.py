@@ -84,9 +84,7 @@ class Claim:
     def order(self) -> tuple[float, str, str]:
         """The smaller one of two that contradict each other keeps what both claim."""
         # An agent that does not tell since when knows nothing of claims, and never gives way.
-        since = self.since
-        # One without a zone is no agent's: it may say anything.
-        moment = -math.inf if since is None else since.replace(tzinfo=since.tzinfo or UTC).timestamp()
+        moment = -math.inf if self.since is None else milliseconds(self.since)
         return (moment, self.agent, self.instance or "")
 
     def meets(self, other: Claim) -> Iterator[tuple[Literal["name", "supply"], Key]]:
@@ -189,6 +187,16 @@ def _is_local(name: str) -> bool:
     except ValueError:
         return False
     return address.is_loopback or address.is_link_local
+
+
+def milliseconds(moment: datetime) -> float:
+    """A moment as it is told to others, in whole ms since 1970, so that both compare the same numbers.
+
+    One without a zone is no agent's: it may say anything.
+    """
+    return math.floor(moment.replace(tzinfo=moment.tzinfo or UTC, microsecond=0).timestamp()) * 1000.0 + (
+        moment.microsecond // 1000
+    )
 
 
 def printable(text: str) -> str:

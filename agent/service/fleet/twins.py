@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from agent.protocol.messages import AgentInfo, Conflict
-from agent.service.fleet.claims import printable
+from agent.service.fleet.claims import milliseconds, printable
 
 #: s for the own question to come back, and for an answer where an agent of this name is said to be online.
 PATIENCE = 3.0
@@ -117,13 +117,9 @@ class Twins:
         return True
 
     def _is_older(self, info: AgentInfo, other: str) -> bool:
-        return (_moment(info.start_time), other) < (_moment(self._started), self._instance)
+        return (milliseconds(info.start_time), other) < (milliseconds(self._started), self._instance)
 
     def _conflict(self, info: AgentInfo) -> Conflict:
         return Conflict(
             agent=printable(self._agent), instance=info.instance, host=printable(info.host), unit=None, why="agent"
         )
-
-
-def _moment(time: datetime) -> float:
-    return time.timestamp() if time.tzinfo else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import UnitInfo
 from agent.service.fleet import deciding
+from agent.service.fleet.claims import own_claim
 from agent.unit.standing import Part
 from tests.service.fleet.world import TAKEOVER_AFTER, TOPICS, Agent, Broker, Unit, World
 
@@ -253,7 +255,6 @@ def test_of_two_that_both_believe_to_be_first_the_older_claim_wins() -> None:
     """As behind a bridge that was broken: each has served on its own broker. Settings are refused until it is settled."""
     one, other = World(), World()
     older = one.join("a", supply())
-    older.fleet.serve([])
     younger = other.join("b", another())
     others = [(topic, payload) for topic, payload in other.broker.retained.items()]
     for topic, payload in one.broker.retained.items():
@@ -274,85 +275,6 @@ def test_of_two_that_both_believe_to_be_first_the_older_claim_wins() -> None:
         world.wait(5)
     assert part(younger) is Part.YIELDS_NAME
     assert part(older) is Part.SERVES
-
-
-FORGERIES: dict[str, dict[str, Any]] = {
-    "of a living agent that has no such unit": {"agent": "c", "instance": "i0"},
-    "of an agent that never was": {"agent": "nobody", "instance": "i0"},
-    "of an agent with a wildcard in its name": {"agent": "+/#", "instance": "i0"},
-    "years old": {"agent": "nobody", "since": "1999-01-01T00:00:00Z"},
-    "of a time without a zone": {"agent": "nobody", "since": "0001-01-01T00:00:00"},
-    "with a claim for all time": {"agent": "nobody", "settings_for": 1e300},
-}
-
-
-@pytest.mark.parametrize("name", FORGERIES)
-def test_a_forged_info_takes_nothing_from_anybody(name: str) -> None:
-    world = World()
-    first = world.join("a", supply())
-    world.join("c", another("psu9"))
-    info = json.loads(last_info(world).to_json())
-    forge(world, TOPICS.info("psu1"), {**info, **FORGERIES[name]})
-    forge(world, TOPICS.info("elsewhere"), {**info, "psu": "elsewhere", **FORGERIES[name]})
-    world.flow()
-    world.wait(5)
-    assert first.may_set("psu1")
-    assert last_info(world).agent == "a"  # it was repaired
-    first.cut()
-    first.disconnect()
-    first.connect()
-    world.flow()
-    world.wait(1)
-    assert first.may_set("psu1")
-
-
-@pytest.mark.parametrize(
-    ("topic", "change"),
-    [
-        (TOPICS.info("psu1"), None),
-        (TOPICS.info("psu1"), {"serves": False}),
-        (TOPICS.info("psu1"), {"serves": False, "instance": "another"}),
-        (TOPICS.info("psu1"), {"settings_for": 0}),
-        (TOPICS.info("psu1"), {"serial": "SN333"}),
-        (TOPICS.agent_status("a"), None),
-        (TOPICS.agent_status("a"), b"offline"),
-        (TOPICS.agent_info("a"), None),
-        (TOPICS.agent_info("a"), {"units": []}),
-        (TOPICS.agent_info("a"), {"units": [], "instance": "another"}),
-        (TOPICS.agent_info("a"), {"units": [], "asks": True}),
-    ],
-)
-def test_messages_forged_in_the_name_of_a_living_agent_give_nothing_away(
-    topic: str, change: dict[str, Any] | bytes | None
-) -> None:
-    world = World()
-    first = world.join("a", supply())
-    second = world.join("b", supply("dut"))
-    genuine = world.broker.retained[topic]
-    for _ in range(3):
-        payload: bytes | dict[str, Any] = change if isinstance(change, bytes) else b""
-        if isinstance(change, dict):
-            payload = {**json.loads(genuine), **change}
-        forge(world, topic, payload)
-        world.flow()
-        world.wait(2)
-    world.wait(2 * TAKEOVER_AFTER)
-    assert first.may_set("psu1")
-    assert part(second, "dut") is Part.YIELDS_SUPPLY
-    assert world.broker.retained[TOPICS.agent_status("a")] == b"online"
-    assert last_info(world).serves
-    assert last_info(world).serial == "SN111"
-
-
-@pytest.mark.parametrize("payload", [b"no JSON", b"{}", b"[]", b'{"agent": 1}', b"\xff\xfe", b"9" * 5000])
-def test_what_is_no_info_is_corrected_and_changes_nothing(payload: bytes) -> None:
-    world = World()
-    first = world.join("a", supply())
-    forge(world, TOPICS.info("psu1"), payload)
-    world.flow()
-    world.wait(2)
-    assert first.may_set("psu1")
-    assert last_info(world).agent == "a"
 
 
 def test_an_agent_that_may_not_read_infos_serves_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
@@ -413,6 +335,17 @@ def test_a_silence_on_a_connection_that_lasts_changes_nothing() -> None:
     world.kill(first)
     world.wait(GONE_FOR_GOOD)
     assert part(second, "dut") is Part.SERVES
+
+
+def test_moments_are_compared_as_they_are_told() -> None:
+    """In whole milliseconds: else each of two that begin within one would take the other for the older one."""
+    claims = [
+        own_claim(supply().info(name), "i", "h", datetime(2026, 1, 1, microsecond=fraction, tzinfo=UTC))
+        for name, fraction in (("a", 1999), ("b", 1000))
+    ]
+    told = [replace(claim, since=datetime(2026, 1, 1, microsecond=1000, tzinfo=UTC)) for claim in claims]
+    assert told[0].order < claims[1].order
+    assert claims[0].order < told[1].order
 
 
 def test_clocks_an_hour_apart_change_nothing() -> None:
