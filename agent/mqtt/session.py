@@ -295,7 +295,10 @@ class Session(Sending):
                 return False
             if self._stop_by is not None:
                 raise _Stopped
-            self._exchange.wait(min(left, _TICK))
+            self._exchange.receipts.tick(
+                time.monotonic()
+            )  # aMQTT confirms a filter when what was retained is acknowledged
+            self._exchange.wait(self._exchange.receipts.patience(min(left, _TICK)))
             self._heartbeat = time.monotonic()
         return True
 
