@@ -4,7 +4,7 @@ On a link that takes fewer messages than come, a queue of all states would grow,
 the one before. So the older states of a topic become samples of the backlog, and its newest one takes their place in the queue.
 
 With w messages in flight and a round trip of r s, the state of one of n channels waits for LATE + (n / w + 1) r s at most; w is
-the broker's window, or `Pace.width` if that is less. Where a flood of responses takes three of four places, it is four times as long.
+the broker's window, or `Pace.width` if that is less. Where a flood of responses takes three of four places, it waits longer.
 """
 
 from __future__ import annotations
