@@ -112,6 +112,26 @@ class Discovery:
                 if before not in (None, self._places.get(info.psu)):
                     self._reconsider(self._prefix)
 
+    def leave(self, unit: str, *, is_other: bool) -> None:
+        """Leave a unit to another agent. Topics below the unit's name are the other one's from now on, and are not removed.
+
+        :param is_other: that agent serves another supply under the same name, so this one's device is removed; else the device
+            is the other agent's, who publishes it in the same place
+        """
+        with self._lock:
+            self._told.pop(unit, None)
+            topic = self._places.pop(unit, None)
+            if topic is None or topic in self._places.values():
+                return
+            self._offered.pop(topic, None)
+            if is_other:
+                self._clearing.add(topic)
+                self._publisher.keep(topic, b"")
+                self._update(topic, retained=[], stale=[])
+            else:
+                self._publisher.forget(topic)
+                self._forget(topic)
+
     def handle(self, incoming: Incoming) -> bool:
         """Take a message; False for one that has nothing to do with Home Assistant. In the thread of the MQTT session."""
         if incoming.topic in self._births:

@@ -27,6 +27,9 @@ class Publisher(Protocol):
     def keep(self, topic: str, payload: bytes) -> None:
         """Publish retained, now and after every reconnection. An empty payload removes the topic from the broker."""
 
+    def forget(self, topic: str) -> None:
+        """Publish nothing more on a retained topic, and do not remove what is there."""
+
     def is_pending(self, topic: str) -> bool:
         """True if the broker has yet to be told of this topic, or to confirm its removal."""
 

@@ -83,6 +83,10 @@ class HomeAssistantOutlet:
             self._discovery.introduce(report.info)
         self._updates.publish(report.states)
 
+    def leave(self, unit: str, is_other: bool) -> None:
+        """Leave a unit to another agent, see `Discovery.leave`."""
+        self._discovery.leave(unit, is_other=is_other)
+
     def handle(self, incoming: Incoming) -> bool:
         """Take a message; False for one that has nothing to do with Home Assistant. In the thread of the MQTT session."""
         return self._discovery.handle(incoming)

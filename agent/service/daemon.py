@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -19,7 +20,7 @@ from agent.config import Config
 from agent.homeassistant.outlet import HomeAssistantOutlet
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.session import Session
-from agent.protocol.messages import AgentInfo, UnitInfo, utc_now
+from agent.protocol.messages import AgentInfo, utc_now
 from agent.protocol.report import Outlet
 from agent.protocol.topics import AgentTopic, ChannelTopic, Topics, UnitTopic
 from agent.service import metrics, systemd
@@ -30,6 +31,7 @@ from agent.service.fleet.fleet import Fleet
 from agent.service.fleet.outlet import FleetOutlet, Origin
 from agent.service.fleet.own import UNDECIDED
 from agent.service.fleet.retained import OwnInfos
+from agent.service.fleet.served import CarefulPublisher, ServedOutlet
 from agent.service.fleet.standings import Standings
 from agent.service.fleet.takeovers import Takeovers
 from agent.service.leases.leases import Leases
@@ -38,6 +40,7 @@ from agent.service.units import Difference, Units
 from agent.store.store import Store
 from agent.timing import HoldUps, boot_id, system_clock
 from agent.unit.rights.fence import Fence
+from agent.unit.standing import Standing
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +102,7 @@ class Daemon:
             topics=self._topics,
             store=self.store.discovered,
             saved=meters,
-            publisher=self.session,
+            publisher=CarefulPublisher(self.session, self._topics, self._is_muted),
         )
         # Without its section it removes the devices that an earlier configuration published, and needs no reports.
         self._own_infos = OwnInfos(
@@ -110,9 +113,10 @@ class Daemon:
             self.store.published,
             lambda name: name in self._units.by_name,
         )
+        self._served = ServedOutlet(self._homeassistant, self._homeassistant.leave)
         outlets: list[Outlet] = [self._own_infos, self.session]
         if settings.homeassistant is not None:
-            outlets.append(self._homeassistant)
+            outlets.append(self._served)
         self._hold_ups = HoldUps()
         self._leases = Leases(
             settings.agent,
@@ -130,14 +134,14 @@ class Daemon:
             passing=self.session.passing,
             initial=UNDECIDED,
             longest_exchange=lambda unit: self._units.longest_exchange(unit),  # noqa: PLW0108  # made below
-            heard=self._hear_own,
+            heard=lambda unit, info: self._fleet.reports(unit, info),  # noqa: PLW0108  # made below
         )
-        standings = Standings(lambda: self._units.by_name, self._outlet)
+        self._standings = Standings(lambda: self._units.by_name, self._outlet)
         self._fleet = Fleet(
             topics=self._topics,
             info=self._info,
             session=self.session,
-            stand=standings.stand,
+            stand=self._stand,
             tell=self._outlet.tell,
             has_told=self._outlet.has_told,
             is_first=self._end_as_twin,
@@ -275,8 +279,15 @@ class Daemon:
         elif not (self._takeovers.handle(incoming) or self._homeassistant.handle(incoming)):
             self._dispatcher.handle(incoming)
 
-    def _hear_own(self, unit: str, info: UnitInfo) -> None:
-        self._fleet.reports(unit, info)
+    def _stand(self, unit: str, standing: Standing, since: datetime) -> None:
+        self._standings.stand(unit, standing, since)
+        self._served.stand(unit, standing)
+        if standing.is_muted:
+            self._own_infos.disown(unit)
+
+    def _is_muted(self, unit: str) -> bool:
+        supply = self._units.by_name.get(unit)
+        return supply is not None and supply.standing.is_muted
 
     def _end_as_twin(self, why: str) -> None:
         """Another agent of this name was there before this one had published anything."""
@@ -338,6 +349,7 @@ class Daemon:
             self._metrics.retire(before[name].counters)
             self._own_infos.retire(name)
             self._outlet.drop(name)
+            self._served.drop(name)
         self._fleet.serve(newer.units, dropped=difference.removed)
         self._leases.retire(difference.removed)
         to_all = self._topics.subscriptions([])

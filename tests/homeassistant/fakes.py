@@ -35,6 +35,9 @@ class Broker:
         if not payload:
             del self.retained[topic]
 
+    def forget(self, topic: str) -> None:
+        """What was kept stays on the broker."""
+
     def is_pending(self, topic: str) -> bool:
         del topic
         return self.gone_since is not None

@@ -29,6 +29,9 @@ class Publisher:
     def __init__(self) -> None:
         self.kept: dict[str, bytes] = {}
 
+    def forget(self, topic: str) -> None:
+        raise AssertionError(topic)
+
     def keep(self, topic: str, payload: bytes) -> None:
         self.kept[topic] = payload
 
