@@ -43,6 +43,8 @@ class BrokerProgram:
     start_timeout: ClassVar[float] = 60.0
     #: True where it has users, but no anonymous ones.
     needs_login: ClassVar[bool] = False
+    #: s until it has written to its disk what is retained; 0 where it does so at once, or never.
+    settling: ClassVar[float] = 2.0
     #: True if it leaves a client of MQTT 5 without an answer, so that an agent that is not told the version takes a minute.
     needs_version: ClassVar[bool] = False
     host = "127.0.0.1"

@@ -25,6 +25,7 @@ class Mosquitto(BrokerProgram):
     title = "Eclipse Mosquitto"
     source = "Debian `mosquitto`"
     access_control = "`acl_file` or the dynamic security plugin: topics by user, read and write apart"
+    settling = 0.0
 
     def command(self) -> Sequence[str | Path]:
         program = found("mosquitto", "Debian, Ubuntu: apt install mosquitto")
@@ -33,6 +34,7 @@ class Mosquitto(BrokerProgram):
             "persistence true",
             f"persistence_location {self.folder}/",
             "autosave_interval 1",
+            "autosave_on_changes true",
             "set_tcp_nodelay true",
             "log_dest stderr",
         ]
@@ -65,6 +67,7 @@ class Iotcore(BrokerProgram):
     source = "PyPI `iotcore`"
     access_control = "users and passwords; every user may use every topic"
     restricts_topics = False
+    settling = 0.0
 
     def command(self) -> Sequence[str | Path]:
         if importlib.util.find_spec("iotcore") is None:
@@ -129,6 +132,7 @@ class Aedes(BrokerProgram):
     source = "npm `aedes`"
     access_control = "functions in its program (`authorizePublish`, `authorizeSubscribe`)"
     _VERSION: ClassVar[str] = "1.2.0"
+    settling = 0.0
 
     def command(self) -> Sequence[str | Path]:
         folder = node_package("aedes", self._VERSION, build=self.build)

@@ -195,7 +195,7 @@ def _will(scene: _Scene, listener: Listener, _: Trial) -> None:
 def _samples(scene: _Scene, listener: Listener, _: Trial) -> None:
     """The relay lets the agent to the broker only when the listener is there again, so it can miss nothing."""
     listener.deliver(_KEPT, "1", retain=True)
-    time.sleep(1.5)  # brokers write what is retained some time later
+    time.sleep(scene.broker.settling)
     scene.relay.stop()
     # The listener's own session ends with the broker: what is on the way to it would be lost, and that is no fault.
     listener.deliver(_MARK, "{}")
