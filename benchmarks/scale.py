@@ -155,12 +155,12 @@ def sweep(counts: Sequence[int] = UNITS, *, seconds: float = 20.0, commands: int
     return results
 
 
-def figures() -> list[Figure]:
+def figures(rounds: int = 3, commands: int = 400) -> list[Figure]:
     """The figures that have an aim."""
     return [
         figure
         for latency, what in ((0.0, "units that answer at once"), (0.005, "5 ms a message"))
-        for figure in of_busy(busy(latency=latency), what)
+        for figure in of_busy(busy(rounds=rounds, commands=commands, latency=latency), what)
     ]
 
 
@@ -168,12 +168,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, nargs="+", default=UNITS)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
+    parser.add_argument("--commands", type=int, default=400, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="of the comparison with one unit")
     parser.add_argument("--write", action="store_true", help="put it into benchmarks/README.md and scale.svg")
     arguments = parser.parse_args()
-    plain = plainloop.measure(rounds=5).plain
-    results = sweep(arguments.units, seconds=arguments.seconds)
+    plain = plainloop.measure(rounds=3).plain
+    results = sweep(arguments.units, seconds=arguments.seconds, commands=arguments.commands)
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    text = f"{rows(results, plain)}\n\n{table(figures())}\n\n{day}, {machine()}"
+    text = f"{rows(results, plain)}\n\n{table(figures(arguments.rounds, arguments.commands))}\n\n{day}, {machine()}"
     print(text)
     if arguments.write:
         page = FOLDER / "README.md"
