@@ -229,6 +229,8 @@ class Decisions:
         self.repeats.append(own.name)
 
     def _decide_concerned(self, claim: Claim, now: float) -> None:
+        if not self._hears:  # all is decided at once, when the broker has told all that it keeps
+            return
         for own in self._units.values():
             mine = own.claim
             if own.name == claim.unit or (
