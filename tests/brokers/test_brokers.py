@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.brokers import page
+from tests.brokers.cluster import Figures, table
 from tests.brokers.getting import NotHadError
 from tests.brokers.kinds import KINDS
 from tests.brokers.listener import gaps
@@ -66,6 +67,14 @@ def test_the_page_tells_what_each_lacks() -> None:
     text = page.PAGE.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0]
     for kind in KINDS:
         assert f"- **{kind.title}**: " in text
+
+
+def test_the_page_has_the_figures_of_the_cluster() -> None:
+    rows = {row[0]: row[1] for row in _rows("cluster") if len(row) == 2}
+    named = table(Figures(samples=1, seconds=1.0)).splitlines()[2:]
+    assert [name for line in named if (name := line.split(" | ")[0].removeprefix("| ")) not in rows] == []
+    nothing = ("Samples lost", "Commands carried out twice", "Commands never answered")
+    assert [rows[name] for name in nothing] == ["0", "0", "0"]
 
 
 def test_a_part_of_the_page_is_written_between_its_marks(tmp_path: Path) -> None:
