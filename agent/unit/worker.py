@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 #: s. A command that has waited longer is refused as expired.
 LONGEST_WAIT = 10.0
-#: s between two polls of a unit that is polled faster than the broker takes its states.
-CONGESTION_PAUSE = 0.002
 #: s between two looks at an off that is not done yet when the worker is to end.
 _ENDING_PAUSE = 0.01
 
@@ -159,9 +157,9 @@ class Worker:
         unit, schedule = self._unit, self._schedule
         unlimited = schedule.interval <= 0
         # As fast as the unit answers, but not faster than the broker takes the states.
-        rest = CONGESTION_PAUSE if unlimited and unit.reporter.congested else 0.0
+        is_congested = unlimited and unit.reporter.congested
         is_wanted = schedule.is_wanted
-        if schedule.take(now, rest):
+        if schedule.take(now, is_congested=is_congested):
             unit.reporter.counters.late_polls += 1
         readings = unit.poll(unit.inbox.has_off)
         if readings is None:

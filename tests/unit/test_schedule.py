@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.unit.schedule import Schedule
+from agent.unit.schedule import FIRST_REST, LONGEST_REST, Schedule
 from tests.properties import examples
 
 
@@ -39,13 +39,28 @@ def test_late_polls_are_left_out() -> None:
     assert schedule.due == 106.0
 
 
-@pytest.mark.parametrize("rest", [0.0, 0.002])
-def test_as_fast_as_it_answers(rest: float) -> None:
+def test_as_fast_as_it_answers() -> None:
     schedule = Schedule(0.0)
     schedule.begin(100.0)
     assert schedule.is_due(100.0)
-    assert schedule.take(100.5, rest) is False
-    assert schedule.due == 100.5 + rest
+    assert schedule.take(100.5) is False
+    assert schedule.due == 100.5
+
+
+def test_a_unit_that_is_polled_without_a_pause_rests_while_the_broker_is_slow() -> None:
+    schedule = Schedule(0.0)
+    schedule.begin(100.0)
+    now, rests = 100.0, []
+    for _ in range(10):
+        assert schedule.take(now, is_congested=True) is False
+        rests.append(schedule.due - now)
+        now = schedule.due
+    assert rests[:3] == pytest.approx([FIRST_REST, 2 * FIRST_REST, 4 * FIRST_REST])
+    assert rests[-1] == pytest.approx(LONGEST_REST)
+    schedule.take(now)
+    assert schedule.due == now
+    schedule.take(now, is_congested=True)
+    assert schedule.due == pytest.approx(now + FIRST_REST)
 
 
 @given(st.floats(0.01, 60), st.floats(0, 100), st.lists(st.floats(0, 100), max_size=20))

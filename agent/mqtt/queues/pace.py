@@ -14,7 +14,7 @@ from agent.mqtt.item import Item
 
 #: Messages that a link is given whatever it does, so that it never stands still.
 ALWAYS = 20
-#: s beyond two of the fastest round trips that a message may take to come through in time: brokers write their files, and hosts are busy.
+#: s beyond two of the fastest round trips that a message may take to come through in time: hosts are busy.
 SLACK = 1.0
 #: s. A message without a PUBACK for longer than this says nothing of the link: some brokers never acknowledge what they drop.
 GIVEN_UP = 10.0
