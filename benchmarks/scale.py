@@ -128,8 +128,8 @@ def plot(results: Sequence[Result]) -> str:
                 "memory, kB a unit beyond the first",
                 {
                     "agent": [
-                        (result.memory - smallest.memory) / 1e3 / max(1, result.units - smallest.units)
-                        for result in results
+                        None if one is smallest else (one.memory - smallest.memory) / 1e3 / (one.units - smallest.units)
+                        for one in results
                     ]
                 },
             ),

@@ -14,10 +14,10 @@ _COLOURS = ("#d62728", "#1f77b4", "#7f7f7f")
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One plot: its title, and the values of each line."""
+    """One plot: its title, and the values of each line; None where there is none."""
 
     title: str
-    lines: Mapping[str, Sequence[float]]
+    lines: Mapping[str, Sequence[float | None]]
 
 
 def drawn(xs: Sequence[float], panels: Sequence[Panel], axis: str) -> str:
@@ -36,7 +36,7 @@ def drawn(xs: Sequence[float], panels: Sequence[Panel], axis: str) -> str:
 
 def _panel(xs: Sequence[float], panel: Panel, left: int) -> list[str]:
     low, high = math.log10(min(xs)), math.log10(max(xs))
-    top = _round_up(max(max(line) for line in panel.lines.values()))
+    top = _round_up(max(value for line in panel.lines.values() for value in line if value is not None))
 
     def place(x: float, y: float) -> tuple[float, float]:
         part = (math.log10(x) - low) / ((high - low) or 1)
@@ -54,7 +54,7 @@ def _panel(xs: Sequence[float], panel: Panel, left: int) -> list[str]:
         at, _ = place(x, 0)
         parts.append(f'<text x="{at:.1f}" y="{_TOP + _HEIGHT + 18}" text-anchor="middle">{x:,g}</text>')
     for (name, values), colour in zip(panel.lines.items(), _COLOURS, strict=False):
-        points = [place(x, value) for x, value in zip(xs, values, strict=True)]
+        points = [place(x, value) for x, value in zip(xs, values, strict=True) if value is not None]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
