@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed-$(1)
 
 MINUTES ?= 5
 
-.PHONY: help demo test lint types fuzz bench bench-scale soak clean
+.PHONY: help demo test lint types fuzz bench bench-scale soak fleet clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,10 @@ bench-scale: $(call STAMP,dev)  ## 1 to 1,000 units in one agent, and commands m
 
 soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold: MINUTES=5 SEED= UNITS= PACE=
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(UNITS),--units $(UNITS)) $(if $(PACE),--pace $(PACE))
+
+fleet: $(call STAMP,dev)  ## the long tests of several agents on hosts of their own, then random faults of hosts and links: MINUTES=5 SEED=
+	@PSU_AGENT_FLEET=1 $(BIN)/python -m pytest -q -n 2 -m long tests/fleet
+	@$(BIN)/python -m tests.fleet --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -24,26 +24,38 @@ from tests.support.observer import Observer
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
-BROKER, SUPPLY, OTHER_SUPPLY_ADDRESS = "192.0.2.1", "192.0.2.11", "192.0.2.12"
+BROKER, OTHER_BROKER = "192.0.2.1", "192.0.2.2"
+SUPPLY, OTHER_SUPPLY_ADDRESS = "192.0.2.11", "192.0.2.12"
 BENCHES = {"bench1": "192.0.2.21", "bench2": "192.0.2.22"}
 """The hosts of agents, which have their names. An agent's messages to a supply come from this address."""
 
 MQTT_PORT, SCPI_PORT = 1883, 5025
 #: Makes an agent connect again soon, and run with what a test can wait for.
-QUICK = "from tests.support import inside; inside.retry_soon(setattr); "
+QUICK = "from tests.support import inside; inside.retry_soon(setattr); inside.take_over_soon_from_agents(setattr); "
 _CONF = """
 listener {port} {address}
 listener 0 {path}
 allow_anonymous true
 set_tcp_nodelay true
 max_inflight_messages 1000
+max_queued_messages 100000
 log_dest stderr
 user root
 {more}
 """
 
+_BRIDGE = f"""
+connection site
+address {BROKER}:{MQTT_PORT}
+topic # both 1
+bridge_protocol_version mqttv50
+notifications false
+restart_timeout 1
+keepalive_interval 5
+"""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """A message that a supply has carried out."""
 
@@ -68,6 +80,8 @@ class Supply:
     def __init__(self, host: Host, folder: Path, serial: str, port: int) -> None:
         self.port = port
         self._log = folder / f"supply-{port}.jsonl"
+        self._sent: list[Sent] = []
+        self._position = 0
         command: list[str | Path] = [
             *host.way,
             sys.executable,
@@ -101,13 +115,14 @@ class Supply:
 
     def log(self) -> list[Sent]:
         """All that it has carried out, in order."""
-        if not self._log.exists():
-            return []
-        *lines, _ = self._log.read_text().split("\n")
-        return [
-            Sent(moment, peer, text, tuple(map(bool, outputs)))
-            for moment, peer, text, outputs in map(json.loads, lines)
-        ]
+        with self._log.open("rb") as log:
+            log.seek(self._position)
+            *lines, _ = log.read().split(b"\n")
+        for line in lines:
+            self._position += len(line) + 1
+            moment, peer, text, outputs = json.loads(line)
+            self._sent.append(Sent(moment, peer, text, tuple(map(bool, outputs))))
+        return self._sent
 
     def settings(self) -> list[Sent]:
         """The messages that set something, but turn off nothing."""
@@ -167,6 +182,11 @@ class HostAgent(AgentProcess):
         """Start it. ``before`` is Python code that runs first."""
         return super().start(before=QUICK + before)
 
+    def serve_once(self, fleet: Fleet, name: str) -> None:
+        """Wait until it serves a unit, and end it."""
+        fleet.wait_serves(self.name, name)
+        assert self.stop() == 0
+
     def call(self, *arguments: str) -> str:
         """Run another command of ``psu-agent`` on its host to its end. Its output."""
         return self.host.call("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "agent.cli", *arguments)
@@ -179,13 +199,17 @@ class Site:
         self._network = network = Network()
         self.hosts = {
             "broker": network.host("broker", BROKER),
+            "broker2": network.host("broker2", OTHER_BROKER),
             "supply": network.host("supply", SUPPLY, OTHER_SUPPLY_ADDRESS),
             **{name: network.host(name, address) for name, address in BENCHES.items()},
         }
         self.links = {
-            (bench, other): network.link(self.hosts[bench], self.hosts[other])
-            for bench in BENCHES
-            for other in ("broker", "supply")
+            (first, second): network.link(self.hosts[first], self.hosts[second])
+            for first, second in (
+                *itertools.product(BENCHES, ("broker", "supply")),
+                ("bench2", "broker2"),
+                ("broker2", "broker"),
+            )
         }
 
     def close(self) -> None:
@@ -208,17 +232,26 @@ class Fleet:
         self._stack.callback(self.observer.close)
         self._ports = itertools.count(SCPI_PORT)
 
+    def bridged_broker(self) -> HostBroker:
+        """A second broker, whose topics and the first one's are the same over a bridge; the agent of bench2 can use it."""
+        broker = HostBroker(self.site.hosts["broker2"], self.folder, OTHER_BROKER, more=_BRIDGE)
+        self._stack.callback(broker.close)
+        return broker.start()
+
     def supply(self, serial: str = "MY61004803") -> Supply:
         """A new supply, which all agents reach at `SUPPLY` and `OTHER_SUPPLY_ADDRESS`."""
         supply = Supply(self.site.hosts["supply"], self.folder, serial, next(self._ports))
         self._stack.callback(supply.close)
         return supply
 
-    def agent(self, bench: str, units: Sequence[dict[str, Any]], *, state: str = "", **more: Any) -> HostAgent:
+    def agent(
+        self, bench: str, units: Sequence[dict[str, Any]], *, state: str = "", broker: str = BROKER, **more: Any
+    ) -> HostAgent:
         """An agent on a bench, not started. ``state``: names its state directory; ``more`` goes into ``settings:``."""
         folder = self.folder / bench
         given = {"agent": bench, **more}
-        data = settings(0, list(units), folder / f"state{state}", mqtt={"host": BROKER, "port": MQTT_PORT}, **given)
+        mqtt = {"host": broker, "port": MQTT_PORT, **given.pop("mqtt", {})}
+        data = settings(0, list(units), folder / f"state{state}", mqtt=mqtt, **given)
         agent = HostAgent(self.site.hosts[bench], data, folder)
         self._stack.callback(agent.kill)
         return agent
@@ -230,7 +263,7 @@ class Fleet:
     def ask(self, topic: str, payload: str | dict[str, Any], answers: int = 2) -> list[Any]:
         """Send a command, and wait for that many responses."""
         observer = self.observer
-        to, correlation = f"clients/{observer.name}", f"{observer.name}-{observer.mark()}-{topic}".encode()
+        to, correlation = observer.answers, f"{observer.name}-{observer.mark()}-{topic}".encode()
         observer.send(topic, payload, response_topic=to, correlation=correlation)
 
         def found() -> list[Any]:
@@ -239,13 +272,49 @@ class Fleet:
         wait_until(lambda: len(found()) >= answers, f"{answers} responses to {payload} on {topic}")
         return found()
 
+    def info(self, agent: str, name: str = "psu1", *, after: int = 0) -> Any:
+        """The newest info of a unit that this agent has published; None where there is none."""
+        for message in reversed(self.observer.received[after:]):
+            if message.topic == f"psu/{name}/info" and message.payload:
+                info = _content(message.payload)
+                if isinstance(info, dict) and info.get("agent") == agent:
+                    return info
+        return None
+
+    def wait_serves(self, agent: str, name: str = "psu1", *, serves: bool = True, after: int = 0) -> Any:
+        """The info by which an agent says that it serves a unit and its supply answers; or that another agent serves it."""
+
+        def found() -> Any:
+            info = self.info(agent, name, after=after)
+            if info is None or info["serves"] is not serves or info["online"] is not serves:
+                return None
+            return info if (info["reason"] is None if serves else info["conflict"]) else None
+
+        return wait_until(found, f"the info of {agent}: it {'serves' if serves else 'does not serve'} {name}")
+
+    def codes(self, topic: str, payload: str | dict[str, Any], answers: int = 2) -> list[str]:
+        """The codes of the responses to a command, in alphabetical order; ``ok`` for one that was carried out."""
+        responses = self.ask(topic, payload, answers)
+        return sorted("ok" if one["ok"] else one["error"]["code"] for one in responses)
+
+    def wait_codes(self, topic: str, payload: str | dict[str, Any], *codes: str) -> None:
+        """Send a command until it is answered so, as an agent that has taken over does not take settings at once."""
+        wait_until(lambda: self.codes(topic, payload, len(codes)) == list(codes), f"{codes} for {payload} on {topic}")
+
+    def wait_polls(self, supply: Supply, bench: str, count: int) -> None:
+        """Wait until an agent has polled that often, ten times a second."""
+        address = BENCHES[bench]
+        before = len(supply.log())
+        wait_until(
+            lambda: sum(sent.peer == address for sent in supply.log()[before:]) >= count, f"{count} polls by {bench}"
+        )
+
     def retained(self) -> dict[str, Any]:
         """What the broker keeps: topic → JSON, or text."""
         with_all = Observer(self.broker.path)
         try:
-            probe = f"clients/{with_all.name}"
-            with_all.send(probe, "end")  # behind all that is retained
-            wait_until(lambda: with_all.count(probe), "what is retained")
+            with_all.send(with_all.answers, "end")  # behind all that is retained
+            wait_until(lambda: with_all.count(with_all.answers), "what is retained")
             return {message.topic: _content(message.payload) for message in with_all.received if message.retain}
         finally:
             with_all.close()

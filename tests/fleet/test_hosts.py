@@ -11,8 +11,7 @@ def test_an_agent_whose_link_to_the_broker_is_cut_is_told_of_by_its_will_and_com
     agent = fleet.agent("bench1", [entry(supply)]).start()
     observer = fleet.observer
     observer.wait_state("psu1", online=True)
-    (response,) = fleet.ask("psu/psu1/1/set", {"voltage_limit": 3.3, "state": True}, answers=1)
-    assert response["ok"], response
+    fleet.wait_codes("psu/psu1/1/set", {"voltage_limit": 3.3, "state": True}, "ok")
     assert supply.authors() == ["bench1"]
     assert supply.outputs() == (True, False, False)
 
@@ -28,8 +27,7 @@ def test_an_agent_whose_link_to_the_broker_is_cut_is_told_of_by_its_will_and_com
 
     fleet.link("bench1", "supply").cut()
     observer.wait_online("psu1", online=False, after=after)
-    (response,) = fleet.ask("psu/psu1/1/set", {"voltage_limit": 1}, answers=1)
-    assert response["error"]["code"] == "offline"
+    fleet.wait_codes("psu/psu1/1/set", {"voltage_limit": 1}, "offline")
     after = observer.mark()
     fleet.link("bench1", "supply").heal()
     observer.wait_online("psu1", after=after)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from agent.config.settings import Settings as AgentSettings
 from agent.instruments import claims, tcp
 from agent.instruments.text import identified
 from agent.instruments.visa import sockets, vxi11
@@ -13,6 +14,7 @@ from agent.local import ports
 from agent.mqtt.broker import attempts
 from agent.service import daemon as service
 from agent.service.daemon import Daemon
+from agent.service.fleet import deciding
 from agent.unit import connecting
 
 #: Sets an attribute of a module: `setattr`, or a monkeypatch's.
@@ -99,3 +101,19 @@ def reconnects(daemon: Daemon, unit: str) -> int:
 def commands(daemon: Daemon, unit: str) -> int:
     """Commands that a unit has been given."""
     return daemon.supplies.by_name[unit].counters.commands
+
+
+def take_over_soon_from_agents(
+    change: Change, *, takeover_after: float = 5.0, settings_for: float = 3.0, margin: float = 2.0
+) -> None:
+    """Have an agent take over from another one that is gone ``takeover_after`` s later, and send settings for ``settings_for`` s
+    without a broker, whatever its configuration says."""
+    begin = deciding.Decisions.__init__
+
+    def begin_quicker(self: deciding.Decisions, agent: str, instance: str, _: float, settings_for: float) -> None:
+        begin(self, agent, instance, takeover_after, settings_for)
+
+    change(deciding.Decisions, "__init__", begin_quicker)
+    change(deciding, "MARGIN", margin)
+    change(deciding, "PROBATION", 0.5)
+    change(AgentSettings, "settings_for", property(lambda _: settings_for))

@@ -43,6 +43,19 @@ def no_delay(_: Client, __: Any, connection: Any) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+class _Client(Client):
+    """Leaves no socket open where a broker's Unix socket is not there, as paho 2.1 does."""
+
+    def _create_unix_socket_connection(self) -> Any:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(self._host)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+
 class Observer:
     """An MQTT 5 client that keeps all it hears, and sends.
 
@@ -58,7 +71,7 @@ class Observer:
         self._qos = qos
         self._subscribed = threading.Event()
         self.name = f"observer-{os.getpid()}-{next(_numbers)}"
-        self._client = Client(
+        self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=self.name,
             protocol=MQTTProtocolVersion.MQTTv5,
@@ -147,14 +160,23 @@ class Observer:
         content = json.dumps(payload) if isinstance(payload, dict) else payload
         self._client.publish(topic, content, qos=qos, retain=retain, properties=properties).wait_for_publish(PATIENCE)
 
-    def post(self, topic: str, payload: bytes) -> None:
-        """Send with QoS 1, and do not wait until the broker has it."""
-        self._client.publish(topic, payload, qos=1)
+    def post(self, topic: str, payload: bytes, *, correlation: bytes | None = None) -> None:
+        """Send with QoS 1, and do not wait until the broker has it. With ``correlation``, responses come on `answers`."""
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if correlation is not None:
+            properties.ResponseTopic = self.answers
+            properties.CorrelationData = correlation
+        self._client.publish(topic, payload, qos=1, properties=properties)
+
+    @property
+    def answers(self) -> str:
+        """The topic for responses to this client."""
+        return f"clients/{self.name}"
 
     def ask(self, topic: str, payload: bytes | str | dict[str, Any], **arguments: Any) -> Any:
         """Send a command and wait for its response, by Response Topic and Correlation Data."""
         correlation = f"{self.name}-{next(self._correlations)}".encode()
-        answers = f"clients/{self.name}"
+        answers = self.answers
         self.send(topic, payload, response_topic=answers, correlation=correlation, **arguments)
 
         def answer() -> Any:
