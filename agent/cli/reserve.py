@@ -59,7 +59,7 @@ def lease(
         raise click.UsageError("give --for TIME to take or renew it, or --release to give it back")
     try:
         wanted = request.Target.parse(target)
-        asked = leases.request(wanted, holder or leases.default_holder(), ttl=ttl, force=force)
+        asked = leases.request(wanted, leases.default_holder() if holder is None else holder, ttl=ttl, force=force)
         with Client(find_broker(broker, config_path, base_topic, ca, password_file)) as client:
             outcome = leases.send(client, wanted, asked)
     except (ValueError, BrokerError, NobodyAnsweredError) as error:

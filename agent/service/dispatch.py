@@ -90,9 +90,10 @@ class Dispatcher:
         if request.channel is not None:
             try:
                 if request.unit is None:
-                    raise Refusal(
-                        "bad_payload", f"all units together take no channel; publish to {self._topics.set('all')}"
-                    )
+                    takes = f"no channel; publish to {self._topics.set('all')}"
+                    if request.channel == "lease":
+                        takes = f"no lease; publish to {self._topics.lease_set(supply.name)}"
+                    raise Refusal("bad_payload", f"all units together take {takes}")
                 channels = (supply.channel(request.channel),)
                 index = channels[0].index
             except Refusal as refusal:

@@ -90,6 +90,7 @@ def test_watch_has_a_line_for_it(lab: Lab) -> None:
         (["psu1", "--for", "8d"], "1 to 604800 s"),
         (["psu1", "--for", "0"], "1 to 604800 s"),
         (["psu1", "--for", "2h", "--holder", "x" * 65], "1 to 64 characters"),
+        (["psu1", "--for", "2h", "--holder", ""], "1 to 64 characters"),  # a variable that a script has not set
         (["all", "--for", "2h"], "UNIT or UNIT/CH"),
         (["a b", "--for", "2h"], "names no unit"),
         ([], "UNIT"),

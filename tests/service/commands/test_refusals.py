@@ -218,6 +218,19 @@ def test_a_command_to_all_on_an_odd_topic_gets_a_response_from_each_unit(
     assert not any(channel.output for s in bench.simulators for channel in s.instrument.channels.values())
 
 
+def test_a_lease_on_all_units_is_refused_by_each_with_the_topic_that_takes_one(
+    bench: Bench, observer: Observer
+) -> None:
+    after = observer.mark()
+    observer.send("psu/all/lease/set", {"holder": "ci-42", "ttl": 60})
+    for name in ("psu1", "psu2"):
+        error = observer.wait(f"psu/{name}/response", after=after)["error"]
+        assert (error["code"], error["message"]) == (
+            "bad_payload",
+            f"all units together take no lease; publish to psu/{name}/lease/set",
+        )
+
+
 @pytest.mark.parametrize("topic", ["psu1/2/set", "psu1/2/set/state", "psu1/set"])
 def test_an_empty_payload_gets_a_response(bench: Bench, observer: Observer, topic: str) -> None:
     assert observer.code(f"psu/{topic}", b"") == "bad_payload"
