@@ -343,5 +343,8 @@ class Fleet:
             unit, standing = decisions.changes.popitem()
             self._stand(unit, standing, decisions.since(unit))
         repeats, decisions.repeats = decisions.repeats, []
+        if repeats and not self._is_joining and self._twins.first is None and not self._session.is_ending:
+            # An agent that came later has not heard it where the broker keeps nothing, or hides it from filters with wildcards.
+            self._session.keep(self._topics.agent_status(self._agent), b"online")
         for unit in repeats:
             self._tell(unit)
