@@ -21,7 +21,7 @@ def supplies() -> Iterator[list[Simulator]]:
 def test_the_later_agent_yields_where_nothing_is_retained(
     make_broker: Callable[..., LocalBroker], supplies: list[Simulator], tmp_path: Path
 ) -> None:
-    """RabbitMQ keeps retained messages from filters with wildcards, as if there were none."""
+    """Each hears of the other only what is published while it is there."""
     broker = make_broker(kind="mosquitto", conf="retain_available false")
     observer = Observer(broker.port)
 

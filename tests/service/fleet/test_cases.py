@@ -361,3 +361,19 @@ def test_clocks_an_hour_apart_change_nothing() -> None:
     world.wait(5)
     assert first.may_set("psu1")
     assert part(second, "dut") is Part.YIELDS_SUPPLY
+
+
+class _Hiding(Broker):
+    """Gives nothing retained to filters with wildcards, and does not say so: RabbitMQ."""
+
+    def connect(self, client: Agent) -> None:
+        self.clients.append(client)
+
+
+def test_the_later_agent_yields_where_it_is_told_nothing_of_the_first() -> None:
+    world = World(broker=_Hiding())
+    first = world.join("a", supply())
+    second = world.join("b", another())
+    world.wait(5)
+    assert first.may_set("psu1")
+    assert part(second) is Part.YIELDS_NAME
