@@ -304,9 +304,7 @@ class Decisions:
                             found.other = found.other or rival.claim.conflict(kind)
                         continue
                 if self._holds(own, rival, now):
-                    found.behind.add(rival.id)
-                    if kind not in found.first or number < found.first[kind][0]:
-                        found.first[kind] = (number, rival)
+                    found.lets(kind, number, rival)
                 elif rival.gone_at is not None:
                     own.outlasted[rival.id] = self._number
         return found
@@ -380,7 +378,7 @@ class Decisions:
         own.due = min(own.due, end)
         return now < end
 
-    def _yields(self, own: Own, first: dict[Kind, tuple[int, Rival]], now: float) -> Standing:
+    def _yields(self, own: Own, first: dict[Kind, tuple[tuple[bool, int], Rival]], now: float) -> Standing:
         kind: Kind = "supply" if "supply" in first else "name"
         rival = first[kind][1]
         part = Part.YIELDS_SUPPLY if kind == "supply" else Part.YIELDS_NAME

@@ -69,7 +69,15 @@ class Own:
 class Found:
     """The other agents that claim what one unit is."""
 
-    first: dict[Kind, tuple[int, Rival]] = field(default_factory=dict)  # who claimed it before, with which message
+    # Who claimed it before, with which message: of those that are there the first, and only then of those that are gone.
+    first: dict[Kind, tuple[tuple[bool, int], Rival]] = field(default_factory=dict)
     behind: set[RivalId] = field(default_factory=set)  # all of those
     contested: Rival | None = None
     other: Conflict | None = None  # who claimed it later
+
+    def lets(self, kind: Kind, number: int, rival: Rival) -> None:
+        """Add one that goes first, with the number of the message in which it claimed the thing."""
+        self.behind.add(rival.id)
+        place = (rival.gone_at is not None, number)
+        if kind not in self.first or place < self.first[kind][0]:
+            self.first[kind] = (place, rival)

@@ -237,6 +237,24 @@ def test_a_unit_that_is_released_is_free_for_an_agent_that_starts_then() -> None
     assert second.may_set("dut")
 
 
+def test_a_unit_that_was_renamed_is_told_of_by_its_new_name() -> None:
+    world = World()
+    first = world.join("a", supply())
+    second = world.join("b", supply("dut", uri="TCPIP::10.0.0.7::inst0::INSTR", takeover="manual"))
+    world.broker.clients.remove(first)  # it speaks by the messages below
+    info = last_info(world)
+    forge(world, TOPICS.info("psu1"), info.model_copy(update={"serves": False, "online": False}).to_json())
+    world.flow()
+    assert "as psu1" in (second.standings["dut"].why or "")
+    assert "It is away" in (second.standings["dut"].why or "")
+    forge(world, TOPICS.info("psu9"), info.model_copy(update={"psu": "psu9"}).to_json())
+    forge(world, TOPICS.agent_info("a"), first.info().model_copy(update={"units": ["psu9"]}).to_json())
+    world.flow()
+    why = second.standings["dut"].why or ""
+    assert "as psu9" in why
+    assert "away" not in why
+
+
 def test_an_older_agent_that_does_not_know_of_claims_is_left_the_unit() -> None:
     """It publishes infos without the fields that tell of claims, and gives way to nobody."""
     world = World()
