@@ -245,10 +245,16 @@ class Fleet:
             return
         self._twins.hears_status(is_online, now)
         if not self._is_joining and self._twins.first is None and not is_online and not self._session.is_ending:
-            # The last will of a connection that an earlier run left half open, or the end of a twin.
-            log.warning(
-                "broker: somebody published %s as the status of this agent; it is corrected", ascii(payload)[:40]
-            )
+            if payload == b"offline":
+                # A broker that stops publishes the wills first; so does one that gives up what an earlier run left half open.
+                log.info(
+                    "broker: the status of this agent has become offline, by its last will or by somebody else; it is corrected"
+                )
+            else:
+                log.warning(
+                    "broker: somebody %s the status of this agent; it is corrected",
+                    f"published {ascii(payload.decode(errors='replace'))[:40]} as" if payload else "removed",
+                )
             self._session.keep(self._topics.agent_status(self._agent), b"online")
 
     def _hears_agent(self, agent: str, incoming: Incoming, now: float) -> None:

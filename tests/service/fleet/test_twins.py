@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from agent.protocol.messages import AgentInfo
 from agent.service.fleet import twins
 from agent.unit.standing import Part
@@ -121,6 +123,28 @@ def test_of_two_that_both_believe_to_be_first_the_older_run_stays() -> None:
     world.wait(5)
     assert part(first) is not Part.YIELDS_NAME
     assert part(second, "psu2") is Part.YIELDS_NAME
+
+
+@pytest.mark.parametrize(
+    ("payload", "level", "said"),
+    [
+        (b"offline", "INFO", "has become offline, by its last will or by somebody else"),
+        (b"", "WARNING", "somebody removed the status of this agent"),
+        (b"off\xff\n", "WARNING", "somebody published 'off\\ufffd\\n' as the status of this agent"),
+    ],
+)
+def test_another_status_of_this_agent_is_told_and_corrected(
+    caplog: pytest.LogCaptureFixture, payload: bytes, level: str, said: str
+) -> None:
+    """A broker that stops publishes the wills, each time, so that is no warning."""
+    caplog.set_level("INFO")
+    world = World()
+    world.join("a", supply())
+    caplog.clear()
+    forge(world, TOPICS.agent_status("a"), payload)
+    world.flow()
+    assert [(record.levelname, said in record.getMessage()) for record in caplog.records] == [(level, True)]
+    assert world.broker.retained[TOPICS.agent_status("a")] == b"online"
 
 
 def test_an_older_version_of_the_same_name_is_told_of_and_corrected() -> None:
