@@ -54,6 +54,11 @@ class Sending:
         return self._presence.connected
 
     @property
+    def speaks(self) -> bool:
+        """True while there is a connection that has been joined, and this agent publishes more than responses there."""
+        return self._presence.connected and not self._exchange.is_silent
+
+    @property
     def congested(self) -> bool:
         """True while the broker takes states more slowly than they come."""
         return self._presence.connected and self._exchange.is_congested

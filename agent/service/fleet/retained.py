@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -36,6 +37,10 @@ class RetainingSession(Protocol):
     @property
     def retains(self) -> bool:
         """False if the broker keeps no retained messages."""
+
+    @property
+    def speaks(self) -> bool:
+        """True once the broker has told what it keeps, unless another agent of this name was found there."""
 
     def keep(self, topic: str, payload: bytes) -> None:
         """Publish retained; an empty payload removes what is there."""
@@ -70,6 +75,7 @@ class OwnInfos:
         self._is_served = is_served
         self._hides_retain = False
         self._strange: set[str] = set()
+        self._untold: deque[str] = deque()  # of these, until it is known that they are no twin's
         self._lock = threading.Lock()
         self._left_over: dict[str, tuple[float, tuple[int, ...]]] = {}  # unit → when it is removed, and its channels
 
@@ -114,6 +120,13 @@ class OwnInfos:
             self.retire(unit)
         elif unit not in self._strange and len(self._strange) < _MOST:
             self._strange.add(unit)
+            self._untold.append(unit)
+
+    def _tell_of_strange(self) -> None:
+        while self._untold and self._session.speaks:
+            unit = self._untold.popleft()
+            if self._is_served(unit):
+                continue
             log.warning(
                 "%s: an info on the broker names this agent, which did not publish it by its state directory; it is left there. "
                 "If nobody serves the unit any more, remove it: publish nothing, retained, on %s",
@@ -135,7 +148,8 @@ class OwnInfos:
             self._left_over.setdefault(unit, (time.monotonic() + LINGERING, channels))
 
     def tick(self, now: float) -> None:
-        """Remove what is due at a moment of `time.monotonic`. To be called several times a second."""
+        """Remove, and tell of, what is due at a moment of `time.monotonic`. To be called several times a second."""
+        self._tell_of_strange()
         with self._lock:
             due = [(unit, channels) for unit, (moment, channels) in self._left_over.items() if moment <= now]
             for unit, _ in due:

@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def session() -> MagicMock:
-    return MagicMock(protocol="5", retains=True)
+    return MagicMock(protocol="5", retains=True, speaks=True)
 
 
 @pytest.fixture
@@ -111,6 +111,19 @@ def test_an_info_under_this_name_that_the_state_directory_does_not_know_is_told_
     heard(infos, info())
     infos.tick(time.monotonic() + LINGERING)
     assert removed(session) == []
+    assert caplog.text.count("it is left there") == 1
+
+
+def test_a_twin_is_not_told_to_remove_what_the_first_one_published(
+    session: MagicMock, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    session.speaks = False
+    infos = own_infos(session, store)
+    heard(infos, info())
+    infos.tick(time.monotonic())
+    assert not caplog.records
+    session.speaks = True  # there was no other one
+    infos.tick(time.monotonic())
     assert caplog.text.count("it is left there") == 1
 
 
