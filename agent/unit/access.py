@@ -129,22 +129,23 @@ class UnitAccess:
         self.reporter.send()
         self.reporter.send(info=self.info())
 
-    def go_offline(self, reason: str, *, is_released: bool = False) -> None:
+    def go_offline(self, reason: str, *, is_released: bool = False, is_told: bool = False) -> None:
         """Publish that the unit can't be reached, if that is new, with states in which nothing is known of its channels.
 
         :param is_released: nothing more is sent to it, so that another agent may serve it at once
+        :param is_told: the log has it already
         """
         self.reporter.send()  # states and events from before the loss
-        info, states = self.note_offline(reason)
+        info, states = self.note_offline(reason, is_told=is_told)
         self.reporter.send(info=self.info(serves=False) if is_released else info, states=states)
 
-    def note_offline(self, reason: str) -> tuple[UnitInfo | None, list[ChannelState]]:
+    def note_offline(self, reason: str, *, is_told: bool = False) -> tuple[UnitInfo | None, list[ChannelState]]:
         """Note that the unit can't be reached. The info and the states to be reported for it, as far as they are new."""
         before = self.status
         self.status = replace(before, online=False, reason=reason)
         info: UnitInfo | None = None
         if before.online or before.reason != reason:
-            log.warning("%s: offline: %s", self.name, reason)
+            log.log(logging.DEBUG if is_told else logging.WARNING, "%s: offline: %s", self.name, reason)
             info = self.info()
         news = before.online or not self.samples.has_states
         return info, self.samples.lost(utc_now()) if news else []

@@ -138,7 +138,9 @@ class Connector:
         self._online_since = time.monotonic()
         self._schedule.begin(self._online_since)
         identity = profile.identity
-        log.info(
+        is_aside = for_offs and unit.place.is_aside
+        log.log(
+            logging.DEBUG if is_aside else logging.INFO,
             "%s: %s %s, firmware %s, at %s; %s a poll",
             unit.name,
             profile.model,
@@ -147,7 +149,8 @@ class Connector:
             unit.driver.address,
             profile.effort,
         )
-        self._warn_of_reach()
+        if not is_aside:
+            self._warn_of_reach()
         unit.go_online(readings, offs)
         self._was_online = True
 

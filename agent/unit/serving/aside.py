@@ -15,6 +15,7 @@ from agent.unit.connecting import Connector
 from agent.unit.inbox import Stopped
 from agent.unit.job import Job
 from agent.unit.serving.answers import Answers
+from agent.unit.standing import Standing
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +26,14 @@ TRIES = 2
 class Aside:
     """Keeps a unit away from its supply. For the unit's worker alone."""
 
-    __slots__ = ("_answers", "_connector", "_offs", "_unit")
+    __slots__ = ("_answers", "_connector", "_offs", "_told", "_unit")
 
     def __init__(self, unit: UnitAccess, connector: Connector, answers: Answers) -> None:
         self._unit = unit
         self._connector = connector
         self._answers = answers
         self._offs: list[Job] = []  # taken out of the inbox, and not begun
+        self._told: Standing | None = None  # the one that the log has the reason of
 
     def leave(self, under_way: Iterable[Job]) -> None:
         """Close the link. Settings that wait or are under way are refused, offs that wait are done by `wait`.
@@ -88,7 +90,10 @@ class Aside:
                 self._offs.append(job)
             else:
                 self._answers.refuse(job, conflict.code, conflict.message)
-        unit.go_offline(conflict.message)
+        # The link for an off is no news: somebody who repeats an off each second would fill the log.
+        standing, before = unit.place.standing, self._told
+        self._told = standing
+        unit.go_offline(conflict.message, is_told=standing is before)
 
     def _open(self) -> bool:
         """Open the link for the offs that wait. False if that failed: then they have been refused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,6 +60,24 @@ def test_an_off_opens_the_link_and_it_is_closed_again() -> None:
         wait_until(lambda: not unit.supply.online, "the end of the link")
         assert link_calls(unit, mark) == ["connect", "poll", OFF_1, "poll", "close"]
         assert unit.sheet.infos[-1].reason == WHY
+
+
+def test_offs_that_are_repeated_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with Unit() as unit:
+        step_aside(unit)
+        assert caplog.text.count(f"offline: {WHY}") == 1
+        caplog.clear()
+        for name in "abc":
+            assert unit.ask(1, name, state=False) == "ok"
+            wait_until(lambda: not unit.supply.online, "the end of the link")
+        names = {record.name for record in caplog.records}
+        assert names.isdisjoint({"agent.unit.connecting", "agent.unit.access"})
+        unit.supply.stand(ALONE)
+        wait_until(lambda: unit.supply.online, "the unit to be served")
+        assert "agent.unit.connecting" in {record.name for record in caplog.records}
+        unit.supply.stand(replace(ASIDE))  # that it yields again is news
+        wait_until(lambda: f"offline: {WHY}" in caplog.text, "the log")
 
 
 def test_several_offs_at_once_take_one_link() -> None:
