@@ -82,7 +82,8 @@ def json_option(function: F) -> F:
 
 
 #: The value of `lease_option` without a name.
-_MYSELF = ""
+#: No argument of a program can hold this character. An empty one is what a variable that is not set leaves, and names nobody.
+_MYSELF = "\0"
 
 
 def lease_option(function: F) -> F:

@@ -119,7 +119,7 @@ def print_outcome(target: Target, result: CommandOutcome, patience: float, *, as
         if as_json:
             print(terminal.json_text(response))
         else:
-            for line in terminal.response_lines(response):
+            for line in terminal.response_lines(response, None if target.unit == "all" else str(target)):
                 print(line, file=sys.stdout if response.ok else sys.stderr)
     for unit in sorted(result.silent):
         print(f"psu-agent: {clean(unit)} did not answer within {patience:g} s: it may still be on", file=sys.stderr)

@@ -219,14 +219,18 @@ def lease_text(lease: LeaseState) -> str:
     return f"reserved for {clean(lease.holder)}{until}"
 
 
-def response_lines(response: Response) -> list[str]:
-    """A response to a command for people, a line for each channel."""
+def response_lines(response: Response, asked: str | None = None) -> list[str]:
+    """A response to a command for people, a line for each channel.
+
+    :param asked: what the command was sent to, for a refusal that names no channel, as the unit has none of that name
+    """
     where = clean(response.psu if response.index is None else f"{response.psu}/{response.index}")
     also = [f"{clean(response.psu)}/{index} went off too" for index in response.also_off]
     if not response.ok:
         error = response.error
         why = "" if error is None else f": {clean(error.message)} ({error.code})"
-        return [f"{where} refused{why}", *also]
+        named = clean(asked) if asked is not None and response.index is None else where
+        return [f"{named} refused{why}", *also]
     result = response.result
     if isinstance(result, LeaseState):
         return [f"{where}: {lease_text(result)}"]

@@ -102,6 +102,13 @@ def test_wrong_usage_is_told_and_nothing_sent(arguments: list[str], said: str) -
     assert said in result.stderr
 
 
+def test_a_variable_that_is_not_set_is_no_holder() -> None:
+    result = invoke("set", "psu1/2", "--state", "on", "--lease", "", PSU_AGENT_BROKER="mqtt://127.0.0.1:1")
+    assert result.exit_code == 2
+    assert "lease" in result.stderr
+    assert "mqtt://" not in result.stderr
+
+
 def test_a_target_behind_lease_is_taken_for_a_name_and_that_is_told() -> None:
     result = invoke("set", "--lease", "psu1/2", "--state", "on", PSU_AGENT_BROKER="mqtt://127.0.0.1:1")
     assert result.exit_code == 2
@@ -113,4 +120,7 @@ def test_nobody_there_is_2_and_an_unknown_channel_1(lab: Lab) -> None:
     result = lab.call("lease", "psu9", "--for", "2h")
     assert result.exit_code == 2
     assert "psu9" in result.stderr
-    assert lab.call("lease", "psu1/9", "--for", "2h").exit_code == 1
+    for arguments in (("lease", "psu1/9", "--for", "2h"), ("set", "psu1/9", "--state", "on")):
+        result = lab.call(*arguments)
+        assert result.exit_code == 1
+        assert "psu1/9 refused: psu1 has no channel '9'" in result.stderr
