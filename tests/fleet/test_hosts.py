@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.fleet.lab import BENCHES, Fleet, entry
 from tests.lab import wait_until
 
 
+@pytest.mark.long
 def test_an_agent_whose_link_to_the_broker_is_cut_is_told_of_by_its_will_and_comes_back(fleet: Fleet) -> None:
     supply = fleet.supply()
     agent = fleet.agent("bench1", [entry(supply)]).start()

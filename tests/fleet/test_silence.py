@@ -29,6 +29,7 @@ def test_a_broker_that_stood_still_has_no_influence_on_a_takeover(fleet: Fleet) 
     fleet.wait_codes("psu/psu1/1/set", {"voltage_limit": 1}, "ok")
 
 
+@pytest.mark.long
 def test_an_agent_that_stood_still_sends_no_setting_when_it_goes_on(fleet: Fleet) -> None:
     """Its ramp is under way, and what came in before lies in its sockets."""
     supply = fleet.supply()

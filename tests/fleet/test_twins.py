@@ -89,6 +89,7 @@ def test_a_twin_that_began_during_a_partition_is_found_when_it_heals_and_one_of_
     assert fleet.retained()["psu/agents/bench/status"] == "online"
 
 
+@pytest.mark.long
 def test_what_a_killed_run_left_is_no_twin(fleet: Fleet) -> None:
     """Not with its state directory, and not with another one; also if its will was never published, as the broker died, too."""
     agent = own(fleet, "bench1").start()
