@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from agent.mqtt.item import Serializable
 from agent.protocol.messages import UnitInfo, utc_now
@@ -30,6 +30,7 @@ class Origin:
     settings_for: float | None = None
 
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 #: Infos of one unit that may be on their way to the broker and back.
 _RECENT = 8
 
@@ -41,12 +42,18 @@ class _Place:
     standing: Standing
     since: datetime
     lock: threading.Lock = field(default_factory=threading.Lock)
-    info: UnitInfo | None = None  # the newest of the unit itself
-    told: UnitInfo | None = None  # the newest that was published
-    recent: tuple[int, ...] = ()  # hashes of the newest ones that were published; the infos take 20 KB each
+    told: int | None = None  # hash of the newest that was published, but for its time
+    recent: tuple[int, ...] = ()  # hashes of the newest ones that were published
+    raw: bytes | None = None  # the newest of the unit itself, as JSON: an info takes 20 KB, its JSON 3 KB
+
+    @property
+    def info(self) -> UnitInfo | None:
+        """The newest info of the unit itself."""
+        return None if self.raw is None else UnitInfo.model_validate_json(self.raw)
 
     def remember(self, info: UnitInfo) -> None:
         """Take note that an info is about to be published."""
+        self.told = _news(info)
         self.recent = (*self.recent[1 - _RECENT :], hash(info.to_json()))
 
 
@@ -106,17 +113,12 @@ class FleetOutlet:
         place = self._places.get(unit) or self._place(unit)
         with place.lock:
             if report.info is not None:
-                place.info = report.info
+                place.raw = report.info.to_json()
                 self._publish_info(unit, place, report)
             elif not place.standing.is_muted:
                 self._hand_out(report)
             elif report.response is not None:
                 self._hand_out(Report(response=report.response, reply_to=report.reply_to))
-
-    def info(self, unit: str) -> UnitInfo | None:
-        """The newest info of a unit, as the unit itself reported it; None if it did not yet."""
-        place = self._places.get(unit)
-        return None if place is None else place.info
 
     def stand(self, unit: str, standing: Standing, since: datetime | None = None) -> None:
         """Publish the unit's info for a new standing, if it says anything new; nothing more if its topics are another agent's.
@@ -130,11 +132,12 @@ class FleetOutlet:
                 place.since = since
             elif before.yields and not standing.yields:
                 place.since = utc_now()
+            info = place.info
             if standing.is_muted and not before.is_muted:
-                self._forget_all(unit, place.info)
+                self._forget_all(unit, info)
                 place.told = None
-            if place.info is not None:
-                self._tell(unit, place, place.info, is_wanted=before.is_muted and not standing.is_muted)
+            if info is not None:
+                self._tell(unit, place, info, is_wanted=before.is_muted and not standing.is_muted)
 
     def has_told(self, unit: str, payload: bytes) -> bool:
         """True if this agent has published an info just so, a short while ago; else somebody else did in its name."""
@@ -147,8 +150,9 @@ class FleetOutlet:
         if place is None:
             return
         with place.lock:
-            if place.info is not None:
-                self._tell(unit, place, place.info, is_wanted=True)
+            info = place.info
+            if info is not None:
+                self._tell(unit, place, info, is_wanted=True)
 
     def drop(self, unit: str) -> None:
         """Forget a unit that this agent has no more."""
@@ -168,17 +172,15 @@ class FleetOutlet:
             if report.response is not None:
                 self._hand_out(Report(response=report.response, reply_to=report.reply_to))
             return
-        place.told = info = self._dressed(place, report.info)
+        info = self._dressed(place, report.info)
         place.remember(info)
         self._hand_out(Report(info, report.states, report.events, report.response, report.reply_to))
 
     def _tell(self, unit: str, place: _Place, info: UnitInfo, *, is_wanted: bool) -> None:
         """Publish the info if it says something new, or if it is wanted all the same."""
         newer = self._dressed(place, info).model_copy(update={"time": utc_now()})
-        told = place.told
-        if not is_wanted and told is not None and newer == told.model_copy(update={"time": newer.time}):
+        if not is_wanted and place.told == _news(newer):
             return
-        place.told = newer
         place.remember(newer)
         if place.standing.is_muted:
             self._passing(self._topics.info(unit), newer)
@@ -221,6 +223,11 @@ class FleetOutlet:
                 outlet.report(report)
             except Exception:
                 log.exception("a report could not be handed to %s", type(outlet).__name__)
+
+
+def _news(info: UnitInfo) -> int:
+    """A hash of all that an info says but for the time at which it says so."""
+    return hash(info.model_copy(update={"time": _EPOCH}).to_json())
 
 
 def _unit_of(report: Report) -> str | None:

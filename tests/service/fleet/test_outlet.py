@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -235,7 +236,7 @@ def test_another_claim_time_is_told() -> None:
     session = Session()
     outlet = make(session)
     outlet.report(Report(an_info()))
-    moment = utc_now()
+    moment = utc_now() + timedelta(seconds=1)
     outlet.stand("psu1", ALONE, moment)
     assert last(session).since == moment
 
@@ -246,11 +247,15 @@ def test_the_units_own_info_is_heard_before_it_is_published() -> None:
     outlet = make(session, heard=lambda unit, info: heard.append((unit, len(session.sheet.infos))))
     outlet.report(Report(an_info()))
     assert heard == [("psu1", 0)]
-    kept = outlet.info("psu1")
-    assert kept is not None
-    assert kept.instance is None
+
+
+def test_of_a_unit_that_was_dropped_nothing_is_told() -> None:
+    session = Session()
+    outlet = make(session)
+    outlet.report(Report(an_info()))
     outlet.drop("psu1")
-    assert outlet.info("psu1") is None
+    outlet.tell("psu1")
+    assert len(session.sheet.infos) == 1
 
 
 def test_one_outlet_that_fails_keeps_no_other_from_its_report(caplog: pytest.LogCaptureFixture) -> None:
