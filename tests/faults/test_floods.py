@@ -36,7 +36,9 @@ def test_a_flood_of_valid_commands(make_broker: Callable[..., LocalBroker], tmp_
     with Simulator() as first, Simulator() as second:
         first.instrument.panel.press_all(True)
         second.instrument.panel.press_all(True)
-        units = [unit("psu1", first), unit("psu2", second)]
+        # The simulated units are slow in this process, which counts 16,000 responses meanwhile.
+        patient = {"timeout": 10_000, "open_timeout": 10_000}
+        units = [unit("psu1", first, pyvisa_args=patient), unit("psu2", second, pyvisa_args=patient)]
         mqtt = {"keepalive": 5}
         data = settings(broker.port, units, tmp_path / "state", mqtt=mqtt)
         answers = Observer(broker.port, "psu/psu1/1/response")

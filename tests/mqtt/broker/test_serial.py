@@ -11,34 +11,60 @@ from agent.simulator import Simulator
 from tests.lab import PATIENCE, Bench, Observer
 from tests.support.relay import Relay
 
-_SUBACK, _PUBLISH, _PUBACK = 0x90, 0x30, 0x40
+_SUBSCRIBE, _SUBACK, _PUBLISH, _PUBACK = 0x82, 0x90, 0x30, 0x40
+
+
+def _packets(data: bytes) -> Iterable[tuple[int, bytes, bytes]]:
+    """The packets of a chunk, which has whole ones: the first byte, without flags of PUBLISH, the body, and all bytes."""
+    while data:
+        length, shift, start = 0, 0, 1
+        while True:
+            length |= (data[start] & 0x7F) << shift
+            shift, start = shift + 7, start + 1
+            if data[start - 1] < 0x80:
+                break
+        first = data[0] & 0xF0 if data[0] & 0xF0 == _PUBLISH else data[0]
+        yield first, data[start : start + length], data[: start + length]
+        data = data[start + length :]
 
 
 class _Serial(Relay):
-    """Holds a SUBACK that has a message behind it until that message is acknowledged."""
+    """Holds the SUBACK for the filter that the retained message matches until that message is acknowledged."""
 
     def __init__(self, target: int) -> None:
         self.held = 0
         self._acknowledged = threading.Event()
+        self._mid = self._suback = b""
         super().__init__(target)
 
     def opened(self, number: int) -> None:
         self._acknowledged.clear()
+        self._mid = self._suback = b""
 
     def passing(self, number: int, upward: bool, data: bytes) -> Iterable[bytes]:
         if upward:
-            if data[0] == _PUBACK:
-                self._acknowledged.set()
+            for first, body, _ in _packets(data):
+                if first == _SUBSCRIBE and b"psu/psu1/+/set/#" in body:
+                    self._mid = body[:2]
+                elif first == _PUBACK:
+                    self._acknowledged.set()
             yield data
             return
-        length = 2 + data[1]
-        if data[0] != _SUBACK or len(data) == length or data[length] & 0xF0 != _PUBLISH:
-            yield data
-            return
-        self.held += 1
-        yield data[length:]
-        self._acknowledged.wait(PATIENCE)
-        yield data[:length]
+        has_message = False
+        others = b""
+        for first, body, packet in _packets(data):
+            has_message = has_message or first == _PUBLISH
+            if first == _SUBACK and body[:2] == self._mid:
+                self._suback = packet
+            else:
+                others += packet
+        if others:
+            yield others
+        if self._suback and has_message:
+            self.held += 1
+            self._acknowledged.wait(PATIENCE)
+            suback, self._suback = self._suback, b""
+            yield suback
 
 
 def test_a_retained_command_does_not_hold_up_the_connection(
