@@ -6,6 +6,7 @@ Nothing here has a connection, a clock or a lock. The rules are in docs/decision
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -27,6 +28,8 @@ PATIENCE = 2.0
 PROBATION = 2.0
 #: s between an agent's last setting without a broker and the first one of the agent that takes its unit over, at least.
 MARGIN = 5.0
+#: s within which agents that gave way to each other claim a unit again.
+SPREAD = 4.0
 #: s between two repetitions of an info, on a topic that another agent publishes on, too.
 REPEAT = 1.0
 
@@ -49,6 +52,7 @@ class Decisions:
         self._instance = instance
         self._takeover_after = takeover_after
         self._settings_for = settings_for
+        self._patience = zlib.crc32(instance.encode()) % 1000 / 1000 * SPREAD
         self._units: dict[str, Own] = {}
         self._number = 0
         self._is_joined = False
@@ -305,7 +309,7 @@ class Decisions:
                         continue
                 if self._holds(own, rival, now):
                     found.lets(kind, number, rival)
-                elif rival.gone_at is not None:
+                elif (rival.gone_at or -math.inf) > -math.inf:  # else its author's status may come yet
                     own.outlasted[rival.id] = self._number
         return found
 
@@ -340,9 +344,8 @@ class Decisions:
         """What to do about an agent that has claimed the unit after this one."""
         if not self.rivals.lives(rival):
             own.settle(rival)
-            own.outlasted[rival.id] = (
-                self._number
-            )  # it died, or nobody knows if it ever lived: what it has said is past
+            # It died, or nobody knows if it ever lived: what it has said is past.
+            own.outlasted[rival.id] = self._number
             return "keeps"
         if rival.id not in own.noticed:
             own.noticed[rival.id] = now
@@ -368,13 +371,12 @@ class Decisions:
         """True while another agent that goes first has the unit, or may have it."""
         if rival.is_released and rival.id not in own.behind:
             return False
-        if rival.gone_at is None:
+        if rival.gone_at is None or (own.is_manual and not own.wanted):
             return True
-        if own.is_manual and not own.wanted:
-            return True
-        told = rival.claim.settings_for
-        safe = (self._takeover_after if told is None else told) + MARGIN
+        safe = MARGIN + (rival.claim.settings_for or self._takeover_after)
         end = rival.gone_at + (safe if own.wanted else max(self._takeover_after, safe))
+        if rival.is_released and self.rivals.is_online(rival):
+            end += self._patience  # two that gave way to each other would claim at one moment again, for ever
         own.due = min(own.due, end)
         return now < end
 

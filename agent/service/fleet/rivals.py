@@ -84,11 +84,15 @@ class Rivals:
         """Take the status of an agent."""
         if (agent := self._agent(name)) is None:
             return False
-        agent.is_seen = agent.has_told = True
+        is_first, agent.has_told = not agent.has_told, True
+        agent.is_seen = True
         changed, agent.is_online = agent.is_online != is_online, is_online
-        if changed:
+        if is_first:  # its claims may have come ahead of it, as those of an author of whom no status is kept
+            for rival in agent.rivals.values():
+                rival.gone_at = None
+        if changed or is_first:
             self._update(agent, now)
-        return changed
+        return changed or is_first
 
     def units(self, name: str, units: Iterable[str], now: float) -> bool:
         """Take the names of the units that an agent says that it has."""
