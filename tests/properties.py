@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, settings
 FUZZ = int(os.environ.get("PSU_AGENT_FUZZ", "0"))
 
 
-def examples(number: int = 100) -> Callable[[Any], Any]:
-    """Decorates a property."""
+def examples(number: int = 100, *, are_fixed: bool = False) -> Callable[[Any], Any]:
+    """Decorates a property. ``are_fixed``: each run takes the same examples, but for `make fuzz`."""
     return settings(
         max_examples=FUZZ or number,
+        derandomize=are_fixed and not FUZZ,
         deadline=None,  # the machine is shared
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
         database=None,
