@@ -76,6 +76,8 @@ class Exchange:
         self._progress = (0, 0)  # what had been answered at the last look
         self._answered_at = time.monotonic()
         self._asked = system_clock()  # no later than the PINGREQ whose answer comes next
+        self._present_at = self._asked  # no later than the status of this connection is sent
+        self._is_present = False  # the broker has acknowledged that
         self._is_holding = False
         self._prefix = f"{topics.base}/"
         self._repeated_at = -math.inf
@@ -132,7 +134,7 @@ class Exchange:
         self._keep_undelivered()
         self.receipts.begin(connection.acknowledge)
         self._connection = connection
-        self._has_more = self._is_holding = False
+        self._has_more = self._is_holding = self._is_present = False
         self._asked = system_clock()
         connection.open()
         self._answered_at = time.monotonic()
@@ -146,7 +148,7 @@ class Exchange:
 
         :param first: the topic that goes ahead of all others
         """
-        self._presence.heard = self._asked  # it has confirmed the subscriptions
+        self._present_at = system_clock()
         self._refusals.begin()
         # States that came while the connection was made are older than those that are published now: they are backlog, or
         # a present state would go back in time.
@@ -337,7 +339,7 @@ class Exchange:
         :raises ConnectionLost: it has answered nothing for a whole keep-alive (s)
         """
         connection = self.connection
-        if connection.answers != self._progress[1]:
+        if connection.answers != self._progress[1] and self._is_present:
             self._presence.heard = self._asked
         if connection.asked_at is None:
             self._asked = system_clock()
@@ -361,6 +363,9 @@ class Exchange:
         if item is None:
             return
         self._acknowledged += 1
+        if not self._is_present:
+            # Only now do others hear that this agent is there. Until then the time runs after which they take its units over.
+            self._is_present, self._presence.heard = True, self._present_at
         if self._suspects.caution.is_beginning:
             if code < 0x80:
                 self._suspects.caution.taken(item)

@@ -113,8 +113,8 @@ class Agent:
         self.retained: dict[str, bytes] = {}
         self.standings: dict[str, Standing] = {}
         self.heard = float("-inf")
-        self.asked = clock.now
-        self.has_link = self.is_joining = self.is_connected = self.is_silent = False
+        self.present_at = clock.now
+        self.has_link = self.is_joining = self.is_connected = self.is_silent = self.is_present = False
         self.is_ending = False
         self.ended: str | None = None
         self.wants_to_rejoin = False
@@ -217,7 +217,7 @@ class Agent:
     def connect(self) -> None:
         self.inbox.clear()
         self.outbox.clear()
-        self.asked = self.clock.now
+        self.is_present = False
         self.has_link = self.is_joining = True
         self.broker.connect(self)
         self.fleet.listen()
@@ -257,8 +257,10 @@ class Agent:
         if self.inbox:
             topic, payload, retain = self.inbox.popleft()
             if topic == _PING:
-                self.heard = float(payload) if self.is_connected else self.heard
+                self.heard = float(payload) if self.is_present else self.heard
             elif topic == _ACK:
+                if not self.is_present:
+                    self.is_present, self.heard = True, self.present_at
                 self.fleet.kept(payload.decode())
             else:
                 published = TOPICS.parse_published(topic)
@@ -273,7 +275,7 @@ class Agent:
             if self.ended is not None:
                 self.broker.clients.remove(self)  # with DISCONNECT
                 return
-            self.heard = max(self.heard, self.asked)
+            self.present_at = self.clock.now
             self.is_connected = True
             if not self.is_silent:
                 self.keep(TOPICS.agent_status(self.name), b"online")
