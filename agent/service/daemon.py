@@ -27,7 +27,7 @@ from agent.service import metrics, systemd
 from agent.service.descriptors import raise_limit
 from agent.service.dispatch import Dispatcher
 from agent.service.duties import Duty, in_order
-from agent.service.fleet.fleet import Fleet
+from agent.service.fleet.coordinator import Coordinator
 from agent.service.fleet.outlet import FleetOutlet, Origin
 from agent.service.fleet.own import UNDECIDED
 from agent.service.fleet.retained import OwnInfos
@@ -134,10 +134,10 @@ class Daemon:
             passing=self.session.passing,
             initial=UNDECIDED,
             longest_exchange=lambda unit: self._units.longest_exchange(unit),  # noqa: PLW0108  # made below
-            heard=lambda unit, info: self._fleet.reports(unit, info),  # noqa: PLW0108  # made below
+            heard=lambda unit, info: self._coordinator.reports(unit, info),  # noqa: PLW0108  # made below
         )
         self._standings = Standings(lambda: self._units.by_name, self._outlet)
-        self._fleet = Fleet(
+        self._coordinator = Coordinator(
             topics=self._topics,
             info=self._info,
             session=self.session,
@@ -152,19 +152,19 @@ class Daemon:
         self._units = Units(
             config, [self._outlet], meters, self._hold_ups, [self._leases.table, fence], standing=UNDECIDED
         )
-        self._fleet.serve(config.units)
+        self._coordinator.serve(config.units)
         self._takeovers = Takeovers(
-            self._topics, settings.agent, lambda: self._units.by_name, self._fleet.takeover, self.session
+            self._topics, settings.agent, lambda: self._units.by_name, self._coordinator.takeover, self.session
         )
         self._metrics = metrics.MetricsReader(settings.agent, self.session, self.store)
         self._dispatcher = Dispatcher(
             self._topics, lambda: self._units.by_name, self.store.seen, self.session, self._leases
         )
-        self.session.listen([*self._homeassistant.subscriptions, *self._fleet.subscriptions])
+        self.session.listen([*self._homeassistant.subscriptions, *self._coordinator.subscriptions])
         self.session.listen([*self._topics.every_lease, self._topics.every_takeover])
         self.session.on_presence(self._units.broker_gone)
-        self.session.on_presence(self._fleet.broker_gone)
-        self.session.join_by(self._fleet, self._fleet.kept)
+        self.session.on_presence(self._coordinator.broker_gone)
+        self.session.join_by(self._coordinator, self._coordinator.kept)
 
     @property
     def supplies(self) -> Units:
@@ -222,7 +222,7 @@ class Daemon:
         duties = [
             Duty("the reload", self._reload_if_wanted),
             Duty("removing what is left of other units", self._own_infos.tick),
-            Duty("who serves which unit", self._fleet.tick),
+            Duty("who serves which unit", self._coordinator.tick),
             Duty("the leases", self._leases.tick),
             Duty("Home Assistant's discovery", lambda _: self._homeassistant.tick()),
             Duty("the metrics", self._publish_metrics, METRICS_INTERVAL),
@@ -271,9 +271,9 @@ class Daemon:
         published = self._topics.parse_published(incoming.topic)
         if isinstance(published, UnitTopic) and published.kind == "info":
             self._own_infos.handle(published.unit, incoming)
-            self._fleet.handle(published, incoming)
+            self._coordinator.handle(published, incoming)
         elif isinstance(published, AgentTopic):
-            self._fleet.handle(published, incoming)
+            self._coordinator.handle(published, incoming)
         elif published is not None and published.kind == "lease":
             self._hear_lease(published, incoming)
         elif not (self._takeovers.handle(incoming) or self._homeassistant.handle(incoming)):
@@ -350,7 +350,7 @@ class Daemon:
             self._own_infos.retire(name)
             self._outlet.drop(name)
             self._served.drop(name)
-        self._fleet.serve(newer.units, dropped=difference.removed)
+        self._coordinator.serve(newer.units, dropped=difference.removed)
         self._leases.retire(difference.removed)
         to_all = self._topics.subscriptions([])
         dropped = [name for name in self._topics.subscriptions(sorted(difference.removed)) if name not in to_all]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.lab import Fleet, Site
+from tests.fleet.lab import FleetLab, Site
 from tests.lab import needs
 from tests.support import namespaces
 
-MakeFleet = Callable[..., Fleet]
+MakeFleet = Callable[..., FleetLab]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -35,11 +35,11 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture
 def make_fleet(site: Site, tmp_path: Path) -> Iterator[MakeFleet]:
-    """A `Fleet` on hosts of its own; the arguments are those of `Fleet`."""
-    fleets: list[Fleet] = []
+    """A `FleetLab` on hosts of its own; the arguments are those of `FleetLab`."""
+    fleets: list[FleetLab] = []
 
-    def make(**arguments: Any) -> Fleet:
-        fleets.append(Fleet(site, tmp_path, **arguments))
+    def make(**arguments: Any) -> FleetLab:
+        fleets.append(FleetLab(site, tmp_path, **arguments))
         return fleets[-1]
 
     yield make
@@ -48,5 +48,5 @@ def make_fleet(site: Site, tmp_path: Path) -> Iterator[MakeFleet]:
 
 
 @pytest.fixture
-def fleet(make_fleet: MakeFleet) -> Fleet:
+def fleet(make_fleet: MakeFleet) -> FleetLab:
     return make_fleet()

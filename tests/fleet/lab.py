@@ -182,7 +182,7 @@ class HostAgent(AgentProcess):
         """Start it. ``before`` is Python code that runs first."""
         return super().start(before=QUICK + before)
 
-    def serve_once(self, fleet: Fleet, name: str) -> None:
+    def serve_once(self, fleet: FleetLab, name: str) -> None:
         """Wait until it serves a unit, and end it."""
         fleet.wait_serves(self.name, name)
         assert self.stop() == 0
@@ -216,7 +216,7 @@ class Site:
         self._network.close()
 
 
-class Fleet:
+class FleetLab:
     """A broker, an observer that no cut reaches, supplies and agents on a site; all of them end with it."""
 
     def __init__(self, site: Site, folder: Path, *, conf: str = "", persistent: bool = False) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.fleet.lab import BENCHES, OTHER_SUPPLY_ADDRESS, Fleet, Sent, Site, entry
+from tests.fleet.lab import BENCHES, OTHER_SUPPLY_ADDRESS, FleetLab, Sent, Site, entry
 from tests.support.waiting import WaitedInVainError, wait_until
 
 #: s that a takeover waits, as `inside` shortens it, and the part of it in which the agent before sends no settings any more.
@@ -53,7 +53,7 @@ class Run:
         self._random = random.Random(seed)
         self._actions: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self.fleet = fleet = Fleet(site, folder, persistent=True)
+        self.fleet = fleet = FleetLab(site, folder, persistent=True)
         self._supply = fleet.supply()
         # By the same name, or by another one and another address: then the serial number alone tells.
         self._has_two_names = self._random.random() < 0.5

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.lab import BENCHES, SUPPLY, Fleet, Supply, entry
+from tests.fleet.lab import BENCHES, SUPPLY, FleetLab, Supply, entry
 from tests.lab import wait_until
 
 #: Shifts the clock of the process as a host with a wrong one has it.
@@ -63,7 +63,7 @@ def forged(unit: str = "psu1", agent: str = "ghost", **fields: Any) -> dict[str,
     return info | fields
 
 
-def served(fleet: Fleet, **more: Any) -> Supply:
+def served(fleet: FleetLab, **more: Any) -> Supply:
     """A supply that bench1 serves as ``psu1``."""
     supply = fleet.supply()
     fleet.agent("bench1", [entry(supply)], takeover_after=15, **more).start()
@@ -71,7 +71,7 @@ def served(fleet: Fleet, **more: Any) -> Supply:
     return supply
 
 
-def is_well(fleet: Fleet, supply: Supply) -> None:
+def is_well(fleet: FleetLab, supply: Supply) -> None:
     """It polls, it does an off, and it has no error of its own in the log."""
     fleet.wait_polls(supply, "bench1", 3)
     supply.order("press", 1, "on")
@@ -81,7 +81,7 @@ def is_well(fleet: Fleet, supply: Supply) -> None:
 
 
 @pytest.mark.parametrize("unit", ["psu1", pytest.param("other", marks=pytest.mark.long)])
-def test_a_forged_info_whose_author_is_not_there_changes_nothing(fleet: Fleet, unit: str) -> None:
+def test_a_forged_info_whose_author_is_not_there_changes_nothing(fleet: FleetLab, unit: str) -> None:
     """Neither of the name nor of the supply, neither before the agent starts nor while it serves."""
     for retain in (True, False):
         fleet.observer.send(f"psu/{unit}/info", forged(unit), retain=retain)
@@ -93,7 +93,9 @@ def test_a_forged_info_whose_author_is_not_there_changes_nothing(fleet: Fleet, u
 
 
 @pytest.mark.parametrize("unit", ["psu1", pytest.param("other", marks=pytest.mark.long)])
-def test_a_forged_info_whose_author_is_there_can_keep_settings_from_a_unit_and_no_off(fleet: Fleet, unit: str) -> None:
+def test_a_forged_info_whose_author_is_there_can_keep_settings_from_a_unit_and_no_off(
+    fleet: FleetLab, unit: str
+) -> None:
     supply = served(fleet)
     fleet.observer.send("psu/agents/ghost/status", "online", retain=True)
     fleet.observer.send(f"psu/{unit}/info", forged(unit), retain=True)
@@ -110,13 +112,13 @@ def test_a_forged_info_whose_author_is_there_can_keep_settings_from_a_unit_and_n
     is_well(fleet, supply)
 
 
-def is_well_or_waits(fleet: Fleet, supply: Supply) -> None:
+def is_well_or_waits(fleet: FleetLab, supply: Supply) -> None:
     supply.order("press", 1, "on")
     assert fleet.codes("psu/psu1/1/set", {"state": False}, 1) == ["ok"]
     assert not supply.outputs()[0]
 
 
-def test_strange_claims_are_borne(fleet: Fleet) -> None:
+def test_strange_claims_are_borne(fleet: FleetLab) -> None:
     """Wildcards, levels and anything else in the names, numbers without sense, and very many of them."""
     supply = served(fleet)
     observer = fleet.observer
@@ -163,7 +165,7 @@ def test_strange_claims_are_borne(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("seconds", [3600, pytest.param(-3600, marks=pytest.mark.long)])
-def test_clocks_an_hour_apart_change_nothing(fleet: Fleet, seconds: int) -> None:
+def test_clocks_an_hour_apart_change_nothing(fleet: FleetLab, seconds: int) -> None:
     supply = fleet.supply()
     fleet.agent("bench1", [entry(supply)], takeover_after=15).start()
     fleet.wait_serves("bench1")
@@ -174,7 +176,7 @@ def test_clocks_an_hour_apart_change_nothing(fleet: Fleet, seconds: int) -> None
     assert supply.authors() == ["bench1"]
 
 
-def test_a_broker_that_comes_back_without_memory_changes_nothing(fleet: Fleet) -> None:
+def test_a_broker_that_comes_back_without_memory_changes_nothing(fleet: FleetLab) -> None:
     supply = served(fleet)
     fleet.agent("bench2", [entry(supply)], takeover_after=15).start()
     fleet.wait_serves("bench2", serves=False)
@@ -188,7 +190,7 @@ def test_a_broker_that_comes_back_without_memory_changes_nothing(fleet: Fleet) -
     assert supply.authors() == ["bench1"]
 
 
-def test_forged_messages_of_a_living_agent_give_nothing_away(fleet: Fleet) -> None:
+def test_forged_messages_of_a_living_agent_give_nothing_away(fleet: FleetLab) -> None:
     supply = served(fleet)
     fleet.agent("bench2", [entry(supply)], takeover_after=15).start()
     fleet.wait_serves("bench2", serves=False)

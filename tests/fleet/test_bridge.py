@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fleet.lab import OTHER_BROKER, Fleet, entry
+from tests.fleet.lab import OTHER_BROKER, FleetLab, entry
 from tests.lab import wait_until
 
 
-def test_the_agent_that_comes_second_by_a_bridge_gives_way(fleet: Fleet) -> None:
+def test_the_agent_that_comes_second_by_a_bridge_gives_way(fleet: FleetLab) -> None:
     fleet.bridged_broker()
     supply = fleet.supply()
     fleet.agent("bench1", [entry(supply)], takeover_after=15).start()
@@ -21,7 +21,7 @@ def test_the_agent_that_comes_second_by_a_bridge_gives_way(fleet: Fleet) -> None
 
 
 @pytest.mark.long
-def test_two_agents_that_began_while_the_bridge_was_cut_agree_when_it_heals(fleet: Fleet) -> None:
+def test_two_agents_that_began_while_the_bridge_was_cut_agree_when_it_heals(fleet: FleetLab) -> None:
     fleet.bridged_broker()
     fleet.link("broker2", "broker").cut()
     supply = fleet.supply()

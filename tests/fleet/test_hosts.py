@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fleet.lab import BENCHES, Fleet, entry
+from tests.fleet.lab import BENCHES, FleetLab, entry
 from tests.lab import wait_until
 
 
 @pytest.mark.long
-def test_an_agent_whose_link_to_the_broker_is_cut_is_told_of_by_its_will_and_comes_back(fleet: Fleet) -> None:
+def test_an_agent_whose_link_to_the_broker_is_cut_is_told_of_by_its_will_and_comes_back(fleet: FleetLab) -> None:
     supply = fleet.supply()
     agent = fleet.agent("bench1", [entry(supply)]).start()
     observer = fleet.observer
@@ -38,7 +38,7 @@ def test_an_agent_whose_link_to_the_broker_is_cut_is_told_of_by_its_will_and_com
     assert {sent.peer for sent in supply.log()} == {BENCHES["bench1"]}
 
 
-def test_a_reset_ends_the_connection_at_once_and_the_next_one_is_made(fleet: Fleet) -> None:
+def test_a_reset_ends_the_connection_at_once_and_the_next_one_is_made(fleet: FleetLab) -> None:
     supply = fleet.supply()
     fleet.agent("bench1", [entry(supply)]).start()
     observer = fleet.observer

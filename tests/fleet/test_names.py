@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.lab import Fleet, HostAgent, Supply, entry
+from tests.fleet.lab import FleetLab, HostAgent, Supply, entry
 from tests.lab import wait_until
 
 
 class Pair:
     """``psu1`` on both benches, each time another supply."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: FleetLab) -> None:
         self.fleet = fleet
         self.supplies: dict[str, Supply] = {}
         self.agents: dict[str, HostAgent] = {}
@@ -63,7 +63,7 @@ SOON: dict[str, Any] = {"takeover_after": 15}
 
 
 def test_the_agent_that_was_first_keeps_the_name_and_the_other_one_gets_it_when_the_first_has_gone(
-    fleet: Fleet,
+    fleet: FleetLab,
 ) -> None:
     pair = Pair(fleet)
     pair.agents["bench1"].start()
@@ -79,7 +79,7 @@ def test_the_agent_that_was_first_keeps_the_name_and_the_other_one_gets_it_when_
 
 
 @pytest.mark.parametrize("_", [0, *(pytest.param(number, marks=pytest.mark.long) for number in range(1, 5))])
-def test_of_two_that_start_at_once_one_serves_and_the_other_one_knows(fleet: Fleet, _: int) -> None:
+def test_of_two_that_start_at_once_one_serves_and_the_other_one_knows(fleet: FleetLab, _: int) -> None:
     pair = Pair(fleet)
     for agent in pair.agents.values():
         agent.start()
@@ -88,7 +88,7 @@ def test_of_two_that_start_at_once_one_serves_and_the_other_one_knows(fleet: Fle
 
 
 @pytest.mark.long
-def test_after_a_partition_the_agent_that_stayed_keeps_the_name(fleet: Fleet) -> None:
+def test_after_a_partition_the_agent_that_stayed_keeps_the_name(fleet: FleetLab) -> None:
     pair = Pair(fleet)
     pair.agents["bench1"].start()
     fleet.wait_serves("bench1")

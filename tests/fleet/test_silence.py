@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.lab import BENCHES, Fleet, entry
+from tests.fleet.lab import BENCHES, FleetLab, entry
 from tests.lab import wait_until
 
 
 @pytest.mark.long
-def test_a_broker_that_stood_still_has_no_influence_on_a_takeover(fleet: Fleet) -> None:
+def test_a_broker_that_stood_still_has_no_influence_on_a_takeover(fleet: FleetLab) -> None:
     supply = fleet.supply()
     more: dict[str, Any] = {"takeover_after": 15, "mqtt": {"keepalive": 20}}
     first = fleet.agent("bench1", [entry(supply)], **more).start()
@@ -30,7 +30,7 @@ def test_a_broker_that_stood_still_has_no_influence_on_a_takeover(fleet: Fleet) 
 
 
 @pytest.mark.long
-def test_an_agent_that_stood_still_sends_no_setting_when_it_goes_on(fleet: Fleet) -> None:
+def test_an_agent_that_stood_still_sends_no_setting_when_it_goes_on(fleet: FleetLab) -> None:
     """Its ramp is under way, and what came in before lies in its sockets."""
     supply = fleet.supply()
     first = fleet.agent("bench1", [entry(supply)], takeover_after=15).start()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.lab import BENCHES, OTHER_SUPPLY_ADDRESS, Fleet, Supply, entry
+from tests.fleet.lab import BENCHES, OTHER_SUPPLY_ADDRESS, FleetLab, Supply, entry
 from tests.lab import wait_until
 
 SOON: dict[str, Any] = {"takeover_after": 15}
@@ -26,7 +26,7 @@ def messages_of(supply: Supply, bench: str) -> int:
     return sum(sent.peer == BENCHES[bench] for sent in supply.log())
 
 
-def off(fleet: Fleet, supply: Supply, name: str, answers: int) -> None:
+def off(fleet: FleetLab, supply: Supply, name: str, answers: int) -> None:
     """Turn channel 1 on at the panel, and off by a command to this unit."""
     supply.order("press", 1, "on")
     assert "ok" in fleet.codes(f"psu/{name}/1/set", {"state": False}, answers)
@@ -38,7 +38,7 @@ def off(fleet: Fleet, supply: Supply, name: str, answers: int) -> None:
     [*(pytest.param(f"same {what}", marks=pytest.mark.long) for what in ("name", "address")), "same serial number"],
 )
 def test_the_second_agent_keeps_away_from_the_supply_and_takes_it_over_when_the_first_was_killed(
-    fleet: Fleet, second: str
+    fleet: FleetLab, second: str
 ) -> None:
     supply = fleet.supply()
     own = entry(supply, **SECOND[second])
@@ -72,7 +72,7 @@ def test_the_second_agent_keeps_away_from_the_supply_and_takes_it_over_when_the_
     off(fleet, supply, name, 1)
 
 
-def test_a_ramp_of_an_agent_that_is_cut_off_from_the_broker_ends_before_another_one_takes_over(fleet: Fleet) -> None:
+def test_a_ramp_of_an_agent_that_is_cut_off_from_the_broker_ends_before_another_one_takes_over(fleet: FleetLab) -> None:
     supply = fleet.supply()
     fleet.agent("bench1", [entry(supply)], **SOON).start()
     fleet.wait_serves("bench1")
@@ -98,7 +98,7 @@ def test_a_ramp_of_an_agent_that_is_cut_off_from_the_broker_ends_before_another_
     off(fleet, supply, "psu1", 2)
 
 
-def test_an_agent_that_is_cut_off_from_its_supply_keeps_it_and_the_other_one_does_an_off(fleet: Fleet) -> None:
+def test_an_agent_that_is_cut_off_from_its_supply_keeps_it_and_the_other_one_does_an_off(fleet: FleetLab) -> None:
     supply = fleet.supply()
     fleet.agent("bench1", [entry(supply)], **SOON).start()
     fleet.wait_serves("bench1")
@@ -118,7 +118,7 @@ def test_an_agent_that_is_cut_off_from_its_supply_keeps_it_and_the_other_one_doe
 
 
 @pytest.mark.long
-def test_an_agent_that_was_cut_off_from_both_sends_nothing_when_it_reaches_the_supply_again(fleet: Fleet) -> None:
+def test_an_agent_that_was_cut_off_from_both_sends_nothing_when_it_reaches_the_supply_again(fleet: FleetLab) -> None:
     supply = fleet.supply()
     fleet.agent("bench1", [entry(supply)], **SOON).start()
     fleet.wait_serves("bench1")
@@ -143,7 +143,7 @@ def test_an_agent_that_was_cut_off_from_both_sends_nothing_when_it_reaches_the_s
 
 
 @pytest.mark.long
-def test_an_agent_that_waits_does_not_take_over_because_it_is_cut_off_itself(fleet: Fleet) -> None:
+def test_an_agent_that_waits_does_not_take_over_because_it_is_cut_off_itself(fleet: FleetLab) -> None:
     supply = fleet.supply()
     fleet.agent("bench1", [entry(supply)], **SOON).start()
     fleet.wait_serves("bench1")
@@ -163,7 +163,7 @@ def test_an_agent_that_waits_does_not_take_over_because_it_is_cut_off_itself(fle
     assert messages_of(supply, "bench2") == told
 
 
-def test_with_takeover_manual_it_waits_for_somebody_to_say_so(fleet: Fleet) -> None:
+def test_with_takeover_manual_it_waits_for_somebody_to_say_so(fleet: FleetLab) -> None:
     supply = fleet.supply()
     first = fleet.agent("bench1", [entry(supply)], **SOON).start()
     fleet.wait_serves("bench1")
@@ -181,7 +181,7 @@ def test_with_takeover_manual_it_waits_for_somebody_to_say_so(fleet: Fleet) -> N
 @pytest.mark.long
 def test_an_agent_that_died_unseen_is_succeeded_when_its_status_is_cleared(make_fleet: Any) -> None:
     """The broker died with it, so nobody published its will: the broker says for ever that it is online."""
-    fleet: Fleet = make_fleet(persistent=True)
+    fleet: FleetLab = make_fleet(persistent=True)
     supply = fleet.supply()
     first = fleet.agent("bench1", [entry(supply)], **SOON).start()
     fleet.wait_serves("bench1")

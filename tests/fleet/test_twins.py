@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fleet.lab import Fleet, HostAgent, entry
+from tests.fleet.lab import FleetLab, HostAgent, entry
 from tests.lab import wait_until
 
 
-def instance(fleet: Fleet) -> str:
+def instance(fleet: FleetLab) -> str:
     return str(fleet.retained()["psu/agents/bench/info"]["instance"])
 
 
-def own(fleet: Fleet, bench: str, number: int = 0, *, state: str = "") -> HostAgent:
+def own(fleet: FleetLab, bench: str, number: int = 0, *, state: str = "") -> HostAgent:
     """An agent called ``bench``, with a supply of its own."""
     return fleet.agent(
         bench, [entry(fleet.supply(f"MY6100480{number}"))], agent="bench", state=state, takeover_after=15
     )
 
 
-def test_a_second_agent_of_a_name_ends_with_status_2_and_the_first_one_is_undisturbed(fleet: Fleet) -> None:
+def test_a_second_agent_of_a_name_ends_with_status_2_and_the_first_one_is_undisturbed(fleet: FleetLab) -> None:
     own(fleet, "bench1").start()
     fleet.wait_serves("bench")
     observer = fleet.observer
@@ -43,7 +43,7 @@ def test_a_second_agent_of_a_name_ends_with_status_2_and_the_first_one_is_undist
     assert fleet.codes("psu/psu1/1/set", {"voltage_limit": 1}, 1) == ["ok"]
 
 
-def test_of_two_agents_of_a_name_that_wait_for_the_broker_one_goes_on(fleet: Fleet) -> None:
+def test_of_two_agents_of_a_name_that_wait_for_the_broker_one_goes_on(fleet: FleetLab) -> None:
     fleet.broker.stop()
     agents = [own(fleet, bench, number) for number, bench in enumerate(("bench1", "bench2"))]
     for agent in agents:
@@ -61,7 +61,7 @@ def test_of_two_agents_of_a_name_that_wait_for_the_broker_one_goes_on(fleet: Fle
 
 
 @pytest.mark.long
-def test_a_twin_that_began_during_a_partition_is_found_when_it_heals_and_one_of_them_is_silent(fleet: Fleet) -> None:
+def test_a_twin_that_began_during_a_partition_is_found_when_it_heals_and_one_of_them_is_silent(fleet: FleetLab) -> None:
     first = own(fleet, "bench1").start()
     fleet.wait_serves("bench")
     observer = fleet.observer
@@ -90,7 +90,7 @@ def test_a_twin_that_began_during_a_partition_is_found_when_it_heals_and_one_of_
 
 
 @pytest.mark.long
-def test_what_a_killed_run_left_is_no_twin(fleet: Fleet) -> None:
+def test_what_a_killed_run_left_is_no_twin(fleet: FleetLab) -> None:
     """Not with its state directory, and not with another one; also if its will was never published, as the broker died, too."""
     agent = own(fleet, "bench1").start()
     fleet.wait_serves("bench")
@@ -108,7 +108,7 @@ def test_what_a_killed_run_left_is_no_twin(fleet: Fleet) -> None:
     assert renewed.ended() is None
 
 
-def test_an_agent_removes_what_its_state_directory_says_it_published_and_nothing_else(fleet: Fleet) -> None:
+def test_an_agent_removes_what_its_state_directory_says_it_published_and_nothing_else(fleet: FleetLab) -> None:
     supply, other = fleet.supply("MY61004801"), fleet.supply("MY61004802")
     both = [entry(supply), entry(other, "psu2")]
     fleet.agent("bench1", both).start().serve_once(fleet, "psu2")

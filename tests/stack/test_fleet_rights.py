@@ -43,7 +43,7 @@ def rules(out: Path, user: str) -> set[str]:
     return set(text.partition(f"\nuser {user}\n")[2].partition("\n\n")[0].splitlines())
 
 
-class Fleet:
+class AgentUsers:
     """Two agents, each with a user of its own and a unit of its own, at the shipped broker; and a third one for the first's."""
 
     def __init__(self, folder: Path) -> None:
@@ -98,8 +98,8 @@ class Fleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path_factory.mktemp("fleet"))
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentUsers]:
+    fleet = AgentUsers(tmp_path_factory.mktemp("fleet"))
     with stopping(*fleet.agents, fleet.third, fleet.broker):
         fleet.broker.start()
         with Client(fleet.broker, "reader") as reader:
@@ -114,7 +114,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         simulator.stop()
 
 
-def test_an_agent_is_denied_nothing_that_it_needs(fleet: Fleet) -> None:
+def test_an_agent_is_denied_nothing_that_it_needs(fleet: AgentUsers) -> None:
     with Client(fleet.broker, "reader") as reader, Client(fleet.broker, "commands") as commands:
         reader.subscribe("lab/psu/#")
 
@@ -150,7 +150,7 @@ def test_an_agent_is_denied_nothing_that_it_needs(fleet: Fleet) -> None:
         assert "does not let" not in agent.text()
 
 
-def test_agents_with_such_rights_find_out_that_they_serve_one_supply(fleet: Fleet) -> None:
+def test_agents_with_such_rights_find_out_that_they_serve_one_supply(fleet: AgentUsers) -> None:
     with Client(fleet.broker, "reader") as reader:
         reader.subscribe("lab/psu/psu3/info")
         fleet.third.start()
@@ -165,7 +165,7 @@ def test_agents_with_such_rights_find_out_that_they_serve_one_supply(fleet: Flee
     assert fleet.denied() == []
 
 
-def test_the_measurement_of_the_broker_has_its_rights(fleet: Fleet) -> None:
+def test_the_measurement_of_the_broker_has_its_rights(fleet: AgentUsers) -> None:
     done = subprocess.run(
         [*PSU_AGENT, "check", "--connect", fleet.files[0]], capture_output=True, text=True, timeout=120
     )
@@ -174,7 +174,7 @@ def test_the_measurement_of_the_broker_has_its_rights(fleet: Fleet) -> None:
     assert fleet.denied() == []
 
 
-def test_an_agents_password_is_of_no_use_against_another_agent(fleet: Fleet) -> None:
+def test_an_agents_password_is_of_no_use_against_another_agent(fleet: AgentUsers) -> None:
     stolen = ("bench1", fleet.broker.password("bench1"))
     foreign = ["psu2/status", "psu2/info", "psu2/1/state", "psu2/1/backlog", "psu2/1/event", "psu2/1/response", "psu2/lease",
                "psu2/1/lease", "psu2/1/homeassistant", "agents/bench2/status", "agents/bench2/info", "agents/bench2/metrics",

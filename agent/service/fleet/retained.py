@@ -28,7 +28,7 @@ _MOST = 20
 
 
 class RetainingSession(Protocol):
-    """What is needed of the MQTT session."""
+    """The part of the MQTT session that `OwnInfos` needs."""
 
     @property
     def protocol(self) -> str:

@@ -204,15 +204,15 @@ def test_manual_takeover_waits_for_the_command_and_for_the_fence() -> None:
     first = world.join("a", supply())
     second = world.join("b", supply("dut", takeover="manual"))
     with pytest.raises(Refusal, match="agent a on host-a is there"):
-        second.fleet.takeover("dut")
+        second.coordinator.takeover("dut")
     world.kill(first)
     world.wait(10 * TAKEOVER_AFTER)
     assert part(second, "dut") is Part.YIELDS_SUPPLY
     assert "psu-agent takeover dut" in (second.standings["dut"].why or "")
-    second.fleet.takeover("dut")
+    second.coordinator.takeover("dut")
     world.wait(deciding.PROBATION + 1)
     assert part(second, "dut") is Part.SERVES
-    second.fleet.takeover("dut")  # nothing more happens
+    second.coordinator.takeover("dut")  # nothing more happens
 
 
 def test_a_command_does_not_end_the_time_in_which_the_other_one_may_still_send() -> None:
@@ -221,7 +221,7 @@ def test_a_command_does_not_end_the_time_in_which_the_other_one_may_still_send()
     second = world.join("b", supply("dut"))
     world.kill(first)
     world.wait(1)
-    second.fleet.takeover("dut")
+    second.coordinator.takeover("dut")
     world.wait(15)
     assert part(second, "dut") is Part.YIELDS_SUPPLY
     world.wait(12)
@@ -346,10 +346,10 @@ def test_a_silence_on_a_connection_that_lasts_changes_nothing() -> None:
     first = world.join("a", supply())
     second = world.join("b", supply("dut"))
     for agent in (first, second):
-        agent.fleet.broker_gone(world.clock.now)
+        agent.coordinator.broker_gone(world.clock.now)
     world.clock.now += 5
     for agent in (first, second):
-        agent.fleet.broker_gone(None)
+        agent.coordinator.broker_gone(None)
     world.kill(first)
     world.wait(GONE_FOR_GOOD)
     assert part(second, "dut") is Part.SERVES

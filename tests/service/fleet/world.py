@@ -1,4 +1,4 @@
-"""Several agents' fleets on one broker, all simulated: every message, every loss and every second is a step of the test's.
+"""Several agents on one broker, all simulated: every message, every loss and every second is a step of the test's.
 
 The broker is one that tells all its clients the same order, unless the test takes messages out of turn.
 """
@@ -16,7 +16,7 @@ from agent.mqtt.item import Serializable
 from agent.protocol.messages import AgentInfo, UnitInfo, utc_now
 from agent.protocol.report import Report
 from agent.protocol.topics import AgentTopic, Topics, UnitTopic
-from agent.service.fleet.fleet import Fleet
+from agent.service.fleet.coordinator import Coordinator
 from agent.service.fleet.outlet import FleetOutlet, Origin
 from agent.service.fleet.own import UNDECIDED
 from agent.unit.standing import Part, Standing
@@ -60,7 +60,7 @@ class Unit:
 
 @dataclass
 class Configured:
-    """What the fleet is told of a unit's configuration."""
+    """The part that the coordinator reads of a unit's configuration."""
 
     name: str
     takeover: str
@@ -95,7 +95,7 @@ class Broker:
 
 
 class Agent:
-    """One run of an agent: the real fleet and the real outlet, on a session that is simulated."""
+    """One run of an agent: the real coordinator and the real outlet, on a session that is simulated."""
 
     _instances = itertools.count(1)
 
@@ -125,9 +125,9 @@ class Agent:
             forget=self.forget,
             passing=self.passing,
             initial=UNDECIDED,
-            heard=lambda unit, info: self.fleet.reports(unit, info),  # noqa: PLW0108  # it is made below
+            heard=lambda unit, info: self.coordinator.reports(unit, info),  # noqa: PLW0108  # it is made below
         )
-        self.fleet = Fleet(
+        self.coordinator = Coordinator(
             topics=TOPICS,
             info=self.info,
             session=self,
@@ -139,10 +139,10 @@ class Agent:
             settings_for=SETTINGS_FOR,
             clock=lambda: clock.now,
         )
-        self.fleet.serve([Configured(unit.name, unit.takeover, unit.pinned) for unit in units])
+        self.coordinator.serve([Configured(unit.name, unit.takeover, unit.pinned) for unit in units])
         self.keep(TOPICS.agent_info(name), self.info().to_json())
 
-    # What the fleet and the outlet need of a session.
+    # The part of a session that the coordinator and the outlet need.
 
     congested = False
 
@@ -220,14 +220,14 @@ class Agent:
         self.is_present = False
         self.has_link = self.is_joining = True
         self.broker.connect(self)
-        self.fleet.listen()
-        self.fleet.begin(lambda topic, message: self.outbox.append((topic, message.to_json(), False)))
+        self.coordinator.listen()
+        self.coordinator.begin(lambda topic, message: self.outbox.append((topic, message.to_json(), False)))
 
     def disconnect(self) -> None:
         """Notice that the connection is gone."""
         self.broker.drop(self)
         if self.is_connected:
-            self.fleet.broker_gone(self.clock.now)
+            self.coordinator.broker_gone(self.clock.now)
         self.has_link = self.is_joining = self.is_connected = self.wants_to_rejoin = False
         self.inbox.clear()
         self.outbox.clear()
@@ -261,17 +261,17 @@ class Agent:
             elif topic == _ACK:
                 if not self.is_present:
                     self.is_present, self.heard = True, self.present_at
-                self.fleet.kept(payload.decode())
+                self.coordinator.kept(payload.decode())
             else:
                 published = TOPICS.parse_published(topic)
                 if isinstance(published, AgentTopic) or (isinstance(published, UnitTopic) and published.kind == "info"):
-                    self.fleet.handle(published, Incoming(topic, payload, retain, False))
+                    self.coordinator.handle(published, Incoming(topic, payload, retain, False))
         self.look()
 
     def look(self) -> None:
-        if self.is_joining and self.fleet.is_over():
+        if self.is_joining and self.coordinator.is_over():
             self.is_joining = False
-            self.is_silent = not self.fleet.end()
+            self.is_silent = not self.coordinator.end()
             if self.ended is not None:
                 self.broker.clients.remove(self)  # with DISCONNECT
                 return
@@ -282,10 +282,10 @@ class Agent:
                 for topic, payload in list(self.retained.items()):
                     if topic != TOPICS.agent_status(self.name):
                         self.outbox.append((topic, payload, True))
-            self.fleet.broker_gone(None)
+            self.coordinator.broker_gone(None)
 
     def tick(self) -> None:
-        self.fleet.tick(0.0)
+        self.coordinator.tick(0.0)
         self.look()
         if self.wants_to_rejoin:
             if self in self.broker.clients:

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 _REJOIN = 5.0
 
 
-class FleetSession(Protocol):
-    """What is needed of the MQTT session."""
+class CoordinatorSession(Protocol):
+    """The part of the MQTT session that the coordinator needs."""
 
     @property
     def heard(self) -> float:
@@ -56,8 +56,8 @@ class FleetSession(Protocol):
         """End the connection and make another one."""
 
 
-class FleetUnit(Protocol):
-    """What is needed of a unit's configuration."""
+class ClaimedUnit(Protocol):
+    """The part of a unit's configuration that the coordinator needs."""
 
     @property
     def name(self) -> str:
@@ -72,7 +72,7 @@ class FleetUnit(Protocol):
         """The only serial number that it may have, if the configuration says so."""
 
 
-class Fleet:
+class Coordinator:
     """Hears other agents, and decides with `Decisions` and `Twins` what this one may do. For any thread; nothing waits.
 
     It is the session's `Joining`: it hears all that the broker keeps before anything of this agent is published.
@@ -83,7 +83,7 @@ class Fleet:
         *,
         topics: Topics,
         info: Callable[[], AgentInfo],
-        session: FleetSession,
+        session: CoordinatorSession,
         stand: Callable[[str, Standing, datetime], None],
         tell: Callable[[str], None],
         has_told: Callable[[str, bytes], bool],
@@ -130,7 +130,7 @@ class Fleet:
         topics = self._topics
         return (topics.agent_status("+"), topics.agent_info("+"), topics.every_info)
 
-    def serve(self, units: Iterable[FleetUnit], dropped: Iterable[str] = ()) -> None:
+    def serve(self, units: Iterable[ClaimedUnit], dropped: Iterable[str] = ()) -> None:
         """Have these units from now on, beside those that there were, and others not any more."""
         with self._lock:
             for name in dropped:
