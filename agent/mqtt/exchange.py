@@ -76,8 +76,8 @@ class Exchange:
         self._progress = (0, 0)  # what had been answered at the last look
         self._answered_at = time.monotonic()
         self._asked = system_clock()  # no later than the PINGREQ whose answer comes next
-        self._present_at = self._asked  # no later than the status of this connection is sent
-        self._is_present = False  # the broker has acknowledged that
+        self._announced_at = self._asked  # no later than the status of this connection is sent
+        self._is_announced = False  # the broker has acknowledged that
         self._is_holding = False
         self._prefix = f"{topics.base}/"
         self._repeated_at = -math.inf
@@ -134,7 +134,7 @@ class Exchange:
         self._keep_undelivered()
         self.receipts.begin(connection.acknowledge)
         self._connection = connection
-        self._has_more = self._is_holding = self._is_present = False
+        self._has_more = self._is_holding = self._is_announced = False
         self._asked = system_clock()
         connection.open()
         self._answered_at = time.monotonic()
@@ -143,22 +143,22 @@ class Exchange:
         """Publish a message that is not retained before anything else is published on this connection."""
         self.connection.publish(Item(Kind.PASSING, topic, message))
 
-    def tell_present(self, connection: Connection, first: str) -> None:
+    def tell_retained(self, first: str) -> None:
         """Queue everything that is retained, for a broker that has confirmed the subscriptions.
 
         :param first: the topic that goes ahead of all others
         """
-        self._present_at = system_clock()
+        self._announced_at = system_clock()
         self._refusals.begin()
         # States that came while the connection was made are older than those that are published now: they are backlog, or
         # a present state would go back in time.
-        older, present = self._inbox.begin_connection(first)
+        older, retained = self._inbox.begin_connection(first)
         self._spooling.keep(older)
         self.receipts.spooled(older)
         self.receipts.recover()
         self.outbox.put_messages(self.receipts.undelivered())
-        present = self._suspects.caution.begin([] if self.is_silent else present)
-        self.outbox.put_present(present, time.monotonic())
+        retained = self._suspects.caution.begin([] if self.is_silent else retained)
+        self.outbox.put_retained(retained, time.monotonic())
         self._set_window()
 
     @property
@@ -320,7 +320,7 @@ class Exchange:
         """True if all but the backlog has been sent and acknowledged."""
         return not self._inbox.items and self.outbox.is_idle and self.receipts.is_idle
 
-    def repeat_present(self, now: float) -> None:
+    def repeat_retained(self, now: float) -> None:
         """Publish again what is said of units and of this agent, once in `REPETITION` s, where the broker retains nothing.
 
         To be called every second or so.
@@ -339,7 +339,7 @@ class Exchange:
         :raises ConnectionLost: it has answered nothing for a whole keep-alive (s)
         """
         connection = self.connection
-        if connection.answers != self._progress[1] and self._is_present:
+        if connection.answers != self._progress[1] and self._is_announced:
             self._presence.heard = self._asked
         if connection.asked_at is None:
             self._asked = system_clock()
@@ -363,9 +363,9 @@ class Exchange:
         if item is None:
             return
         self._acknowledged += 1
-        if not self._is_present:
+        if not self._is_announced:
             # Only now do others hear that this agent is there. Until then the time runs after which they take its units over.
-            self._is_present, self._presence.heard = True, self._present_at
+            self._is_announced, self._presence.heard = True, self._announced_at
         if self._suspects.caution.is_beginning:
             if code < 0x80:
                 self._suspects.caution.taken(item)

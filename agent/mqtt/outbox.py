@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from agent.mqtt.item import Item, Kind
+from agent.mqtt.queues.live import LiveQueue
 from agent.mqtt.queues.pace import Pace
-from agent.mqtt.queues.present import Present
 from agent.mqtt.responses.caution import is_own
 from agent.mqtt.responses.suspects import Suspects, is_candidate
 
@@ -34,7 +34,7 @@ Publish = Callable[[Item], int]
 class Outbox:
     """The messages of one connection, in four queues: present states and what else is retained, responses, events, backlog.
 
-    A state that has waited too long and has a newer one behind it becomes a sample of the backlog: see `Present`. Such samples
+    A state that has waited too long and has a newer one behind it becomes a sample of the backlog: see `LiveQueue`. Such samples
     stay here, behind those that the store has, or go to the store where they are many.
     """
 
@@ -57,7 +57,7 @@ class Outbox:
         self._aside: deque[Item] = deque()  # suspects, which are sent one by one
         self._in_flight: dict[int, Item] = {}
         self._late: deque[Item] = deque()  # superseded states
-        self._live = Present(self._supersede)
+        self._live = LiveQueue(self._supersede)
         self._pace = Pace(MOST_IN_FLIGHT, MOST_BACKLOG_IN_FLIGHT)
         self._taken = 0  # messages
         self._states_in_a_row = self._responses_in_a_row = 0
@@ -108,7 +108,7 @@ class Outbox:
             overflow.append(late.popleft())
         return overflow
 
-    def put_present(self, items: Iterable[Item], now: float) -> None:
+    def put_retained(self, items: Iterable[Item], now: float) -> None:
         """Queue retained messages, behind the states that wait."""
         for item in items:
             item.made = now

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from agent.local.broker import LocalBroker
-from agent.mqtt.connection import Connection
 from agent.mqtt.exchange import Exchange
 from agent.simulator import Simulator
 from tests.lab import Bench, wait_until
@@ -49,15 +48,15 @@ def test_a_present_state_never_goes_back_in_time_while_the_broker_takes_its_time
 def test_what_units_report_in_the_moment_of_connecting_keeps_its_order(
     tmp_path: Path, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tell_present = Exchange.tell_present
+    tell_retained = Exchange.tell_retained
 
-    def slowly(self: Exchange, connection: Connection, first: str) -> None:
-        tell_present(self, connection, first)
+    def slowly(self: Exchange, first: str) -> None:
+        tell_retained(self, first)
         wait_until(lambda: len(self._inbox.items) > 9, "states that come right after")
 
     with Simulator() as simulator, Bench(broker.port, tmp_path, [simulator]) as bench:
         after = bench.observer.mark()
-        monkeypatch.setattr(Exchange, "tell_present", slowly)
+        monkeypatch.setattr(Exchange, "tell_retained", slowly)
         bench.daemon.session._exchange._connection._client.socket().close()  # type: ignore[union-attr]
         wait_until(lambda: bench.daemon.session.reconnects, "a new connection")
         monkeypatch.undo()

@@ -44,7 +44,7 @@ class Broker:
         self.connections += 1
         caution, began = self.suspects.caution, self.now
         outbox = Outbox(self.suspects, self.now)
-        outbox.put_present(
+        outbox.put_retained(
             caution.begin([Item(Kind.KEEP, topic, b"x" * (size - len(topic))) for topic, size in retained]), self.now
         )
         wire: deque[tuple[int, Item]] = deque()

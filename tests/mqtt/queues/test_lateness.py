@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from agent.mqtt.item import Item, Kind
 from agent.mqtt.outbox import Outbox
+from agent.mqtt.queues.live import LATE
 from agent.mqtt.queues.pace import ALWAYS, SLACK
-from agent.mqtt.queues.present import LATE
 from tests.properties import examples
 
 CHANNELS = (1, 2, 3)
@@ -192,7 +192,7 @@ class Link:
 
 
 def bound(link: Link) -> float:
-    """The most seconds that a state may have waited when it is sent: see `agent.mqtt.queues.present`."""
+    """The most seconds that a state may have waited when it is sent: see `agent.mqtt.queues.live`."""
     turns = len(link.seqs) / min(link.outbox.window, ALWAYS)
     return LATE + (turns + 1) * link.round_trip + 2 * Link.STEP
 

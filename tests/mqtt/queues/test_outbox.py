@@ -8,8 +8,8 @@ import pytest
 
 from agent.mqtt.item import Item, Kind
 from agent.mqtt.outbox import BACKLOG_RATE, FEW, MOST_BACKLOG_IN_FLIGHT, MOST_LATE, Outbox
+from agent.mqtt.queues.live import LATE
 from agent.mqtt.queues.pace import ALWAYS, FIRST_SHARE, SLACK
-from agent.mqtt.queues.present import LATE
 from agent.store.rows import Row
 
 #: The moment (s) at which most of it happens.
@@ -239,7 +239,7 @@ def test_states_that_wait_too_long_leave_their_place_to_newer_ones(outbox: Outbo
 
 def test_retained_messages_of_a_new_connection_leave_their_place_to_states(outbox: Outbox, wire: Wire) -> None:
     outbox.window = 1
-    outbox.put_present([Item(Kind.KEEP, topic, b"old") for topic in ("x", "s1", "s2")], NOW)
+    outbox.put_retained([Item(Kind.KEEP, topic, b"old") for topic in ("x", "s1", "s2")], NOW)
     later = NOW + 2 * LATE
     outbox.send(wire.publish, NOW)
     outbox.send(wire.publish, later)

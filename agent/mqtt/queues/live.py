@@ -18,7 +18,7 @@ from agent.mqtt.item import Item, Kind
 LATE = 0.1
 
 
-class Present:
+class LiveQueue:
     """The retained messages that wait, and their order, without a clock.
 
     A topic has one place in the order. With n topics each state waits behind n - 1 messages at most, however fast any of them
