@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,7 +29,7 @@ def _duration(_: click.Context, __: click.Parameter, value: str | None) -> float
 )
 @click.option("--release", is_flag=True, help="Give it back.")
 @click.option("--force", is_flag=True, help="Take it, or end it, although another one holds it.")
-@click.option("--holder", metavar="NAME", help="Who is to hold it.  [default: $PSU_AGENT_HOLDER, else user@host]")
+@click.option("--holder", metavar="NAME", help="The name of its holder.  [default: $PSU_AGENT_HOLDER, else user@host]")
 @broker_options
 @json_option
 def lease(
@@ -39,16 +39,12 @@ def lease(
     force: bool,
     holder: str | None,
     as_json: bool,
-    broker: str | None,
-    config_path: Path | None,
-    base_topic: str | None,
-    ca: Path | None,
-    password_file: Path | None,
+    **broker: Any,
 ) -> None:
     """Reserve a unit or a channel for a time.
 
     Until then, settings of others are refused; the holder's commands name it (`psu-agent set --lease`). An off is never
-    refused. It ends by itself. `psu-agent get` shows who holds what.
+    refused. It ends by itself. `psu-agent get` shows the holders.
     Exit code 0: it is taken, or given back; 1: it was refused; 2: nobody answered.
     """
     from agent.cli.printing import print_outcome
@@ -60,7 +56,7 @@ def lease(
     try:
         wanted = request.Target.parse(target)
         asked = leases.request(wanted, leases.default_holder() if holder is None else holder, ttl=ttl, force=force)
-        with Client(find_broker(broker, config_path, base_topic, ca, password_file)) as client:
+        with Client(find_broker(**broker)) as client:
             outcome = leases.send(client, wanted, asked)
     except (ValueError, BrokerError, NobodyAnsweredError) as error:
         raise Failure(str(error)) from None

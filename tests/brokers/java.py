@@ -51,9 +51,6 @@ class HiveMq(BrokerProgram):
         ]
         return [_java(), _MEMORY, *opened, "-cp", f"{classes}:{classpath}", "HiveMq", self.folder, password]
 
-    def version(self) -> str:
-        return self._VERSION
-
 
 class Moquette(BrokerProgram):
     """Moquette's own program, with its store in a file."""
@@ -96,9 +93,6 @@ class Moquette(BrokerProgram):
         )
         options = [_MEMORY, f"-Dmoquette.path={self.folder}", f"-Dlog4j.configuration=file:{log}"]
         return [_java(), *options, "-cp", classpath, "io.moquette.broker.Server"]
-
-    def version(self) -> str:
-        return self._VERSION
 
 
 class Artemis(BrokerProgram):
@@ -145,9 +139,6 @@ class Artemis(BrokerProgram):
             "<auto-create-addresses>true</auto-create-addresses></address-setting></address-settings>"
             "</core></configuration>"
         )
-
-    def version(self) -> str:
-        return self._VERSION
 
 
 def _permissions(*, send: str, others: str) -> str:

@@ -47,6 +47,8 @@ class BrokerProgram:
     settling: ClassVar[float] = 2.0
     #: True if it leaves a client of MQTT 5 without an answer, so that an agent that is not told the version takes a minute.
     needs_version: ClassVar[bool] = False
+    #: The version that is got, where this file chooses it.
+    _VERSION: ClassVar[str]
     host = "127.0.0.1"
 
     def __init__(self, folder: Path, *, access: bool = False, build: bool = False) -> None:
@@ -69,7 +71,7 @@ class BrokerProgram:
 
     def version(self) -> str:
         """Its version, for people."""
-        raise NotImplementedError
+        return self._VERSION.removeprefix("v")
 
     def port_for(self, protocol: Protocol) -> int:
         """The port for a version of MQTT; most have one for all."""

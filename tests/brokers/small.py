@@ -120,9 +120,6 @@ class Mochi(BrokerProgram):
         file = self.write_json("config.yaml", {"listeners": [listener], "hooks": hooks, "logging": {"level": "INFO"}})
         return [program, "--config", file]
 
-    def version(self) -> str:
-        return self._VERSION.removeprefix("v")
-
 
 class Aedes(BrokerProgram):
     """Aedes in a program of some lines, with its store in memory."""
@@ -143,9 +140,6 @@ class Aedes(BrokerProgram):
         node = found("node", "Node.js 20 or newer")
         settings = {"host": self.host, "port": self.port, "access": self.access, "password": PASSWORD}
         return [node, script, self.write_json("settings.json", settings)]
-
-    def version(self) -> str:
-        return self._VERSION
 
 
 class Amqtt(BrokerProgram):
@@ -172,9 +166,6 @@ class Amqtt(BrokerProgram):
             plugins["amqtt.plugins.authentication.AnonymousAuthPlugin"] = {"allow_anonymous": True}
         listeners = {"default": {"type": "tcp", "bind": f"{self.host}:{self.port}"}}
         return [program, "-c", self.write_json("amqtt.yaml", {"listeners": listeners, "plugins": plugins})]
-
-    def version(self) -> str:
-        return self._VERSION
 
 
 def _crypted(password: str) -> str:

@@ -19,6 +19,7 @@ from agent.client.fleet import Fleet
 from agent.client.request import Target, send, take_over
 from agent.local.broker import LocalBroker
 from agent.protocol.topics import Topics
+from tests.client.test_fleet import info
 from tests.commandline import invoke
 from tests.lab import PATIENCE
 
@@ -131,21 +132,7 @@ def test_a_takeover_s_way_and_its_response_s(broker: LocalBroker, protocol: str)
 
 
 def an_info(agent: str, **changes: Any) -> bytes:
-    values = {
-        "time": TIME,
-        "agent": agent,
-        "psu": "psu1",
-        "online": True,
-        "reason": None,
-        "model": None,
-        "manufacturer": None,
-        "serial": None,
-        "firmware": None,
-        "uri": "TCPIP::a::INSTR",
-        "poll_interval": 1.0,
-        "channels": [],
-    }
-    return json.dumps(values | changes).encode()
+    return info(**{"agent": agent, "online": True, "reason": None, **changes})
 
 
 @pytest.mark.parametrize(

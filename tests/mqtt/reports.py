@@ -36,20 +36,24 @@ def response(command_id: str, index: int | None = 1, unit: str = "psu1", **field
     return Response(id=command_id, ok=True, time=utc_now(), psu=unit, index=index, **fields)
 
 
+def channel_info(index: int = 1, **changes: Any) -> ChannelInfo:
+    values = {
+        "index": index,
+        "name": f"CH{index}",
+        "voltage_rating": None,
+        "current_rating": None,
+        "voltage_limit_range": None,
+        "current_limit_range": None,
+        "voltage_protection_range": None,
+        "voltage_resolution": 0.001,
+        "current_resolution": 0.001,
+        "on_broker_loss": "keep",
+        "fields": [],
+    }
+    return ChannelInfo(**{**values, **changes})
+
+
 def info(online: bool = True, unit: str = "psu1") -> UnitInfo:
-    channel = ChannelInfo(
-        index=1,
-        name="CH1",
-        voltage_rating=None,
-        current_rating=None,
-        voltage_limit_range=None,
-        current_limit_range=None,
-        voltage_protection_range=None,
-        voltage_resolution=0.001,
-        current_resolution=0.001,
-        on_broker_loss="keep",
-        fields=[],
-    )
     return UnitInfo(
         time=utc_now(),
         agent="bench",
@@ -62,5 +66,5 @@ def info(online: bool = True, unit: str = "psu1") -> UnitInfo:
         firmware=None,
         uri="TCPIP::localhost::5025::SOCKET",
         poll_interval=1.0,
-        channels=[channel],
+        channels=[channel_info()],
     )

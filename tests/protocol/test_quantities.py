@@ -13,6 +13,7 @@ from agent.protocol import quantities
 from agent.protocol.commands import Command
 from agent.protocol.messages import ChannelInfo, ChannelState
 from agent.protocol.quantities import BY_NAME, LEVELS, QUANTITIES, REPORTED, Quantity
+from tests.mqtt.reports import channel_info
 
 #: The fields of a state that say which sample it is.
 ENVELOPE = ("time", "seq", "agent", "psu", "index", "name", "model", "online")
@@ -73,19 +74,8 @@ def test_fields_have_the_type_of_their_kind(quantity: Quantity) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_level_has_a_range_and_a_resolution(level: str) -> None:
-    info = ChannelInfo(
-        index=1,
-        name="CH1",
-        voltage_rating=6.0,
-        current_rating=5.0,
-        voltage_limit_range=None,
-        current_limit_range=None,
-        voltage_protection_range=None,
-        voltage_resolution=0.001,
-        current_resolution=0.002,
-        on_broker_loss="keep",
-        fields=[],
-    ).model_copy(update={f"{level}_range": (0.0, 6.0)})
+    fields: dict[str, Any] = {f"{level}_range": (0.0, 6.0)}
+    info = channel_info(current_resolution=0.002, **fields)
     assert f"{level}_range" in ChannelInfo.model_fields
     assert info.range_of(level) == (0.0, 6.0)
     assert info.resolution_of(BY_NAME[level].unit) in (0.001, 0.002)

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from agent.mqtt.item import Serializable
-from agent.protocol.messages import ChannelInfo, Conflict, Response, UnitInfo, utc_now
+from agent.protocol.messages import Conflict, Response, UnitInfo, utc_now
 from agent.protocol.report import Report
 from agent.protocol.topics import Topics
 from agent.service.fleet.outlet import FleetOutlet, Origin
 from agent.service.fleet.standings import Standings
 from agent.unit.standing import ALONE, Part, Standing
 from tests.lab import wait_until
+from tests.mqtt.reports import channel_info, info
 from tests.unit.fakedriver import Sheet, Unit
 
 WHY = "agent bench2 on host2 serves another supply as psu1; give one of the two another name"
@@ -50,35 +51,8 @@ def make(session: Session, **arguments: Any) -> FleetOutlet:
 
 
 def an_info(*, online: bool = True, reason: str | None = None, channels: int = 1) -> UnitInfo:
-    return UnitInfo(
-        time=utc_now(),
-        agent="bench1",
-        psu="psu1",
-        online=online,
-        reason=reason,
-        model="FAKE3",
-        manufacturer="Maker",
-        serial="SN1",
-        firmware="1.0",
-        uri="FAKE::1",
-        poll_interval=1.0,
-        channels=[
-            ChannelInfo(
-                index=index,
-                name=f"CH{index}",
-                voltage_rating=6.0,
-                current_rating=5.0,
-                voltage_limit_range=None,
-                current_limit_range=None,
-                voltage_protection_range=None,
-                voltage_resolution=0.001,
-                current_resolution=0.001,
-                on_broker_loss="keep",
-                fields=[],
-            )
-            for index in range(1, channels + 1)
-        ],
-    )
+    known = [channel_info(index) for index in range(1, channels + 1)]
+    return info(online).model_copy(update={"reason": reason, "channels": known})
 
 
 def a_response() -> Response:

@@ -10,11 +10,12 @@ from unittest.mock import MagicMock
 import pytest
 
 from agent.mqtt.incoming import Incoming
-from agent.protocol.messages import UnitInfo, utc_now
+from agent.protocol.messages import UnitInfo
 from agent.protocol.report import Report
 from agent.protocol.topics import Topics
 from agent.service.fleet.retained import LINGERING, OwnInfos
 from agent.store.store import Store
+from tests.mqtt import reports
 from tests.support.waiting import wait_until
 
 
@@ -32,10 +33,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def info(agent: str = "bench", unit: str = "psu2", instance: str | None = "one") -> UnitInfo:
-    return UnitInfo(
-        time=utc_now(), agent=agent, psu=unit, online=False, reason=None, model=None, manufacturer=None, serial=None,
-        firmware=None, uri="TCPIP::192.0.2.1::INSTR", poll_interval=1.0, channels=[], instance=instance,
-    )  # fmt: skip
+    return reports.info(False, unit).model_copy(update={"agent": agent, "channels": [], "instance": instance})
 
 
 def own_infos(session: MagicMock, store: Store, *served: str) -> OwnInfos:

@@ -13,7 +13,7 @@ from agent.protocol.messages import Conflict
 from agent.unit import connecting
 from agent.unit.standing import ALONE, Part, Standing
 from tests.lab import wait_until
-from tests.unit.fakedriver import Breaks, Call, FakeDriver, Unit, is_write
+from tests.unit.fakedriver import Breaks, Call, FakeDriver, Hold, Unit, is_write
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -28,6 +28,15 @@ def step_aside(unit: Unit) -> int:
     unit.supply.stand(ASIDE)
     wait_until(lambda: not unit.supply.online and unit.driver.calls[-1] == "close", "the closed link")
     return len(unit.driver.calls)
+
+
+def begin_off(unit: Unit) -> Hold:
+    """Have the unit yield its supply, and send an off, whose link hangs until it is released."""
+    step_aside(unit)
+    hold = unit.driver.hold("connect")
+    unit.send(1, "off", state=False)
+    hold.wait()
+    return hold
 
 
 def link_calls(unit: Unit, mark: int) -> list[Call]:
@@ -219,10 +228,7 @@ def test_it_takes_the_supply_back() -> None:
 
 def test_an_off_that_came_before_the_end_is_done() -> None:
     with Unit() as unit:
-        step_aside(unit)
-        hold = unit.driver.hold("connect")
-        unit.send(1, "off", state=False)
-        hold.wait()
+        hold = begin_off(unit)
         unit.supply.stop()
         hold.release()
         assert unit.sheet.code("off") == "ok"
@@ -291,10 +297,7 @@ def test_the_end_while_another_agent_serves_it() -> None:
 
 def test_an_abandoned_off_is_answered_once() -> None:
     with Unit() as unit:
-        step_aside(unit)
-        hold = unit.driver.hold("connect")
-        unit.send(1, "off", state=False)
-        hold.wait()
+        hold = begin_off(unit)
         unit.supply.stop()
         unit.supply.abandon()
         hold.release()
