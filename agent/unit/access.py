@@ -19,7 +19,7 @@ from agent.unit.job import Job
 from agent.unit.limits.channel import ChannelSettings, channels_of
 from agent.unit.reporter import Reporter
 from agent.unit.rights.permission import Permissions
-from agent.unit.rights.place import Place
+from agent.unit.rights.role import Role
 from agent.unit.samples import Samples
 from agent.unit.status import Status, unit_info
 
@@ -51,8 +51,8 @@ class UnitAccess:
         "inbox",
         "name",
         "permissions",
-        "place",
         "reporter",
+        "role",
         "samples",
         "status",
     )
@@ -72,7 +72,7 @@ class UnitAccess:
         reporter: Reporter,
         hold_ups: HoldUps,
         permissions: Permissions,
-        place: Place,
+        role: Role,
     ) -> None:
         """``settings``: of the channels, by their numbers. The other arguments are the unit's parts.
 
@@ -86,7 +86,7 @@ class UnitAccess:
         self.reporter = reporter
         self.hold_ups = hold_ups
         self.permissions = permissions
-        self.place = place
+        self.role = role
         self._agent = agent
         self._poll_interval = poll_interval
         self._heartbeat = heartbeat

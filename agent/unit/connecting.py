@@ -76,8 +76,8 @@ class Connector:
             # A unit that takes the connection and then drops it must not be asked a hundred times a second.
             self._sleep(FIRST_RETRY)
         tries = 0
-        place = self._unit.place
-        while not place.is_aside:
+        role = self._unit.role
+        while not role.is_aside:
             try:
                 self._connect_in_turn()
                 return
@@ -85,10 +85,10 @@ class Connector:
                 return
             except DriverError:
                 tries += 1
-            if place.is_aside:  # the offs that have come since wait for a link of their own
+            if role.is_aside:  # the offs that have come since wait for a link of their own
                 return
             failed()
-            if place.looks_taken:
+            if role.looks_taken:
                 # Each try opens a second link to what may be another agent's supply.
                 self._unit.inbox.take_offs()
                 self._sleep(NEXT_LOOK)
@@ -138,7 +138,7 @@ class Connector:
         self._online_since = time.monotonic()
         self._schedule.begin(self._online_since)
         identity = profile.identity
-        is_aside = for_offs and unit.place.is_aside
+        is_aside = for_offs and unit.role.is_aside
         log.log(
             logging.DEBUG if is_aside else logging.INFO,
             "%s: %s %s, firmware %s, at %s; %s a poll",
@@ -175,8 +175,8 @@ class Connector:
     def _check_aside(self) -> None:
         """:raises LeftToAnotherError: another agent serves the supply, and there is no off to be done"""
         unit = self._unit
-        if unit.place.is_aside and not self._for_offs and not unit.inbox.has_off_job():
-            raise LeftToAnotherError(unit.place.conflict().message)
+        if unit.role.is_aside and not self._for_offs and not unit.inbox.has_off_job():
+            raise LeftToAnotherError(unit.role.conflict().message)
 
     def release(self) -> None:
         """Close the link. Other units of this agent may serve the supply now."""
@@ -222,7 +222,7 @@ class Connector:
         inbox = self._unit.inbox
         place = self._admission.enter(inbox.wake)
         try:
-            while not self._unit.place.is_aside and (moment := place.wait_until(time.monotonic())) is not None:
+            while not self._unit.role.is_aside and (moment := place.wait_until(time.monotonic())) is not None:
                 self._unit.heartbeat = moment
                 inbox.wait(moment)
             self.connect()
@@ -232,8 +232,8 @@ class Connector:
     def _sleep(self, seconds: float) -> None:
         self._unit.heartbeat = until = time.monotonic() + seconds
         unit = self._unit
-        standing = unit.place.standing
-        while time.monotonic() < until and unit.place.standing is standing and not unit.inbox.has_off_job():
+        standing = unit.role.standing
+        while time.monotonic() < until and unit.role.standing is standing and not unit.inbox.has_off_job():
             unit.inbox.wait(until)
 
 

@@ -25,7 +25,7 @@ from agent.unit.limits.checking import admit_off, check, takers
 from agent.unit.meters import Meter
 from agent.unit.reporter import Reporter
 from agent.unit.rights.permission import Permission, Permissions
-from agent.unit.rights.place import Place
+from agent.unit.rights.role import Role
 from agent.unit.samples import Samples
 from agent.unit.sampling.deadband import PublishSettings
 from agent.unit.schedule import Schedule
@@ -51,8 +51,8 @@ class Supply:
         "_is_replaced",
         "_late_offs",
         "_loss",
-        "_place",
         "_reporter",
+        "_role",
         "_samples",
         "_schedule",
         "_successor",
@@ -120,7 +120,7 @@ class Supply:
         )
         if standing is None:
             standing = ALONE if predecessor is None else predecessor.standing
-        self._place = Place(name, standing)
+        self._role = Role(name, standing)
         self._access = UnitAccess(
             name=name,
             agent=agent,
@@ -133,8 +133,8 @@ class Supply:
             samples=self._samples,
             reporter=self._reporter,
             hold_ups=hold_ups or HoldUps(),
-            permissions=Permissions((self._place, *permissions)),
-            place=self._place,
+            permissions=Permissions((self._role, *permissions)),
+            role=self._role,
         )
         connector = Connector(self._access, self._schedule, admission, claims)
         self._worker = Worker(self._access, connector, self._schedule, self._loss, STOPPED)
@@ -160,7 +160,7 @@ class Supply:
         :param is_replaced: a successor will be made, which gets the offs that come from now on
         """
         self._worker.why_stopped = why
-        self.took_offs = self.online or self._place.is_aside
+        self.took_offs = self.online or self._role.is_aside
         self._is_replaced = self._worker.has_successor = is_replaced
         self._inbox.stop()
         self._driver.hurry(HURRY)
@@ -278,21 +278,21 @@ class Supply:
     @property
     def standing(self) -> Standing:
         """The unit's standing among agents."""
-        return self._place.standing
+        return self._role.standing
 
     def stand(self, standing: Standing) -> None:
         """Take over a standing, from any thread. From this moment on settings are sent only if this agent serves the unit.
 
         A unit whose supply another agent serves closes its link, as soon as its offs are done.
         """
-        before, self._place.standing = self._place.standing, standing
+        before, self._role.standing = self._role.standing, standing
         if standing == before:
             return
         if standing.why is not None and standing.other is not None and standing.why != before.why:
             log.warning("%s: %s", self.name, standing.why)
         elif standing == ALONE and before.other is not None:
             log.info("%s: this agent serves it, and no other claims it any more", self.name)
-        if self._place.is_aside:
+        if self._role.is_aside:
             self._inbox.take_offs()
         if before.is_muted and not standing.is_muted:
             self._schedule.want()  # nobody has heard the states that there were meanwhile

@@ -42,7 +42,7 @@ class Aside:
         :raises DriverError: the link broke; it is to be closed all the same
         """
         unit = self._unit
-        conflict = unit.place.conflict()
+        conflict = unit.role.conflict()
         for job in under_way:
             self._answers.refuse(job, conflict.code, f"{conflict.message}; the rest of it is not carried out")
         unit.finish_poll_ahead()  # the unit would report an interrupted answer as an error
@@ -55,9 +55,9 @@ class Aside:
         """
         unit = self._unit
         told = None
-        while unit.place.is_aside:
-            if told is not unit.place.standing:
-                told = unit.place.standing
+        while unit.role.is_aside:
+            if told is not unit.role.standing:
+                told = unit.role.standing
                 self._step_aside()
             if self._has_off():
                 if self._open():
@@ -84,14 +84,14 @@ class Aside:
         """Have the unit offline, for the reason that the standing gives, with no link and no job but offs."""
         unit = self._unit
         self._connector.release()
-        conflict = unit.place.conflict()
+        conflict = unit.role.conflict()
         for job in unit.inbox.close(but_for_offs=True):
             if job.keep_off(conflict):
                 self._offs.append(job)
             else:
                 self._answers.refuse(job, conflict.code, conflict.message)
         # The link for an off is no news: somebody who repeats an off each second would fill the log.
-        standing, before = unit.place.standing, self._told
+        standing, before = unit.role.standing, self._told
         self._told = standing
         unit.go_offline(conflict.message, is_told=standing is before)
 
@@ -109,7 +109,7 @@ class Aside:
             except DriverError as error:
                 why = str(error)
         refusal = Refusal(
-            "offline", f"{unit.place.conflict().message}; this agent could not open a link for the off: {why}"
+            "offline", f"{unit.role.conflict().message}; this agent could not open a link for the off: {why}"
         )
         offs, self._offs = self._offs, []
         for job in [*offs, *unit.inbox.close(but_for_offs=True)]:

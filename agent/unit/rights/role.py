@@ -9,7 +9,7 @@ from agent.unit.job import Job
 from agent.unit.standing import ALONE, Part, Standing
 
 
-class Place:
+class Role:
     """Holds the present standing of one unit. Any thread may replace it; it holds from that moment on."""
 
     __slots__ = ("_unit", "standing")
