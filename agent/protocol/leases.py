@@ -32,7 +32,7 @@ def _checked_flag(value: object) -> object:
 
 
 class LeaseRequest(BaseModel):
-    """What a client asks for: the lease for ``holder`` for ``ttl`` s from now on, or its end (``release``).
+    """A client's request: the lease for ``holder`` for ``ttl`` s from now on, or its end (``release``).
 
     ``force``: also from another holder.
     """

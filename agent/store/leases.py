@@ -71,7 +71,7 @@ class LeaseRecords(Table[Place, LeaseRecord]):
             self.is_loaded = True
 
     def take_loaded(self) -> dict[Place, LeaseRecord]:
-        """What an earlier run has left, as far as memory has no newer ones. Each is given once."""
+        """The leases that an earlier run has left, as far as memory has no newer ones. Each is given once."""
         if not self._late:
             return {}
         with self._shared.lock:

@@ -9,7 +9,7 @@ from agent.protocol.messages import Conflict
 
 
 class Part(Enum):
-    """What this agent does with a unit that other agents may claim, too. An off is done with each of them."""
+    """The part of this agent in a unit that other agents may claim, too. An off is done with each of them."""
 
     #: It serves the unit.
     SERVES = "serves"

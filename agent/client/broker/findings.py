@@ -1,4 +1,4 @@
-"""What was found out about a broker, and a sentence for each thing that the agent has to do without."""
+"""The findings about a broker, and a sentence for each thing that the agent has to do without."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SMALL_WINDOW = 20
 
 @dataclass(slots=True)
 class BrokerFindings:
-    """What a broker can do. True, false or a number is measured; None could not be told."""
+    """The abilities of a broker. True, false or a number is measured; None could not be told."""
 
     #: The sentence on why nothing could be measured; None: there was a connection.
     problem: str | None = None
@@ -35,7 +35,7 @@ class BrokerFindings:
     refused_filters: tuple[str, ...] = ()
     #: A message is acknowledged, and delivered with QoS 1.
     qos_1: bool | None = None
-    #: A message is retained, and delivered with the retain flag to who subscribes later.
+    #: A message is retained, and delivered with the retain flag to a client that subscribes later.
     retained: bool | None = None
     #: A connection that is cut has its will published.
     will: bool | None = None
@@ -51,7 +51,7 @@ class BrokerFindings:
     #: bytes. The largest message of those tried that was passed on, and the smallest that was not.
     largest_passed: int | None = None
     smallest_failed: int | None = None
-    #: What became of the smallest that failed: ``closed``, ``refused`` (MQTT 5) or ``dropped`` without a word.
+    #: The fate of the smallest that failed: ``closed``, ``refused`` (MQTT 5) or ``dropped`` without a word.
     failed_how: str | None = None
     #: Messages that the broker takes at a time (MQTT 5; 65,535 where it tells no limit).
     receive_maximum: int | None = None
@@ -92,8 +92,8 @@ class BrokerFindings:
             yield "it does not take QoS 1, which this agent publishes with: another broker is needed"
         if self.retained is False:
             yield (
-                "it keeps no retained messages: who connects later sees a state only with the next poll, and a unit or an agent "
-                "within a minute"
+                "it keeps no retained messages: a client that connects later sees a state only with the next poll, and a unit or "
+                "an agent within a minute"
             )
         if self.will is False:
             yield "it publishes no will: nobody is told when the agent's connection breaks; states that end are the only sign"
@@ -121,12 +121,12 @@ class BrokerFindings:
             yield f"this user may not read {scratch}/#, so little could be measured: let it read and publish there"
         elif self.may_publish is False:
             yield (
-                f"what this user publishes on {scratch}/# does not come back, so little could be measured: let it read and "
-                "publish there"
+                f"a message that this user publishes on {scratch}/# does not come back, so little could be measured: let it "
+                "read and publish there"
             )
         if self.refused_filters:
             names = ", ".join(self.refused_filters[:5]) + (" …" if len(self.refused_filters) > 5 else "")
-            yield f"it does not let this user read {names}: what comes there does not reach the agent"
+            yield f"it does not let this user read {names}: messages there do not reach the agent"
 
     def _sizes(self) -> Iterator[str]:
         limit = self.smallest_failed

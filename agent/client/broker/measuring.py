@@ -27,7 +27,7 @@ FILTER_COUNTS = (FILTERS, 9, 16, 32, 64, 100)
 def measure(
     settings: Mqtt, agent: str = "check", *, filters: Sequence[str] = (), longest: float = LONGEST
 ) -> BrokerFindings:
-    """What the broker of these settings can do, as their user sees it. It takes some seconds, ``longest`` s at most.
+    """The abilities of the broker of these settings, as their user sees them. It takes some seconds, ``longest`` s at most.
 
     :param agent: the agent's name, whose topic ``{base}/agents/{agent}/check/…`` is used
     :param filters: the topics that the agent is to listen to

@@ -1,1 +1,1 @@
-"""What a broker can do, and how a connection to it is tried."""
+"""The abilities of a broker, and the tries to connect to it."""

@@ -1,4 +1,4 @@
-"""What a broker can do, as far as it tells in CONNACK (MQTT 5, 3.2.2.3). On MQTT 3.1.1 it tells nothing."""
+"""The abilities of a broker, as far as it tells them in CONNACK (MQTT 5, 3.2.2.3). On MQTT 3.1.1 it tells nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from paho.mqtt.properties import Properties
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What a broker takes. The defaults are what MQTT assumes where a broker tells nothing."""
+    """The limits of a broker. The defaults are those of MQTT where a broker tells nothing."""
 
     #: Messages with QoS 1 that it takes before it has acknowledged the first of them.
     receive_maximum: int = 65_535

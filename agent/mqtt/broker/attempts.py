@@ -26,7 +26,7 @@ ENOUGH = 2
 
 
 class Outcome(Enum):
-    """What became of a try."""
+    """The outcome of a try."""
 
     REFUSED_VERSION = auto()  # the broker says that it does not know the version, or answers in the form of another one
     CLOSED = auto()  # it took the TCP connection and closed it without an answer to CONNECT

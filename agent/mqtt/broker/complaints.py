@@ -1,4 +1,4 @@
-"""What is wrong with a broker is logged once, not at each connection."""
+"""Complaints about a broker: each is logged once, not at each connection."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _WITHOUT_5 = (
     "Response Topic and Correlation Data; and the broker tells neither its limits nor why it refuses a message"
 )
 _WITHOUT_RETAINED = (
-    "it keeps no retained messages: who connects later learns of a state with the next poll, and of a unit or an agent within a "
-    "minute; Home Assistant learns of new devices only while it runs; that an agent is gone is told once; and agents learn of "
-    "each other only while they are connected"
+    "it keeps no retained messages: a client that connects later learns of a state with the next poll, and of a unit or an "
+    "agent within a minute; Home Assistant learns of new devices only while it runs; that an agent is gone is told once; and "
+    "agents learn of each other only while they are connected"
 )
 #: Different complaints that are logged, each once until a connection has lasted.
 _MOST = 100

@@ -1,1 +1,1 @@
-"""What waits for a connection's window: the newest states, and how many messages a slow link is given at a time."""
+"""The messages that wait for a connection's window, and the number that a slow link is given at a time."""

@@ -22,7 +22,7 @@ _MOST = 5_000
 
 
 class Caution:
-    """What is known over the connections of one run. For the thread that has the session's turn."""
+    """The suspicions that last over the connections of one run. For the thread that has the session's turn."""
 
     def __init__(self) -> None:
         """Nothing is suspected."""

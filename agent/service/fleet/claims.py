@@ -51,7 +51,7 @@ class _Info(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one agent claims with the info of one unit.
+    """The claim of one agent with the info of one unit.
 
     ``supply``: maker, model and serial number, where that tells the supply from others. ``kind``: maker and model.
     ``address``: equal for two agents that mean the same place; None where nobody can tell. ``is_known``: the unit has said who it

@@ -131,7 +131,7 @@ class Decisions:
         self._twin = twin
         self._decide_all(now)
 
-    # What is heard.
+    # Messages of others, and the own ones that come back.
 
     def reports(self, unit: str, claim: Claim, now: float) -> None:
         """Take the claim that is about to be published with a unit's info. Its standing is right when this returns."""
@@ -341,7 +341,7 @@ class Decisions:
         return replace(UNDECIDED, other=other)
 
     def _insist(self, own: Own, mine: Claim, rival: Rival, now: float) -> Literal["keeps", "gives way", "waits"]:
-        """What to do about an agent that has claimed the unit after this one."""
+        """The answer to an agent that has claimed the unit after this one."""
         if not self.rivals.lives(rival):
             own.settle(rival)
             # It died, or nobody knows if it ever lived: what it has said is past.

@@ -1,4 +1,4 @@
-"""What leaves this agent about its units: each info says who serves the unit; of a unit whose topics are another agent's nothing.
+"""Reports on their way out: each info says who serves the unit; nothing goes out on topics that are another agent's.
 
 It stands between the units and the outlets. A unit's own reports tell of its link alone. So an agent can tell of a conflict at
 once, also while the unit's thread waits for its instrument.

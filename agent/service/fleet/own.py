@@ -69,7 +69,7 @@ class Own:
 class Found:
     """The other agents that claim what one unit is."""
 
-    # Who claimed it before, with which message: of those that are there the first, and only then of those that are gone.
+    # Those that claimed it before, with the message: of those that are there the first, and only then of those that are gone.
     first: dict[Kind, tuple[tuple[bool, int], Rival]] = field(default_factory=dict)
     behind: set[RivalId] = field(default_factory=set)  # all of those
     contested: Rival | None = None

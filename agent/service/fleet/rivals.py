@@ -78,7 +78,7 @@ class Rivals:
             return False
         return agent.units is None or rival.claim.unit in agent.units
 
-    # What comes in. Each returns true if anything has changed.
+    # Messages that come in. Each returns true if anything has changed.
 
     def status(self, name: str, is_online: bool, now: float) -> bool:
         """Take the status of an agent."""

@@ -32,7 +32,7 @@ def yields(claim: Claim, kind: Literal["name", "supply"]) -> str:
 
 
 def is_away(unit: str, takeover_after: float | None) -> str:
-    """What follows `yields` while the other agent is away. ``takeover_after``: s; None where a command is waited for."""
+    """The sentence after `yields` while the other agent is away. ``takeover_after``: s; None where a command is waited for."""
     if takeover_after is None:
         return f". It is away; `psu-agent takeover {unit}` lets this agent serve it"
     return f". It is away; this agent takes over after {takeover_after:g} s, or later where it may still send settings then"

@@ -1,7 +1,8 @@
 """Agents of one name: the one that joins the broker later finds out that another one is there.
 
-It asks on the topic of its own info, with a message that is not retained. What was asked or said there before its own question
-came back is older. An agent that is there answers, so the later one also learns of it where the broker keeps nothing.
+It asks on the topic of its own info, with a message that is not retained. Each question or answer that comes there before its own
+question has come back is older. An agent that is there answers, so the later one learns of it also where the broker keeps
+nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MOST = 20
 
 
 class Twins:
-    """What is known of other agents of this one's name. Moments are of one monotonic clock (s)."""
+    """The other agents of this one's name. Moments are of one monotonic clock (s)."""
 
     def __init__(self, agent: str, instance: str, started: datetime) -> None:
         """:param started: the start of this run; of two agents that both believe to be first the older one stays"""

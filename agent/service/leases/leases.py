@@ -14,6 +14,7 @@ from agent.protocol.leases import LONGEST_LEASE, LeaseRequest
 from agent.protocol.messages import LeaseState, utc_now
 from agent.protocol.payloads import checked_holder
 from agent.protocol.topics import Topics
+from agent.service.fleet.retained import LINGERING
 from agent.service.leases.table import Lease, LeaseTable
 from agent.store.leases import LeaseRecord, LeaseRecords, Place
 from agent.timing import boot_id, system_clock
@@ -21,13 +22,8 @@ from agent.unit.standing import Part, Standing
 
 log = logging.getLogger(__name__)
 
-#: s before the messages of a unit that is not served any more are removed: Home Assistant has learned by then that it is gone. It
-#: would log an error for an empty message on a topic that it listens to.
-LINGERING = 5.0
 #: s between two corrections of what others publish on the topics of leases, and between two complaints about that.
 CORRECTING, COMPLAINING = 1.0, 60.0
-
-
 _FREE = LeaseRecord(None, 0.0, 0.0, 0.0, "", 0.0)
 
 
@@ -85,9 +81,8 @@ class Leases:
         self._told: dict[Place, _Told] = {}
         self._wrong: set[Place] = set()  # somebody else published there
         self._muted: set[Place] = set()  # their topics are another agent's
-        self._theirs: dict[
-            Place, LeaseRecord
-        ] = {}  # what was heard there last, while this agent does not serve the unit
+        #: The lease that was heard of last there, while this agent does not serve the unit.
+        self._theirs: dict[Place, LeaseRecord] = {}
         self._left: set[str] = set()  # units whose topics are another agent's, as far as something was heard there
         self._leaving: dict[Place, float] = {}  # of units that are not served any more → when they are removed
         self._removed: set[Place] = set()  # the broker has not confirmed it yet
@@ -143,11 +138,11 @@ class Leases:
                 for place in [place for place in self._told if place[0] == unit]:
                     self._leave(place)
                 for place in [place for place in self._muted if place[0] == unit]:
-                    self._muted.discard(place)  # what is retained there is another agent's
+                    self._muted.discard(place)  # the message that is retained there is another agent's
                     self._records.forget(place)
 
     def tick(self, now: float) -> None:
-        """Tell of leases that have ended, and of those that an earlier run has left; correct what others published.
+        """Tell of leases that have ended, and of those that an earlier run has left; correct the messages of others.
 
         To be called at the start, and then several times a second.
         """
@@ -158,7 +153,7 @@ class Leases:
             for place in [place for place in self._muted if not self._is_muted(place)]:
                 self._tell(place)
             for place, told in list(self._told.items()):
-                if self._is_muted(place):  # who publishes its states takes its messages out of the session
+                if self._is_muted(place):  # its messages have left the session with its states
                     del self._told[place]
                     self._muted.add(place)
                 elif told.lease is not self.table.live(place):
@@ -211,7 +206,7 @@ class Leases:
         if places and now - self._complained >= COMPLAINING:
             self._complained = now
             log.warning(
-                "%s: somebody published a lease that this agent did not give; it is corrected. Who wants one publishes to %s",
+                "%s: somebody published a lease that this agent did not give; it is corrected. To get a lease, publish to %s",
                 _shown(places[0]),
                 self._topics.lease_set(*places[0]),
             )

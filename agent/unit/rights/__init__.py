@@ -1,1 +1,1 @@
-"""Who may set a unit, beside its ratings and limits: asked before each setting, never for an off."""
+"""Permissions to set a unit, beside its ratings and limits: asked for before each setting, never for an off."""

@@ -13,7 +13,8 @@ from agent.protocol.errors import Refusal
 from agent.protocol.leases import LONGEST_LEASE, LeaseRequest
 from agent.protocol.messages import LeaseState
 from agent.protocol.topics import Topics
-from agent.service.leases.leases import CORRECTING, LINGERING, Leases
+from agent.service.fleet.retained import LINGERING
+from agent.service.leases.leases import CORRECTING, Leases
 from agent.store.leases import LeaseRecord, LeaseRecords
 from agent.store.part import Shared
 from agent.unit.standing import ALONE, Part, Standing
