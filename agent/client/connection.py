@@ -28,6 +28,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from agent.client.address import PASSWORD_VARIABLE, Address
 from agent.mqtt import faults
 from agent.mqtt.broker.attempts import Attempts, Outcome
+from agent.mqtt.broker.filters import packets
 from agent.mqtt.setup import prepare
 from agent.mqtt.tls import TlsError
 from agent.protocol.topics import Topics
@@ -46,8 +47,6 @@ LONGEST_READING = 10.0
 # MQTT 5, 2.4: reason codes of a PUBACK.
 _NO_MATCHING_SUBSCRIBERS = 16
 _NOT_AUTHORIZED = 135
-#: Filters in one SUBSCRIBE. AWS IoT Core takes 8 and closes the connection otherwise (MQTTnet #1427).
-_MOST_FILTERS = 8
 
 
 class BrokerError(Exception):
@@ -206,9 +205,8 @@ class Client:
 
         :raises BrokerError: the broker does not confirm it, or refuses it
         """
-        wanted = list(filters)
-        for start in range(0, len(wanted), _MOST_FILTERS):
-            self._subscribe(wanted[start : start + _MOST_FILTERS], qos)
+        for some in packets(list(filters)):
+            self._subscribe(some, qos)
 
     def _subscribe(self, wanted: list[str], qos: int) -> None:
         client = self._connected()
@@ -294,8 +292,8 @@ class Client:
             self._resubscribing.clear()
             # The answer of a request that failed with the old connection must not be taken for that of the next one.
             self._answers = queue.SimpleQueue()
-            for start in range(0, len(filters), _MOST_FILTERS):
-                _, mid = client.subscribe(filters[start : start + _MOST_FILTERS])
+            for some in packets(filters):
+                _, mid = client.subscribe(some)
                 self._resubscribing.add(mid)
             if not filters:
                 self.inbox.put(LinkChange(None))

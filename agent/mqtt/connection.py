@@ -20,6 +20,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from agent.mqtt import faults
 from agent.mqtt.broker.abilities import Abilities
 from agent.mqtt.broker.attempts import Attempts, Outcome
+from agent.mqtt.broker.filters import packets
 from agent.mqtt.broker.subscribing import Subscribing, is_delivered
 from agent.mqtt.freshness import Freshness
 from agent.mqtt.incoming import Incoming
@@ -35,8 +36,6 @@ log = logging.getLogger(__name__)
 LARGEST_PACKET = 16 * 1024 * 1024
 #: Packets that are handled before anything else is done: in a flood of commands some 5 ms.
 MOST_PACKETS = 50
-#: Filters in one SUBSCRIBE. AWS IoT Core takes 8 and closes the connection otherwise (MQTTnet #1427).
-_MOST_FILTERS = 8
 #: Reason codes of CONNACK, but for `Outcome.REFUSED`: it keeps no retained messages, and the will is one.
 _OUTCOMES = {0x84: Outcome.REFUSED_VERSION, 0x9A: Outcome.NO_RETAINED_WILL}
 
@@ -178,8 +177,7 @@ class Connection:
         if not self._has_subscribed:
             self._has_subscribed = True
             self._freshness.proven = system_clock()  # nothing that was published before comes, except retained messages
-        for start in range(0, len(filters), _MOST_FILTERS):
-            some = filters[start : start + _MOST_FILTERS]
+        for some in packets(filters):
             if self._is_v5:
                 # As published: a live message that was sent with the retain flag keeps it, and is refused for it.
                 options = SubscribeOptions(qos=1, retainAsPublished=True)
@@ -195,8 +193,8 @@ class Connection:
 
         :raises ConnectionLost: the connection is broken
         """
-        for start in range(0, len(filters), _MOST_FILTERS):
-            self._client.unsubscribe(list(filters[start : start + _MOST_FILTERS]))
+        for some in packets(filters):
+            self._client.unsubscribe(some)
         self._subscribing.dropped(filters)
         self.flush()
 

@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agent.mqtt.broker.attempts import Version
+from agent.mqtt.broker.filters import MOST_FILTERS
 
 #: bytes. The largest message of an agent's is Home Assistant's discovery of a unit: 33 KB for an E36313A with its three channels.
 #: All others are far smaller: the info of that unit has 2 KB, a state 0.4.
 DISCOVERY_SIZE = 64 * 1024
 _LARGE = "such as Home Assistant's discovery of a unit (some 11 KB a channel)"
-#: Filters in one SUBSCRIBE of the agent's.
-FILTERS = 8
 #: Messages in flight below which a busy agent waits for acknowledgements.
 _SMALL_WINDOW = 20
 
@@ -146,5 +145,5 @@ class BrokerFindings:
                 f"it takes {self.receive_maximum} messages at a time: over a slow link states are thinned out; raise its limit "
                 "for messages in flight"
             )
-        if self.filters_failed is not None and self.filters_failed <= FILTERS:
-            yield f"it takes no {self.filters_failed} filters in a SUBSCRIBE: the agent sends up to {FILTERS} and can't work"
+        if self.filters_failed is not None and self.filters_failed <= MOST_FILTERS:
+            yield f"it takes no {self.filters_failed} filters in a SUBSCRIBE: the agent sends up to {MOST_FILTERS} and can't work"

@@ -7,10 +7,11 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 
-from agent.client.broker.findings import FILTERS, BrokerFindings
+from agent.client.broker.findings import BrokerFindings
 from agent.client.broker.probe import NotConnectedError, Probe
 from agent.config import Mqtt
 from agent.mqtt.broker.attempts import Attempts, Outcome, Version
+from agent.mqtt.broker.filters import MOST_FILTERS, packets
 from agent.mqtt.tls import TlsError
 
 #: s for each of the broker's answers, and for all of it.
@@ -21,7 +22,7 @@ EXPIRY, GRACE = 1, 1.5
 #: bytes. Messages that are tried, from the largest.
 SIZES = tuple(2**power * 1024 for power in range(2, 9))
 #: Filters in one SUBSCRIBE that are tried.
-FILTER_COUNTS = (FILTERS, 9, 16, 32, 64, 100)
+FILTER_COUNTS = (MOST_FILTERS, 9, 16, 32, 64, 100)
 
 
 def measure(
@@ -140,8 +141,7 @@ class _Measurement:
 
     def _refused(self, main: Probe) -> None:
         refused: list[str] = []
-        for start in range(0, len(self._filters), FILTERS):
-            some = self._filters[start : start + FILTERS]
+        for some in packets(self._filters):
             codes = main.subscribe(some) or []
             refused += [name for name, code in zip(some, codes, strict=False) if code >= 0x80]
         self.found.refused_filters = tuple(refused)
