@@ -283,3 +283,30 @@ def test_kinds_are_told_apart_by_maker_model_and_firmware() -> None:
     kind = knowledge.kind(Identity("K", "M", "1", "1.0"))
     assert knowledge.kind(Identity("K", "M", "2", "1.0")) is kind
     assert knowledge.kind(Identity("K", "M", "1", "1.1")) is not kind
+
+
+def test_an_off_that_waits_for_the_link_waits_for_no_other_unit() -> None:
+    """A unit whose supply another agent serves opens its link for an off alone, maybe for the first time."""
+    knowledge = Knowledge()
+    first, threads = two_that_probe(knowledge)
+    link = Transcript([idn(serial="B"), *connecting()[1:-1]])
+    driver = make_driver(link, knowledge=knowledge)
+    driver.off_waits = lambda: True
+    thread, ended = connect_in_thread(driver)
+    thread.join(5)  # half of what it would wait
+    assert not thread.is_alive()
+    assert not isinstance(ended[0], str)
+    link.check()
+    for held in first:
+        held.release.set()
+    for thread in threads:
+        thread.join(20)
+
+
+def test_an_off_that_came_before_the_end_opens_the_link() -> None:
+    link = Transcript(connecting()[:-1])
+    driver = make_driver(link)
+    driver.off_waits = lambda: True
+    driver.hurry(1.0)
+    driver.connect()
+    link.check()

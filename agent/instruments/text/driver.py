@@ -278,9 +278,11 @@ class TextDriver(Driver):
         try:
             if self._is_hurried:
                 turn.set()
-            # A unit that was probed before waits for no other: an off may wait for this connection.
-            with kind.probing(turn, 0.0 if identity == self._probed else LONGEST_WAIT):
-                if self._is_hurried:
+            # A unit that was probed before waits for no other: an off may wait for this connection. One that does may have come
+            # before the stop, so it is done, too.
+            waits = identity != self._probed and not self.off_waits()
+            with kind.probing(turn, LONGEST_WAIT if waits else 0.0):
+                if self._is_hurried and not self.off_waits():
                     raise LinkError("the agent stops")
                 self._probe.run(identity, kind, unit)
             self._model, self._probed = self._probe.model, identity
