@@ -50,6 +50,7 @@ class UnitAccess:
         "hold_ups",
         "inbox",
         "name",
+        "opens_for_offs",
         "permissions",
         "reporter",
         "role",
@@ -93,6 +94,8 @@ class UnitAccess:
         self._settings = settings
         self._reopened = 0
         self._sends_off = False
+        #: True while the link is opened for offs that were taken out of the inbox.
+        self.opens_for_offs = False
         driver.off_waits = self.off_waits
         #: The moment (`time.monotonic`) when the worker last did something; a later one while it sleeps until then, and `WAITING`
         #: while it is the driver's turn: a unit that hangs is no reason to start the agent anew.
@@ -228,7 +231,7 @@ class UnitAccess:
 
     def off_waits(self) -> bool:
         """True while an off waits for this unit, or is being sent. From any thread."""
-        return self._sends_off or self.inbox.has_off_job()
+        return self._sends_off or self.opens_for_offs or self.inbox.has_off_job()
 
     def publish(self, readings: Readings) -> None:
         """Have the readings' states and events go with the next report."""

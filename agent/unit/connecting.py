@@ -108,6 +108,7 @@ class Connector:
         self._for_offs = for_offs or bool(offs)
         if not for_offs:
             unit.inbox.check_stop()
+        unit.opens_for_offs = bool(offs)
         counters = unit.reporter.counters
         if self._was_online:
             counters.reconnects += 1
@@ -134,6 +135,8 @@ class Connector:
             if not for_offs:
                 unit.go_offline(str(error))
             raise
+        finally:
+            unit.opens_for_offs = False
         assert readings is not None  # this poll gives way to nothing
         self._online_since = time.monotonic()
         self._schedule.begin(self._online_since)
