@@ -175,7 +175,8 @@ class Supply:
     def abandon(self) -> None:
         """Report the unit offline in place of its worker, which its unit holds up and which reports no more from now on.
 
-        To be called after `stop`. Commands that wait or are in progress are answered, and nothing more of them is carried out.
+        To be called after `stop`. Commands that wait or are in progress are answered, and nothing more of them is carried out;
+        offs that wait go to the successor, if there is to be one.
         """
         self._reporter.close()
         why = self._worker.why_stopped
@@ -185,8 +186,9 @@ class Supply:
                 self._reporter.refuse_at_once(execution.job, "uncertain", f"{why} before the unit confirmed it")
             else:
                 self._reporter.refuse_at_once(execution.job, "superseded", f"{why} before it was begun")
-        for job in waiting:
-            self._reporter.refuse_at_once(job, "superseded", f"{why} before it was begun")
+        for job in [one for first in waiting for one in (first, *first.take_merged())]:
+            if not self._passes_on(job):
+                self._reporter.refuse_at_once(job, "superseded", f"{why} before it was begun")
         self._reporter.last_words(*self._access.note_offline(why))
 
     @property

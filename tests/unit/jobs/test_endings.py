@@ -107,6 +107,34 @@ def test_offs_that_come_between_a_unit_and_its_successor_are_done() -> None:
         assert not any(unit.driver.readings[index].state for index in (1, 2))
 
 
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_offs_that_wait_for_a_unit_that_hangs_go_to_its_successor(is_replaced: bool) -> None:
+    with Unit() as unit:
+        for index in (1, 2):
+            unit.set_at_the_panel(index, state=True)
+        hold = held(unit)
+        submit(unit, b'{"id": "set", "voltage_limit": 1}', 3)
+        submit(unit, b'{"id": "a", "state": false}')
+        submit(unit, b'{"id": "b", "state": false}')
+        submit(unit, b'{"id": "c", "state": false, "voltage_limit": 2}', 2)
+        unit.supply.stop("its configuration has changed", is_replaced=is_replaced)
+        assert not unit.supply.join(0)
+        unit.supply.abandon()
+        if not is_replaced:
+            assert [unit.sheet.code(name) for name in ("set", "a", "b", "c")] == ["superseded"] * 4
+            hold.release()
+            return
+        before = unit.supply
+        hold.release()
+        assert before.join(5)
+        unit.driver.writes.clear()
+        unit.succeed()
+        assert [unit.sheet.code(name) for name in "ab"] == ["ok"] * 2
+        assert [unit.sheet.code(name) for name in ("set", "c")] == ["superseded", "offline"]
+        assert not any(unit.driver.readings[index].state for index in (1, 2))
+        assert len(unit.sheet.responses) == 4
+
+
 def broken(unit: Unit) -> tuple[Hold, Hold]:
     """A unit whose link breaks in a poll, which is under way; and its next connection."""
     poll = unit.driver.hold("poll")
