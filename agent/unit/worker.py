@@ -78,7 +78,7 @@ class Worker:
                         # A fault of our own must not repeat without a pause. A unit that is online has an off to carry out.
                         first, last, jitter = connecting.FIRST_RETRY, connecting.LAST_RETRY, connecting.RETRY_JITTER
                         unit.inbox.sleep(retry_delay(self._mishaps, first, last, jitter))
-                if unit.role.is_aside and not unit.status.online:
+                if self._aside.is_needed and not unit.status.online:
                     self._aside.wait()
                 elif not unit.status.online:
                     self._connector.connect_until_it_works(self._refuse_waiting)

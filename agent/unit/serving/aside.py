@@ -35,6 +35,11 @@ class Aside:
         self._offs: list[Job] = []  # taken out of the inbox, and not begun
         self._told: Standing | None = None  # the one that the log has the reason of
 
+    @property
+    def is_needed(self) -> bool:
+        """True while another agent serves the supply, and until the offs that came meanwhile are done."""
+        return self._unit.role.is_aside or bool(self._offs)
+
     def leave(self, under_way: Iterable[Job]) -> None:
         """Close the link. Settings that wait or are under way are refused, offs that wait are done by `wait`.
 
@@ -49,14 +54,15 @@ class Aside:
         self._step_aside()
 
     def wait(self) -> None:
-        """Wait until this agent is to serve the supply, or until the link is open for offs; then the unit is online.
+        """Wait until this agent is to serve the supply and has no off left, or until the link is open for offs; then the unit is
+        online.
 
         :raises Stopped: the worker is to end, and no off is left
         """
         unit = self._unit
         told = None
-        while unit.role.is_aside:
-            if told is not unit.role.standing:
+        while self.is_needed:
+            if told is not unit.role.standing and unit.role.is_aside:
                 told = unit.role.standing
                 self._step_aside()
             if self._has_off():

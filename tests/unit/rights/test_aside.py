@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.instruments.driver import LinkError, Profile, Write
+from agent.instruments.driver import LinkError, Write
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import Conflict
 from agent.unit import connecting
@@ -121,33 +121,6 @@ class OffAtClose(FakeDriver):
         if unit is not None:
             unit.send(1, "off", state=False)
         super().close()
-
-
-class Asked(OffAtClose):
-    """One that notes at each `connect` if it was told of an off."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.knew: list[bool] = []
-
-    def connect(self) -> Profile:
-        self.knew.append(self.off_waits())
-        return super().connect()
-
-
-def test_the_driver_knows_that_the_link_is_opened_for_an_off() -> None:
-    """A text driver waits for no other unit then, and on a shared line the unit goes ahead."""
-    driver = Asked()
-    with Unit(driver) as unit:
-        driver.unit = unit
-        unit.supply.stand(ASIDE)
-        assert unit.sheet.code("off") == "ok"
-        wait_until(lambda: not unit.supply.online, "the end of the link")
-        driver.script = Breaks(is_write("state"))
-        assert unit.ask(1, "again", state=False) == "ok"
-        assert driver.knew == [False, True, True, True]
-        wait_until(lambda: not unit.supply.online, "the end of the link")
-        assert not driver.off_waits()
 
 
 def test_an_off_that_comes_while_the_link_is_closed() -> None:
