@@ -161,7 +161,7 @@ def test_an_agent_that_serves_the_supply_is_named(broker: LocalBroker, tmp_path:
         identity = {"manufacturer": "Keysight Technologies", "model": "E36313A", "serial": "MY99887766"}
         told = info("psu7", agent="bench1", host="host1", online=True, reason=None, **identity)
         for topic, payload in (("psu/psu7/info", told), ("psu/agents/bench1/status", b"online")):
-            paho.mqtt.publish.single(topic, payload, 1, True, broker.host, broker.port)
+            paho.mqtt.publish.single(topic, payload, 1, True, broker.host, broker.port_311)
         file = tmp_path / "psu-agent.yaml"
         unit = {"name": "psu1", "model": "E36313A", "uri": supply.resource}
         mqtt = {"host": broker.host, "port": broker.port}
@@ -169,7 +169,7 @@ def test_an_agent_that_serves_the_supply_is_named(broker: LocalBroker, tmp_path:
         done = psu_agent("verify", "psu1", "-c", str(file), "--report", str(tmp_path / "out"))
         assert "agent bench1 on host1 serves it as psu7; stop it before anything is set" in done.stderr
         assert done.returncode == 2  # nobody said that nothing is connected
-        paho.mqtt.publish.single("psu/agents/bench1/status", b"offline", 1, True, broker.host, broker.port)
+        paho.mqtt.publish.single("psu/agents/bench1/status", b"offline", 1, True, broker.host, broker.port_311)
         assert "bench1" not in psu_agent("verify", "psu1", "-c", str(file)).stderr
 
 

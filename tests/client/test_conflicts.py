@@ -89,7 +89,7 @@ def test_one_that_does_not_serve_it_is_heard_if_there_is_no_other(broker: LocalB
 
 
 def retain(broker: LocalBroker, topic: str, payload: bytes) -> None:
-    paho.mqtt.publish.single(topic, payload, qos=1, retain=True, hostname=broker.host, port=broker.port)
+    paho.mqtt.publish.single(topic, payload, qos=1, retain=True, hostname=broker.host, port=broker.port_311)
 
 
 def two_agents(broker: LocalBroker) -> None:

@@ -15,7 +15,10 @@ CONNECT, PUBLISH, SUBSCRIBE = 1, 3, 8
 class Gatekeeper:
     """Listens on ``port``, and passes on to the broker what its rules, which may change, are not against."""
 
-    def __init__(self, broker: int) -> None:
+    def __init__(self, broker: int, broker_311: int | None = None) -> None:
+        """
+        :param broker_311: the broker's port for MQTT 3.1.1, if it is another one
+        """
         #: The answer to CONNECT of MQTT 5, after which the connection is closed; None: it is passed on.
         self.refusal: bytes | None = None
         #: The same for how many connections; after that everything is passed on.
@@ -38,7 +41,7 @@ class Gatekeeper:
         self.versions: list[int] = []
         #: The number of filters of each SUBSCRIBE that came.
         self.subscribed: list[int] = []
-        self._broker = broker
+        self._brokers = {5: broker, 4: broker_311 or broker}
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -82,7 +85,7 @@ class Gatekeeper:
                         self.refusals -= 1
                         near.sendall(self.refusal)
                         break
-                    far = socket.create_connection(("127.0.0.1", self._broker))
+                    far = socket.create_connection(("127.0.0.1", self._brokers[version]))
                     self._sockets.append(far)
                     threading.Thread(target=self._down, args=(far, near), daemon=True).start()
                 elif kind == SUBSCRIBE:

@@ -39,7 +39,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.fixture
 def gate(broker: LocalBroker) -> Iterator[Gatekeeper]:
-    with Gatekeeper(broker.port) as gate:
+    with Gatekeeper(broker.port, broker.port_311) as gate:
         yield gate
 
 
