@@ -116,6 +116,10 @@ class Result:
         )
 
 
+def _setting(volts: float) -> bytes:
+    return b'{"voltage_limit": %.3f}' % volts
+
+
 def measure(rounds: int = 7, count: int = 60, latency: float = 0.0) -> Result:
     """Send ``count`` commands a round to a unit that takes ``latency`` s a message."""
     with workbench() as (folder, broker), Units(latency=latency) as units:
@@ -129,7 +133,7 @@ def measure(rounds: int = 7, count: int = 60, latency: float = 0.0) -> Result:
             voltages = itertools.cycle((1.0, 1.5))
 
             def command() -> float:
-                took, answer = requester.ask(topic, b'{"voltage_limit": %.3f}' % next(voltages))
+                took, answer = requester.ask(topic, _setting(next(voltages)))
                 if not json.loads(answer)["ok"]:
                     raise BenchmarkError(f"the command was refused: {answer.decode()}")
                 return took
@@ -138,6 +142,10 @@ def measure(rounds: int = 7, count: int = 60, latency: float = 0.0) -> Result:
             # a subscriber would cost the agent time, and the echo none.
             with Counter(folder, broker.port, "psu/+/+/state") as states:
                 agent.wait_until(lambda: states.count >= 3, "the agent publishes states")
+            # On a machine that stood still for a moment the agent refuses what may be old.
+            agent.wait_until(
+                lambda: json.loads(requester.ask(topic, _setting(1.0))[1])["ok"], "the agent takes a setting"
+            )
             messages, size = _recorded(units, requester, topic)
             questions = [(message, "?" in message) for message in messages]
 
@@ -178,7 +186,7 @@ def _recorded(units: Units, requester: Requester, topic: str) -> tuple[tuple[str
     answer = b""
     for number in range(20):
         units.clear()
-        _, answer = requester.ask(topic, b'{"voltage_limit": %.3f}' % (1.0 + number % 2 / 2))
+        _, answer = requester.ask(topic, _setting(1.0 + number % 2 / 2))
         if not json.loads(answer)["ok"]:
             raise BenchmarkError(f"the command was refused: {answer.decode()}")
         seen[tuple(message.replace("1.5", "1") for message in units.messages())] += 1

@@ -359,10 +359,14 @@ class Exchange:
 
     def on_acknowledged(self, mid: int, code: int) -> None:
         """Take a PUBACK: its packet identifier and its reason code."""
-        item = self.outbox.acknowledged(mid, time.monotonic())
+        now = time.monotonic()
+        item = self.outbox.acknowledged(mid, now)
         if item is None:
             return
         self._acknowledged += 1
+        if self._presence.is_silent:
+            # Not with the next look: what comes behind it may be a setting for a unit that has come meanwhile.
+            self._presence.watch(now, 0.0, now)
         if not self._is_announced:
             # Only now do others hear that this agent is there. Until then the time runs after which they take its units over.
             self._is_announced, self._presence.heard = True, self._announced_at

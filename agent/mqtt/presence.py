@@ -42,6 +42,11 @@ class Presence:
         return self._is_connected
 
     @property
+    def is_silent(self) -> bool:
+        """True while there is a connection on which the broker answers nothing."""
+        return self._is_connected and self._is_silent
+
+    @property
     def gone_since(self) -> float | None:
         """The moment (`time.monotonic`) since when the broker has been gone; None while it is there."""
         return self._gone_since

@@ -42,6 +42,32 @@ def test_a_broker_that_pauses_loses_nothing(make_bench: MakeBench, make_broker: 
     assert_whole(observer, first, seqs(observer, "state")[-1])
 
 
+def test_a_unit_whose_state_is_seen_takes_settings_at_once_when_the_broker_goes_on(
+    make_bench: MakeBench, make_broker: Callable[..., LocalBroker]
+) -> None:
+    """Its claim came to the broker with the state, and back to the agent ahead of the command."""
+    broker = make_broker(kind="mosquitto")
+    late = Simulator().start()
+    entry = unit("psu2", late)
+    late.stop()
+    bench = make_bench([Simulator()], [unit("psu1", Simulator().start()), entry], port=broker.port, online=False)
+    observer = bench.observer
+    observer.wait_online("psu1")
+    assert broker.pid is not None
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: bench.daemon.session.gone_since is not None, "that the broker counts as gone")
+        after = observer.mark()
+        late.start()
+        wait_polls(late, 3)
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    observer.wait_state("psu2", after=after, online=True)
+    # Where the agent was held up for 2 s itself, nobody knows how old a setting is.
+    assert observer.code("psu/psu2/2/set", {"voltage_limit": 1.5}) in {"ok", "expired"}
+    late.stop()
+
+
 def test_a_slow_link_to_the_broker(make_bench: MakeBench, broker: LocalBroker, way: Proxy) -> None:
     """50 ms each way and few bytes at a time: states gather and go, and commands are answered."""
     bench = make_bench(port=way.port, observer_port=broker.port, poll_interval=0.02)
