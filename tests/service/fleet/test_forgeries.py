@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.protocol.report import Report
 from agent.service.fleet.claims import read_claim
 from agent.unit.standing import Part
 from tests.properties import examples
@@ -43,6 +44,29 @@ def test_a_forged_info_takes_nothing_from_anybody(name: str) -> None:
     world.flow()
     world.wait(1)
     assert first.may_set("psu1")
+
+
+def test_an_agent_that_gives_a_unit_up_does_not_take_its_own_last_words_for_somebody_elses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    agent = world.join("a", supply())
+    published: list[str] = []
+    publish = world.broker.publish
+
+    def noted(topic: str, payload: bytes, retain: bool) -> None:
+        published.append(topic)
+        publish(topic, payload, retain)
+
+    monkeypatch.setattr(world.broker, "publish", noted)
+    agent.outlet.report(Report(agent.units["psu1"].info("a").model_copy(update={"serves": False, "online": False})))
+    world.flow()
+    world.wait(3)
+    assert not last_info(world).serves
+    assert published == [TOPICS.info("psu1")]
+    forge(world, TOPICS.info("psu1"), {**json.loads(last_info(world).to_json()), "host": "another"})
+    world.flow()
+    assert last_info(world).host == "host-a"
 
 
 @pytest.mark.parametrize(
