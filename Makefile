@@ -39,7 +39,7 @@ types: $(call STAMP,dev)  ## mypy --strict
 fuzz: $(call STAMP,dev)  ## the property tests, with 20,000 examples each: EXAMPLES=20000
 	@PSU_AGENT_FUZZ=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest -q -n 2 -m hypothesis --hypothesis-profile=fuzz --timeout=7200
 
-bench: $(call STAMP,dev)  ## the figures of the README, each against a floor of the same run; NAMES="polling fleet" for some
+bench: $(call STAMP,dev)  ## the figures of benchmarks/README.md, each against a floor of the same run; NAMES="polling fleet" for some
 	@$(BIN)/python -m benchmarks $(NAMES)
 
 bench-scale: $(call STAMP,dev)  ## 1 to 1,000 units in one agent, and commands meanwhile: table and plot in benchmarks/ (some ten minutes)

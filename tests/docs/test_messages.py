@@ -1,4 +1,4 @@
-"""README.md shows messages, codes and configurations: they are what the agent publishes, answers and takes."""
+"""The pages show messages, codes and configurations: they are what the agent publishes, answers and takes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from agent.protocol.messages import ChannelState, Event, Metrics, Response
 from agent.protocol.quantities import COMMANDED
 from tests.commandline import invoke
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
-#: Codes for what is not there yet: groups of agents, leases.
-_LATER = {"conflict", "claimed"}
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/mqtt.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def objects(pattern: str) -> list[dict[str, Any]]:
     """The JSON objects of the lines on which a pattern is found."""
-    lines = [line for line in README.splitlines() if re.search(pattern, line)]
+    lines = [line for line in PAGE.splitlines() if re.search(pattern, line)]
     assert lines
     return [json.loads(line[line.index("{") :]) for line in lines]
 
@@ -46,22 +46,26 @@ def test_a_response_is_one_that_the_agent_makes() -> None:
 
 
 def test_every_code_is_explained() -> None:
-    for code in set(get_args(ErrorCode)) - _LATER:
-        assert re.search(rf"^\|[^|]*`{code}`[^|]*\|", README, re.MULTILINE), code
+    for code in get_args(ErrorCode):
+        assert re.search(rf"^\|[^|]*`{code}`[^|]*\|", PAGE, re.MULTILINE), code
 
 
 def test_every_field_is_explained() -> None:
     for field in (*COMMANDED, "id", "expires_at"):
-        assert re.search(rf"^\|[^|]*`{field}`[^|]*\|", README, re.MULTILINE), field
+        assert re.search(rf"^\|[^|]*`{field}`[^|]*\|", PAGE, re.MULTILINE), field
 
 
-@pytest.mark.parametrize("payload", re.findall(r"-t psu/\S+/set (?:-e \S+ )?-m '([^']+)'", README))
+@pytest.mark.parametrize("payload", re.findall(r"-t psu/\S+/set (?:-e \S+ )?-m '([^']+)'", README + PAGE))
 def test_a_command_that_is_shown_is_understood(payload: str) -> None:
     assert parse_command(payload.encode()).fault is None
 
 
-def test_a_configuration_that_is_shown_has_no_fault(tmp_path: Path) -> None:
-    for shown in re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL):
+@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md"])
+def test_a_configuration_that_is_shown_has_no_fault(page: str, tmp_path: Path) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    shown_ones = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert shown_ones
+    for shown in shown_ones:
         file = tmp_path / "psu-agent.yaml"
         # Without the files that are on the user's disk.
         file.write_text(re.sub(r"^ +(password_file|tls):.*\n", "", shown, flags=re.MULTILINE))
