@@ -27,8 +27,11 @@ from agent.local.broker import Kind, LocalBroker, NoBrokerError
 from agent.local.ports import is_free
 
 UNIT = "psu1"
+CHANNELS = {1: "LOGIC", 2: "MOTOR", 3: "LAMP"}
 USUAL_PORT = 1883
 _START_TIMEOUT = 20.0
+#: Columns of the terminals that are narrowest.
+_WIDTH = 80
 
 
 class DemoError(Exception):
@@ -51,19 +54,30 @@ class Demo:
         return f"mqtt://localhost:{self.port}"
 
     def instructions(self) -> list[str]:
-        """Lines that say what runs, and what to type in another terminal."""
-        program = _program()
+        """Lines that say what runs, and what to type in another terminal; with programs that are installed alone."""
+        program, broker = _program(), f"--broker localhost:{self.port}"
+        names = ", ".join(f"{number} {name}" for number, name in CHANNELS.items())
+        by_clients = {
+            "mosquitto_sub": f"-p {self.port} -v -t 'psu/#'",
+            "mosquitto_pub": f"-p {self.port} -t psu/{UNIT}/MOTOR/set -m '{{\"voltage_limit\": 3.3}}'",
+        }
         return [
-            f"A simulated Keysight E36313A, on the broker {self.address} ({self.broker_kind}).",
+            f"A simulated Keysight E36313A, {UNIT}, on {self.address} ({self.broker_kind}).",
+            f"Its channels: {names}.",
             *([self.remark] if self.remark else []),
             "Try in another terminal:",
-            f"  mosquitto_sub -p {self.port} -v -t 'psu/#'",
-            f"  mosquitto_pub -p {self.port} -t psu/{UNIT}/2/set -m '{{\"voltage_limit\": 3.3}}'",
-            f"  mosquitto_pub -p {self.port} -t psu/{UNIT}/3/set/state -m OFF",
-            f"  {program} set {UNIT}/2 --voltage-limit 5 --broker {self.address}",
-            f"  {program} watch --broker {self.address}",
+            *(f"  {client} {options}" for client, options in by_clients.items() if shutil.which(client)),
+            *_fitted(f"  {program} set {UNIT}/MOTOR --voltage-limit 5", broker),
+            *_fitted(f"  {program} set {UNIT}/LAMP --state off", broker),
+            *_fitted(f"  {program} watch", broker),
             "Ctrl-C ends everything.",
         ]
+
+
+def _fitted(command: str, option: str) -> list[str]:
+    """A command and an option of it, in one line or, where that has no room, in two that a shell takes as one."""
+    whole = f"{command} {option}"
+    return [whole] if len(whole) < _WIDTH else [f"{command} \\", f"    {option}"]
 
 
 def run(*, port: int | None = None, kind: Kind | None = None) -> None:
@@ -125,7 +139,14 @@ def _configuration(broker: LocalBroker, resource: str, folder: Path) -> dict[str
             "state_dir": str(folder / "state"),
             "mqtt": {"host": broker.host, "port": broker.port, "protocol": "5"},
         },
-        "units": [{"name": UNIT, "model": "Keysight Technologies,E36313A", "uri": resource}],
+        "units": [
+            {
+                "name": UNIT,
+                "model": "Keysight Technologies,E36313A",
+                "uri": resource,
+                "channels": {number: {"name": name} for number, name in CHANNELS.items()},
+            }
+        ],
     }
 
 

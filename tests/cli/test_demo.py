@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import paho.mqtt.publish
@@ -17,8 +21,9 @@ from paho.mqtt.client import MQTTv5, MQTTv311
 
 from agent.local import broker as localbroker
 from agent.local.ports import free_port
-from tests.commandline import Running, invoke
+from tests.commandline import COMMAND, Running, environment, invoke
 from tests.lab import needs, wait_until
+from tests.support.processes import Process
 
 KINDS = [
     pytest.param([], id="mosquitto", marks=pytest.mark.skipif(localbroker._mosquitto() is None, reason="no mosquitto")),
@@ -45,26 +50,49 @@ def state_of(port: int, channel: int) -> dict[str, object]:
     return parsed
 
 
+@contextlib.contextmanager
+def started(commands: list[str], folder: Path) -> Iterator[list[Path]]:
+    """Commands one after another by a shell, each as a process that ends with the context; the files that have what they say."""
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "psu-agent").write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
+    (programs / "psu-agent").chmod(0o755)
+    path = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    outputs = []
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, programs)
+        for number, command in enumerate(commands):
+            output = folder / f"output{number}"
+            stack.callback(output.unlink)
+            process = Process(["sh", "-c", f"exec {command}"], output, environment=environment(**path), folder=folder)
+            stack.enter_context(process)
+            if " watch" not in command and "_sub" not in command:
+                assert process.process.wait(30) == 0, output.read_text()
+            if "_pub" not in command:
+                outputs.append(output)
+        yield outputs
+
+
 @pytest.mark.parametrize("options", KINDS)
 def test_the_printed_commands_work_and_ctrl_c_ends_everything(options: list[str], tmp_path: Path) -> None:
     port = free_port()
     with Running("demo", "--port", str(port), *options, TMPDIR=str(tmp_path)) as demo:
-        demo.wait_for("psu1/3 CH3: ON")  # the front panel switched it on before the agent came
+        demo.wait_for("psu1/3 LAMP: ON")  # the front panel switched it on before the agent came
         printed = "\n".join(demo.output)
         assert ("iotcore" if options else "mosquitto") in printed
-
-        publish = re.search(rf"mosquitto_pub -p {port} -t (\S+) -m '(.*)'", printed)
-        assert publish is not None
-        assert re.search(rf"mosquitto_sub -p {port} -v -t 'psu/#'", printed)
-        paho.mqtt.publish.single(publish[1], publish[2], 1, hostname="127.0.0.1", port=port, protocol=MQTTv311)
-        wanted = json.loads(publish[2])["voltage_limit"]
-        wait_until(lambda: state_of(port, 2)["voltage_limit"] == wanted, "the setting")
-
-        command = re.search(r"psu-agent (set .*)", printed)
-        assert command is not None
-        result = invoke(*command[1].split())
-        assert (result.exit_code, result.stderr) == (0, "")
-        assert "(set 5.0000 V" in result.stdout
+        instructions = demo.output[: demo.output.index("Ctrl-C ends everything.")]
+        assert max(map(len, instructions)) < 80
+        assert "Its channels: 1 LOGIC, 2 MOTOR, 3 LAMP." in printed
+        commands = re.findall(r"(?m)^  (\S.*(?:\\\n.*)?)$", printed)
+        assert [shlex.split(command)[0] for command in commands] == [
+            *(client for client in ("mosquitto_sub", "mosquitto_pub") if shutil.which(client)),
+            *["psu-agent"] * 3,
+        ]
+        # As a shell takes them, to the letter.
+        with started(commands, tmp_path) as outputs:
+            wait_until(lambda: state_of(port, 3)["state"] is False, "the lamp is off")
+            wait_until(lambda: state_of(port, 2)["voltage_limit"] == 5, "the setting")
+            wait_until(lambda: all("psu1" in output.read_text() for output in outputs), "that each tells of the unit")
 
         assert any(tmp_path.iterdir())
         running = children_of(demo.pid)
