@@ -58,28 +58,43 @@ def check(config: Path | None, connect: bool, as_json: bool) -> None:
     is_flag=True,
     help="Ask on serial ports too, in each known language at each speed. A device that is no supply may be disturbed.",
 )
-@click.option("--interface", metavar="IP", help="Search the network of this address of this host alone, by mDNS.")
+@click.option(
+    "--interface",
+    "interfaces",
+    multiple=True,
+    metavar="NAME|IP",
+    help="Search the network of this interface of this host alone; may be given several times.",
+)
 @json_option
-def scan(timeout: float, serial: bool, interface: str | None, as_json: bool) -> None:
-    """Find instruments by VISA and on the network.
+def scan(timeout: float, serial: bool, interfaces: tuple[str, ...], as_json: bool) -> None:
+    """Find instruments on the network, USB and GPIB.
 
-    Looks for VISA resources, and for LXI instruments by mDNS. Prints each with its identity and, where the model is
-    known, a `units:` entry ready to paste. The output is YAML. A unit is asked who it is, and nothing that any supply takes
-    for a setting; a serial port takes up to a minute. Not to be used beside a running agent: some units allow two
-    sessions in all.
+    Every network of this host is searched, by mDNS (LXI) and VXI-11, and its USB and GPIB ports; serial ports are listed.
+    Prints each instrument with its identity and, where the model is known, its entry for `units:`. The output is YAML, and a
+    configuration to begin with:
+
+    \b
+    psu-agent scan > psu-agent.yaml
+
+    What was searched, and what could not be, goes to stderr. A unit is asked who it is, and nothing that any supply takes for
+    a setting; a serial port takes up to a minute. Not to be used beside a running agent: some units allow two sessions in all.
+    Exit code 0 if an instrument was found, 1 if none was.
     """
     from agent.cli.printing import print_scan
     from agent.instruments import scan as scanning
+    from agent.instruments.finding.interfaces import NoSuchInterfaceError
 
     if sys.stderr.isatty():
         click.echo(f"searching for {timeout:g} s …", err=True)
-    result = scanning.scan(timeout=timeout, interface=interface, serial=serial)
+    try:
+        result = scanning.scan(timeout=timeout, interfaces=interfaces, serial=serial)
+    except NoSuchInterfaceError as error:
+        raise click.UsageError(str(error)) from None
     if as_json:
-        entries = scanning.unit_entries(result.found)
-        found = [item.as_dict() for item in result.found]
-        click.echo(json.dumps({"found": found, "units": entries, "remarks": result.remarks}, indent=2))
+        click.echo(json.dumps(result.as_dict(), indent=2))
     else:
         print_scan(result)
+    raise click.exceptions.Exit(0 if result.has_found else 1)
 
 
 @click.command()

@@ -65,29 +65,49 @@ def print_finding(found: Finding) -> None:
         print(f"      - {clean(remark)}")
 
 
+#: Of an instrument that did not answer: it may have been tried by twenty.
+_MOST_NAMES = 3
+
+
 def print_scan(result: Scan) -> None:
-    """The instruments that were found as comments, and `units:` entries for them; the whole is YAML."""
+    """The instruments that were found as comments, and `units:` entries for them: the whole is YAML, on stdout.
+
+    The places that were searched, and those that could not be, are told on stderr.
+    """
     from agent.instruments.scan import as_yaml, unit_entries
 
+    for place in result.searched:
+        print(f"searched: {clean(place)}", file=sys.stderr)
     for remark in result.remarks:
-        print(f"# {clean(remark)}")
-    if not result.found:
-        print("# no instrument was found; is it switched on, in this network, and is its LAN interface enabled?")
+        print(clean(remark), file=sys.stderr)
     for item in result.found:
         who = item.identification
-        announced = f" (announced as {clean(item.announced)})" if item.announced and who is None else ""
-        names = ", ".join(clean(name) for name in item.names)
-        if who is None:
+        if who is None or item.uri is None:
+            announced = f" (announced as {clean(item.announced)})" if item.announced else ""
+            names = ", ".join(clean(name) for name in item.names[:_MOST_NAMES])
+            names += f" and {len(item.names) - _MOST_NAMES} names more" if len(item.names) > _MOST_NAMES else ""
             print(f"# {names}{announced}: {clean(item.problem or 'no answer')}")
             continue
         idn = f"{who.manufacturer},{who.model},{who.serial},{who.firmware}"
         unknown = "" if item.model is not None else "; not a model that psu-agent supports"
         where = "" if item.address is None else f", address {item.address}"
         where += "" if item.baud is None else f", {item.baud} baud"
-        print(f"# {names}{where}: {clean(idn)}{unknown}")
+        print(f"# {clean(item.uri)}{where}: {clean(idn)}{unknown}")
     entries = unit_entries(result.found)
     if entries:
         sys.stdout.write(as_yaml(entries))
+        return
+    if result.has_found:
+        fault = "no instrument that answered is supported: no entry for `units:` was written, and this is no configuration yet"
+        print(f"psu-agent: {fault}", file=sys.stderr)
+        return
+    print("# no instrument was found: this is no configuration yet")
+    print(
+        "psu-agent: no instrument was found. Is it switched on, in one of these networks, and is its LAN interface enabled "
+        "(LXI, mDNS, VXI-11)? One whose address you know needs no scan: write the address into the configuration as `uri:`, "
+        "and try it by `psu-agent check --connect`",
+        file=sys.stderr,
+    )
 
 
 def print_states(fleet: Fleet, channels: Sequence[ChannelState], *, as_json: bool, single: bool) -> None:

@@ -92,6 +92,9 @@ def demo(port: int | None, embedded_broker: bool) -> None:
 @click.option("--serial-number", metavar="TEXT", help="Serial number in *IDN?.")
 @click.option("--latency", type=click.FloatRange(0, 60), default=0.0, metavar="S", help="Seconds that a message takes.")
 @click.option("--outputs-on", is_flag=True, help="Switch the outputs on, at its front panel.")
+@click.option(
+    "--announce/--no-announce", default=True, help="Have `psu-agent scan` find it, by mDNS on the network of --host."
+)
 def simulate(
     model: str,
     host: str,
@@ -102,10 +105,12 @@ def simulate(
     serial_number: str | None,
     latency: float,
     outputs_on: bool,
+    announce: bool,
 ) -> None:
     """Run a simulated supply that speaks the language of its series.
 
-    With loads that change, until Ctrl-C. Prints its VISA resource names and a `units:` entry for it.
+    With loads that change, until Ctrl-C. Prints its VISA resource names and a `units:` entry for it. `psu-agent scan` in another
+    terminal finds it; on loopback, which is the default, no other host does.
     """
     from agent.cli import simulate as simulation
 
@@ -120,7 +125,9 @@ def simulate(
             serial=serial_number,
             latency=latency,
             outputs_on=outputs_on,
+            announce=announce,
             tell=click.echo,
+            warn=lambda text: click.echo(f"# {text}", err=True),
         )
     except ValueError as error:
         raise Failure(str(error)) from None

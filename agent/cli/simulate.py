@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from agent.instruments import catalogue, scan
 from agent.local.ports import is_free
@@ -21,6 +22,7 @@ from agent.simulator import (
     make_supply,
     number_of_outputs,
 )
+from agent.simulator.announcing import Announcement
 
 DEFAULT_PORT = 5025
 
@@ -91,7 +93,9 @@ def run(
     serial: str | None,
     latency: float,
     outputs_on: bool,
+    announce: bool,
     tell: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> None:
     """Simulate a supply until SIGINT, SIGTERM or SIGHUP.
 
@@ -99,7 +103,9 @@ def run(
         is taken, and for none where the real supply has serial lines alone
     :param pty: with a serial port too, which a supply that has nothing else gets anyway
     :param latency: s that a message takes
+    :param announce: have `scan` find it: by mDNS, on the network that it listens on, which is no other host's for loopback
     :param tell: called with what is to be printed
+    :param warn: called with what went wrong, also from another thread
     :raises ValueError: the model is not known, or a port or the address can't be listened on
     """
     name = find_model(model)
@@ -126,15 +132,39 @@ def run(
         simulator.start()
     except OSError as error:
         raise ValueError(f"can't listen on {host}: {error.strerror or error}; give another --port or --host") from None
+    # Before anything is printed: who reads it may send a signal at once.
+    done = ending_signal()
     try:
         if outputs_on:
             set_front_panel(instrument)
         if remark is not None:
             tell(remark)
         tell(describe(simulator, instrument).rstrip())
-        wait_for_signal()
+        with announced(simulator, instrument, warn) if announce else contextlib.nullcontext():
+            wait_for(done)
     finally:
         simulator.stop()
+
+
+@contextlib.contextmanager
+def announced(simulator: NetworkInstrument, instrument: E36300 | Supply, warn: Callable[[str], None]) -> Iterator[None]:
+    """Have `scan` find it until the context ends.
+
+    :param warn: called with a sentence, from another thread, where it can't be announced
+    """
+    told = [part.strip() for part in str(getattr(instrument, "identity", "")).split(",")]
+    identity = {
+        "Manufacturer": instrument.manufacturer,
+        "Model": instrument.model,
+        "SerialNumber": instrument.serial,
+        "FirmwareVersion": told[3] if len(told) == 4 else "",
+    }
+    announcement = Announcement(simulator, identity, warn)
+    announcement.start()
+    try:
+        yield
+    finally:
+        announcement.stop()
 
 
 def _serial_for(model: str, port: int | None) -> str:
@@ -144,11 +174,16 @@ def _serial_for(model: str, port: int | None) -> str:
     return family.serial_form.format(number) if issubclass(family, Supply) else f"MY{number}"
 
 
-def wait_for_signal() -> None:
-    """Wait until SIGINT, SIGTERM or SIGHUP."""
+def ending_signal() -> threading.Event:
+    """An event that is set by SIGINT, SIGTERM or SIGHUP from now on, instead of the end of the process."""
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: done.set())
+    return done
+
+
+def wait_for(done: threading.Event) -> None:
+    """Wait until it is set. A wait without an end would keep the handlers of signals from being run."""
     while not done.wait(1.0):
         pass
 
@@ -158,9 +193,11 @@ def main() -> None:
     model = "E36313A"
     with Simulator(model, loads=changing_loads(model)) as simulator:
         set_front_panel(simulator.instrument)
+        done = ending_signal()
         sys.stdout.write(simulator.resource + "\n")
         sys.stdout.flush()
-        wait_for_signal()
+        with announced(simulator, simulator.instrument, lambda _: None):
+            wait_for(done)
 
 
 if __name__ == "__main__":

@@ -1,52 +1,30 @@
-"""Finding instruments: those that VISA lists, and those that announce themselves on the network by mDNS (LXI Device
-Specification, 10)."""
+"""Finding instruments: at the ports of this host, and on its networks, by mDNS and VXI-11."""
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import re
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
-from pyvisa import rname
-from pyvisa_py.sessions import Session as PyVisaSession
-from zeroconf import InterfaceChoice, ServiceBrowser, ServiceStateChange, Zeroconf
 
-from agent.instruments import resource
-from agent.instruments.catalogue import AmbiguousModelError, Model, all_series, candidates
+from agent.instruments.catalogue import AmbiguousModelError, Model, candidates
 from agent.instruments.claims import tells_no_serial
 from agent.instruments.driver import DriverError, Identity
+from agent.instruments.finding import announced, portmap, ports
+from agent.instruments.finding.candidates import Candidate as Candidate
+from agent.instruments.finding.candidates import is_serial, merged
+from agent.instruments.finding.interfaces import Interface, chosen, overlaps
 from agent.instruments.recognizing import modbus_missing, recognize, recognize_serial
 
-#: The resource names of announced services, in the order in which they are tried: each asks less of the network than the next.
-_SERVICES: dict[str, Callable[[str, int], str]] = {
-    "_hislip._tcp.local.": lambda host, port: f"TCPIP::{host}::hislip0{'' if port == 4880 else f',{port}'}::INSTR",
-    "_vxi-11._tcp.local.": lambda host, _: f"TCPIP::{host}::inst0::INSTR",
-    "_lxi._tcp.local.": lambda host, _: f"TCPIP::{host}::inst0::INSTR",
-    "_scpi-raw._tcp.local.": lambda host, port: f"TCPIP::{host}::{port}::SOCKET",
-}
 #: ms for opening, and for the answer to *IDN?.
 _OPEN_TIMEOUT, _ASK_TIMEOUT = 2000, 2000
 _MOST_AT_ONCE = 32
 #: s that the questions of all languages at all speeds take on a serial line where nobody answers, at most.
 _SERIAL_SEARCH = 90
-
-
-@dataclass(slots=True)
-class Candidate:
-    """One instrument that may be there: the names that it can be opened by, in the order in which they are tried.
-
-    ``announced``: manufacturer, model and serial number, or the service's name, by mDNS.
-    """
-
-    names: list[str]
-    announced: str | None = None
 
 
 @dataclass(slots=True)
@@ -82,42 +60,99 @@ class Found:
 
 @dataclass
 class Scan:
-    """The result of a scan: instruments, and a sentence on each search that was not possible."""
+    """The result of a scan: instruments, the places that were searched, and a sentence on each that could not be."""
 
     found: list[Found] = field(default_factory=list)
+    searched: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    @property
+    def has_found(self) -> bool:
+        """True if there is an instrument. A serial port that was not asked is none."""
+        return any(item.uri is not None or not all(map(is_serial, item.names)) for item in self.found)
 
-def scan(*, timeout: float = 3.0, interface: str | None = None, serial: bool = False) -> Scan:
-    """Search, then ask every instrument that was found for its ``*IDN?``.
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "found": [item.as_dict() for item in self.found],
+            "units": unit_entries(self.found),
+            "searched": self.searched,
+            "remarks": self.remarks,
+        }
 
-    :param timeout: s to listen for announcements; asking takes up to some 5 s more
-    :param interface: an IP address of this host: search its network alone, by mDNS only, besides USB and GPIB
+
+def scan(*, timeout: float = 3.0, interfaces: Iterable[str] = (), serial: bool = False) -> Scan:
+    """Search every network of this host and its ports, then ask each instrument that was found for its ``*IDN?``.
+
+    :param timeout: s to listen for announcements and answers; asking takes up to some 5 s more
+    :param interfaces: names or IPv4 addresses of network interfaces: search their networks alone, besides USB and GPIB
     :param serial: ask on serial ports too, in each known language at each known speed, which takes up to a minute a port
+    :raises NoSuchInterfaceError: this host has no such interface
     """
-    result = Scan()
-    listed: list[str] = []
-    announced: list[Candidate] = []
-    searches = [
-        threading.Thread(target=lambda: listed.extend(_listed(interface is None, result.remarks)), daemon=True),
-        threading.Thread(target=lambda: announced.extend(_announced(timeout, interface, result.remarks)), daemon=True),
-    ]
-    for search in searches:
-        search.start()
-    deadline = time.monotonic() + timeout + 5
-    for search in searches:
-        search.join(max(0.0, deadline - time.monotonic()))
-    if any(search.is_alive() for search in searches):
-        result.remarks.append("a search did not end in time; its instruments are left out")
-    candidates = _merged([*announced, *(Candidate([name]) for name in listed)])
-    if serial and any(_is_serial(name) for one in candidates for name in one.names) and (reason := modbus_missing()):
+    networks, remarks = chosen(interfaces)
+    result = Scan(remarks=remarks + overlaps(networks))
+    methods: dict[str, Sequence[Interface]] = {}
+
+    def by_mdns(told: list[str]) -> list[Candidate]:
+        found, methods["mDNS"] = announced.search(networks, timeout, told)
+        return found
+
+    def by_vxi11(told: list[str]) -> list[Candidate]:
+        hosts, methods["VXI-11"] = portmap.search(networks, min(timeout, 2.0), told)
+        return [Candidate([f"TCPIP::{host}::inst0::INSTR"]) for host in hosts]
+
+    def at_ports(told: list[str]) -> list[Candidate]:
+        return [Candidate([name]) for name in _listed(result.searched, told)]
+
+    if not networks:
+        result.remarks.append(
+            "no network was searched: this host has no network interface that is up and has an IPv4 address"
+        )
+    candidates = merged(_search_all([by_mdns, by_vxi11, at_ports], timeout, result.remarks))
+    result.searched[:0] = _on_networks(methods)
+    if serial and any(is_serial(name) for one in candidates for name in one.names) and (reason := modbus_missing()):
         result.remarks.append(reason)
     result.found = _ask_all(candidates, serial)
     return result
 
 
-def _is_serial(name: str) -> bool:
-    return name.upper().startswith("ASRL")
+def _search_all(
+    searches: Sequence[Callable[[list[str]], list[Candidate]]], timeout: float, remarks: list[str]
+) -> list[Candidate]:
+    """All at the same time; what they find and remark in their order."""
+    results: list[tuple[list[Candidate], list[str]] | None] = [None] * len(searches)
+
+    def work(number: int) -> None:
+        told: list[str] = []
+        try:
+            results[number] = (searches[number](told), told)
+        except OSError as error:
+            results[number] = ([], [*told, f"a search failed: {error.strerror or error}"])
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(searches))]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + timeout + 5
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    for result in results:
+        remarks += ["a search did not end in time; its instruments are left out"] if result is None else result[1]
+    return [candidate for result in results if result is not None for candidate in result[0]]
+
+
+def _listed(searched: list[str], remarks: list[str]) -> list[str]:
+    names, kinds = ports.search(remarks)
+    searched += kinds
+    return names
+
+
+def _on_networks(methods: Mapping[str, Sequence[Interface]]) -> list[str]:
+    """Which interfaces were searched by which methods."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for interface in dict.fromkeys(one for searched in methods.values() for one in searched):
+        by = tuple(sorted(method for method, searched in methods.items() if interface in searched))
+        groups.setdefault(by, []).append(str(interface))
+    return [f"{', '.join(names)} by {' and '.join(by)}" for by, names in groups.items()]
 
 
 def unit_entries(found: Iterable[Found], taken: Iterable[str] = ()) -> list[dict[str, Any]]:
@@ -182,107 +217,6 @@ def as_yaml(entries: Sequence[dict[str, Any]]) -> str:
     return yaml.safe_dump({"units": escaped}, sort_keys=False, allow_unicode=True, width=1000)
 
 
-def _listed(network: bool, remarks: list[str]) -> list[str]:
-    """VISA's own list (pyvisa-py): USB, GPIB, serial, and VXI-11 by broadcast."""
-    names: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for (interface, _), kind in PyVisaSession.iter_valid_session_classes():
-            title = interface.name
-            if title in ("tcpip", "vicp", "prlgx_tcpip") and not (network and title == "tcpip"):
-                continue
-            try:
-                names += kind.list_resources()
-            except (OSError, ValueError, RuntimeError, NotImplementedError, AttributeError) as error:
-                reason = " ".join(str(error).split()) or type(error).__name__
-                remark = f"{title.upper()} was not searched: {reason}"
-                if remark not in remarks:
-                    remarks.append(remark)
-    return names
-
-
-def _announced(timeout: float, interface: str | None, remarks: list[str]) -> list[Candidate]:
-    """Instruments by mDNS. One host may announce several services: it is one candidate with several names."""
-    services: dict[tuple[str, str], None] = {}
-
-    def on_change(*, service_type: str, name: str, state_change: ServiceStateChange, **_: object) -> None:
-        if state_change is not ServiceStateChange.Removed:
-            services.setdefault((service_type, name))
-
-    interfaces: Any = InterfaceChoice.Default if interface is None else [interface]
-    try:
-        browser = Zeroconf(interfaces=interfaces)
-    except OSError as error:
-        remarks.append(f"the network was not searched by mDNS: {error.strerror or error}")
-        return []
-    with contextlib.closing(browser):
-        ServiceBrowser(browser, list(_SERVICES), handlers=[on_change])
-        deadline = time.monotonic() + timeout
-        resolved: dict[tuple[str, str], tuple[str, int, str]] = {}
-        while time.monotonic() < deadline:
-            for key in [key for key in services if key not in resolved]:
-                info = browser.get_service_info(*key, timeout=500)
-                address = _best_address(info.parsed_scoped_addresses()) if info is not None else None
-                if info is not None and address is not None:
-                    resolved[key] = (address, info.port or 0, _description(info.decoded_properties, key[1]))
-            time.sleep(0.05)
-    by_host: dict[str, Candidate] = {}
-    for kind, to_name in _SERVICES.items():
-        for (service_type, _), (address, port, description) in sorted(resolved.items()):
-            if service_type == kind:
-                candidate = by_host.setdefault(address, Candidate([], description))
-                if (name := to_name(address, port)) not in candidate.names:
-                    candidate.names.append(name)
-    ports = sorted({series.link.lan.port for series in all_series() if series.link.lan and series.link.lan.port})
-    for host, candidate in by_host.items():
-        if ipaddress.ip_address(host.partition("%")[0]).is_loopback:
-            continue  # simulators and gateways, each at a port of its own
-        # Some announce their web page or VXI-11 alone, and answer on a raw socket only.
-        candidate.names += [name for port in ports if (name := f"TCPIP::{host}::{port}::SOCKET") not in candidate.names]
-    return list(by_host.values())
-
-
-def _best_address(addresses: list[str]) -> str | None:
-    """IPv4 if there is one: VISA's names are full of colons already."""
-    return next((address for address in addresses if ":" not in address), None)
-
-
-def _description(properties: dict[str, str | None], name: str) -> str:
-    """Manufacturer, model and serial number from the TXT record, else the service's name."""
-    told = [properties.get(key) or "" for key in ("Manufacturer", "Model", "SerialNumber")]
-    return " ".join(part for part in told if part) or name.partition(".")[0]
-
-
-def _merged(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Each instrument once: several names for one address are one, and so are several ports of one network host.
-
-    The ports of this host itself, where simulators and gateways are, are different instruments.
-    """
-    merged: dict[tuple[str, ...], Candidate] = {}
-    for candidate in candidates:
-        for name in candidate.names:
-            try:
-                key = _instrument_key(name)
-            except resource.ResourceNameError:
-                continue
-            known = merged.setdefault(key, Candidate([], candidate.announced))
-            keys = [resource.same_instrument_key(other) for other in known.names]
-            if resource.same_instrument_key(name) not in keys:
-                known.names.append(name)
-    return list(merged.values())
-
-
-def _instrument_key(name: str) -> tuple[str, ...]:
-    parsed = resource.parse(name)
-    if isinstance(parsed, rname.TCPIPInstr | rname.TCPIPSocket):
-        host = parsed.host_address.partition(",")[0].casefold()
-        with contextlib.suppress(ValueError):
-            if ipaddress.ip_address(host).is_loopback:
-                return resource.same_instrument_key(name)
-        return ("TCPIP", host)
-    return resource.same_instrument_key(name)
-
-
 def _ask_all(candidates: Sequence[Candidate], serial: bool) -> list[Found]:
     """Ask all instruments at the same time, each by one name after the other: some allow no more than two sessions."""
     results: list[list[Found] | None] = [None] * len(candidates)
@@ -312,19 +246,19 @@ def _ask_all(candidates: Sequence[Candidate], serial: bool) -> list[Found]:
 def _ask(candidate: Candidate, serial: bool) -> list[Found]:
     problem = None
     for name in candidate.names:
-        if _is_serial(name) and not serial:
+        if is_serial(name) and not serial:
             problem = (
                 "a serial port, not asked: what is connected may take the question for something else; --serial asks it"
             )
             continue
         try:
-            if _is_serial(name):
+            if is_serial(name):
                 found = recognize_serial(name)
             else:
                 found = [recognize(name, open_timeout=_OPEN_TIMEOUT, timeout=_ASK_TIMEOUT)]
         except DriverError as error:
             problem = str(error)
-            if "Permission denied" in problem and _is_serial(name):
+            if "Permission denied" in problem and is_serial(name):
                 problem += "; add your user to the group of the port (dialout on most systems), and log in again"
             continue
         return [

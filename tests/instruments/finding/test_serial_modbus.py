@@ -273,7 +273,7 @@ def test_without_the_library_a_line_says_so_and_no_modbus_is_asked(monkeypatch: 
     assert all(together[0].modbus is None for _, together in questions())
     monkeypatch.setattr("agent.instruments.recognizing.questions", lambda: iter(()))
     monkeypatch.setattr(scan, "_listed", lambda *_: ["ASRL/dev/ttyNONE::INSTR"])
-    told = "# units that speak Modbus (DPS, RD60xx) were not looked for: that needs pip install 'psu-agent[modbus]'"
+    told = "units that speak Modbus (DPS, RD60xx) were not looked for: that needs pip install 'psu-agent[modbus]'"
     arguments = ("--interface", "127.0.0.1", "--timeout", "0.2")
-    assert told in invoke("scan", "--serial", *arguments).stdout.splitlines()
-    assert told not in invoke("scan", *arguments).stdout.splitlines()
+    assert told in invoke("scan", "--serial", *arguments).stderr.splitlines()
+    assert told not in invoke("scan", *arguments).stderr.splitlines()
