@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -22,8 +22,6 @@ _MODE_STYLES = {
     "UR": "bold white on red",
     "OFF": "dim",
 }
-#: Lines around the channels of a live table: title, header, notes.
-_FRAME_LINES = 6
 
 
 def clean(text: str) -> str:
@@ -148,39 +146,6 @@ def notes(fleet: Fleet, units: Iterable[str]) -> list[Text]:
 
 def _note(text: str, style: str) -> Text:
     return Text(clean(text), style=style, no_wrap=True, overflow="ellipsis")
-
-
-def live_view(
-    fleet: Fleet,
-    states: Sequence[ChannelState],
-    *,
-    title: str,
-    lost: str | None,
-    height: int,
-) -> Group:
-    """The whole screen of `watch`: as many channels as fit, and the number of those that do not.
-
-    :param lost: why the broker is gone, None while it is there
-    :param height: lines of the screen
-    """
-    now = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
-    head = Text(no_wrap=True, overflow="ellipsis")
-    head.append(clean(title), style="bold")
-    online, units = fleet.online_units(), set(fleet.units)
-    head.append(f"  {len(online & units)} of {len(units)} units online  {now}", style="dim")
-    parts: list[RenderableType] = [head]
-    if lost is not None:
-        parts.append(Text(f"the broker is gone ({clean(lost)}); connecting again", style="bold white on red"))
-    why = notes(fleet, [*sorted(units - online), *sorted(units & online)])[:5]
-    why += [] if lost else lease_notes(fleet, states)[:5]
-    room = max(3, height - _FRAME_LINES - len(why))
-    several = len({state.agent for state in states}) > 1
-    parts.append(channel_table(states[:room], several_agents=several))
-    if len(states) > room:
-        parts.append(Text(f"and {len(states) - room} more channels; name a unit to see its own", style="dim"))
-    if not states:
-        parts.append(Text("nothing was published yet", style="dim"))
-    return Group(*parts, *why)
 
 
 def state_line(state: ChannelState, *, with_time: bool = True, lease: LeaseState | None = None) -> str:

@@ -184,7 +184,7 @@ class Fleet:
 
     def channels(self, name: str | None = None, channel: str | None = None) -> list[ChannelState]:
         """The present channels of the fleet, of a unit, or the one channel that a number or a name stands for."""
-        names = sorted(self.units, key=_natural) if name is None else [name]
+        names = sorted(self.units, key=natural) if name is None else [name]
         return [
             state
             for unit in names
@@ -209,7 +209,7 @@ def without_values(state: ChannelState) -> ChannelState:
     return ChannelState(**{name: getattr(state, name) for name in kept}, online=False)
 
 
-def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
+def natural(text: str) -> tuple[list[tuple[int, str]], str]:
     """A sort key by which psu2 comes before psu10."""
     parts = re.findall(r"[0-9]+|[^0-9]+", text)
     return [(len(part.lstrip("0")) if part.isdecimal() else 0, part.lstrip("0")) for part in parts], text

@@ -9,7 +9,7 @@ from agent.protocol.names import RESERVED_UNITS
 
 _UnitKind = Literal["status", "info", "lease", "response"]
 _ChannelKind = Literal["state", "backlog", "homeassistant", "event", "lease", "response"]
-_AgentKind = Literal["status", "info", "metrics"]
+_AgentKind = Literal["status", "info", "metrics", "log"]
 
 _UNIT_KINDS: dict[str, _UnitKind] = {kind: kind for kind in get_args(_UnitKind)}
 _CHANNEL_KINDS: dict[str, _ChannelKind] = {kind: kind for kind in get_args(_ChannelKind)}
@@ -136,6 +136,10 @@ class Topics:
     def agent_metrics(self, agent: str) -> str:
         """Where an agent's counters are published."""
         return f"{self._prefix}agents/{agent}/metrics"
+
+    def agent_log(self, agent: str) -> str:
+        """Where an agent's warnings and errors are published."""
+        return f"{self._prefix}agents/{agent}/log"
 
     def agent_nowhere(self, agent: str) -> str:
         """A topic on which nothing is ever published."""

@@ -9,10 +9,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from agent.cli import terminal
-from agent.client.fleet import Fleet
 from agent.protocol.messages import ChannelState, Response, ResponseError
-from agent.protocol.topics import Topics
-from tests.client.test_fleet import info, state
+from tests.client.test_fleet import state
 
 
 def render(view: RenderableType, *, columns: int = 80, color: bool = False) -> str:
@@ -84,23 +82,6 @@ def test_names_from_outside_can_t_write_on_the_terminal() -> None:
         )
     )
     assert all(line.isprintable() for line in terminal.response_lines(response))
-
-
-def test_the_live_view_is_cut_to_the_screen_and_says_so() -> None:
-    fleet = Fleet(Topics("psu"))
-    for i in range(40):
-        fleet.update(f"psu/psu{i}/status", b"online" if i else b"offline")
-        fleet.update(f"psu/psu{i}/1/state", state(f"psu{i}"))
-    fleet.update("psu/psu0/info", info("psu0"))
-    view = terminal.live_view(fleet, fleet.channels(), title="title", lost="gone", height=24)
-    lines = render(view).splitlines()
-    assert len(lines) <= 24
-    assert "39 of 40 units online" in lines[0]
-    assert "the broker is gone (gone)" in lines[1]
-    assert any("and " in line and "more channels" in line for line in lines)
-    assert any("psu0 is offline: No route to host" in line for line in lines)
-    empty = render(terminal.live_view(Fleet(Topics("psu")), [], title="t", lost=None, height=24))
-    assert "nothing was published yet" in empty
 
 
 def test_a_line() -> None:

@@ -188,8 +188,6 @@ def test_a_conflict_is_shown() -> None:
     fleet.update("psu/psu1/info", an_info("bench1", conflict=conflict))
     (note,) = terminal.notes(fleet, ["psu1"])
     assert note.plain.startswith("psu1: agent bench2 on host2 has another supply of this name")
-    live = terminal.live_view(fleet, [], title="t", lost=None, height=24)
-    assert any(getattr(part, "plain", "").startswith("psu1: agent bench2") for part in live.renderables)
     told = terminal.conflict_of(fleet, "psu1")["conflict"]
     assert (told["agent"], told["why"]) == ("bench2", "name")
     assert told["text"] in note.plain

@@ -1,0 +1,173 @@
+"""The terminal: the alternate screen, keys as they are typed, and the terminal as it was at every end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import termios
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any, Self
+
+from agent.cli.watching.keys import Keys
+from agent.cli.watching.text import Line, Span
+
+# xterm's private modes: 1049 the alternate screen, 25 the cursor, 7 lines that go on in the next one.
+_ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
+_LEAVE = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
+_CLEAR = "\x1b[0m\x1b[2J"
+_HOME = "\x1b[H"
+#: s without another byte after which ESC is the escape key.
+_ESCAPE_DELAY = 0.05
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+#: Where a terminal does not tell its size.
+_USUAL_SIZE = (80, 24)
+
+
+def can_show() -> bool:
+    """True if standard output is a terminal that can be drawn on. Elsewhere lines are printed.
+
+    With ``TERM=dumb``, without TERM and with NO_COLOR (https://no-color.org) no control code is written.
+    """
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb") and not os.environ.get("NO_COLOR")
+
+
+class Screen:
+    """The terminal as a context manager. SIGTERM and SIGHUP raise KeyboardInterrupt in it, unless somebody handles them.
+
+    ``has_keys``: standard input is a terminal.
+    """
+
+    def __init__(self) -> None:
+        self.has_keys = sys.stdin.isatty()
+        self._keys = Keys()
+        self._before: list[Any] | None = None
+        self._drawn: list[str] = []
+        self._size = (0, 0)
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._is_open = False
+
+    def __enter__(self) -> Self:
+        for number in _ENDING:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                self._handlers[number] = signal.signal(number, _interrupt)
+        for number, handler in ((signal.SIGTSTP, self._suspend), (signal.SIGCONT, self._resume)):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._handlers[number] = signal.signal(number, handler)
+        self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with _undisturbed():
+            self._close()
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+        self._handlers.clear()
+
+    def _open(self) -> None:
+        self._is_open = True
+        if self.has_keys:
+            with contextlib.suppress(termios.error, OSError):
+                before = termios.tcgetattr(0)
+                self._before = self._before or before
+                mode = termios.tcgetattr(0)
+                mode[0] &= ~(termios.IXON | termios.ICRNL)  # Ctrl-S would stop the screen, and an off with it
+                mode[3] &= ~(termios.ICANON | termios.ECHO)
+                mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+                termios.tcsetattr(0, termios.TCSADRAIN, mode)
+        self._drawn, self._size = [], (0, 0)
+        sys.stdout.write(_ENTER)
+        sys.stdout.flush()
+
+    def _close(self) -> None:
+        """Leave the terminal as it was. Does not fail where it is gone."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.write(_LEAVE)
+            sys.stdout.flush()
+        if self._before is not None:
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcsetattr(0, termios.TCSADRAIN, self._before)
+
+    def _suspend(self, *_: int | FrameType | None) -> None:
+        """Ctrl-Z: give the terminal back, and stop as any program does."""
+        self._close()
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+
+    def _resume(self, *_: int | FrameType | None) -> None:
+        """`fg`, or SIGCONT after SIGSTOP: the terminal may look as it likes."""
+        signal.signal(signal.SIGTSTP, self._suspend)
+        self._open()
+
+    def size(self) -> tuple[int, int]:
+        """Columns and lines as they are now."""
+        try:
+            columns, lines = os.get_terminal_size(1)
+        except OSError:
+            columns = lines = 0
+        return columns or _USUAL_SIZE[0], lines or _USUAL_SIZE[1]
+
+    def draw(self, lines: Sequence[Line], size: tuple[int, int]) -> None:
+        """Show these lines, which fit a screen of this size. Only those that have changed are written."""
+        wanted = [_written(line) for line in lines]
+        wanted += [""] * (len(self._drawn) - len(wanted))
+        drawn = self._drawn + [""] * (len(wanted) - len(self._drawn))
+        begin = _HOME
+        if size != self._size:
+            begin, drawn = f"{_CLEAR}{_HOME}", [""] * len(wanted)
+        # The line is cleared first: behind a full one that would take its last character. Line ends lead past those that stay.
+        changed = ["" if new == old else f"\x1b[0m\x1b[K{new}" for new, old in zip(wanted, drawn, strict=True)]
+        if size != self._size or any(changed):
+            sys.stdout.write(begin + "\r\n".join(changed))
+            sys.stdout.flush()
+        self._drawn, self._size = wanted, size
+
+    def forget(self) -> None:
+        """Write every line at the next drawing: another program may have written on the terminal."""
+        self._size = (0, 0)
+
+    def keys(self, wait: float) -> list[str]:
+        """The keys that were pressed, as soon as there is one; none after `wait` s."""
+        try:
+            ready, _, _ = select.select([0] if self.has_keys else [], [], [], wait)
+            data = os.read(0, 4096) if ready else b""
+        except OSError:  # the terminal is gone
+            ready, data = [0], b""
+        if ready and not data:
+            self.has_keys = False
+            return []
+        keys = self._keys.feed(data)
+        if self._keys.is_waiting:
+            ready, _, _ = select.select([0], [], [], _ESCAPE_DELAY)
+            keys += self._keys.feed(os.read(0, 4096)) if ready else self._keys.flush()
+        return keys
+
+
+def _written(line: Line) -> str:
+    return "".join(_styled(piece) for piece in line)
+
+
+def _styled(piece: Span) -> str:
+    return f"\x1b[0;{piece.style}m{piece.text}" if piece.style else f"\x1b[0m{piece.text}"
+
+
+def _interrupt(*_: int | FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """No signal that ends the program, or Ctrl-C, interrupts what is done in it."""
+    numbers = (signal.SIGINT, *_ENDING)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
