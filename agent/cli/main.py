@@ -15,6 +15,7 @@ import click
 from agent import __version__
 from agent.cli import control, examine, query, reserve, series, serve, verify
 from agent.cli.options import discard_output, output_fault
+from agent.cli.recording.command import log
 
 #: EX_IOERR of sysexits.h.
 _OUTPUT_ERROR = 74
@@ -41,6 +42,7 @@ for _command in (
     serve.simulate,
     query.get,
     query.watch,
+    log,
     control.set_,
     control.takeover,
     reserve.lease,

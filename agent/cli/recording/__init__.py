@@ -1,0 +1,1 @@
+"""`psu-agent log`: the command, and what it prints."""
