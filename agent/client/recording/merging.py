@@ -123,7 +123,7 @@ class Merger:
 class ChannelMerger:
     """The runs of one channel, oldest first. ``held``: the samples that wait."""
 
-    __slots__ = ("_at", "_began", "_dropped", "_emit", "_known", "_starts", "_tail_since", "held", "runs")
+    __slots__ = ("_at", "_began", "_dropped", "_emit", "_known", "_starts", "held", "runs")
 
     def __init__(self, began: int, emit: Emit, starts: Mapping[str, list[int]], known: Mapping[str, int]) -> None:
         self.runs: list[Run] = []
@@ -133,7 +133,6 @@ class ChannelMerger:
         self._starts = starts
         self._known = known
         self._at = 0  # the place of the run that is being written
-        self._tail_since: float | None = None  # when the run behind it began
         self._dropped: list[Missing] = []
 
     @property
@@ -154,7 +153,7 @@ class ChannelMerger:
         """
         run = self._find(agent, seq, time)
         if run is None:
-            run = Run(agent)
+            run = Run(agent, time)
             self._insert(run, None)
         if not run.spans or not run.has(seq):
             run.insert(seq, time)
@@ -220,25 +219,41 @@ class ChannelMerger:
         agent, seq = sample.agent, sample.seq
         last = self.runs[-1] if self.runs else None
         own = last if last is not None and last.agent == agent else self._newest_of(agent)
-        if source is Source.LIVE and own is not None and seq > own.newest and self._is_current(own):
+        if own is not None and source is Source.LIVE and self._goes_on(own, sample):
             if not own.is_closed:
                 own.agent = agent
                 return own
             # It was away while another agent served the unit.
-            run = Run(agent, floor=own.newest + 1, next=own.newest + 1, expected_from=own.newest + 1)
-            run.period_from = run.floor
-            self._insert(run, None, now)
+            at = own.newest + 1
+            run = Run(agent, sample.time, now, floor=at, next=at, expected_from=at, period_from=at)
+            self._insert(run, None)
             return run
         found = self._find(agent, seq, sample.time)
         if found is not None:
             found.agent = agent
             return found
+        if own is not None and own.lacks(seq, sample.time):
+            return own
         began_here = self._slot(agent, sample.time) > self._known.get(agent, 0)
-        restarted = any(run.agent == agent and run.newest >= seq for run in self.runs)
-        run = Run(agent, expected_from=1 if began_here or restarted else None)
-        run.period_from = run.next = run.expected_from
-        self._insert(run, None if source is Source.LIVE else sample.time, now)
+        restarted = any(
+            run.agent == agent and run.period_from is not None and (source is Source.LIVE or run.time <= sample.time)
+            for run in self.runs
+        )
+        first = 1 if began_here or restarted else None
+        run = Run(agent, sample.time, now, next=first, expected_from=first, period_from=first)
+        self._insert(run, None if source is Source.LIVE else sample.time)
         return run
+
+    def _goes_on(self, run: Run, sample: Sample) -> bool:
+        """True if a live state is a later one of an agent's newest run, also if a clock was set back meanwhile."""
+        agent, seq, time = sample.agent, sample.seq, sample.time
+        starts = self._starts.get(agent)
+        if seq <= run.newest or (starts and run.time < starts[-1]):
+            return False
+        if not starts or time >= starts[-1]:
+            return True
+        older = self._find(agent, seq, time)  # the broker may send a state of an older run again
+        return older is None or not older.has(seq)
 
     def _newest_of(self, agent: str) -> Run | None:
         return next((run for run in reversed(self.runs) if run.agent in (agent, _ANY)), None)
@@ -246,7 +261,7 @@ class ChannelMerger:
     def _find(self, agent: str, seq: int, time: int) -> Run | None:
         slot = self._slot(agent, time)
         for run in reversed(self.runs):
-            if run.agent in (agent, _ANY) and run.fits(seq, time) and self._slot(agent, run.earliest) == slot:
+            if run.agent in (agent, _ANY) and run.fits(seq, time) and self._slot(agent, run.time) == slot:
                 return run
         return None
 
@@ -254,23 +269,16 @@ class ChannelMerger:
         """How many starts of the agent that are known lie before a time: samples between two starts are of one run mostly."""
         return bisect_right(self._starts.get(agent, ()), time)
 
-    def _is_current(self, run: Run) -> bool:
-        """True if the agent has not started anew since, as far as is known."""
-        starts = self._starts.get(run.agent)
-        return not starts or run.earliest >= starts[-1]
-
-    def _insert(self, run: Run, time: int | None, now: float = 0.0) -> None:
+    def _insert(self, run: Run, time: int | None) -> None:
         """Put a run in its place by the time (ms) of its first sample; at the end without one."""
         place = len(self.runs)
         if time is not None:
-            place = next((i for i, other in enumerate(self.runs) if other.spans and other.earliest > time), place)
+            place = next((i for i, other in enumerate(self.runs) if other.time > time), place)
         self.runs.insert(place, run)
         is_last = place == len(self.runs) - 1
         if not is_last and (place < self._at or (place == self._at and self._has_written(self.runs[place + 1]))):
             run.is_closed = True
             self._at += 1
-        elif len(self.runs) > 1 and self._tail_since is None:
-            self._tail_since = now
         self._forget_oldest()
 
     @staticmethod
@@ -298,11 +306,8 @@ class ChannelMerger:
         """Go on behind a gap, or with the next run, if nothing came for long enough."""
         while self.is_waiting:
             run = self.runs[self._at]
-            since = run.waiting_since if run.pending else self._tail_since
-            quiet_since = max(now if since is None else since, linked_at, backlog_at.get(run.agent, 0.0))
-            if now - quiet_since < WAIT:
-                if since is None:
-                    self._tail_since = now
+            since = run.waiting_since if run.pending else self.runs[self._at + 1].since
+            if now - max(since or 0.0, linked_at, backlog_at.get(run.agent, 0.0)) < WAIT:
                 return
             self._give_up(now)
 
@@ -313,7 +318,6 @@ class ChannelMerger:
         else:
             run.is_closed = True
             self._at += 1
-            self._tail_since = None if self._at == len(self.runs) - 1 else now
         self._go_on(now)
 
     def flush(self) -> None:

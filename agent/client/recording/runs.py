@@ -54,10 +54,13 @@ class Run:
 
     ``floor``: lower numbers belong to another run. ``next``: the number that is written next; None before the first.
     ``expected_from``: from here on a number that did not come is missing. ``period_from``: the lowest that was recorded.
+    ``time``: that of the first sample that came (ms), ``since``: when it came (s, of a clock that nobody sets).
     ``is_closed``: a later run is being written. ``pending``: samples that wait for those before them, since ``waiting_since``.
     """
 
     agent: str
+    time: int
+    since: float = 0.0
     floor: int = 0
     next: int | None = None
     expected_from: int | None = None
@@ -67,11 +70,6 @@ class Run:
     waiting_since: float | None = None
     spans: list[Span] = field(default_factory=list)
     folded: list[Missing] = field(default_factory=list)  # gaps between spans that became one
-
-    @property
-    def earliest(self) -> int:
-        """The time (ms) of its first sample."""
-        return self.spans[0].earliest
 
     @property
     def newest(self) -> int:
@@ -100,6 +98,16 @@ class Run:
         if index >= 0 and time < spans[index].latest:
             return False
         return index + 1 >= len(spans) or time <= spans[index + 1].earliest
+
+    def lacks(self, seq: int, time: int) -> bool:
+        """True if a number is missing between two others, and its time (ms) is not outside of theirs.
+
+        For an agent's clock that was set back, so that number and time do not rise together.
+        """
+        spans, index = self.spans, self._index(seq)
+        if not 0 <= index < len(spans) - 1 or seq <= spans[index].last:
+            return False
+        return spans[index].earliest <= time <= spans[index + 1].latest
 
     def insert(self, seq: int, time: int) -> None:
         """Note that a sample came that had not come yet."""
