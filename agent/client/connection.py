@@ -11,6 +11,7 @@ import math
 import queue
 import socket
 import ssl
+import struct
 import threading
 import time
 import uuid
@@ -26,12 +27,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.client.address import PASSWORD_VARIABLE, Address
+from agent.client.errors import BrokerError, NobodyAnsweredError, NotAllowedError
 from agent.mqtt import faults
 from agent.mqtt.broker.attempts import Attempts, Outcome
 from agent.mqtt.broker.filters import packets
 from agent.mqtt.setup import prepare
 from agent.mqtt.tls import TlsError
 from agent.protocol.topics import Topics
+
+__all__ = ["BrokerError", "Client", "LinkChange", "Message", "NobodyAnsweredError"]
 
 #: s after which a silent link counts as lost, one and a half times.
 KEEPALIVE = 15
@@ -47,14 +51,6 @@ LONGEST_READING = 10.0
 # MQTT 5, 2.4: reason codes of a PUBACK.
 _NO_MATCHING_SUBSCRIBERS = 16
 _NOT_AUTHORIZED = 135
-
-
-class BrokerError(Exception):
-    """The broker can't be reached, or refused what was asked. One sentence that says why."""
-
-
-class NobodyAnsweredError(Exception):
-    """No agent responds to a command. One sentence that says what is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +87,15 @@ class Client:
     ``inbox``: messages and changes of the connection, in their order. ``protocol``: the version of MQTT that is spoken.
     ``retains``: false if the broker keeps no retained messages.
 
+    :param will: topic and payload of a message that the broker publishes if the connection ends without `__exit__`
+    :param reconnects: False: a connection that was lost stays lost, and nothing that was to be sent can be sent again
     :raises BrokerError: from `__enter__`, and from every method while there is no broker
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, will: tuple[str, bytes] | None = None, reconnects: bool = True) -> None:
         self.address = address
+        self._will = will
+        self._reconnects = reconnects
         self.topics = Topics(address.base_topic)
         self.protocol: Literal["5", "3.1.1"] = "3.1.1" if address.protocol == "3.1.1" else "5"
         self.retains = True
@@ -106,6 +106,8 @@ class Client:
         self._established = False
         self._resubscribing: set[int | None] = set()  # packet identifiers of SUBSCRIBE after a reconnection
         self._client: PahoClient | None = None
+        self._unacknowledged = False  # a message is under way
+        self._may_be_late = False  # and may be delivered later
 
     def __enter__(self) -> Self:
         attempts = Attempts(self.address.protocol)
@@ -122,6 +124,11 @@ class Client:
             self.__exit__()
             self._established = False
             attempts.failed(Outcome.TRIED)
+
+    @property
+    def awaits_acknowledgement(self) -> bool:
+        """True if the broker has neither acknowledged nor refused the last message."""
+        return self._unacknowledged
 
     def __exit__(self, *_: object) -> None:
         client, self._client = self._client, None
@@ -155,13 +162,17 @@ class Client:
             client_id=f"psu-agent-cli-{uuid.uuid4().hex[:12]}",
             protocol=MQTTProtocolVersion.MQTTv5 if is_v5 else MQTTProtocolVersion.MQTTv311,
             clean_session=None if is_v5 else True,
+            reconnect_on_failure=self._reconnects,
         )
+        if self._will is not None:
+            client.will_set(*self._will, qos=1)
         client.connect_timeout = CONNECT_TIMEOUT
         client.reconnect_delay_set(1, 5)
         try:
             prepare(client, self.address)
         except TlsError as error:
             raise BrokerError(str(error)) from None
+        client.on_socket_close = self._on_socket_close
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -249,9 +260,12 @@ class Client:
         expiry: float | None = None,
         response_topic: str | None = None,
         correlation: bytes | None = None,
+        may_be_late: bool = False,
     ) -> None:
-        """Publish at QoS 1, and wait until the broker has taken it. MQTT 3.1.1 leaves out the last three; ``expiry`` in s.
+        """Publish at QoS 1, and wait until the broker has taken it. MQTT 3.1.1 has no ``expiry`` (s), no response topic and no
+        correlation.
 
+        :param may_be_late: False: where the connection fails, this host does not go on sending it, for a minute and more
         :raises NobodyAnsweredError: an MQTT 5 broker says that nobody listens on that topic
         :raises BrokerError: the broker does not take it
         """
@@ -265,15 +279,20 @@ class Client:
                 properties.ResponseTopic = response_topic
             if correlation is not None:
                 properties.CorrelationData = correlation
+        self._unacknowledged, self._may_be_late = True, may_be_late
         published: MQTTMessageInfo = client.publish(topic, payload, qos=1, properties=properties)
         answer = self._await("puback", published.mid)
         if answer.kind == "lost":
             raise BrokerError(f"{self.address} closed the connection: {answer.text}; whether it was sent is not known")
+        self._unacknowledged = False
         if answer.code == _NO_MATCHING_SUBSCRIBERS:
             raise NobodyAnsweredError(f"no agent listens on {topic}; is the unit's name right, and its agent running?")
+        if answer.code == _NOT_AUTHORIZED:
+            raise NotAllowedError(
+                f"{self.address} did not take it: {answer.text.lower()}; may this user publish there?"
+            )
         if answer.code >= 128:
-            hint = "; may this user publish there?" if answer.code == _NOT_AUTHORIZED else ""
-            raise BrokerError(f"{self.address} did not take it: {answer.text.lower()}{hint}")
+            raise BrokerError(f"{self.address} did not take it: {answer.text.lower()}")
 
     def _connected(self) -> PahoClient:
         if self._client is None:
@@ -281,6 +300,12 @@ class Client:
         return self._client
 
     # Called by paho, in its thread.
+
+    def _on_socket_close(self, _: PahoClient, __: Any, connection: Any) -> None:
+        if self._unacknowledged and not self._may_be_late:
+            # A socket that is closed leaves what was written to the kernel, which sends it again for a minute and more.
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def _on_connect(self, client: PahoClient, _: Any, flags: ConnectFlags, code: ReasonCode, properties: Any) -> None:
         self.retains = getattr(properties, "RetainAvailable", 1) != 0

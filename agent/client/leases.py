@@ -11,6 +11,7 @@ import uuid
 
 from agent.client.connection import Client
 from agent.client.request import CommandOutcome, Target, ask
+from agent.client.shared import Borrowed
 from agent.protocol.errors import Refusal
 from agent.protocol.leases import LeaseRequest, parse_lease
 from agent.protocol.payloads import LONGEST_HOLDER
@@ -63,7 +64,7 @@ def request(target: Target, holder: str, *, ttl: float | None = None, force: boo
         raise ValueError(f"{target}: {refusal.message}") from None
 
 
-def send(client: Client, target: Target, wanted: LeaseRequest) -> CommandOutcome:
+def send(client: Client | Borrowed, target: Target, wanted: LeaseRequest) -> CommandOutcome:
     """Send such a request, and wait up to `PATIENCE` s for its response.
 
     :raises NobodyAnsweredError: the broker says that no agent listens

@@ -7,26 +7,30 @@ import json
 import queue
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 
-from agent.client.connection import QUIET, BrokerError, Client, LinkChange, Message
+from agent.client.connection import QUIET, Client, LinkChange, Message
+from agent.client.errors import BrokerError
 from agent.client.fleet import Fleet
+from agent.client.shared import Borrowed
 from agent.protocol import names
 from agent.protocol.commands import parse_command
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import Response, UnitInfo, format_time, utc_now
 
 #: s for a command that takes no time of its own.
-_PATIENCE = 10.0
+PATIENCE = 10.0
 #: s to wait for the response of another agent behind one that another agent serves the unit.
 ANOTHER_WAIT = 1.0
 #: V that a ramp may have to go: from the highest voltage of any supported supply, or to the target if that is higher still. A
 #: ramp whose command expires stands still halfway.
 _WIDEST_RAMP = 600.0
+_OF_A_PLAIN_OFF = frozenset(("state", "id", "lease", "expires_at"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +95,28 @@ def command(
     :param lease: the holder in whose name it is sent, where somebody has reserved the channel or the unit
     :raises ValueError: the agent would refuse it; the text says why
     """
+    payload = compose(fields, command_id=command_id, expires_in=expires_in, lease=lease)
+    check(target, payload)
+    return payload
+
+
+def compose(
+    fields: Mapping[str, Any], *, command_id: str, expires_in: float | None = None, lease: str | None = None
+) -> dict[str, Any]:
+    """A command's payload, as `command` makes it, but without a check."""
     payload: dict[str, Any] = {"id": command_id} | {name: value for name, value in fields.items() if value is not None}
     if expires_in is not None:
         payload["expires_at"] = format_time(utc_now() + timedelta(seconds=expires_in))
     if lease is not None:
         payload["lease"] = lease
+    return payload
+
+
+def check(target: Target, payload: dict[str, Any]) -> None:
+    """Check a command's payload as the agent will.
+
+    :raises ValueError: the agent would refuse it; the text says why
+    """
     scope: Literal["all", "unit", "channel"] = "unit" if target.channel is None else "channel"
     try:
         fault = parse_command(json.dumps(payload).encode(), "all" if target.unit == "all" else scope).fault
@@ -103,17 +124,18 @@ def command(
             raise fault
     except Refusal as refusal:
         raise ValueError(f"{target}: {refusal.message}") from None
-    return payload
 
 
 def patience(payload: dict[str, Any]) -> float:
     """The time to wait for a command's response, in s: a cycle or a ramp is answered when it has been carried out."""
     distance = max(_WIDEST_RAMP, abs(payload.get("voltage_limit", 0.0)))
     ramp = distance / payload["ramp"] if "ramp" in payload else 0.0
-    return float(_PATIENCE + payload.get("cycle", 0.0) + ramp)
+    return float(PATIENCE + payload.get("cycle", 0.0) + ramp)
 
 
-def send(client: Client, target: Target, fields: dict[str, Any], *, expiry: float, patience: float) -> CommandOutcome:
+def send(
+    client: Client | Borrowed, target: Target, fields: dict[str, Any], *, expiry: float, patience: float
+) -> CommandOutcome:
     """Send one command to a unit, a channel or ``all``, and wait up to `patience` s for the responses.
 
     :param fields: the command with its ``id``
@@ -124,16 +146,32 @@ def send(client: Client, target: Target, fields: dict[str, Any], *, expiry: floa
     if target.unit == "all":
         return _send_to_all(client, fields, expiry=expiry, deadline=time.monotonic() + patience)
     topic = client.topics.set(target.unit, target.channel)
-    return ask(client, target, topic, json.dumps(fields).encode(), str(fields["id"]), expiry=expiry, patience=patience)
+    payload, request_id = json.dumps(fields).encode(), str(fields["id"])
+    may_be_late = is_plain_off(fields)
+    return ask(client, target, topic, payload, request_id, expiry=expiry, patience=patience, may_be_late=may_be_late)
+
+
+def is_plain_off(fields: Mapping[str, Any]) -> bool:
+    """True for a command that turns off and does nothing else."""
+    return fields.get("state") is False and fields.keys() <= _OF_A_PLAIN_OFF
 
 
 def ask(
-    client: Client, target: Target, topic: str, payload: bytes, request_id: str, *, expiry: float, patience: float
+    client: Client | Borrowed,
+    target: Target,
+    topic: str,
+    payload: bytes,
+    request_id: str,
+    *,
+    expiry: float,
+    patience: float,
+    may_be_late: bool = False,
 ) -> CommandOutcome:
     """Send one request to a unit or a channel, and wait up to `patience` s for its response.
 
     :param request_id: the ``id`` in the payload
     :param expiry: s after which the broker does not deliver it any more (MQTT 5)
+    :param may_be_late: see `Client.publish`
     :raises NobodyAnsweredError: the broker says that no agent listens
     :raises BrokerError: see `Client`
     """
@@ -148,19 +186,23 @@ def ask(
         expiry=expiry,
         response_topic=None if by_name else topics.response(target.unit, target.channel),
         correlation=request_id.encode(),
+        may_be_late=may_be_late,
     )
     response = _await_response(client, request_id, deadline)
     return CommandOutcome() if response is None else CommandOutcome([response])
 
 
-def _send_to_all(client: Client, fields: dict[str, Any], *, expiry: float, deadline: float) -> CommandOutcome:
+def _send_to_all(
+    client: Client | Borrowed, fields: dict[str, Any], *, expiry: float, deadline: float
+) -> CommandOutcome:
     """Send the command first, so that nothing delays it; then read which units are to answer."""
     topics = client.topics
     fleet = Fleet(topics)
     command_id = str(fields["id"])
     answered: dict[str, list[Response]] = {}
     client.subscribe([topics.response("+")], qos=1)
-    client.publish(topics.set("all"), json.dumps(fields).encode(), expiry=expiry, correlation=command_id.encode())
+    payload, correlation = json.dumps(fields).encode(), command_id.encode()
+    client.publish(topics.set("all"), payload, expiry=expiry, correlation=correlation, may_be_late=True)
     client.subscribe([topics.agent_status("+"), topics.agent_info("+")])
     quiet_since = time.monotonic()
     while (now := time.monotonic()) < deadline:
@@ -221,7 +263,7 @@ def info_of(client: Client, unit: str) -> UnitInfo | None:
     return None if unit not in fleet.units else fleet.units[unit].info
 
 
-def _await_response(client: Client, command_id: str | None, deadline: float) -> Response | None:
+def _await_response(client: Client | Borrowed, command_id: str | None, deadline: float) -> Response | None:
     """The response of the agent that serves the unit, or the one that there is.
 
     Two agents may have a unit of one name, and both respond; one of them that it is not the one to serve it.

@@ -1,0 +1,323 @@
+"""The fleet as it is now, for several threads: what the topics tell, since when, and feeds of what comes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+from agent.client.connection import LONGEST_READING, QUIET, QUIET_WITHOUT_RETAINED, LinkChange, Message
+from agent.client.errors import NobodyAnsweredError, NotAllowedError, OfflineError, RefusedError
+from agent.client.feeds import Feed
+from agent.client.fleet import Fleet, without_values
+from agent.client.request import Target
+from agent.client.shared import SharedClient
+from agent.protocol.messages import ChannelInfo, ChannelState, Event, UnitInfo
+from agent.protocol.topics import AgentTopic, ChannelTopic, UnitTopic
+
+_Wanted = Callable[[ChannelState | Event], bool]
+
+
+class LiveFleet:
+    """What is known of the units that somebody has asked for.
+
+    `handle` is for the connection's thread; all else for any thread. The topics of a unit are subscribed to when it is asked for
+    first, which takes some `QUIET` s.
+    """
+
+    def __init__(self) -> None:
+        self._shared: SharedClient | None = None
+        self._changed = threading.Condition()
+        self._following = threading.Lock()
+        self._followed: set[str | None] = set()
+        self._fleet: Fleet | None = None
+        self._version = 0
+        self._settled = True
+        self._retained_at = 0.0  # time.monotonic, when the last retained message came, or was asked for
+        self._came: dict[
+            tuple[str, int], float
+        ] = {}  # time.monotonic, when a channel's last state came that was not retained
+        self._marks: dict[tuple[str, int], tuple[object, ...]] = {}  # by which a message that came before is known
+        self._last_events: deque[tuple[str, bytes]] = deque(maxlen=64)
+        self._absent: set[str] = set()
+        self._states: dict[Feed[ChannelState], tuple[_Wanted, bool]] = {}
+        self._events: dict[Feed[Event], _Wanted] = {}
+
+    def use(self, shared: SharedClient) -> None:
+        """Take the connection, before anything else."""
+        self._shared = shared
+        self._fleet = Fleet(shared.topics)
+
+    # In the connection's thread.
+
+    def handle(self, item: Message | LinkChange) -> None:
+        """Take in one message, or a change of the connection."""
+        with self._changed:
+            if isinstance(item, Message):
+                self._take(item)
+            else:
+                self._retained_at, self._settled = time.monotonic(), False
+                if item.reason is not None:
+                    self._forget()
+            self._version += 1
+            self._changed.notify_all()
+
+    def _forget(self) -> None:
+        """Without the broker no state is known to be present."""
+        for unit in self._known.units.values():
+            self._tell_absent(unit.name)
+        self._fleet = Fleet(self._connection.topics)
+        self._came.clear()
+        self._marks.clear()
+        self._absent.clear()
+
+    def _take(self, message: Message) -> None:
+        fleet = self._known
+        if message.retain:
+            self._retained_at = time.monotonic()
+        meaning = self._connection.topics.parse_published(message.topic)
+        if isinstance(meaning, ChannelTopic) and meaning.kind == "event":
+            if not message.retain and (message.topic, message.payload) not in self._last_events:
+                self._last_events.append((message.topic, message.payload))
+                self._tell_event(message.payload)
+            return
+        told = fleet.update(message.topic, message.payload)
+        if isinstance(meaning, ChannelTopic) and meaning.kind == "state" and told is not None:
+            unit, index = told
+            assert index is not None
+            state = fleet.units[unit].states[index]
+            mark = state.agent, state.time, state.seq, state.online
+            if self._marks.get((unit, index)) == mark:
+                return  # the broker delivers a message once for each of two filters that match it
+            self._marks[unit, index] = mark
+            if not message.retain:
+                self._came[unit, index] = time.monotonic()
+            self._tell(state, is_new=not message.retain)
+        elif isinstance(meaning, AgentTopic) and meaning.kind == "status":
+            for name in fleet.units:
+                self._note_presence(name)
+        elif isinstance(meaning, UnitTopic) and meaning.kind in ("status", "info"):
+            self._note_presence(meaning.unit)
+
+    def _note_presence(self, unit: str) -> None:
+        if self._known.why_absent(unit) is None:
+            self._absent.discard(unit)
+        elif unit not in self._absent:
+            self._absent.add(unit)
+            self._tell_absent(unit)
+
+    def _tell_absent(self, unit: str) -> None:
+        known = self._known.units.get(unit)
+        for state in () if known is None else known.states.values():
+            self._tell(without_values(state), is_new=True)
+
+    def _tell(self, state: ChannelState, *, is_new: bool) -> None:
+        for feed, (wanted, new_only) in list(self._states.items()):
+            if (is_new or not new_only) and wanted(state):
+                feed.put(state)
+
+    def _tell_event(self, payload: bytes) -> None:
+        try:
+            event = Event.model_validate_json(payload)
+        except ValidationError:
+            return  # another program's message on these topics
+        for feed, wanted in list(self._events.items()):
+            if wanted(event):
+                feed.put(event)
+
+    # In any thread.
+
+    @property
+    def _connection(self) -> SharedClient:
+        assert self._shared is not None
+        return self._shared
+
+    @property
+    def _known(self) -> Fleet:
+        assert self._fleet is not None
+        return self._fleet
+
+    @property
+    def version(self) -> int:
+        """A number that is another one after each message."""
+        with self._changed:
+            return self._version
+
+    def await_change(self, version: int, timeout: float) -> bool:
+        """Wait until something has come since ``version``, up to `timeout` s; False if nothing has."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._version != version, max(0.0, timeout))
+
+    def follow(self, unit: str | None) -> None:
+        """See to it that all that is known of a unit, or of the whole fleet (None), is here.
+
+        :raises BrokerError: there is no connection, or the broker does not let this user read
+        """
+        connection = self._connection
+        connection.check()
+        with self._following:
+            if not self._followed & {unit, None}:
+                with self._changed:
+                    self._retained_at, self._settled = time.monotonic(), False
+                connection.subscribe([connection.topics.event(unit or "+", "+")], qos=1)
+                connection.subscribe(Fleet.filters(connection.topics, unit))
+                self._followed.add(unit)
+        pause = QUIET if connection.retains else QUIET_WITHOUT_RETAINED
+        deadline = time.monotonic() + LONGEST_READING
+        with self._changed:
+            while not self._settled:
+                now = time.monotonic()
+                left = min(self._retained_at + pause, deadline) - now
+                if left <= 0:
+                    self._settled = True
+                else:
+                    self._changed.wait(left)
+
+    def states(self, unit: str | None = None, channel: str | None = None) -> list[ChannelState]:
+        """See `Supplies.states`."""
+        self.follow(unit)
+        with self._changed:
+            found = self._known.channels(unit, channel)
+        self._connection.check()
+        return found
+
+    def info(self, unit: str) -> UnitInfo:
+        """The unit's info.
+
+        :raises NobodyAnsweredError: no agent has published one
+        :raises BrokerError: there is no connection
+        """
+        self.follow(unit)
+        with self._changed:
+            known = self._known.units.get(unit)
+            info = None if known is None else known.info
+        self._connection.check()
+        if info is None:
+            raise NobodyAnsweredError(f"nothing is known of {unit}; is the name right, and is its agent running?")
+        return info
+
+    def channel_info(self, target: Target) -> ChannelInfo:
+        """What is known of a channel's ratings and limits.
+
+        :raises RefusedError: ``unknown_channel``
+        :raises OfflineError: the unit has not told its channels yet
+        :raises NobodyAnsweredError: no agent has published anything of the unit
+        :raises BrokerError: there is no connection
+        """
+        info = self.info(target.unit)
+        for channel in info.channels:
+            if target.channel in (str(channel.index), channel.name):
+                return channel
+        if not info.channels:
+            raise OfflineError(f"{target.unit}: {info.reason or 'its channels are not known yet'}")
+        known = ", ".join(
+            str(channel.index) if channel.name == f"CH{channel.index}" else f"{channel.index} ({channel.name})"
+            for channel in info.channels
+        )
+        raise RefusedError("unknown_channel", f"{target.unit} has no channel {target.channel}; it has {known}")
+
+    def known_index(self, unit: str, channel: str) -> int | None:
+        """The number of a channel, by its number or name; None where it is not known here."""
+        with self._changed:
+            known = self._known.units.get(unit)
+            if known is None:
+                return None
+            listed = known.info.channels if known.info is not None else []
+            found = {(one.index, one.name) for one in listed}
+            found |= {(one.index, one.name) for one in known.states.values()}
+        return next((index for index, name in sorted(found) if channel in (str(index), name)), None)
+
+    def fresh(self, target: Target, *, max_age: float, timeout: float) -> ChannelState:
+        """See `ChannelClient.state`."""
+        index = self.channel_info(target).index
+        key = target.unit, index
+        connection = self._connection
+        asked = time.monotonic()
+        deadline = asked + timeout
+        oldest = asked - max_age
+        with self._changed:
+            if self._came.get(key, 0.0) <= oldest or not max_age:
+                oldest = asked
+        if oldest == asked:
+            self.ask_to_poll(target)
+        with self._changed:
+            while True:
+                connection.check()
+                why = self._known.why_absent(target.unit)
+                if why is not None:
+                    raise OfflineError(f"{target.unit} is offline: {why}")
+                if self._came.get(key, 0.0) > oldest:
+                    state = self._known.units[target.unit].states.get(index)
+                    if state is not None and state.online:
+                        return state
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise NobodyAnsweredError(f"no new state of {target} came within {timeout:g} s")
+                self._changed.wait(left)
+
+    def ask_to_poll(self, target: Target) -> None:
+        """Ask the agent to poll the unit now, and to publish what it reads.
+
+        :raises NobodyAnsweredError: the broker says that no agent listens
+        :raises BrokerError: there is no connection
+        """
+        with contextlib.suppress(NotAllowedError):  # a user who may only read waits for the next poll
+            self._connection.publish(self._connection.topics.get(target.unit, target.channel), b"", expiry=1.0)
+
+    def feed_states(self, target: Target | None, *, new_only: bool = False) -> Feed[ChannelState]:
+        """A feed of states. ``new_only``: without those that are known already.
+
+        :raises BrokerError: there is no connection
+        """
+        unit = None if target is None else target.unit
+        self.follow(unit)
+
+        def closed(feed: Feed[ChannelState]) -> None:
+            with self._changed:
+                self._states.pop(feed, None)
+
+        feed = Feed(closed)
+        with self._changed:
+            if not new_only:
+                for state in self._known.channels(unit, None if target is None else target.channel):
+                    feed.put(state)
+            self._states[feed] = _matcher(target), new_only
+        return feed
+
+    def feed_events(self, target: Target | None) -> Feed[Event]:
+        """A feed of events.
+
+        :raises BrokerError: there is no connection
+        """
+        self.follow(None if target is None else target.unit)
+
+        def closed(feed: Feed[Event]) -> None:
+            with self._changed:
+                self._events.pop(feed, None)
+
+        feed = Feed(closed)
+        with self._changed:
+            self._events[feed] = _matcher(target)
+        return feed
+
+    def close(self) -> None:
+        """End all feeds."""
+        with self._changed:
+            states, events = list(self._states), list(self._events)
+        for feed in states:
+            feed.close()
+        for happened in events:
+            happened.close()
+
+
+def _matcher(target: Target | None) -> _Wanted:
+    def wanted(item: ChannelState | Event) -> bool:
+        return target is None or (
+            item.psu == target.unit and (target.channel is None or target.channel in (str(item.index), item.name))
+        )
+
+    return wanted
