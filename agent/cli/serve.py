@@ -30,7 +30,13 @@ INTERNAL_ERROR = 70
     show_default=True,
     help="Lines for people, or one JSON object a line.",
 )
-def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]) -> None:
+@click.option(
+    "--metrics",
+    metavar="[HOST]:PORT",
+    envvar="PSU_AGENT_METRICS",
+    help="Serve /metrics for Prometheus by HTTP, such as on 127.0.0.1:9100.  [env: PSU_AGENT_METRICS]",
+)
+def run(config: Path | None, log_level: str, log_format: Literal["text", "json"], metrics: str | None) -> None:
     """Run the daemon in the foreground.
 
     Polls every unit of CONFIG, publishes its channels and carries out commands. Logs to stderr. SIGTERM and SIGINT end it
@@ -39,6 +45,7 @@ def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]
     import logging
 
     configuration = load_config(config)
+    from agent.cli.program import exposition
     from agent.service import logs
     from agent.service.daemon import Daemon
     from agent.store.database import StoreError
@@ -48,15 +55,19 @@ def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]
         logging.getLogger("agent.config").warning("%s", warning)
     for line in configuration.series_faults:
         logging.getLogger("agent.config").error("%s", line)
-    try:
-        daemon = Daemon(configuration)
-    except StoreError as error:
-        raise Failure(str(error)) from None
-    try:
-        code = daemon.run()
-    except Exception:
-        logging.getLogger("agent").critical("the daemon ended by an error of its own; please report it", exc_info=True)
-        code = INTERNAL_ERROR
+    with exposition.prepared(metrics) as expose:
+        try:
+            daemon = Daemon(configuration)
+        except StoreError as error:
+            raise Failure(str(error)) from None
+        try:
+            with expose(daemon):
+                code = daemon.run()
+        except Exception:
+            logging.getLogger("agent").critical(
+                "the daemon ended by an error of its own; please report it", exc_info=True
+            )
+            code = INTERNAL_ERROR
     raise click.exceptions.Exit(code)
 
 

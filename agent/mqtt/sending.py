@@ -67,6 +67,11 @@ class Sending:
         """The largest age (s) of a state when it was sent, since the last call; and how many late samples wait in memory."""
         return self._exchange.take_lateness()
 
+    @property
+    def late_samples(self) -> int:
+        """How many late samples wait in memory."""
+        return self._exchange.outbox.late_count
+
     def report(self, report: Report) -> None:
         """Publish a unit's report, or keep it for a broker that is away. All of it is queued together.
 

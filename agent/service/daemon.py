@@ -156,7 +156,7 @@ class Daemon:
         self._takeovers = Takeovers(
             self._topics, settings.agent, lambda: self._units.by_name, self._coordinator.takeover, self.session
         )
-        self._metrics = metrics.MetricsReader(settings.agent, self.session, self.store)
+        self.metrics = metrics.MetricsReader(settings.agent, self.session, self.store)
         self._dispatcher = Dispatcher(
             self._topics, lambda: self._units.by_name, self.store.seen, self.session, self._leases
         )
@@ -346,7 +346,7 @@ class Daemon:
         self._save_meters()
         supplies = self._units.replace(newer, drivers, self.store.meters.all())
         for name in difference.removed:
-            self._metrics.retire(before[name].counters)
+            self.metrics.retire(before[name].counters)
             self._own_infos.retire(name)
             self._outlet.drop(name)
             self._served.drop(name)
@@ -367,7 +367,7 @@ class Daemon:
         if not self.session.connected:
             return False
         agent = self._config.settings.agent
-        self.session.passing(self._topics.agent_metrics(agent), self._metrics.read(self._units, now))
+        self.session.passing(self._topics.agent_metrics(agent), self.metrics.read(self._units, now))
         return True
 
     def _save_meters(self) -> None:

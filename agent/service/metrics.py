@@ -37,12 +37,18 @@ class MetricsReader:
         The poll rate and the age of states are those since the last call.
         """
         supplies = list(supplies)
+        state_age, _ = self._session.take_lateness()
+        elapsed, self._last = max(now - self._last, 1e-3), now
+        figures = self.present(supplies, now)
+        polled, self._last_polls = figures.polls - self._last_polls, figures.polls
+        return figures.model_copy(update={"poll_rate": round(polled / elapsed, 3), "state_age": round(state_age, 3)})
+
+    def present(self, supplies: Iterable[Supply], now: float) -> Metrics:
+        """The same without the poll rate and the age of states, which are 0. From any thread; it ends no interval of `read`."""
+        supplies = list(supplies)
         total = Counters()
         for counters in (self._retired, *(supply.counters for supply in supplies)):
             _add(total, counters)
-        state_age, late_samples = self._session.take_lateness()
-        elapsed, self._last = max(now - self._last, 1e-3), now
-        polled, self._last_polls = total.polls - self._last_polls, total.polls
         return Metrics(
             time=utc_now(),
             agent=self._agent,
@@ -58,14 +64,13 @@ class MetricsReader:
             refusals=total.refusals,
             published=self._session.published,
             undeliverable=self._session.undeliverable,
-            backlog=self._store.backlog.sample_count + late_samples,
+            backlog=self._store.backlog.sample_count + self._session.late_samples,
             dropped_samples=self._store.backlog.dropped,
             dropped_messages=self._store.backlog.dropped_messages,
             dropped_log_lines=logs.dropped(),
             broker_reconnects=self._session.reconnects,
             memory=_resident_memory(),
-            poll_rate=round(polled / elapsed, 3),
-            state_age=round(state_age, 3),
+            poll_rate=0.0,
         )
 
 

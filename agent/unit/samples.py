@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from agent.instruments.driver import Profile, Reading
@@ -17,6 +18,18 @@ _MILLISECOND = timedelta(milliseconds=1)
 _FURTHEST_AHEAD = timedelta(seconds=1)
 #: s; or three intervals. Over a longer time between two samples nothing is integrated.
 _LONGEST_GAP = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A channel now: its newest reading, None while the unit is away; its power (W), energy (Wh) and charge (Ah), if known."""
+
+    channel: Channel
+    model: str | None
+    reading: Reading | None
+    power: float | None
+    energy: float | None
+    charge: float | None
 
 
 class _Track:
@@ -69,7 +82,7 @@ class _Track:
 class Samples:
     """The samples of one unit: every channel's count, meter and newest reading.
 
-    Only `meters` and `counts` are for other threads.
+    Only `meters`, `counts` and `present` are for other threads.
     """
 
     __slots__ = (
@@ -129,7 +142,7 @@ class Samples:
             else:
                 track.become(channel)
             tracks[index] = track
-        # Both are replaced, not changed: `counts` may read them in another thread.
+        # Both are replaced, not changed: `counts` and `present` may read them in another thread.
         self._seqs = self.counts()
         self._tracks = tracks
 
@@ -159,8 +172,7 @@ class Samples:
             voltage, current = reading.voltage, reading.current
             power: float | None = None
             if voltage is not None and current is not None:
-                # To the microwatt. A negative output delivers its power at negative volts. + 0.0: no -0.0.
-                power = round((abs(voltage) if track.is_negative else voltage) * current, 6) + 0.0
+                power = _power(voltage, current, track.is_negative)
             if power is None or current is None or reading.state is False:
                 meter.pause()
             else:
@@ -272,6 +284,19 @@ class Samples:
         """From any thread: copies of the channels' meters, those included that the unit has not shown yet."""
         return {index: meter.copy() for index, meter in list(self._meters.items())}
 
+    def present(self) -> list[Present]:
+        """From any thread: every channel as it is now."""
+        model, found = self._model, []
+        for track in self._tracks.values():
+            reading = track.reading if track.moment is not None else None
+            # Not `track.power`, which may be of the reading before or after this one.
+            power: float | None = None
+            if reading is not None and reading.voltage is not None and reading.current is not None:
+                power = _power(reading.voltage, reading.current, track.is_negative)
+            energy, charge = (track.meter.energy, track.meter.charge) if track.is_metered else (None, None)
+            found.append(Present(track.channel, model, reading, power, energy, charge))
+        return found
+
     def credit(self, totals: Mapping[int, tuple[float, float]]) -> None:
         """From any thread, once: add energy (Wh) and charge (Ah) of an earlier run, by channel, which became known late."""
         for index, (energy, charge) in totals.items():
@@ -288,3 +313,8 @@ class Samples:
             now = last + _MILLISECOND
         self._last_time = now
         return now
+
+
+def _power(voltage: float, current: float, is_negative: bool) -> float:
+    """W, to the microwatt. A negative output delivers its power at negative volts. + 0.0: no -0.0."""
+    return round((abs(voltage) if is_negative else voltage) * current, 6) + 0.0

@@ -26,7 +26,7 @@ from agent.unit.meters import Meter
 from agent.unit.reporter import Reporter
 from agent.unit.rights.permission import Permission, Permissions
 from agent.unit.rights.role import Role
-from agent.unit.samples import Samples
+from agent.unit.samples import Present, Samples
 from agent.unit.sampling.deadband import PublishSettings
 from agent.unit.schedule import Schedule
 from agent.unit.standing import ALONE, Standing
@@ -307,6 +307,10 @@ class Supply:
     def sample_counts(self) -> dict[int, int]:
         """The number of samples that each channel had; its successor goes on from there."""
         return self._samples.counts()
+
+    def present(self) -> list[Present]:
+        """The unit's channels as they are now, for any thread."""
+        return self._samples.present()
 
     def meters(self) -> dict[int, Meter]:
         """A copy of the channels' energy and charge."""

@@ -1,0 +1,1 @@
+"""The figures of the agent and its channels for Prometheus, by HTTP: `psu-agent run --metrics`."""
