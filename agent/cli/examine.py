@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from agent.cli.options import config_argument, json_option, load_config
+from agent.cli.program.errors import Error, document
 
 
 @click.command()
@@ -37,7 +38,10 @@ def check(config: Path | None, connect: bool, as_json: bool) -> None:
             findings.append(finding)
             if not as_json:
                 printing.print_finding(finding)
-    if as_json:
+    if configuration.series_faults and as_json:
+        of_series = [Error.of_fault(line) for line in configuration.series_faults]
+        click.echo(document(of_series, findings=[finding.as_dict() for finding in findings]))
+    elif as_json:
         click.echo(json.dumps([finding.as_dict() for finding in findings], indent=2))
     if configuration.series_faults:
         raise click.exceptions.Exit(2)

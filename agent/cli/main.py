@@ -15,6 +15,7 @@ import click
 from agent import __version__
 from agent.cli import control, examine, query, reserve, series, serve, verify
 from agent.cli.options import discard_output, output_fault
+from agent.cli.program import errors
 from agent.cli.recording.command import log
 
 #: EX_IOERR of sysexits.h.
@@ -77,9 +78,9 @@ def _prepare_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # for as long as the process lives
-    for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+    for stream, handling in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=errors)
+            stream.reconfigure(errors=handling)
 
 
 def _run() -> int:
@@ -89,6 +90,7 @@ def _run() -> int:
         return error.exit_code
     except click.ClickException as error:
         error.show()
+        errors.tell(errors.errors_of(error))
         return error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("", err=True)
@@ -103,7 +105,7 @@ def _run() -> int:
             discard_output()
             click.echo(f"psu-agent: the output can't be written: {error.strerror}", err=True)
             return _OUTPUT_ERROR
-        _tell_internal_error(error)
+        errors.tell([errors.Error(_tell_internal_error(error))])
         return serve.INTERNAL_ERROR
     return result if isinstance(result, int) else 0
 
@@ -123,16 +125,15 @@ def _finish_output(code: int) -> int:
     return code
 
 
-def _tell_internal_error(error: Exception) -> None:
+def _tell_internal_error(error: Exception) -> str:
+    """Print the traceback if it is wanted, else a sentence, which is returned."""
+    text = " ".join(str(error).split())
+    sentence = f"an error inside psu-agent: {type(error).__name__}: {text}"
     if "--debug" in sys.argv or os.environ.get("PSU_AGENT_DEBUG"):
         traceback.print_exc()
-        return
-    text = " ".join(str(error).split())
-    click.echo(
-        f"psu-agent: an error inside psu-agent: {type(error).__name__}: {text}; "
-        f"`psu-agent --debug …` shows where, please report it",
-        err=True,
-    )
+    else:
+        click.echo(f"psu-agent: {sentence}; `psu-agent --debug …` shows where, please report it", err=True)
+    return sentence
 
 
 def _reader_has_gone() -> bool:

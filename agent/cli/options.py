@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from agent.cli.program.errors import Error
+
 if TYPE_CHECKING:
     from agent.client.address import Address
     from agent.client.request import Target
@@ -25,10 +27,31 @@ class Failure(click.ClickException):
 
     exit_code = 2
 
+    def as_errors(self) -> list[Error]:
+        """What is wrong, for ``--json``."""
+        return [Error(self.message)]
+
     def show(self, file: Any = None) -> None:
         """Print the sentence."""
         del file
         click.echo(f"psu-agent: {self.message}", err=True)
+
+
+class Faults(Failure):
+    """Ends a command with every fault of a configuration on a line of its own, and exit code 2."""
+
+    def __init__(self, error: ConfigError) -> None:
+        super().__init__(str(error))
+        self._faults = error.faults
+
+    def as_errors(self) -> list[Error]:
+        """An error for each fault."""
+        return [Error(fault.message, fault.file, fault.line or None, fault.key or None) for fault in self._faults]
+
+    def show(self, file: Any = None) -> None:
+        """Print the faults."""
+        del file
+        click.echo(self.message, err=True)
 
 
 class NotFound(Failure):
@@ -142,7 +165,7 @@ def find_broker(
     """The broker that the options mean. On a terminal it asks for a password that is missing.
 
     :raises Failure: an option is wrong
-    :raises click.exceptions.Exit: the configuration has faults, which were told
+    :raises Faults: the configuration has some
     """
     from dataclasses import replace
 
@@ -168,7 +191,7 @@ def find_broker(
 def load_config(path: Path | None) -> Config:
     """The configuration of `path`, or of the file that is found without one.
 
-    :raises click.exceptions.Exit: it has faults, which were told
+    :raises Faults: it has some
     """
     from agent import config
 
@@ -179,9 +202,11 @@ def load_config(path: Path | None) -> Config:
 
 
 def tell_faults(error: ConfigError) -> NoReturn:
-    """Print every fault of a configuration on a line of its own, and end with exit code 2."""
-    click.echo(str(error), err=True)
-    raise click.exceptions.Exit(2)
+    """End with every fault of a configuration on a line of its own, and exit code 2.
+
+    :raises Faults: always
+    """
+    raise Faults(error) from None
 
 
 def parse_target(text: str | None) -> Target | None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from agent.cli import terminal
+from agent.cli.program.errors import Error, document
 from agent.cli.terminal import clean
 from agent.client.fleet import Fleet
 from agent.config import ChannelSettings, Config
-from agent.protocol.messages import ChannelState
+from agent.protocol.messages import ChannelState, Response
 
 if TYPE_CHECKING:
     from agent.cli.check import Finding
@@ -137,17 +138,35 @@ def print_outcome(target: Target, result: CommandOutcome, patience: float, *, as
     """
     for response in result.responses:
         if as_json:
-            print(terminal.json_text(response))
+            print(_json_of(response))
         else:
             for line in terminal.response_lines(response, None if target.unit == "all" else str(target)):
                 print(line, file=sys.stdout if response.ok else sys.stderr)
-    for unit in sorted(result.silent):
-        print(f"psu-agent: {clean(unit)} did not answer within {patience:g} s: it may still be on", file=sys.stderr)
-    for unit in sorted(result.unattended):
-        print(f"psu-agent: {clean(unit)} was not reached, its agent is offline: it may still be on", file=sys.stderr)
+    missing: list[tuple[str | None, str]] = [
+        *(
+            (unit, f"{clean(unit)} did not answer within {patience:g} s: it may still be on")
+            for unit in sorted(result.silent)
+        ),
+        *(
+            (unit, f"{clean(unit)} was not reached, its agent is offline: it may still be on")
+            for unit in sorted(result.unattended)
+        ),
+    ]
     if not result.responses and not result.silent:
-        print(
-            f"psu-agent: nobody answered for {target} within {patience:g} s; "
-            "is the name right, and is its agent running? Whether it was carried out is not known",
-            file=sys.stderr,
+        text = (
+            f"nobody answered for {target} within {patience:g} s; is the name right, and is its agent running? "
+            "Whether it was carried out is not known"
         )
+        missing.append((None, text))
+    for unit, text in missing:
+        print(f"psu-agent: {text}", file=sys.stderr)
+        if as_json:
+            print(document([Error(text, unit=unit)]))
+
+
+def _json_of(response: Response) -> str:
+    """A response as it came, with ``errors`` as all failures have them."""
+    if response.error is None:
+        return terminal.json_text(response)
+    error = Error(response.error.message, unit=response.psu, code=response.error.code)
+    return terminal.json_text(json.loads(response.to_json()) | {"errors": [error.as_dict()]})
