@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Literal
@@ -45,9 +46,10 @@ def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]
     import logging
 
     configuration = load_config(config)
-    from agent.cli.program import exposition
     from agent.service import logs
     from agent.service.daemon import Daemon
+    from agent.service.exposition.address import AddressError
+    from agent.service.exposition.beside import prepared
     from agent.store.database import StoreError
 
     logs.set_up(log_level, log_format)
@@ -55,7 +57,11 @@ def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]
         logging.getLogger("agent.config").warning("%s", warning)
     for line in configuration.series_faults:
         logging.getLogger("agent.config").error("%s", line)
-    with exposition.prepared(metrics) as expose:
+    with contextlib.ExitStack() as stack:
+        try:
+            expose = stack.enter_context(prepared(metrics))
+        except AddressError as error:
+            raise Failure(str(error)) from None
         try:
             daemon = Daemon(configuration)
         except StoreError as error:

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
-from agent.cli.options import Failure
+from agent.service.exposition.address import AddressError, listen
 
 if TYPE_CHECKING:
     from agent.service.daemon import Daemon
 
 Expose: TypeAlias = "Callable[[Daemon], contextlib.AbstractContextManager[None]]"
 
-log = logging.getLogger("agent.service.exposition")
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def prepared(address: str | None) -> Iterator[Expose]:
     """Listen at an address, before anything else is opened; nothing at all where it is None or empty.
 
     :return: what serves the figures of a daemon for as long as its own context lasts
-    :raises Failure: nothing can listen there, or the library is not installed
+    :raises AddressError: nothing can listen there, or Prometheus' client library is not installed
     """
     if not address:
         yield lambda daemon: contextlib.nullcontext()
@@ -33,10 +33,9 @@ def prepared(address: str | None) -> Iterator[Expose]:
     except ModuleNotFoundError as error:
         if error.name != "prometheus_client":
             raise
-        raise Failure(
+        raise AddressError(
             "--metrics needs prometheus_client; install it beside psu-agent: pip install prometheus_client"
         ) from None
-    from agent.service.exposition.address import AddressError, listen
     from agent.service.exposition.server import MetricsServer
 
     @contextlib.contextmanager
@@ -52,9 +51,5 @@ def prepared(address: str | None) -> Iterator[Expose]:
             log.info("metrics: http://%s:%d/metrics", shown, port)
             yield
 
-    try:
-        listener = listen(address)
-    except AddressError as error:
-        raise Failure(str(error)) from None
-    with listener:
+    with listen(address) as listener:
         yield expose
