@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,13 @@ from pathlib import Path
 from typing import Literal, Self
 
 from agent.local import children
+from agent.local.installing import how_to_install
 from agent.local.ports import accepts, free_port, is_free
 
 _START_TIMEOUT = 15.0
+
+#: There is no wheel of iotcore for these: pyproject.toml leaves it out there, too.
+_WITHOUT_IOTCORE = ("armv6l", "armv7l")
 
 Kind = Literal["mosquitto", "iotcore"]
 
@@ -36,8 +41,8 @@ def available_kind() -> Kind:
     if importlib.util.find_spec("iotcore") is not None:
         return "iotcore"
     raise NoBrokerError(
-        "there is no broker here: install Mosquitto (Debian, Ubuntu: apt install mosquitto) "
-        "or the wheel with one (pip install 'psu-agent[demo]')"
+        "there is no broker here: install Mosquitto (Debian, Ubuntu: apt install mosquitto)"
+        + ("" if platform.machine() in _WITHOUT_IOTCORE else f", or the package with one ({how_to_install('demo')})")
     )
 
 
@@ -129,7 +134,7 @@ class LocalBroker:
 
     def _iotcore_command(self) -> list[str]:
         if importlib.util.find_spec("iotcore") is None:
-            raise NoBrokerError("iotcore is not installed (pip install 'psu-agent[demo]')")
+            raise NoBrokerError(f"iotcore is not installed ({how_to_install('demo')})")
         connections = (
             "connection_timeout_ms = 5000\nmax_payload_size = 16777216\n"
             "max_inflight_count = 500\ndynamic_filters = true\n"

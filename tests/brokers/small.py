@@ -71,7 +71,7 @@ class Iotcore(BrokerProgram):
 
     def command(self) -> Sequence[str | Path]:
         if importlib.util.find_spec("iotcore") is None:
-            raise NotHadError("iotcore is not installed (pip install 'psu-agent[demo]')")
+            raise NotHadError("iotcore is not installed (make sets it up)")
         self._port_311 = free_port()
         users = "".join(f'{user} = "{PASSWORD}"\n' for user in (AGENT, READER))
         servers = "".join(

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from agent.instruments.driver import LinkError
+from agent.local.installing import how_to_install
 
 if TYPE_CHECKING:
     from pymodbus.pdu import ModbusPDU
 
-#: Why a unit is offline where the library is missing.
-MISSING = "needs pip install 'psu-agent[modbus]'"
 READ: Final = 3
 WRITE: Final = 6
 _EXCEPTION = 0x80
@@ -77,7 +76,7 @@ class Frames:
             from pymodbus.pdu import DecodePDU
             from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, WriteSingleRegisterRequest
         except ImportError:
-            raise LinkError(MISSING) from None
+            raise LinkError(f"needs pymodbus: {how_to_install('modbus')}") from None
         # It logs each frame that is none as an error; the agent says by itself what is wrong.
         logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
         self._is_rtu = form == "rtu"
@@ -169,7 +168,7 @@ class Frames:
 
 
 def missing() -> str | None:
-    """Why there can be no frames, with what to do: `MISSING`; None if the library is there."""
+    """Why there can be no frames, with what to do; None if the library is there."""
     try:
         Frames("rtu")
     except LinkError as error:

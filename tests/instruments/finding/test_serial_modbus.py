@@ -18,6 +18,7 @@ import yaml
 from agent.instruments import scan
 from agent.instruments.driver import DriverError, IdentityError
 from agent.instruments.recognizing import modbus_missing, questions, recognize_serial
+from agent.local.installing import how_to_install
 from agent.simulator import E36300, SUPPLIES, NetworkInstrument, make_supply
 from agent.simulator.base import Instrument
 from agent.simulator.genesys import GenesysLine, GenesysUnit
@@ -273,7 +274,7 @@ def test_without_the_library_a_line_says_so_and_no_modbus_is_asked(monkeypatch: 
     assert all(together[0].modbus is None for _, together in questions())
     monkeypatch.setattr("agent.instruments.recognizing.questions", lambda: iter(()))
     monkeypatch.setattr(scan, "_listed", lambda *_: ["ASRL/dev/ttyNONE::INSTR"])
-    told = "units that speak Modbus (DPS, RD60xx) were not looked for: that needs pip install 'psu-agent[modbus]'"
+    told = f"units that speak Modbus (DPS, RD60xx) were not looked for: that needs pymodbus: {how_to_install('modbus')}"
     arguments = ("--interface", "127.0.0.1", "--timeout", "0.2")
     assert told in invoke("scan", "--serial", *arguments).stderr.splitlines()
     assert told not in invoke("scan", *arguments).stderr.splitlines()
