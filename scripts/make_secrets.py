@@ -80,7 +80,7 @@ def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
     yield from (f"topic read {base}/{topic}" for topic in ("+/info", "agents/+/status", "agents/+/info"))
     yield f"topic read {base}/agents/{user['name']}/metrics"  # for its container's health check
     yield f"topic readwrite {base}/agents/{user['name']}/check/#"  # where `psu-agent check --connect` measures the broker
-    yield "topic write reply/#"
+    yield from (f"topic write {topic}" for topic in ("reply/#", f"{base}/response/#"))
     if user.get("discovery", True):
         # Of all agents: the name of a device is made of the serial number that its supply tells.
         yield f"topic readwrite {prefix}/device/+/config"
@@ -221,7 +221,8 @@ def with_agents(config: dict[str, Any], agents: dict[str, list[str]]) -> dict[st
 def acl(config: dict[str, Any]) -> str:
     """The broker's access control list: a topic that nothing here allows is refused."""
     base, prefix = config["base_topic"], config["discovery_prefix"]
-    lines = ["# Generated from mosquitto/users.toml by `make secrets`.", "pattern read reply/%u/#"]
+    lines = ["# Generated from mosquitto/users.toml by `make secrets`."]
+    lines += [f"pattern read {topic}/%u/#" for topic in ("reply", f"{base}/response")]
     for name, user in config["users"].items():
         lines += ["", f"user {name}", *ROLES[user["role"]](user, base, prefix)]
     return "\n".join(lines) + "\n"

@@ -137,7 +137,8 @@ def broker_options(function: F) -> F:
             "--broker",
             metavar="URL",
             envvar="PSU_AGENT_BROKER",
-            help="mqtt[s]://[user@]host[:port]; without it the configuration's settings.mqtt.  [env: PSU_AGENT_BROKER]",
+            help="mqtt[s]://[user@]host[:port]; without it the configuration's settings.mqtt, else this computer's "
+            "broker, localhost:1883.  [env: PSU_AGENT_BROKER]",
         ),
         click.option(
             "-c",

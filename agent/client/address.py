@@ -35,6 +35,8 @@ class Address:
     password: SecretStr | None = None
     base_topic: str = "psu"
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    #: True if nobody named it: the broker of this computer is tried, as other MQTT clients do.
+    is_assumed: bool = False
 
     @classmethod
     def from_settings(cls, settings: Mqtt) -> Address:
@@ -121,7 +123,7 @@ def find_address(
     ca: Path | None = None,
     password_file: Path | None = None,
 ) -> Address:
-    """The address of the broker that was named, or else of the configuration's.
+    """The address of the broker that was named, else of the configuration's; without either ``localhost:1883``.
 
     :raises ValueError: the address, or an option with it, is wrong
     :raises ConfigError: no broker was named, and the configuration has a fault
@@ -133,10 +135,9 @@ def find_address(
         raise ValueError("--ca goes with --broker; the configuration has settings.mqtt.tls.ca")
     try:
         path = config.find(config_path)
-    except config.ConfigError:
-        raise ValueError(
-            "which broker? Give --broker mqtt://HOST, or a configuration file with --config or $PSU_AGENT_CONF"
-        ) from None
+    except config.ConfigError:  # there is none
+        assumed = Address.parse("localhost", base_topic=base_topic or "psu", password=password)
+        return replace(assumed, is_assumed=True)
     address = Address.from_settings(config.load(path, units_required=False).settings.mqtt)
     changes: dict[str, Any] = {}
     if base_topic is not None:

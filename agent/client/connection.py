@@ -10,7 +10,6 @@ import contextlib
 import math
 import queue
 import socket
-import ssl
 import struct
 import threading
 import time
@@ -26,9 +25,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from agent.client.address import PASSWORD_VARIABLE, Address
+from agent.client import faults
+from agent.client.address import Address
 from agent.client.errors import BrokerError, NobodyAnsweredError, NotAllowedError
-from agent.mqtt import faults
 from agent.mqtt.broker.attempts import Attempts, Outcome
 from agent.mqtt.broker.filters import packets
 from agent.mqtt.setup import prepare
@@ -65,7 +64,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class LinkChange:
-    """The connection was lost, with the reason, or was established again, with its subscriptions (reason None)."""
+    """The connection was lost, with the reason, or was established again, with its subscriptions (reason None).
+
+    The reason is a clause with "it" for the broker.
+    """
 
     reason: str | None
 
@@ -141,7 +143,7 @@ class Client:
         try:
             client.connect(self.address.host, self.address.port, keepalive=KEEPALIVE)
         except (OSError, ValueError) as error:
-            raise BrokerError(_why_unreachable(self.address, error)) from None
+            raise BrokerError(faults.unreachable(self.address, error, CONNECT_TIMEOUT)) from None
         self._client = client
         client.loop_start()
         try:
@@ -193,13 +195,7 @@ class Client:
             versions = "5 or 3.1.1" if address.protocol == "auto" else self.protocol
             why = f"{address} does not speak MQTT {versions}; set settings.mqtt.protocol"
             raise _RefusedError(why, Outcome.REFUSED_VERSION)
-        why = answer.text.lower()
-        why = (
-            f"{why}{hint}"
-            if (hint := _password_hint(why))
-            else faults.refusal(answer.code, why, address, self.protocol)
-        )
-        raise _RefusedError(f"{address} refused the connection: {why}", Outcome.REFUSED)
+        raise _RefusedError(faults.refused(address, answer.code, answer.text, self.protocol), Outcome.REFUSED)
 
     def _await(self, kind: str, mid: int | None = None) -> _Answer:
         deadline = time.monotonic() + CONNECT_TIMEOUT
@@ -224,10 +220,11 @@ class Client:
         _, mid = client.subscribe([(topic, qos) for topic in wanted])
         answer = self._await("suback", mid)
         if answer.kind == "lost":
-            raise BrokerError(f"{self.address} closed the connection: {answer.text}")
+            raise BrokerError(f"the connection to {self.address} was lost: {answer.text}")
         refused = [topic for topic, code in zip(wanted, answer.codes, strict=False) if code >= 128]
         if refused:
-            raise BrokerError(f"{self.address} does not let this user read {', '.join(refused)}: {answer.text.lower()}")
+            why = faults.meaning(answer.code, answer.text.lower())
+            raise BrokerError(f"{self.address} does not let this user read {', '.join(refused)}: {why}")
         with self._lock:
             self._filters.update(dict.fromkeys(wanted, qos))
 
@@ -283,16 +280,18 @@ class Client:
         published: MQTTMessageInfo = client.publish(topic, payload, qos=1, properties=properties)
         answer = self._await("puback", published.mid)
         if answer.kind == "lost":
-            raise BrokerError(f"{self.address} closed the connection: {answer.text}; whether it was sent is not known")
+            raise BrokerError(
+                f"the connection to {self.address} was lost: {answer.text}; whether it was sent is not known"
+            )
         self._unacknowledged = False
         if answer.code == _NO_MATCHING_SUBSCRIBERS:
             raise NobodyAnsweredError(f"no agent listens on {topic}; is the unit's name right, and its agent running?")
         if answer.code == _NOT_AUTHORIZED:
             raise NotAllowedError(
-                f"{self.address} did not take it: {answer.text.lower()}; may this user publish there?"
+                f"{self.address} did not take it: {faults.meaning(answer.code, answer.text.lower())}; may this user publish there?"
             )
         if answer.code >= 128:
-            raise BrokerError(f"{self.address} did not take it: {answer.text.lower()}")
+            raise BrokerError(f"{self.address} did not take it: {faults.meaning(answer.code, answer.text.lower())}")
 
     def _connected(self) -> PahoClient:
         if self._client is None:
@@ -323,12 +322,12 @@ class Client:
             if not filters:
                 self.inbox.put(LinkChange(None))
         else:
-            self.inbox.put(LinkChange(str(code).lower()))
+            self.inbox.put(LinkChange(f"it refuses the connection: {faults.meaning(code.value, str(code).lower())}"))
 
     def _on_disconnect(self, client: PahoClient, __: Any, flags: DisconnectFlags, code: ReasonCode, ___: Any) -> None:
         if self._client is None:
             return
-        text = str(code).lower()
+        text = faults.lost(code.value, str(code).lower(), by_broker=flags.is_disconnect_packet_from_server)
         self._answers.put(_Answer("lost", text=text))
         if self._established:
             self.inbox.put(LinkChange(text))
@@ -340,7 +339,9 @@ class Client:
         if mid in self._resubscribing:
             self._resubscribing.discard(mid)
             if worst.value >= 128:
-                self.inbox.put(LinkChange(str(worst).lower()))
+                self.inbox.put(
+                    LinkChange(f"it does not let this user read: {faults.meaning(worst.value, str(worst).lower())}")
+                )
             elif not self._resubscribing:
                 self.inbox.put(LinkChange(None))
             return
@@ -362,29 +363,3 @@ class _RefusedError(BrokerError):
     def __init__(self, why: str, outcome: Outcome) -> None:
         super().__init__(why)
         self.outcome = outcome
-
-
-def _why_unreachable(address: Address, error: OSError | ValueError) -> str:
-    """A sentence for people: why no connection to the broker could be opened, and what to do."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the certificate of {address} is not to be trusted: {error.verify_message}; give its CA with --ca, "
-            "or as settings.mqtt.tls.ca"
-        )
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or str(error)).replace("_", " ").lower()
-        return f"no TLS with {address}: {reason}; is it the port for TLS?"
-    if isinstance(error, TimeoutError):
-        return f"{address} does not answer within {CONNECT_TIMEOUT:g} s; is the host right?"
-    if isinstance(error, socket.gaierror):
-        return f"there is no host {address.host!r} ({error.strerror}); give the broker's name"
-    reason = (getattr(error, "strerror", None) or str(error)).lower()
-    is_encrypted = address.tls is not None and isinstance(error, ConnectionResetError)
-    hint = "is it the port for TLS?" if is_encrypted else "is it running there?"
-    return f"can't reach the broker {address}: {reason}; {hint}"
-
-
-def _password_hint(text: str) -> str:
-    if text in ("bad user name or password", "not authorized"):
-        return f"; give the user in --broker and the password in ${PASSWORD_VARIABLE}, or both in the configuration"
-    return ""

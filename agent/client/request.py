@@ -283,7 +283,7 @@ def _await_response(client: Client | Borrowed, command_id: str | None, deadline:
         elif item.reason is not None and conflict is not None:
             break
         elif item.reason is not None:
-            why = f"{client.address} closed the connection: {item.reason}"
+            why = f"the connection to {client.address} was lost: {item.reason}"
             raise BrokerError(f"{why}; whether the command was carried out is not known")
     return conflict
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import ssl
 
@@ -13,13 +14,33 @@ from agent.mqtt.settings import BrokerSettings, LoginSettings
 
 PLAIN_PORT, TLS_PORT = 1883, 8883
 _UNSPECIFIED = 0x80
+#: Reason code of DISCONNECT: nothing came in time (MQTT 5, 3.1.2.10). paho says it of a broker, too.
+KEEPALIVE_TIMEOUT = 0x8D
+#: Errors of the system where no network leads to the broker's host.
+NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
+#: What a broker means by names of reason codes that say little to people (MQTT 5, 2.4).
+_MEANINGS = {
+    _UNSPECIFIED: "it gives no reason",
+    0x83: "it does not take this, for a reason of its own",
+    0x88: "it is not available",
+    0x89: "it is busy",
+    0x8A: "it has banned this client",
+    0x8B: "it shuts down",
+    KEEPALIVE_TIMEOUT: "it heard nothing from here for too long",
+    0x8E: "another client connected under the same id",
+    0x90: "it takes no messages on such a topic",
+    0x95: "a message was too large for it",
+    0x96: "messages came too fast for it",
+    0x97: "this user has used up what it may",
+    0x98: "its administrator ended it",
+}
 
 # Remedies by the reason code of CONNACK or DISCONNECT (MQTT 5, 2.4). paho converts the return codes of MQTT 3.1.1.
 _REMEDIES = {
     0x84: "{other}",
     0x85: "give another settings.mqtt.client_id",
     0x86: "check settings.mqtt.username and its password",
-    0x87: "let {user} connect",
+    0x87: "{login}let {user} connect",
     0x88: "look into the broker's log",
     0x89: "look into the broker's log",
     0x8A: "the broker's administrator can lift it",
@@ -48,9 +69,17 @@ def refusal(code: int, text: str, settings: LoginSettings, protocol: str) -> str
     :param protocol: the version that was asked for: auto, 5 or 3.1.1
     """
     remedy = _REMEDIES.get(code, "")
+    text = meaning(code, text)
     if not remedy:
         return text
-    return f"{text}; {remedy.format(other=_other_version(protocol), user=user(settings))}"
+    # Mosquitto says of a wrong password what it says of a user who may not connect.
+    login = "check the password, and " if settings.username else "give settings.mqtt.username and its password, or "
+    return f"{text}; {remedy.format(other=_other_version(protocol), user=user(settings), login=login)}"
+
+
+def meaning(code: int, text: str) -> str:
+    """A reason code of MQTT 5 in words for people; its name, `text`, where that says it."""
+    return _MEANINGS.get(code, text)
 
 
 def reason(code: int) -> str:
@@ -60,7 +89,7 @@ def reason(code: int) -> str:
     """
     for packet in (PacketTypes.PUBACK, PacketTypes.DISCONNECT, PacketTypes.CONNACK):
         with contextlib.suppress(KeyError, ValueError):
-            return str(ReasonCode(packet, identifier=code))
+            return meaning(code, str(ReasonCode(packet, identifier=code)))
     return f"reason code {code}"
 
 
@@ -92,7 +121,12 @@ def unreachable(error: OSError | ValueError, settings: LoginSettings) -> str:
     if isinstance(error, socket.gaierror | UnicodeError):
         why = error.strerror if isinstance(error, socket.gaierror) else "it is no host name"
         return f"there is no host {settings.host!r} ({why}); check settings.mqtt.host"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, ConnectionRefusedError):
+        return f"{why}: nothing listens there; start the broker, or check settings.mqtt.host and .port"
+    if isinstance(error, OSError) and error.errno in NO_WAY:
+        return f"{why}; check settings.mqtt.host, and this host's network"
+    return why
 
 
 def _no_tls(settings: LoginSettings) -> str:

@@ -238,8 +238,9 @@ class Topics:
     def takes_responses(self, topic: str) -> bool:
         """True if a response may go to a topic that a requester named.
 
-        It may not be a pattern, and below the base topic only a topic of responses: nobody must be able to make an agent send
-        commands, or publish a response as a state.
+        It may not be a pattern, and below the base topic only a topic of responses, ``…/response/…`` or a topic below
+        ``{base}/response``, where no unit is: nobody must be able to make an agent send commands, or publish a response as a
+        state.
         """
         if (
             not topic
@@ -254,7 +255,12 @@ class Topics:
         if not f"{topic}/".startswith(self._prefix):
             return True
         levels = topic[len(self._prefix) :].split("/")
-        return "response" in levels[1:] and levels[-1] not in _TAKEN
+        return len(levels) > 1 and "response" in levels and levels[-1] not in _TAKEN
+
+    @property
+    def response_topics(self) -> str:
+        """The topics that responses may go to, for a sentence that begins with "give"."""
+        return f"a topic below {self._prefix}response/ or outside of {self._prefix}, without wildcards"
 
     def _levels(self, topic: str) -> list[str] | None:
         """The levels below the base topic; None where it is not below it, or no topic of ours could be that long."""

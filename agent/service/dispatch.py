@@ -210,7 +210,13 @@ class Dispatcher:
             if self._topics.takes_responses(wanted):
                 topic = wanted
             else:
-                log.warning("%s: no response goes to the topic %s; it went to %s", unit, ascii(wanted)[:120], topic)
+                log.warning(
+                    "%s: the Response Topic %s can take no response; it went to %s; give %s",
+                    unit,
+                    ascii(wanted)[:120],
+                    topic,
+                    self._topics.response_topics,
+                )
         ticket = Ticket(unit, index, topic, incoming.correlation)
         incoming.tickets.append(ticket)
         return ticket

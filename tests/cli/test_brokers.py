@@ -10,6 +10,7 @@ import paho.mqtt.publish
 import pytest
 from paho.mqtt.client import MQTTv5
 
+from agent.client.address import Address
 from agent.local.broker import LocalBroker
 from agent.local.ports import free_port
 from agent.simulator import Simulator
@@ -30,7 +31,6 @@ def test_no_broker(command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "which broker? Give --broker mqtt://HOST, or a configuration file"),
         (["--broker", "http://x"], "http:// is no address of an MQTT broker"),
         (["--broker", "mqtt://me:secret@x"], "set $PSU_AGENT_MQTT_PASSWORD"),
         (["--broker", "mqtt://x:99999"], "the broker's address is wrong"),
@@ -50,6 +50,47 @@ def test_broker_options_that_are_wrong(
     assert result.exit_code == 2
     assert message in result.stderr
     assert "secret" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["get"],
+        ["watch"],
+        ["set", "psu1/1", "--state", "off"],
+        ["lease", "psu1", "--for", "60"],
+        ["takeover", "psu1"],
+    ],
+)
+def test_without_a_name_the_broker_of_this_computer_is_asked(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("agent.config.loading.SYSTEM_FILE", tmp_path / "nope")
+    port = free_port()
+    assumed = Address.parse(f"localhost:{port}")
+    monkeypatch.setattr(Address, "parse", lambda *_, **__: assumed)
+    result = invoke(*command)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"psu-agent: no broker was named, and there is none at mqtt://localhost:{port} (connection refused); name one with "
+        "--broker mqtt://HOST or $PSU_AGENT_BROKER, or a configuration file with --config\n"
+    )
+
+
+def test_a_broker_of_this_computer_that_lets_nobody_in(
+    make_broker: Callable[..., LocalBroker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("agent.config.loading.SYSTEM_FILE", tmp_path / "nope")
+    broker = make_broker(kind="mosquitto", conf="allow_anonymous false")
+    assumed = Address.parse(f"localhost:{broker.port}")
+    monkeypatch.setattr(Address, "parse", lambda *_, **__: assumed)
+    result = invoke("get")
+    assert result.exit_code == 2
+    assert "not authorized; give the user in --broker" in result.stderr
+    assert "no broker was named, so this is the one on this computer" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -90,5 +90,22 @@ def test_where_the_password_comes_from(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_no_broker_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.config.loading.SYSTEM_FILE", tmp_path / "nope")
-    with pytest.raises(ValueError, match="which broker"):
+    for address in (find_address(), find_address(base_topic="lab/psu")):
+        assert (address.host, address.port, address.tls, address.is_assumed) == ("localhost", 1883, None, True)
+    assert address.base_topic == "lab/psu"
+    with pytest.raises(ValueError, match="--ca goes with --broker"):
+        find_address(ca=tmp_path / "ca.crt")
+
+
+def test_a_configuration_that_was_named_or_found_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="can't be read"):
+        find_address(config_path=tmp_path / "nope")
+    monkeypatch.setenv("PSU_AGENT_CONF", str(tmp_path / "nope"))
+    with pytest.raises(ConfigError, match="can't be read"):
+        find_address()
+    monkeypatch.delenv("PSU_AGENT_CONF")
+    (tmp_path / "psu-agent.yaml").write_text("settings: {mqtt: {hosts: x}}")
+    with pytest.raises(ConfigError, match="did you mean host"):
         find_address()

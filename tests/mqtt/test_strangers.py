@@ -111,7 +111,7 @@ CONNACK_5 = b"\x20\x03\x00%c\x00"
         ("3.1.1", b"\x20\x02\x00\x04", "check settings.mqtt.username and its password"),
         ("5", CONNACK_5 % 0x87, "let the user 'bench' connect"),
         ("3.1.1", b"\x20\x02\x00\x05", "let the user 'bench' connect"),
-        ("5", CONNACK_5 % 0x8A, "Banned"),
+        ("5", CONNACK_5 % 0x8A, "it has banned this client; the broker's administrator can lift it"),
         ("5", CONNACK_5 % 0x95, "larger packets"),
         ("5", CONNACK_5 % 0x9A, "Retain not supported; the states of this agent are retained messages"),
         ("5", CONNACK_5 % 0x9B, "QoS not supported; this agent publishes with QoS 1"),

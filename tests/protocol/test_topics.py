@@ -237,7 +237,16 @@ def test_a_response_is_never_a_request_and_never_looks_like_what_the_agent_tells
 
 
 @pytest.mark.parametrize(
-    "topic", ["clients/me", "lab3/answers", "lab3/psux/1/set", "lab3/psu/psu1/1/response/me", "a/state"]
+    "topic",
+    [
+        "clients/me",
+        "lab3/answers",
+        "lab3/psux/1/set",
+        "lab3/psu/psu1/1/response/me",
+        "lab3/psu/response/me",
+        "lab3/psu/response/me/42",
+        "a/state",
+    ],
 )
 def test_topics_that_take_responses(topic: str) -> None:
     assert TOPICS.takes_responses(topic)
@@ -257,6 +266,10 @@ def test_topics_that_take_responses(topic: str) -> None:
         "lab3/psu/psu1/1/state",
         "lab3/psu/psu1/response/state",
         "lab3/psu/response",
+        "lab3/psu/response/me/state",
+        "lab3/psu/response/me/set",
+        "lab3/psu/response/status",
+        "lab3/psu/responses/me",
         "a\x00b",
         "a\x1b[2Jb",
         "a\u202eb",

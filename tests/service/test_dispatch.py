@@ -96,9 +96,11 @@ def test_a_response_topic_that_is_not_taken_is_told_once(caplog: pytest.LogCaptu
     incoming = Incoming("psu/psu1/VDD/set", b'{"state": false}', False, False, response_topic="psu/all/set")
     Dispatcher(Topics("psu"), lambda: {"psu1": supply}, MagicMock(), sheet, MagicMock()).handle(incoming)
     assert len(sheet.responses) == 1
-    assert [r.getMessage() for r in caplog.records if "no response goes to" in r.getMessage()] == [
-        "psu1: no response goes to the topic 'psu/all/set'; it went to psu/psu1/1/response"
-    ]
+    (told,) = [r.getMessage() for r in caplog.records if "Response Topic" in r.getMessage()]
+    assert told == (
+        "psu1: the Response Topic 'psu/all/set' can take no response; it went to psu/psu1/1/response; give a topic below "
+        "psu/response/ or outside of psu/, without wildcards"
+    )
 
 
 def test_a_fault_at_one_unit_keeps_an_off_from_no_other(caplog: pytest.LogCaptureFixture) -> None:

@@ -84,6 +84,8 @@ def test_a_response_topic_that_the_agent_may_not_use_is_answered_where_it_may(la
         assert (response["id"], response["ok"]) == ("refused", True)
         command(client, "allowed", "reply/commands/x")
         wait_until(lambda: responses(client, "reply/commands/x"), "the other response")
+        command(client, "below the base topic", "psu/response/commands/x")
+        wait_until(lambda: responses(client, "psu/response/commands/x"), "the response below the base topic")
         assert len(responses(client, OWN)) == 1
 
 

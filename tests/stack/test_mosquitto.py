@@ -58,7 +58,13 @@ WHO_SERVES_WHAT = {topic for topic in PUBLISHED | OTHERS if topic.endswith("/inf
 }
 DISCOVERY, BIRTH = {"homeassistant/device/psu1/config"}, {"homeassistant/status"}
 FOR_HOMEASSISTANT = {"psu/psu1/1/homeassistant"}
-REPLIES = {"reply/commands/1", "reply/reader/1"}
+REPLIES = {
+    "reply/commands/1",
+    "reply/reader/1",
+    "psu/response/commands",
+    "psu/response/commands/1",
+    "psu/response/reader/1",
+}
 SITE = {f"site1/{topic}" for topic in PUBLISHED}
 SITE_REQUESTS = {f"site1/{topic}" for topic in REQUESTS | ALL}
 ELSEWHERE = {"other", "other/psu1/1/set", "psu", "psu/psu1", "psu/psu1/1", "psu/psu1/1/state/x"} | {
@@ -107,7 +113,7 @@ MAY_PUBLISH = {
     "commands": REQUESTS | ALL | OTHERS_REQUESTS | TAKEOVER | OTHERS_TAKEOVER,
     "reader": set(),
     "hass": REQUESTS | ALL | OTHERS_REQUESTS | TAKEOVER | OTHERS_TAKEOVER | BIRTH,
-    "site1": SITE | REPLIES,
+    "site1": SITE | {topic for topic in REPLIES if topic.startswith("reply/")},
     "health": set(),
 }
 ANY_PUBLISHED = PUBLISHED | OTHERS
@@ -117,8 +123,8 @@ MAY_READ = {
     "telegraf": {
         topic for topic in ANY_PUBLISHED if topic.endswith(("/state", "/backlog", "/event", "/status", "/metrics"))
     },
-    "commands": ANY_PUBLISHED | LIKE_A_STATE | {"reply/commands/1"},
-    "reader": ANY_PUBLISHED | {"reply/reader/1"},
+    "commands": ANY_PUBLISHED | LIKE_A_STATE | {"reply/commands/1", "psu/response/commands", "psu/response/commands/1"},
+    "reader": ANY_PUBLISHED | {"reply/reader/1", "psu/response/reader/1"},
     "hass": ANY_PUBLISHED | FOR_HOMEASSISTANT | LIKE_A_STATE | DISCOVERY | BIRTH,
     "site1": SITE_REQUESTS - {f"site1/{topic}" for topic in LIKE_A_STATE},
     "health": {"$SYS/broker/uptime"},

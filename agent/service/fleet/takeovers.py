@@ -67,9 +67,18 @@ class Takeovers:
             index=None,
             error=None if refusal is None else ResponseError(code=refusal.code, message=refusal.message),
         )
-        topic = incoming.response_topic
-        if topic is None or not self._topics.takes_responses(topic):
-            topic = self._topics.response(unit)
+        topic = self._topics.response(unit)
+        asked = incoming.response_topic
+        if asked is not None and self._topics.takes_responses(asked):
+            topic = asked
+        elif asked is not None:
+            log.warning(
+                "%s: the Response Topic %s can take no response; it went to %s; give %s",
+                unit,
+                ascii(asked)[:120],
+                topic,
+                self._topics.response_topics,
+            )
         self._outlet.report(Report(response=response, reply_to=ReplyTo(topic, incoming.correlation)))
         return True
 

@@ -65,8 +65,9 @@ def test_mosquitto_rr_gets_its_response(bench: Bench) -> None:
     port = bench.data["settings"]["mqtt"]["port"]
     needs("mosquitto_rr")
     command = ["mosquitto_rr", "-V", "5", "-p", str(port), "-t", "psu/psu1/2/set/voltage_limit", "-m", "1.5"]
-    answer = subprocess.run([*command, "-e", "clients/rr"], check=True, timeout=20, capture_output=True).stdout
-    assert json.loads(answer)["result"]["voltage_limit"] == 1.5
+    for topic in ("clients/rr", "psu/response/me", "psu/response/me/42"):
+        answer = subprocess.run([*command, "-e", topic], check=True, timeout=20, capture_output=True).stdout
+        assert json.loads(answer)["result"]["voltage_limit"] == 1.5
 
 
 def test_a_whole_unit(bench: Bench, observer: Observer) -> None:
@@ -175,6 +176,9 @@ def test_correlation_data_is_carried_out_once(bench: Bench, observer: Observer) 
         "psu/psu2/get",
         "psu/psu2/1/state",
         "psu/psu2/response/state",
+        "psu/response/state",
+        "psu/response/psu2/set",
+        "psu/response",
         "psu/psu2/status",
         "psu/agents/bench/status",
         "$SYS/x",

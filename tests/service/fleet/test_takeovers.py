@@ -55,9 +55,13 @@ def test_it_is_done_and_answered(lab: Lab, payload: bytes) -> None:
 
 
 @pytest.mark.parametrize("topic", [None, "lab/psu/psu1/1/set", "lab/psu/psu1/takeover", "+/x"])
-def test_a_response_goes_nowhere_else_than_it_may(lab: Lab, topic: str | None) -> None:
+def test_a_response_goes_nowhere_else_than_it_may(
+    lab: Lab, topic: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
     assert lab.hear(response_topic=topic)
     assert lab.sheet.reports[0].reply_to.topic == "lab/psu/psu1/response"
+    told = [record.getMessage() for record in caplog.records if "Response Topic" in record.getMessage()]
+    assert ["it went to lab/psu/psu1/response" in text for text in told] == ([] if topic is None else [True])
 
 
 def test_an_agent_that_still_serves_it_is_named(lab: Lab) -> None:
