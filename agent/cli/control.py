@@ -96,6 +96,7 @@ def set_(  # one for each option but the settings
     from agent.cli.printing import print_outcome
     from agent.client import request
     from agent.client.connection import BrokerError, Client, NobodyAnsweredError
+    from agent.client.existing import naming_what_exists, what_exists
 
     if target is None:
         hint = (
@@ -114,13 +115,15 @@ def set_(  # one for each option but the settings
     patience = timeout or request.patience(command)
     try:
         with Client(find_broker(broker, config_path, base_topic, ca, password_file)) as client:
-            outcome = request.send(
-                client, wanted, command, expiry=min(patience, expires_in or patience), patience=patience
-            )
+            with naming_what_exists(client, wanted):
+                outcome = request.send(
+                    client, wanted, command, expiry=min(patience, expires_in or patience), patience=patience
+                )
+            instead = "" if outcome.responses or wanted.unit == "all" else what_exists(client, wanted)
     except (BrokerError, NobodyAnsweredError) as error:
         raise Failure(str(error)) from None
     with telling():
-        print_outcome(wanted, outcome, patience, as_json=as_json)
+        print_outcome(wanted, outcome, patience, as_json=as_json, instead=instead)
     raise click.exceptions.Exit(outcome.exit_code)
 
 
@@ -141,6 +144,7 @@ def takeover(unit: str, agent: str | None, timeout: float, **broker: Any) -> Non
     from agent.cli.terminal import clean, response_lines
     from agent.client import request
     from agent.client.connection import BrokerError, Client, NobodyAnsweredError
+    from agent.client.existing import naming_what_exists, what_exists
     from agent.protocol import names
 
     for name, check in ((unit, names.check_unit_name), (agent, names.check_agent_name)):
@@ -150,13 +154,15 @@ def takeover(unit: str, agent: str | None, timeout: float, **broker: Any) -> Non
         except ValueError as error:
             raise Failure(f"{name!r} {error}") from None
     try:
-        with Client(find_broker(**broker)) as client:
+        with Client(find_broker(**broker)) as client, naming_what_exists(client, request.Target(unit)):
             response = request.take_over(client, unit, agent, patience=timeout)
             info = None if response is None or not response.ok else request.info_of(client, unit)
+            instead = "" if response is not None else what_exists(client, request.Target(unit))
     except (BrokerError, NobodyAnsweredError) as error:
         raise Failure(str(error)) from None
     if response is None:
-        raise Failure(f"nobody answered for {unit} within {timeout:g} s; is the name right, and is its agent running?")
+        why = "is the name right, and is its agent running?"
+        raise Failure(f"nobody answered for {unit} within {timeout:g} s; {why} {instead}".strip())
     if not response.ok:
         for line in response_lines(response):
             click.echo(line, err=True)

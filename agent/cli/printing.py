@@ -131,10 +131,11 @@ def print_states(fleet: Fleet, channels: Sequence[ChannelState], *, as_json: boo
         console.print(note)
 
 
-def print_outcome(target: Target, result: CommandOutcome, patience: float, *, as_json: bool) -> None:
+def print_outcome(target: Target, result: CommandOutcome, patience: float, *, as_json: bool, instead: str = "") -> None:
     """The outcome of a command. Refusals go to stderr, as does the news that a unit did not answer.
 
     :param patience: how long it was waited for, in s
+    :param instead: a sentence on what there is, for a target that did not answer
     """
     for response in result.responses:
         if as_json:
@@ -155,7 +156,7 @@ def print_outcome(target: Target, result: CommandOutcome, patience: float, *, as
     if not result.responses and not result.silent:
         text = (
             f"nobody answered for {target} within {patience:g} s; is the name right, and is its agent running? "
-            "Whether it was carried out is not known"
+            f"Whether it was carried out is not known. {clean(instead)}".rstrip()
         )
         missing.append((None, text))
     for unit, text in missing:

@@ -22,6 +22,7 @@ def get(target: str | None, as_json: bool, **broker: Any) -> None:
     """
     from agent.cli.printing import print_states
     from agent.client.connection import BrokerError, Client
+    from agent.client.existing import what_exists
     from agent.client.fleet import Fleet
 
     wanted = parse_target(target)
@@ -31,9 +32,10 @@ def get(target: str | None, as_json: bool, **broker: Any) -> None:
             fleet = Fleet(client.topics)
             for message in client.retained(Fleet.filters(client.topics, unit)):
                 fleet.update(message.topic, message.payload)
+            states = fleet.channels() if wanted is None else fleet.channels(wanted.unit, wanted.channel)
+            instead = "" if states or wanted is None else what_exists(client, wanted)
     except BrokerError as error:
         raise Failure(str(error)) from None
-    states = fleet.channels() if wanted is None else fleet.channels(wanted.unit, wanted.channel)
     if not states:
         what = "no agent has" if wanted is None else f"nothing is known of {wanted}: no agent has"
         why = (
@@ -41,7 +43,8 @@ def get(target: str | None, as_json: bool, **broker: Any) -> None:
             if client.retains
             else "; the broker keeps no retained messages, so only what is published meanwhile is seen"
         )
-        raise NotFound(f"{what} published its state under {client.topics.base}/ on {client.address}{why}")
+        told = f"{what} published its state under {client.topics.base}/ on {client.address}{why}"
+        raise NotFound(f"{told}. {instead}" if instead else told)
     print_states(fleet, states, as_json=as_json, single=wanted is not None and wanted.channel is not None)
 
 

@@ -50,13 +50,14 @@ def lease(
     from agent.cli.printing import print_outcome
     from agent.client import leases, request
     from agent.client.connection import BrokerError, Client, NobodyAnsweredError
+    from agent.client.existing import naming_what_exists
 
     if (ttl is None) != release:
         raise click.UsageError("give --for TIME to take or renew it, or --release to give it back")
     try:
         wanted = request.Target.parse(target)
         asked = leases.request(wanted, leases.default_holder() if holder is None else holder, ttl=ttl, force=force)
-        with Client(find_broker(**broker)) as client:
+        with Client(find_broker(**broker)) as client, naming_what_exists(client, wanted):
             outcome = leases.send(client, wanted, asked)
     except (ValueError, BrokerError, NobodyAnsweredError) as error:
         raise Failure(str(error)) from None

@@ -287,9 +287,8 @@ class Client:
         if answer.code == _NO_MATCHING_SUBSCRIBERS:
             raise NobodyAnsweredError(f"no agent listens on {topic}; is the unit's name right, and its agent running?")
         if answer.code == _NOT_AUTHORIZED:
-            raise NotAllowedError(
-                f"{self.address} did not take it: {faults.meaning(answer.code, answer.text.lower())}; may this user publish there?"
-            )
+            why = faults.meaning(answer.code, answer.text.lower())
+            raise NotAllowedError(f"{self.address} did not take it: {why}; may this user publish there?")
         if answer.code >= 128:
             raise BrokerError(f"{self.address} did not take it: {faults.meaning(answer.code, answer.text.lower())}")
 

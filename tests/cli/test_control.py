@@ -114,7 +114,9 @@ def test_what_can_t_be_is_not_sent(lab: Lab, arguments: list[str], message: str)
 def test_nobody_listens(lab: Lab) -> None:
     result = lab.call("set", "psu9/1", "--state", "off", "--timeout", "1")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "psu9" in result.stderr
+    assert "There is no unit psu9; known are psu1 and psu2." in result.stderr
+    for command in (("lease", "psu9", "--for", "60"), ("takeover", "psu9", "--timeout", "1")):
+        assert "known are psu1 and psu2." in lab.call(*command).stderr
 
 
 def test_nobody_answers(lab: Lab) -> None:
@@ -124,7 +126,7 @@ def test_nobody_answers(lab: Lab) -> None:
         result = lab.call("set", "psu8/1", "--state", "off", "--timeout", "0.3")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "nobody answered for psu8/1 within 0.3 s" in result.stderr
-    assert "is not known" in result.stderr
+    assert "is not known. There is no unit psu8; known are psu1 and psu2." in result.stderr
 
 
 # The last test ends the agent.

@@ -48,11 +48,21 @@ def test_get_by_the_configuration(lab: Lab) -> None:
     assert invoke("get", "psu1/1", PSU_AGENT_CONF=str(lab.file)).exit_code == 0
 
 
-@pytest.mark.parametrize("target", ["psu9", "psu1/9", "psu1/nope"])
-def test_get_of_what_nobody_knows(lab: Lab, target: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "instead"),
+    [
+        ("psu9", "There is no unit psu9; known are psu1 and psu2."),
+        ("psu1/9", "psu1 has no channel 9; it has 1 (VDD), 2 and 3."),
+        ("psu1/nope", "psu1 has no channel nope; it has 1 (VDD), 2 and 3."),
+        ("psu1/vdd", "psu1 has no channel vdd; it has 1 (VDD), 2 and 3."),
+    ],
+)
+def test_get_of_what_nobody_knows(lab: Lab, target: str, instead: str) -> None:
     result = lab.call("get", target)
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"nothing is known of {target}" in result.stderr
+    assert instead in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("target", ["psu 1", "psu1/", "psu1/a/b", "agents", "groups/a", "ALL", "#", "psu1/+"])

@@ -1,0 +1,62 @@
+"""The units and channels that exist, for sentences on one that nobody answers for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from agent.client.connection import BrokerError, Client, NobodyAnsweredError
+from agent.client.fleet import Fleet
+from agent.client.request import Target
+
+#: Names in a sentence.
+_MOST = 20
+
+
+def what_exists(client: Client, target: Target) -> str:
+    """A sentence on what there is instead of a unit or a channel, or why it does not answer; empty if nothing is known.
+
+    It reads what is retained, which takes `agent.client.connection.QUIET` s and a little.
+
+    :raises BrokerError: see `Client`
+    """
+    fleet = Fleet(client.topics)
+    topics = client.topics
+    for message in client.retained({*Fleet.filters(topics, target.unit), topics.every_info}):
+        fleet.update(message.topic, message.payload)
+    return told(fleet, target)
+
+
+@contextlib.contextmanager
+def naming_what_exists(client: Client, target: Target) -> Iterator[None]:
+    """Have a `NobodyAnsweredError` of what is done within say what there is instead.
+
+    :raises NobodyAnsweredError: nobody answered within
+    """
+    try:
+        yield
+    except NobodyAnsweredError as error:
+        instead = ""
+        with contextlib.suppress(BrokerError):
+            instead = what_exists(client, target)
+        raise NobodyAnsweredError(f"{error} {instead}".strip()) from None
+
+
+def told(fleet: Fleet, target: Target) -> str:
+    """The same of a fleet that is known already."""
+    units = fleet.units.keys() | {unit for served in fleet.agent_units.values() for unit in served}
+    if target.unit not in units:
+        return f"There is no unit {target.unit}; known are {listed(sorted(units))}." if units else ""
+    channels = fleet.channels(target.unit)
+    if target.channel is not None and channels and not fleet.channels(target.unit, target.channel):
+        names = [str(c.index) if c.name == f"CH{c.index}" else f"{c.index} ({c.name})" for c in channels]
+        return f"{target.unit} has no channel {target.channel}; it has {listed(names)}."
+    why = fleet.why_absent(target.unit)
+    return "" if why is None else f"{target.unit} is not there: {why}."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names as a list in a sentence, and how many more there are."""
+    if len(names) > _MOST:
+        return f"{', '.join(names[:_MOST])} and {len(names) - _MOST} more"
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
