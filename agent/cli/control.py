@@ -13,6 +13,7 @@ from agent.cli.options import (
     F,
     Failure,
     NotFound,
+    Number,
     broker_options,
     find_broker,
     json_option,
@@ -43,9 +44,9 @@ def _setting_option(quantity: Quantity) -> Callable[[F], F]:
     elif quantity.kind == "action":
         arguments = {"is_flag": True, "default": None}
     elif quantity.minimum is None and quantity.maximum is None:
-        arguments = {"type": float, "metavar": quantity.unit.upper()}
+        arguments = {"type": Number(), "metavar": quantity.unit.upper()}
     else:
-        allowed = click.FloatRange(quantity.minimum, quantity.maximum, min_open=quantity.above_minimum)
+        allowed = Number(quantity.minimum, quantity.maximum, min_open=quantity.above_minimum)
         arguments = {"type": allowed, "metavar": quantity.unit.upper()}
     return click.option(f"--{quantity.name.replace('_', '-')}", help=quantity.purpose, **arguments)
 
@@ -59,7 +60,7 @@ def _to_bool(_: click.Context, __: click.Parameter, value: str | None) -> bool |
 @_setting_options
 @click.option(
     "--expires-in",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     metavar="S",
     help="Refuse it if it can't be carried out within S s.",
 )
@@ -67,7 +68,7 @@ def _to_bool(_: click.Context, __: click.Parameter, value: str | None) -> bool |
 @click.option("--id", "command_id", metavar="TEXT", help="The command's id, up to 128 characters.  [default: random]")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1, 86400),
+    type=Number(0.1, 86400),
     metavar="S",
     help="Seconds to wait for the response.  [default: 10, and as long as a cycle or ramp takes]",
 )
@@ -130,9 +131,7 @@ def set_(  # one for each option but the settings
 @click.command()
 @click.argument("unit", metavar="UNIT")
 @click.option("--agent", metavar="NAME", help="The agent that is to serve it.  [default: every one that has the unit]")
-@click.option(
-    "--timeout", type=click.FloatRange(0.1, 86400), metavar="S", default=10.0, help="Seconds to wait.  [default: 10]"
-)
+@click.option("--timeout", type=Number(0.1, 86400), metavar="S", default=10.0, help="Seconds to wait.  [default: 10]")
 @broker_options
 def takeover(unit: str, agent: str | None, timeout: float, **broker: Any) -> None:
     """Have an agent serve a unit that another agent served.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from agent.cli.options import config_argument, json_option, load_config
+from agent.cli.options import Number, config_argument, json_option, load_config
 from agent.cli.program.errors import Error, document
 
 
@@ -51,7 +51,7 @@ def check(config: Path | None, connect: bool, as_json: bool) -> None:
 @click.command()
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1, 60),
+    type=Number(0.1, 60),
     default=3.0,
     show_default=True,
     metavar="S",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from agent.cli.program.errors import Error
+from agent.protocol.numbers import instead
 
 if TYPE_CHECKING:
     from agent.client.address import Address
@@ -58,6 +60,22 @@ class NotFound(Failure):
     """The same with exit code 1."""
 
     exit_code = 1
+
+
+class Number(click.FloatRange):
+    """A number, as `click.FloatRange`; of one that was written with a decimal comma or a unit the fault says how to write it."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number as a float."""
+        try:
+            is_number = math.isfinite(float(value))
+        except ValueError:
+            is_number = False
+        if not is_number:
+            self.fail(f"{value!r} is not a number; {instead(str(value)) or 'give a number'}.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def output_fault() -> OSError | None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from agent.cli.options import Failure, config_argument, load_config
+from agent.cli.options import Failure, Number, config_argument, load_config
 
 #: EX_SOFTWARE of sysexits.h.
 INTERNAL_ERROR = 70
@@ -107,7 +107,7 @@ def demo(port: int | None, embedded_broker: bool) -> None:
 @click.option("--hislip-port", type=click.IntRange(0, 65535), help="Speak HiSLIP too, on this port (0: a free one).")
 @click.option("--pty", is_flag=True, help="Be a serial port too, on a pseudo-terminal.")
 @click.option("--serial-number", metavar="TEXT", help="Serial number in *IDN?.")
-@click.option("--latency", type=click.FloatRange(0, 60), default=0.0, metavar="S", help="Seconds that a message takes.")
+@click.option("--latency", type=Number(0, 60), default=0.0, metavar="S", help="Seconds that a message takes.")
 @click.option("--outputs-on", is_flag=True, help="Switch the outputs on, at its front panel.")
 @click.option(
     "--announce/--no-announce", default=True, help="Have `psu-agent scan` find it, by mDNS on the network of --host."

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agent.cli.options import Failure, load_config, telling
+from agent.cli.options import Failure, Number, load_config, telling
 
 if TYPE_CHECKING:
     from agent.config import UnitSettings
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--visa-backend", default="@py", show_default=True, help="pyvisa's backend, with a URI.")
 @click.option(
     "--voltage-max",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     default=1.0,
     show_default=True,
     metavar="V",
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--current-max",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     default=0.1,
     show_default=True,
     metavar="A",
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--patience",
-    type=click.FloatRange(0, 3600),
+    type=Number(0, 3600),
     default=20.0,
     show_default=True,
     metavar="S",

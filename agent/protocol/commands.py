@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from agent.protocol.errors import Refusal
+from agent.protocol.numbers import instead
 from agent.protocol.offs import find_off, is_off, off_text
 from agent.protocol.payloads import checked_holder, checked_id, decoded, finite, is_id, load_object, shorten
 from agent.protocol.quantities import BY_NAME, COMMANDED, COMMANDED_OF_UNIT, Quantity
@@ -33,6 +34,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][+-]?\d{1,4
 #: RFC 3339, 5.6. A time without an offset is ambiguous.
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _OF_UNIT = " and ".join(name for name in COMMANDED if name in COMMANDED_OF_UNIT)
+_OF_ALL = 'all units together take {"state": false} or OFF and nothing else; turn on each unit or channel by itself'
 _EXAMPLE = '{"state": true, "voltage_limit": 3.3}'
 
 
@@ -123,7 +125,15 @@ def _checked_value(quantity: Quantity, value: object) -> float | bool:
                 return number
             if number is not None:
                 raise ValueError(f"takes {_bounds(quantity)}")
+            if isinstance(value, str):
+                raise ValueError(f"takes a number{_instead(value)}")
     raise ValueError(_TAKES[quantity.kind])
+
+
+def _instead(text: str) -> str:
+    """The end of the sentence on a text that is no number: what to write, as far as that is known."""
+    told = instead(text) or ("write it without quotes" if _NUMBER.fullmatch(text.strip()) else None)
+    return "" if told is None else f" ({told})"
 
 
 _TAKES = {
@@ -212,9 +222,23 @@ def _moment(text: str) -> datetime | None:
 
 def _strictly(payload: bytes, scope: Scope) -> Command:
     text = decoded(payload)
-    if text.strip().upper() == "OFF":
+    bare = text.strip()
+    if bare.upper() == "OFF":
         return Command(state=False)
-    return _validated(load_object(text, _EXAMPLE), scope)
+    try:
+        return _validated(load_object(text, _EXAMPLE), scope)
+    except Refusal as refusal:
+        bare = bare.strip('"')
+        if bare.upper() not in _BARE_SWITCH_WORDS and not _NUMBER.fullmatch(bare):
+            raise
+        if scope == "all":
+            raise Refusal("bad_payload", _OF_ALL) from None
+        fields = (
+            f"publish a bare value to …/set/FIELD, such as …/set/{'state' if bare[0].isalpha() else 'voltage_limit'}"
+        )
+        raise Refusal(
+            refusal.code, f"{shorten(bare)} is no command; {fields}, or send an object such as {_EXAMPLE}"
+        ) from None
 
 
 def _field_strictly(field: str, payload: bytes, scope: Scope) -> Command:
@@ -250,7 +274,7 @@ def _check_combination(command: Command, scope: Scope, known_id: str | None) -> 
     if not fields:
         raise Refusal("bad_payload", f"it asks for nothing; fields: {', '.join(COMMANDED)}", known_id)
     if scope == "all" and fields != {"state": False}:
-        raise Refusal("bad_payload", 'all units together take {"state": false} or OFF and nothing else', known_id)
+        raise Refusal("bad_payload", _OF_ALL, known_id)
     beyond = set(fields) - COMMANDED_OF_UNIT
     if scope == "unit" and beyond:
         raise Refusal(

@@ -103,6 +103,8 @@ def test_everything_off(lab: Lab) -> None:
         (["psu1/2", "--ramp", "1"], "ramp needs a voltage_limit"),
         (["psu1/2", "--state", "on", "--id", "x" * 129], "1 to 128 characters"),
         (["psu1/2", "--voltage-limit", "nan"], "not a number"),
+        (["psu1/2", "--voltage-limit", "5,5"], "'5,5' is not a number; write 5.5."),
+        (["psu1/2", "--cycle", "2s"], "'2s' is not a number; write 2, the number alone."),
     ],
 )
 def test_what_can_t_be_is_not_sent(lab: Lab, arguments: list[str], message: str) -> None:

@@ -133,8 +133,35 @@ def test_a_command_may_come_in_many_dresses() -> None:
 
 @pytest.mark.parametrize("payload", [b"ON", b"on", b"true", b"1", b'"ON"'])
 def test_only_off_goes_without_an_object(payload: bytes) -> None:
-    with pytest.raises(Refusal, match=r"object"):
+    with pytest.raises(
+        Refusal, match=r"bare value to …/set/FIELD, such as …/set/(state|voltage_limit), or send an object"
+    ):
         parse_command(payload)
+    with pytest.raises(Refusal, match=r"all units together take .* or OFF and nothing else; turn on each"):
+        parse_command(payload, "all")
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (b'{"voltage_limit": 5,5}', "not JSON: 5,5 has a decimal comma; write 5.5"),
+        (b'{"voltage_limit":-0,25, "state": true}', "not JSON: -0,25 has a decimal comma; write -0.25"),
+        (b'{"voltage_limit": "5,5"}', 'voltage_limit takes a number (write 5.5), not "5,5"'),
+        (b'{"voltage_limit": "5 V"}', 'voltage_limit takes a number (write 5, the number alone), not "5 V"'),
+        (b'{"voltage_limit": "5.5"}', 'voltage_limit takes a number (write it without quotes), not "5.5"'),
+        (b'{"voltage_limit": "five"}', 'voltage_limit takes a number, not "five"'),
+    ],
+)
+def test_a_number_in_another_notation_is_refused_and_the_right_one_told(payload: bytes, said: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        parse_command(payload)
+    assert refused.value.message == said
+
+
+@pytest.mark.parametrize("payload", [b"5,5", b"5.5 V", b"5500mV"])
+def test_so_is_a_bare_one(payload: bytes) -> None:
+    with pytest.raises(Refusal, match=r"voltage_limit takes a number \(write 5\.5"):
+        parse_field("voltage_limit", payload)
 
 
 @pytest.mark.parametrize("field", ["ramp", "cycle", "id"])
