@@ -20,7 +20,7 @@ from agent.config.pyvisaargs import check_pyvisa_args
 from agent.config.scalars import as_text, plain
 from agent.config.settings import has_home, homeless_state_dir
 from agent.config.source import KeyPath
-from agent.config.values import channel_number
+from agent.config.values import channel_number, is_true
 from agent.instruments import catalogue
 from agent.instruments.claims import tells_no_serial
 from agent.instruments.driver import Identity
@@ -76,7 +76,7 @@ def _check_tls(path: KeyPath, tls: dict[str, Any], faults: FaultList) -> None:
         faults.add((*path, "key"), "stands without cert; give both or neither")
     if "cert" in tls and "key" not in tls:
         faults.add((*path, "cert"), "stands without key; give both or neither")
-    if tls.get("insecure") is True:
+    if is_true(tls.get("insecure")):
         faults.warn((*path, "insecure"), "the broker's certificate is not checked against its name")
 
 

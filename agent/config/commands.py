@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from agent.config.scalars import as_text
-from agent.config.values import Section, Text, wrong
+from agent.config.values import Flag, Section, Text, wrong
 
 #: Characters that have a meaning for a shell: outside of quotes, and within double quotes.
 _SHELL_SYNTAX = re.compile(
@@ -95,7 +95,7 @@ CommandLine = Annotated[
 class Commands(Section):
     """The programs that read and set a unit of model `external`. They run in the folder of the configuration file."""
 
-    shell: bool = Field(
+    shell: Flag = Field(
         default=False, description="true to have /bin/sh read the commands, which are text then, or false"
     )
     ping: CommandLine | None = Field(

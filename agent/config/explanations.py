@@ -14,6 +14,7 @@ from agent.config.schema import Config
 from agent.config.settings import Mqtt, Settings, Tls
 from agent.config.source import KeyPath, Source
 from agent.config.units import UnitSettings
+from agent.protocol.numbers import instead
 
 #: pydantic's types of errors.
 _WRONG_KINDS = {
@@ -61,6 +62,12 @@ def explain(source: Source, path: KeyPath, details: ErrorDetails) -> str:
     wrong = _WRONG_KINDS.get(kind, "is not right here")
     if kind in ("int_type", "float_type") and _is_written_number(details["input"]):
         wrong = "is in quotes, which makes it text"
+    elif (
+        kind in ("int_type", "float_type")
+        and details["input"] == source.place(path).written  # no variable, whose value nobody is shown
+        and (told := instead(details["input"]))
+    ):
+        return f"{shown(source, path, details['input'])} {wrong}; {told}"
     return with_right(f"{shown(source, path, details['input'])} {wrong}", path)
 
 

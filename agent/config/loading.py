@@ -123,7 +123,10 @@ def _validate(data: dict[str, Any], faults: FaultList, folder: Path) -> Config |
                 faults.add(path, explain(faults.source, path, details))
     for path in nulls:
         if faults.is_readable(path):
-            faults.add(path, with_right("has no value; take the key out", path, " or give "))
+            why = "has no value; take the key out"
+            if faults.source.is_commented_out(path):
+                why = "has no value, as `#` begins a comment; put the value in quotes, take the key out,"
+            faults.add(path, with_right(why, path, " or give "))
     return config
 
 

@@ -20,6 +20,7 @@ from agent.config.values import (
     OR_FLAG,
     Duration,
     FilePath,
+    Flag,
     Host,
     Interval,
     OrNumber,
@@ -33,6 +34,7 @@ from agent.config.values import (
     wrong,
 )
 from agent.protocol import names
+from agent.protocol.numbers import instead
 
 #: s between the last setting of an agent that is cut off and the moment when another one may take its supply over.
 TAKEOVER_MARGIN = 10.0
@@ -116,7 +118,7 @@ class Tls(Section):
         default=None, description="the PEM file of this agent's certificate, where the broker asks for one"
     )
     key: ReadableFile | None = Field(default=None, description="the PEM file of the certificate's private key")
-    insecure: bool = Field(
+    insecure: Flag = Field(
         default=False,
         description="true to accept a broker whose certificate is for another name (for tests alone), or false",
     )
@@ -204,6 +206,8 @@ def _for_volts_and_amperes(value: object) -> object:
         if not 0 <= value < math.inf:
             raise wrong("is out of range; give 0 or more")
         return {"voltage": float(value), "current": float(value)}
+    if isinstance(value, str) and instead(value) is not None:
+        raise wrong("is not a number; write it with a point before the decimals, and without a unit")
     return value
 
 
@@ -230,7 +234,7 @@ class DeadbandSettings(Section, title="Deadband"):
 class PublishSettings(Section, title="Publish"):
     """Which states are published: all of them, or those that tell a change."""
 
-    changes_only: bool = Field(
+    changes_only: Flag = Field(
         default=False,
         description="true to publish a state only where it tells a change, or nothing was published for `heartbeat`",
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from agent.config.scalars import WrittenFloat, WrittenInt, resolve
+from agent.config.sentences.yamlfaults import explain
 
 MAX_BYTES = 1024 * 1024
 _MAX_DEPTH = 24
@@ -53,6 +54,13 @@ class Source:
     data: object = None
     places: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    text: str = ""
+
+    def is_commented_out(self, path: KeyPath) -> bool:
+        """True if a comment stands where the value of `path` would be, as of ``password: #secret``."""
+        line = self.place(path).line
+        lines = self.text.splitlines()[line - 1 : line] if line else []
+        return any(re.search(r":\s+#\S", shown) for shown in lines)
 
     def place(self, path: KeyPath) -> Place:
         """The place of `path`, or, where there is no such value, of the nearest thing around it."""
@@ -79,6 +87,8 @@ def read(content: bytes, environment: Mapping[str, str] | None = None) -> Source
     """Read one YAML document. Never raises for what `content` holds: see `Source.problems`."""
     if len(content) > MAX_BYTES:
         return _broken(1, f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB: that is no configuration")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return _broken(1, "the file is UTF-16: save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -92,10 +102,15 @@ def read(content: bytes, environment: Mapping[str, str] | None = None) -> Source
             return _broken(deep, f"nested deeper than {_MAX_DEPTH} levels: that is no configuration")
         root = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        return _broken(*_explain(error, text))
+        if "expected a single document" in str(getattr(error, "context", None)):
+            line = error.problem_mark.line + 1  # type: ignore[attr-defined]  # of this error
+            return _broken(
+                line, "a second YAML document begins here: a configuration is one document, take the `---` out"
+            )
+        return _broken(*explain(error, text))
     if root is None:
         return Source(places={(): Place(1, "")})
-    return _Reader(os.environ if environment is None else environment).read(root)
+    return _Reader(os.environ if environment is None else environment).read(root, text)
 
 
 def escaped(text: str) -> str:
@@ -146,27 +161,6 @@ def _line(node: yaml.Node | yaml.Event) -> int:
     return node.start_mark.line + 1 if node.start_mark is not None else 1
 
 
-def _explain(error: yaml.YAMLError, text: str) -> tuple[int, str]:
-    """The line of an error of the YAML parser, and a message for people."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    lines = text.splitlines() or [""]
-    line = min(mark.line + 1, len(lines)) if mark is not None else 1
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    context = getattr(error, "context", None)
-    opened = getattr(error, "context_mark", None)
-    shown = lines[line - 1]
-    if "\t" in shown[: len(shown) - len(shown.lstrip())]:
-        return line, "not valid YAML: a tab in the indentation; indent with spaces"
-    if "expected a single document" in str(context):
-        return line, "a second YAML document begins here: a configuration is one document, take the `---` out"
-    sentence = f"not valid YAML: {problem}"
-    if context:
-        sentence += f" {context}"
-    if opened is not None and opened.line + 1 != line:
-        sentence += f" that begins on line {opened.line + 1}"
-    return line, sentence
-
-
 class _Reader:
     """Makes a `Source` of one tree of YAML nodes. Used once."""
 
@@ -176,8 +170,9 @@ class _Reader:
         self._open: set[int] = set()
         self._nodes = 0
 
-    def read(self, root: yaml.Node) -> Source:
+    def read(self, root: yaml.Node, text: str) -> Source:
         line = _line(root)
+        self._source.text = text
         try:
             self._source.data = self._value(root, (), Place(line, ""))
         except _TooManyValuesError:
@@ -225,8 +220,17 @@ class _Reader:
         result: dict[str | int, object] = {}
         seen: dict[str, int] = {}
         merged: list[yaml.Node] = []
+        before: tuple[yaml.Node, yaml.Node] | None = None
         for name_node, value_node in node.value:
             line = _line(name_node)
+            if before is not None and _is_behind_comma(node, name_node, value_node):
+                name = self._key(before[0], key)
+                self._problem(
+                    Place(_line(before[1]), key if name is None else child_key(key, name)),
+                    _comma(before[1], name_node, is_secret=name == "password"),
+                )
+                continue
+            before = name_node, value_node
             if name_node.tag == _PLAIN and name_node.value == "<<":
                 merged.append(value_node)
                 continue
@@ -290,7 +294,7 @@ class _Reader:
     def _scalar(self, node: yaml.ScalarNode, place: Place) -> object:
         text: str = node.value
         if node.tag not in (_PLAIN, *(_STANDARD + name for name in ("str", "int", "float", "bool", "null"))):
-            self._problem(place, f"tag {_tag(node)} is not supported: take it out")
+            self._problem(place, f"tag {_tag(node)} is not supported: take it out, or put the value in quotes")
             return None
         if _has_surrogate(text):
             self._problem(place, "half of a surrogate pair is no character: write the character itself")
@@ -331,6 +335,32 @@ class _Reader:
 
 class _TooManyValuesError(Exception):
     """Aliases that stand for aliases make more values than a configuration can need."""
+
+
+def _is_behind_comma(mapping: yaml.MappingNode, name: yaml.Node, value: yaml.Node) -> bool:
+    """True for the end of a value with a comma in it, which within braces becomes a key: ``{voltage_max: 5,5}``."""
+    return bool(
+        mapping.flow_style
+        and isinstance(name, yaml.ScalarNode)
+        and isinstance(value, yaml.ScalarNode)
+        and not value.value
+        and value.start_mark.index == name.end_mark.index
+    )
+
+
+def _comma(before: yaml.Node, behind: yaml.Node, *, is_secret: bool) -> str:
+    if is_secret:
+        return "a comma ends a value within braces: put the value in quotes"
+    if not isinstance(before, yaml.ScalarNode):
+        return f"{_short(behind)} stands behind it without a value; give it one, or take it out"
+    whole = f"{_short(before)},{_short(behind)}"
+    if re.fullmatch(r"[-+]?\d{0,20},\d{1,20}", whole):
+        return f"{whole} has a decimal comma: write {whole.replace(',', '.')}"
+    return f"a comma ends a value within braces: put '{whole}' in quotes"
+
+
+def _short(node: yaml.Node) -> str:
+    return ascii(node.value[:40])[1:-1]
 
 
 def _tag(node: yaml.Node) -> str:

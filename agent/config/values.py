@@ -127,6 +127,8 @@ def _seconds(value: object) -> object:
     """Seconds, or a number with s, min, h or d behind it."""
     if isinstance(value, str):
         match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|m|h|d)", value)
+        if match is None and re.fullmatch(r"\d{1,9},\d{1,9}\s*(s|min|m|h|d)?", value):
+            raise wrong("has a decimal comma; write a point there")
         if match is None:
             raise wrong("is no duration; give seconds, or a number with s, min, h or d behind it, such as 1h")
         return float(match[1]) * {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}[match[2]]
@@ -143,8 +145,23 @@ def channel_number(value: object) -> object:
     return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,3}", value) else value
 
 
+#: What YAML 1.1 has for true and false, and this file's YAML 1.2 for words. No setting has them for anything else.
+_YES, _NO = ("yes", "Yes", "YES", "on", "On", "ON"), ("no", "No", "NO", "off", "Off", "OFF")
+
+
+def is_true(value: object) -> bool:
+    """True for a flag of the file that is set, as it was read."""
+    return value is True or (isinstance(value, str) and value in _YES)
+
+
+def _flag(value: object) -> object:
+    """The boolean that a word stands for; anything else as it is."""
+    return is_true(value) if isinstance(value, str) and value in (*_YES, *_NO) else value
+
+
 def _flag_or_section(value: object) -> object:
     """`true` stands for the section with its defaults, `false` for none."""
+    value = _flag(value)
     if isinstance(value, bool):
         return {} if value else None
     return value
@@ -206,6 +223,8 @@ ProtocolVersion = Annotated[
     BeforeValidator(_protocol),
     WithJsonSchema({"enum": ["auto", 5, "5", "3.1.1"], "default": "auto"}),
 ]
+#: True or false; also as YAML 1.1 writes them, such as `yes`.
+Flag = Annotated[bool, BeforeValidator(_flag)]
 #: For a section that may be given as `true` or `false`: the validator and its part of the JSON Schema.
 FLAG_OR_SECTION = BeforeValidator(_flag_or_section)
 OR_FLAG = _OrFlag()
