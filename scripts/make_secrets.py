@@ -42,7 +42,13 @@ SERVICE_SECRETS = (
 #: The topics of an agent's messages below {base}/{unit}/ and below {base}/agents/{agent}/.
 CHANNEL_TOPICS = ("state", "backlog", "event", "lease", "response")
 UNIT_TOPICS = ("status", "info", "lease", "response")
-AGENT_TOPICS = ("status", "info", "metrics")
+AGENT_TOPICS = ("status", "info", "metrics", "log")
+#: Those of a channel's plain values (docs/plain-values.md).
+VALUE_TOPICS = (
+    *("name", "online", "output", "voltage", "current", "power", "voltage_limit", "current_limit", "mode", "tripped"),
+    *("voltage_protection", "current_protection", "current_protection_level", "voltage_protection_state"),
+    *("energy", "charge"),
+)
 
 
 class Fault(Exception):
@@ -51,7 +57,7 @@ class Fault(Exception):
 
 def published(base: str, unit: str = "+", agent: str = "+") -> Iterator[str]:
     """The filters of everything that agents publish, but for discovery and responses to a named topic."""
-    yield from (f"{base}/{unit}/+/{leaf}" for leaf in CHANNEL_TOPICS)
+    yield from (f"{base}/{unit}/+/{leaf}" for leaf in (*CHANNEL_TOPICS, *VALUE_TOPICS))
     yield from (f"{base}/{unit}/{leaf}" for leaf in UNIT_TOPICS)
     yield from (f"{base}/agents/{agent}/{leaf}" for leaf in AGENT_TOPICS)
 

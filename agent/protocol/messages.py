@@ -237,6 +237,19 @@ class AgentInfo(_Message):
     answers: str | None = None
 
 
+class AgentRemark(_Message):
+    """A warning or an error of the agent's log, in one line, without secrets.
+
+    ``unit``: the unit that it is about, whose name ``text`` does not repeat; None for one that is about none, or about several.
+    """
+
+    time: Time
+    agent: str
+    level: Literal["warning", "error", "critical"]
+    unit: str | None
+    text: str
+
+
 class Metrics(_Message):
     """Counters since the agent's start; ``poll_rate`` in polls a second over the last interval, ``memory`` in bytes.
 

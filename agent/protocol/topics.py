@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from agent.protocol import fields
 from agent.protocol.names import RESERVED_UNITS
 
 _UnitKind = Literal["status", "info", "lease", "response"]
@@ -15,7 +16,15 @@ _UNIT_KINDS: dict[str, _UnitKind] = {kind: kind for kind in get_args(_UnitKind)}
 _CHANNEL_KINDS: dict[str, _ChannelKind] = {kind: kind for kind in get_args(_ChannelKind)}
 _AGENT_KINDS: dict[str, _AgentKind] = {kind: kind for kind in get_args(_AgentKind)}
 #: A response never goes to a topic with one of these as its last level: there the agent publishes, or is sent requests.
-_TAKEN = (_UNIT_KINDS.keys() | _CHANNEL_KINDS.keys() | _AGENT_KINDS.keys() | {"set", "get", "takeover"}) - {"response"}
+_TAKEN = {
+    *_UNIT_KINDS,
+    *_CHANNEL_KINDS,
+    *_AGENT_KINDS,
+    *fields.LEVELS.values(),
+    "set",
+    "get",
+    "takeover",
+} - {"response"}
 #: Characters. MQTT 5, 4.7.3: a topic takes at most 65,535 bytes. Ours end long before that.
 LONGEST_LEVEL = 256
 #: bytes
@@ -94,6 +103,10 @@ class Topics:
     def event(self, unit: str, channel: int | str) -> str:
         """Where changes of a channel are published."""
         return f"{self._prefix}{unit}/{channel}/event"
+
+    def value(self, unit: str, channel: int | str, field: str) -> str:
+        """Where one field of a channel's state is retained as a bare value, if the configuration asks for it."""
+        return f"{self._prefix}{unit}/{channel}/{fields.LEVELS[field]}"
 
     # Of a unit.
 

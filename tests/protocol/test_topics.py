@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
+from agent.protocol.fields import LEVELS
 from agent.protocol.names import RESERVED_UNITS
 from agent.protocol.topics import AgentTopic, ChannelTopic, Request, Topics, UnitTopic
 from tests.properties import examples
@@ -35,6 +36,9 @@ def test_the_tree_of_the_contract() -> None:
         topics.agent_status("bench3"),
         topics.agent_info("bench3"),
         topics.agent_metrics("bench3"),
+        topics.agent_log("bench3"),
+        topics.value("psu1", 2, "voltage"),
+        topics.value("psu1", 2, "state"),
         topics.set("psu1", 2),
         topics.set("all"),
         topics.get("psu1"),
@@ -53,6 +57,9 @@ def test_the_tree_of_the_contract() -> None:
         "psu/agents/bench3/status",
         "psu/agents/bench3/info",
         "psu/agents/bench3/metrics",
+        "psu/agents/bench3/log",
+        "psu/psu1/2/voltage",
+        "psu/psu1/2/output",
         "psu/psu1/2/set",
         "psu/all/set",
         "psu/psu1/get",
@@ -180,7 +187,12 @@ def test_a_published_topic_that_is_built_is_parsed_back(unit: str, channel: int,
         assert topics.parse_published(topics.agent_status(agent)) == AgentTopic(agent, "status")
         assert topics.parse_published(topics.agent_info(agent)) == AgentTopic(agent, "info")
         assert topics.parse_published(topics.agent_metrics(agent)) == AgentTopic(agent, "metrics")
+        assert topics.parse_published(topics.agent_log(agent)) == AgentTopic(agent, "log")
         assert topics.parse_published(topics.agent_nowhere(agent)) is None
+        for field in LEVELS:
+            # Not for the fleet: the state tells it.
+            assert topics.parse_published(topics.value(unit, channel, field)) is None
+            assert topics.parse(topics.value(unit, channel, field)) is None
 
 
 @given(_ANY_TOPIC)
@@ -208,7 +220,8 @@ def test_any_topic_is_published_on_or_a_request_or_neither(topic: str) -> None:
     "topic",
     [
         "groups/rails/state",
-        "agents/bench/log",
+        "agents/bench/logs",
+        "psu1/1/voltage",
         "all/status",
         "psu1/set/state",
         "psu1/1/lease/set",
@@ -232,7 +245,17 @@ def test_a_response_is_never_a_request_and_never_looks_like_what_the_agent_tells
     assert not topic.startswith("$")
     heard = TOPICS.subscriptions(["psu1", "psu2"])
     assert not any(topic_matches_sub(pattern, topic) for pattern in heard)
-    for told in ("+/+/state", "+/+/event", "+/+/backlog", "+/status", "+/info", "agents/+/status", "agents/+/info"):
+    for told in (
+        "+/+/state",
+        "+/+/event",
+        "+/+/backlog",
+        "+/status",
+        "+/info",
+        "agents/+/status",
+        "agents/+/info",
+        "+/+/output",
+        "+/+/voltage",
+    ):
         assert not topic_matches_sub(f"lab3/psu/{told}", topic)
 
 
@@ -265,6 +288,8 @@ def test_topics_that_take_responses(topic: str) -> None:
         "lab3/psu/all/set",
         "lab3/psu/psu1/1/state",
         "lab3/psu/psu1/response/state",
+        "lab3/psu/psu1/response/output",
+        "lab3/psu/agents/response/log",
         "lab3/psu/response",
         "lab3/psu/response/me/state",
         "lab3/psu/response/me/set",

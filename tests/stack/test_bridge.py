@@ -80,10 +80,18 @@ def test_what_the_site_publishes_is_seen_at_the_centre_and_kept_there(sites: Sit
             publisher.send("psu1/lease", "ci", retain=True)
             publisher.send("psu1/1/lease", "ci", retain=True)
             publisher.send("psu1/status", "online", retain=True)
+            publisher.send("psu1/1/voltage_limit", "5.0000", retain=True)
+            publisher.send("agents/bench3/log", "{}")
             publisher.send("agents/bench3/status", "online", retain=True)
             publisher.settle()
-        retained = {"psu1/1/state", "psu1/status", "psu1/lease", "psu1/1/lease", "agents/bench3/status"}
-        expected = {"psu1/1/backlog", "psu1/1/event"} | retained
+        retained = {"psu1/1/voltage_limit"} | {
+            "psu1/1/state",
+            "psu1/status",
+            "psu1/lease",
+            "psu1/1/lease",
+            "agents/bench3/status",
+        }
+        expected = {"psu1/1/backlog", "psu1/1/event", "agents/bench3/log"} | retained
         wait_until(lambda: reader.topics() == {f"site1/psu/{topic}" for topic in expected}, "all of it")
     with Client(sites.central, "reader") as late:
         late.subscribe("site1/#")

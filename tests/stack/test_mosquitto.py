@@ -15,6 +15,8 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 
+from agent.protocol.fields import LEVELS
+from scripts.make_secrets import VALUE_TOPICS
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
@@ -41,8 +43,10 @@ STATUS = {"psu/psu1/status", "psu/agents/bench3/status"}
 INFO = {"psu/psu1/info", "psu/agents/bench3/info"}
 TAKEOVER = {"psu/psu1/takeover"}
 METRICS = {"psu/agents/bench3/metrics"}
+REMARKS = {"psu/agents/bench3/log"}
+VALUES = {f"psu/psu1/1/{level}" for level in LEVELS.values()}
 MEASURED = {"psu/agents/bench3/check/1/retained"}
-PUBLISHED = TELEMETRY | RESPONSES | LEASES | STATUS | INFO | METRICS
+PUBLISHED = TELEMETRY | RESPONSES | LEASES | STATUS | INFO | METRICS | REMARKS | VALUES
 REQUESTS = {"psu/psu1/set", "psu/psu1/set/state", "psu/psu1/1/set", "psu/psu1/1/set/voltage_limit", "psu/psu1/get",
             "psu/psu1/1/get", "psu/psu1/set/lease", "psu/psu1/lease/set", "psu/psu1/1/lease/set"}  # fmt: skip
 ALL = {"psu/all/set", "psu/all/set/state", "psu/all/1/set"}
@@ -194,6 +198,12 @@ def test_each_user_can_read_what_it_should_and_nothing_else(lab: Broker, retaine
 def test_nobody_connects_without_a_password(lab: Broker, user: str | None, password: str | None) -> None:
     with Client(lab, user, password) as client:
         assert client.codes[0] == "Not authorized"
+
+
+def test_the_list_has_the_plain_values_that_an_agent_publishes() -> None:
+    assert sorted(VALUE_TOPICS) == sorted(LEVELS.values())
+    bridge = (ROOT / "mosquitto" / "bridge.conf").read_text()
+    assert [level for level in VALUE_TOPICS if f"topic +/+/{level} out 1 {{base}}/" not in bridge] == []
 
 
 def test_the_health_check_of_compose(lab: Broker) -> None:
