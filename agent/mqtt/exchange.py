@@ -13,6 +13,7 @@ from agent.mqtt.inbox import MessageQueue
 from agent.mqtt.item import Item, Kind, Serializable
 from agent.mqtt.outbox import MOST_IN_FLIGHT, Outbox
 from agent.mqtt.presence import SILENCE, Presence
+from agent.mqtt.queues.values import ValueQueue
 from agent.mqtt.responses.receipts import Receipts
 from agent.mqtt.responses.refusals import Refusals
 from agent.mqtt.responses.suspects import Suspects
@@ -61,6 +62,7 @@ class Exchange:
         self.is_silent = False
         #: Gets the topic of each retained message that the broker has acknowledged.
         self.kept: Callable[[str], None] | None = None
+        self.values = ValueQueue()
         self._suspects = Suspects()
         self.outbox = Outbox(self._suspects)
         self.receipts = Receipts(commands, self._put_kept, turn.wake)
@@ -159,6 +161,7 @@ class Exchange:
         self.outbox.put_messages(self.receipts.undelivered())
         retained = self._suspects.caution.begin([] if self.is_silent else retained)
         self.outbox.put_retained(retained, time.monotonic())
+        self.values.begin_connection()
         self._set_window()
 
     @property
@@ -236,6 +239,9 @@ class Exchange:
         self.receipts.tick(now)
         if not self.is_silent:
             self._spooling.feed(self.outbox, now)
+        if self.values.waits:
+            self.outbox.send(self.connection.publish, now, backlog=False)
+            self.outbox.put_retained(self.values.take(0 if self.is_silent else self.outbox.room_for_values(now)), now)
         self.outbox.send(self.connection.publish, now, backlog=not self.is_ending)
         self._spooling.keep_overflow(self.outbox)
         waiting = self.outbox.response_count
@@ -243,7 +249,8 @@ class Exchange:
             self._is_holding = waiting > MOST_RESPONSES
             self.connection.hold_acknowledgements(self._is_holding)
         while self.outbox.has_rejected:
-            self._refusals.take_rejected(self.outbox.take_rejected(), self.connection.abilities.largest_packet or 0)
+            self.values.left_out(rejected := self.outbox.take_rejected())
+            self._refusals.take_rejected(rejected, self.connection.abilities.largest_packet or 0)
             self.outbox.send(self.connection.publish, now, backlog=False)
 
     def send_here(self) -> bool:
@@ -313,12 +320,14 @@ class Exchange:
     def _has_work(self) -> bool:
         if not self._presence.connected:  # messages that came meanwhile wait for the subscriptions
             return self.is_ending
-        return bool(self._inbox.items or self._subscriptions.has_changed or self._spooling.has_delivered)
+        has_messages = self._inbox.items or self.values.has_news
+        return bool(has_messages or self._subscriptions.has_changed or self._spooling.has_delivered)
 
     @property
     def is_idle(self) -> bool:
         """True if all but the backlog has been sent and acknowledged."""
-        return not self._inbox.items and self.outbox.is_idle and self.receipts.is_idle
+        values_wait = self.values.waits and not self.is_silent
+        return not (self._inbox.items or values_wait) and self.outbox.is_idle and self.receipts.is_idle
 
     def repeat_retained(self, now: float) -> None:
         """Publish again what is said of units and of this agent, once in `REPETITION` s, where the broker retains nothing.
@@ -329,6 +338,7 @@ class Exchange:
         if not retains and not self.is_silent and now - self._repeated_at >= REPETITION:
             self._repeated_at = now
             self._inbox.put(self._inbox.to_repeat(self._prefix))
+            self.values.repeat()
 
     def check_link(self, now: float, keepalive: float) -> None:
         """Ask the broker for a sign of life where it is time to, and see since when it has given none. TCP alone does not tell.
@@ -374,6 +384,7 @@ class Exchange:
             if code < 0x80:
                 self._suspects.caution.taken(item)
             self._set_window()
+        self.values.ended(item, was_taken=code < 0x80)
         if code >= 0x80:
             self._refused += 1
             self._refusals.refused(item, code)

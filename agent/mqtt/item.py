@@ -19,6 +19,7 @@ class Kind(IntEnum):
     MESSAGE = 2  # an event, or a message from the backlog; goes to the backlog as a message
     PASSING = 3  # not retained; is dropped
     RESPONSE = 4  # goes to the backlog as a message; is sent before events
+    VALUE = 5  # retained; only the newest counts, and `ValueQueue` keeps it
 
 
 class Serializable(Protocol):
@@ -57,7 +58,7 @@ class Item:
     @property
     def retain(self) -> bool:
         """True if the broker is to retain it."""
-        return self.kind in (Kind.STATE, Kind.KEEP) and not self.is_backlog
+        return self.kind in (Kind.STATE, Kind.KEEP, Kind.VALUE) and not self.is_backlog
 
     def supersede(self) -> None:
         """Make a state a sample of the backlog: a newer state of its channel is published in its place."""

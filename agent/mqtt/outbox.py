@@ -340,6 +340,10 @@ class Outbox:
         room = min(self._room_for_states(now), share - self.backlog_in_flight)
         return max(0, min(room, int((now - self._paid_until) * BACKLOG_RATE)))
 
+    def room_for_values(self, now: float) -> int:
+        """How many plain values may be in flight now. None while states wait."""
+        return 0 if self._live else min(self._room_for_states(now), max(1, self.window // 4))
+
     def is_paused(self, now: float) -> bool:
         """True if no samples of the backlog are sent for now."""
         return now < self._paused_until

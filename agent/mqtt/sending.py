@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from agent.mqtt.exchange import Exchange
 from agent.mqtt.inbox import MessageQueue, items_of
@@ -99,9 +100,16 @@ class Sending:
         """Publish retained, and again whenever the broker may have lost it. An empty payload removes it from the broker."""
         self._put(Item(Kind.KEEP, topic, payload))
 
+    def keep_values(self, values: Mapping[str, bytes]) -> None:
+        """Publish plain values retained, by topic, behind all else; an empty one removes what is there. `forget` ends it."""
+        self._exchange.values.put(values)
+        if not self._turn.is_napping:
+            self._turn.wake()
+
     def forget(self, topic: str) -> None:
         """Publish nothing more on a retained topic, which is another agent's from now on, and do not remove what is there."""
         self._inbox.forget(topic)
+        self._exchange.values.forget(topic)
 
     def be_silent(self) -> None:
         """Publish nothing but responses from now on, until `Joining.end` of a later connection allows it again."""

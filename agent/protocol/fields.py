@@ -27,7 +27,7 @@ def decimals(resolution: float) -> int:
 
 
 def plain(state: ChannelState, name: str, places: Mapping[str, int]) -> bytes:
-    """The payload of one plain value: ``ON``, ``OFF``, a number as JSON has it, a word or a name; `UNKNOWN` for what is not known.
+    """The payload of one plain value: ``ON``, ``OFF``, a number as JSON has it, a word or a name; else `UNKNOWN`.
 
     Of ``online`` it is ``online`` or ``offline``, as a status has it; of ``tripped`` ``none`` where nothing has tripped.
 

@@ -24,6 +24,7 @@ class Alone:
         self.store = Store(folder / "bench.sqlite3", 1000)
         self.store.start()
         self.way = Proxy(broker.port)
+        self.observer_port = broker.port
         self.observer = Observer(broker.port)
         self.heard: list[Incoming] = []
         self.presence: list[float | None] = []

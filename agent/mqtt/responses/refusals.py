@@ -144,7 +144,10 @@ class Refusals:
         """Log it, once a connection for each kind of topic."""
         # Strangers choose the topics of responses: one line for all of them.
         kind = "response elsewhere" if "instead" in consequence else item.topic.rpartition("/")[2]
-        if self._is_news(self._told_for_good if is_own(item) else self._told, f"{kind}: {why}"):
+        is_value = item.kind is Kind.VALUE
+        if is_value:  # one line for all of them, not one for each field
+            kind = "plain value"
+        if self._is_news(self._told_for_good if is_value or is_own(item) else self._told, f"{kind}: {why}"):
             log.error("broker: it refused a message on %s: %s; %s", ascii(item.topic)[:120], why, consequence)
 
     @staticmethod

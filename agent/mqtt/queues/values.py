@@ -1,0 +1,79 @@
+"""Plain values on their way to the broker: of each topic the newest alone, and behind all that others wait for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+
+from agent.mqtt.item import Item, Kind
+
+#: Plain values that may be sent and not acknowledged: a state, or a response, never waits behind more.
+MOST_IN_FLIGHT = 50
+
+
+class ValueQueue:
+    """What is to be retained as plain values, for any thread. Nothing here waits, or grows beyond one value a topic."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        #: True if something was put in since `take` was called last.
+        self.has_news = False
+        self._lock = threading.Lock()
+        self._newest: dict[str, bytes] = {}  # by topic; an empty one, a removal, until a broker has confirmed it
+        self._waiting: dict[str, None] = {}  # topics, in the order in which they are sent
+        self._in_flight = 0
+
+    def put(self, values: Mapping[str, bytes]) -> None:
+        """Have these published, by topic. One that waits already keeps its place, with the newer value."""
+        with self._lock:
+            self._newest.update(values)
+            self._waiting.update(dict.fromkeys(values))
+            self.has_news = True
+
+    def forget(self, topic: str) -> None:
+        """Publish nothing more on a topic, which is another agent's from now on, and do not remove what is there."""
+        with self._lock:
+            self._newest.pop(topic, None)
+            self._waiting.pop(topic, None)
+
+    def begin_connection(self) -> None:
+        """Have all of them published again: the broker may have lost what it retained."""
+        with self._lock:
+            self._waiting = dict.fromkeys(self._newest)
+            self._in_flight = 0
+            self.has_news = True
+
+    def repeat(self) -> None:
+        """Have all but removals published again: the broker keeps no retained messages."""
+        with self._lock:
+            self._waiting.update({topic: None for topic, payload in self._newest.items() if payload})
+            self.has_news = True
+
+    @property
+    def waits(self) -> bool:
+        """True if some wait to be sent."""
+        return bool(self._waiting)
+
+    def take(self, room: int) -> list[Item]:
+        """The next ones, as far as there is room for so many in flight, with those that are in flight already."""
+        with self._lock:
+            self.has_news = False
+            topics = list(self._waiting)[: max(0, min(room, MOST_IN_FLIGHT) - self._in_flight)]
+            for topic in topics:
+                del self._waiting[topic]
+            self._in_flight += len(topics)
+            return [Item(Kind.VALUE, topic, self._newest[topic]) for topic in topics]
+
+    def left_out(self, items: Iterable[Item]) -> None:
+        """Take note of messages that the broker does not get."""
+        for item in items:
+            self.ended(item, was_taken=False)
+
+    def ended(self, item: Item, *, was_taken: bool) -> None:
+        """Take note that a message, if it is a value, is not in flight any more."""
+        if item.kind is not Kind.VALUE:
+            return
+        with self._lock:
+            self._in_flight -= 1
+            if was_taken and not item.content and self._newest.get(item.topic) == b"":
+                del self._newest[item.topic]
