@@ -77,6 +77,15 @@ class Config(Section):
         """Which states of `unit` are published."""
         return self.settings.publish if unit.publish is None else unit.publish
 
+    def fields_published(self) -> dict[str, PublishSettings]:
+        """The units of whose channels each value is published on a topic of its own, too, with what counts as a change."""
+        wanted = self.settings.publish_fields
+        return {
+            unit.name: self.publish(unit)
+            for unit in self.units
+            if (wanted if unit.publish_fields is None else unit.publish_fields)
+        }
+
     def with_password(self, password: SecretStr) -> Config:
         """The same with this password for the broker: it was read from `password_file`."""
         mqtt = self.settings.mqtt.model_copy(update={"password": password})
@@ -89,7 +98,7 @@ class Config(Section):
 
     def restart_needed(self, newer: Config) -> list[str]:
         """The keys of `settings` that differ in a newer version of the file and that only a restart brings into effect."""
-        keys = set(Settings.model_fields) - {"poll_interval", "publish", "series", "uvicorn"}
+        keys = set(Settings.model_fields) - {"poll_interval", "publish", "publish_fields", "series", "uvicorn"}
         return sorted(key for key in keys if getattr(self.settings, key) != getattr(newer.settings, key))
 
     def with_settings_of(self, older: Config) -> Config:
@@ -115,6 +124,7 @@ class Config(Section):
             update={
                 "poll_interval": self.settings.poll_interval,
                 "publish": self.settings.publish,
+                "publish_fields": self.settings.publish_fields,
                 "series": self.settings.series,
             }
         )

@@ -269,6 +269,10 @@ class Settings(Section):
         default_factory=PublishSettings,
         description="{changes_only: true, deadband: …, heartbeat: 60} to publish fewer states of all units",
     )
+    publish_fields: bool = Field(
+        default=False,
+        description="true to publish each value of a channel on a topic of its own, too, for tools that read no JSON; or false",
+    )
     state_dir: FilePath = Field(
         default_factory=_state_dir,
         description="the directory for what outlives a restart: backlog, energy; left out: the user's state directory",

@@ -107,6 +107,10 @@ class UnitSettings(Section, title="Unit"):
         default=None,
         description="{changes_only: true, deadband: …, heartbeat: 60} to publish fewer states of this unit",
     )
+    publish_fields: bool | None = Field(
+        default=None,
+        description="true to publish each value of this unit's channels on a topic of its own, too; or false",
+    )
     commands: Commands | None = Field(
         default=None, description="for model external, its programs: {ping: …, get_channels: …, set: …}"
     )
@@ -152,10 +156,13 @@ class UnitSettings(Section, title="Unit"):
         return float(timeout) / 1000 if isinstance(timeout, int | float) else _EXCHANGE
 
     def served(self) -> UnitSettings:
-        """The same without what the agent does not use: equal for two entries that the agent serves alike."""
+        """The same without what the unit's thread does not use: equal for two entries whose units go on as they are."""
         channels = {index: channel.served() for index, channel in self.channels.items()}
         return self.model_copy(
-            update={"channels": {index: channel for index, channel in channels.items() if channel != _DEFAULT_CHANNEL}}
+            update={
+                "channels": {index: channel for index, channel in channels.items() if channel != _DEFAULT_CHANNEL},
+                "publish_fields": None,
+            }
         )
 
     def channel(self, index: int) -> ChannelSettings:

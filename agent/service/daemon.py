@@ -35,8 +35,9 @@ from agent.service.fleet.served import CarefulPublisher, ServedOutlet
 from agent.service.fleet.standings import Standings
 from agent.service.fleet.takeovers import Takeovers
 from agent.service.leases.leases import Leases
-from agent.service.reload import Reading, ReloadError
+from agent.service.reload import Reloads
 from agent.service.units import Difference, Units
+from agent.service.values import PlainValues
 from agent.store.store import Store
 from agent.timing import HoldUps, boot_id, system_clock
 from agent.unit.rights.fence import Fence
@@ -75,8 +76,7 @@ class Daemon:
         self._is_stopping = False
         # Its put is reentrant; the lock of an Event is not, and a signal handler would wait for it for ever.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._reload_wanted = False
-        self._reading: Reading | None = None
+        self._reloads = Reloads(lambda: self._config, self._take_over, lambda: self._wake.put(None))
         self._topics = Topics(settings.mqtt.base_topic)
         self.store = Store(
             _state_file(settings.state_dir, settings.agent),
@@ -105,6 +105,7 @@ class Daemon:
             publisher=CarefulPublisher(self.session, self._topics, self._is_muted),
         )
         # Without its section it removes the devices that an earlier configuration published, and needs no reports.
+        self._values = PlainValues(self._topics, self.session, self.store.published_values, config.fields_published())
         self._own_infos = OwnInfos(
             settings.agent,
             self._instance,
@@ -112,9 +113,10 @@ class Daemon:
             self.session,
             self.store.published,
             lambda name: name in self._units.by_name,
+            self._values,
         )
         self._served = ServedOutlet(self._homeassistant, self._homeassistant.leave)
-        outlets: list[Outlet] = [self._own_infos, self.session]
+        outlets: list[Outlet] = [self._own_infos, self.session, self._values]
         if settings.homeassistant is not None:
             outlets.append(self._served)
         self._hold_ups = HoldUps()
@@ -196,8 +198,7 @@ class Daemon:
     def reload(self) -> None:
         """Have `run` read the configuration again: what changed in ``units`` comes into effect, and nothing at all if it has a
         fault. No output changes."""
-        self._reload_wanted = True
-        self._wake.put(None)
+        self._reloads.want()
 
     def _start(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -220,7 +221,7 @@ class Daemon:
 
     def _duties(self, watchdog: float | None) -> list[Duty]:
         duties = [
-            Duty("the reload", self._reload_if_wanted),
+            Duty("the reload", self._reloads.tick),
             Duty("removing what is left of other units", self._own_infos.tick),
             Duty("who serves which unit", self._coordinator.tick),
             Duty("the leases", self._leases.tick),
@@ -303,39 +304,12 @@ class Daemon:
 
     # Duties, in the main thread.
 
-    def _reload_if_wanted(self, now: float) -> None:
-        if self._reading is None:
-            if not self._reload_wanted:
-                return
-            self._reload_wanted = False
-            systemd.reloading()
-            self._reading = Reading(self._config, lambda: self._wake.put(None))
-        if not self._reading.is_done:
-            if self._reading.is_slow(now):
-                status = "the configuration file can't be read yet, as the disk does not answer; nothing changes until it does"
-                log.warning("reload: %s", status)
-                systemd.notify(f"READY=1\nSTATUS={status}")
-            return
-        reading, self._reading = self._reading, None
-        status = "nothing changed, as an error inside psu-agent ended it"
-        try:
-            newer, late = reading.result()
-            status = "an error inside psu-agent ended it before it was complete; restart psu-agent"
-            status = self._take_over(newer)
-            if late:
-                status += f"; settings.{', settings.'.join(late)} after a restart"
-        except ReloadError as error:
-            status = str(error)
-        finally:
-            log.info("reload: %s", status)
-            systemd.notify(f"READY=1\nSTATUS={status}")
-
     def _take_over(self, newer: Config) -> str:
         """Serve the units of a newer configuration, and return a line that says what changed."""
         difference = Difference.between(self._config, newer)
         if not difference:
             self._config = newer
-            return "no unit changed"
+            return self._publish_values() or "no unit changed"
         drivers = self._units.drivers(difference, newer)  # first, as it may fail, and the rest can't be taken back
         self._config = newer
         # The old ones end before the new ones begin: some units take two sessions in all, and a unit may have a new name.
@@ -360,7 +334,16 @@ class Daemon:
         for name in sorted(difference.added | difference.changed):
             supplies[name].start()
         self._publish_info()
-        return str(difference)
+        return "; ".join(filter(None, [str(difference), self._publish_values()]))
+
+    def _publish_values(self) -> str:
+        """Publish the plain values that the configuration asks for now, and no others. Returns a line that says what changed."""
+        fresh, ended = self._values.serve(self._config.fields_published())
+        for name in fresh:
+            self._outlet.tell(name)
+            self._units.by_name[name].poll_now()
+        parts = (("publishes", fresh), ("no longer publishes", ended))
+        return "; ".join(f"{', '.join(names)} {what} plain values" for what, names in parts if names)
 
     def _publish_metrics(self, now: float) -> bool:
         """False while there is no broker: then it is done as soon as there is one."""

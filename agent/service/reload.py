@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from agent.config import Config, ConfigError, load
 from agent.instruments import catalogue
+from agent.service import systemd
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,57 @@ class Reading:
             return False
         self._is_told = True
         return True
+
+
+class Reloads:
+    """Reads the configuration again when that is wanted, and tells the log and systemd what became of it. In the main thread.
+
+    :param current: gives the configuration that is in effect
+    :param take_over: brings a newer one into effect, and returns a line that says what changed
+    :param wake: ends the main thread's sleep
+    """
+
+    def __init__(
+        self, current: Callable[[], Config], take_over: Callable[[Config], str], wake: Callable[[], None]
+    ) -> None:
+        self._current = current
+        self._take_over = take_over
+        self._wake = wake
+        self._is_wanted = False
+        self._reading: Reading | None = None
+
+    def want(self) -> None:
+        """Have it read again soon. From any thread, or a signal handler."""
+        self._is_wanted = True
+        self._wake()
+
+    def tick(self, now: float) -> None:
+        """Begin, go on, or do nothing, at a moment of `time.monotonic`. To be called several times a second."""
+        if self._reading is None:
+            if not self._is_wanted:
+                return
+            self._is_wanted = False
+            systemd.reloading()
+            self._reading = Reading(self._current(), self._wake)
+        if not self._reading.is_done:
+            if self._reading.is_slow(now):
+                status = "the configuration file can't be read yet, as the disk does not answer; nothing changes until it does"
+                log.warning("reload: %s", status)
+                systemd.notify(f"READY=1\nSTATUS={status}")
+            return
+        reading, self._reading = self._reading, None
+        status = "nothing changed, as an error inside psu-agent ended it"
+        try:
+            newer, late = reading.result()
+            status = "an error inside psu-agent ended it before it was complete; restart psu-agent"
+            status = self._take_over(newer)
+            if late:
+                status += f"; settings.{', settings.'.join(late)} after a restart"
+        except ReloadError as error:
+            status = str(error)
+        finally:
+            log.info("reload: %s", status)
+            systemd.notify(f"READY=1\nSTATUS={status}")
 
 
 def read_again(current: Config) -> tuple[Config, list[str]]:

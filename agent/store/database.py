@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS commands (
     payload BLOB);
 CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS published (unit TEXT PRIMARY KEY, channels TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS published (unit TEXT PRIMARY KEY, channels TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS published_values (unit TEXT PRIMARY KEY, channels TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS leases (
     unit TEXT NOT NULL, channel INTEGER NOT NULL, holder TEXT, since REAL NOT NULL, until REAL NOT NULL, ttl REAL NOT NULL,
     boot TEXT NOT NULL, moment REAL NOT NULL, PRIMARY KEY (unit, channel));
@@ -47,7 +47,7 @@ _CHECKS = (
     "SELECT name, value FROM identity",
     "SELECT unit, channel, holder, moment FROM leases",
     "SELECT unit, channels FROM published",
-    "SELECT unit, channels FROM published",
+    "SELECT unit, channels FROM published_values",
 )
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 

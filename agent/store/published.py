@@ -10,11 +10,18 @@ from agent.store.records import Table
 
 
 class PublishedUnits(Table[str, tuple[int, ...]]):
-    """The units of which this agent has retained messages on a broker, and their channels."""
+    """The units of which this agent has retained messages on a broker, and their channels.
+
+    See `PublishedValues` for those that not every unit has.
+    """
+
+    _READ = "SELECT unit, channels FROM published"
+    _KEEP = "INSERT OR REPLACE INTO published (unit, channels) VALUES (?, ?)"
+    _REMOVE = "DELETE FROM published WHERE unit = ?"
 
     def load(self, database: Database) -> None:
         """Take over those that memory has no newer ones of."""
-        rows = database.select("SELECT unit, channels FROM published")
+        rows = database.select(self._READ)
         with self._shared.lock:
             for unit, channels in rows:
                 if unit not in self._unsaved and unit not in self._known:
@@ -43,5 +50,13 @@ class PublishedUnits(Table[str, tuple[int, ...]]):
         changes = self._take()
         kept = [(unit, " ".join(map(str, found))) for unit, found in changes.items() if found is not None]
         gone = [(unit,) for unit, found in changes.items() if found is None]
-        db.executemany("INSERT OR REPLACE INTO published (unit, channels) VALUES (?, ?)", kept)
-        db.executemany("DELETE FROM published WHERE unit = ?", gone)
+        db.executemany(self._KEEP, kept)
+        db.executemany(self._REMOVE, gone)
+
+
+class PublishedValues(PublishedUnits):
+    """The units of which this agent has plain values on a broker, and their channels."""
+
+    _READ = "SELECT unit, channels FROM published_values"
+    _KEEP = "INSERT OR REPLACE INTO published_values (unit, channels) VALUES (?, ?)"
+    _REMOVE = "DELETE FROM published_values WHERE unit = ?"

@@ -20,7 +20,7 @@ from agent.store.commands import OpenCommands
 from agent.store.database import Database, StoreError, is_damage
 from agent.store.leases import LeaseRecords
 from agent.store.part import Part, Shared
-from agent.store.published import PublishedUnits
+from agent.store.published import PublishedUnits, PublishedValues
 from agent.store.records import DiscoveryRecords, Identity, SavedMeters
 from agent.store.seen import SeenCommands
 
@@ -35,8 +35,8 @@ OPENING_TIMEOUT = 2.0
 
 
 class Store:
-    """The agent's state on disk, for any thread: `backlog`, `commands`, `seen`, `meters`, `discovered`, `published`, `leases`,
-    `identity`."""
+    """The agent's state on disk, for any thread: `backlog`, `commands`, `seen`, `meters`, `discovered`, `published`,
+    `published_values`, `leases`, `identity`."""
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Store:
         self.meters = SavedMeters(self._shared)
         self.discovered = DiscoveryRecords(self._shared)
         self.published = PublishedUnits(self._shared)
+        self.published_values = PublishedValues(self._shared)
         self.leases = LeaseRecords(self._shared)
         self.identity = Identity(self._shared)
         self._rows = (self.backlog.messages, self.backlog.samples)
@@ -75,6 +76,7 @@ class Store:
             self.meters,
             self.discovered,
             self.published,
+            self.published_values,
             self.leases,
             self.identity,
         )
@@ -149,6 +151,7 @@ class Store:
                     self.leases,
                     self.discovered,
                     self.published,
+                    self.published_values,
                     self.meters,
                     self.commands,
                 )
@@ -181,6 +184,7 @@ class Store:
             # Not the backlog and the commands, which could not be removed from it.
             for part in (self.identity, self.seen, self.leases, self.discovered, self.published, self.meters):
                 part.load(database)
+            self.published_values.load(database)  # which a file of an older version has not
 
     def _guarded(self, duty: Callable[[], bool]) -> bool:
         """The duty's result; False if it raised: the exception is logged and does not end the thread."""

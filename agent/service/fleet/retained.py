@@ -46,6 +46,16 @@ class RetainingSession(Protocol):
         """Publish retained; an empty payload removes what is there."""
 
 
+class Values(Protocol):
+    """The part of the plain values that `OwnInfos` needs."""
+
+    def remove(self, name: str) -> None:
+        """Remove a unit's from the broker, if this agent published any."""
+
+    def disown(self, name: str) -> None:
+        """Take note that another agent publishes on the unit's topics from now on."""
+
+
 class OwnInfos:
     """Handles the messages on ``{unit}/info``, in the MQTT thread, and removes in the main thread what is left over.
 
@@ -66,6 +76,7 @@ class OwnInfos:
         session: RetainingSession,
         records: PublishedUnits,
         is_served: Callable[[str], bool],
+        values: Values,
     ) -> None:
         self._agent = agent
         self._instance = instance
@@ -73,6 +84,7 @@ class OwnInfos:
         self._session = session
         self._records = records
         self._is_served = is_served
+        self._values = values
         self._hides_retain = False
         self._strange: set[str] = set()
         self._untold: deque[str] = deque()  # of these, until it is known that they are no twin's
@@ -87,6 +99,7 @@ class OwnInfos:
     def disown(self, unit: str) -> None:
         """Take note that another agent publishes on the unit's topics from now on: nothing there is removed by this one."""
         self._records.forget(unit)
+        self._values.disown(unit)
         with self._lock:
             self._left_over.pop(unit, None)
 
@@ -163,4 +176,5 @@ class OwnInfos:
             self._session.keep(self._topics.state(unit, index), b"")
         self._session.keep(self._topics.status(unit), b"")
         self._session.keep(self._topics.info(unit), b"")
+        self._values.remove(unit)
         self._records.forget(unit)

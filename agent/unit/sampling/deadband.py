@@ -7,7 +7,7 @@ from typing import Protocol
 from agent.instruments.driver import Output, Reading
 
 #: Of the deadband: 5.002 - 5.001 is a little more than 0.001 in binary numbers.
-_ROUNDING = 1 + 1e-6
+ROUNDING = 1 + 1e-6
 
 
 class Deadbands(Protocol):
@@ -53,9 +53,9 @@ class Deadband:
     def __init__(self, settings: Deadbands, output: Output) -> None:
         """``output``: whose resolution is the default."""
         voltage, current, power = settings.voltage, settings.current, settings.power
-        self._voltage = (output.voltage_resolution if voltage is None else voltage) * _ROUNDING
-        self._current = (output.current_resolution if current is None else current) * _ROUNDING
-        self._power = None if power is None else power * _ROUNDING
+        self._voltage = (output.voltage_resolution if voltage is None else voltage) * ROUNDING
+        self._current = (output.current_resolution if current is None else current) * ROUNDING
+        self._power = None if power is None else power * ROUNDING
 
     def is_left(self, told: Reading, reading: Reading, power_told: float | None, power: float | None) -> bool:
         """True if a reading differs from the one that was told: in a measured quantity by more than its deadband, in another

@@ -37,7 +37,7 @@ def info(agent: str = "bench", unit: str = "psu2", instance: str | None = "one")
 
 
 def own_infos(session: MagicMock, store: Store, *served: str) -> OwnInfos:
-    return OwnInfos("bench", "one", Topics("psu"), session, store.published, served.__contains__)
+    return OwnInfos("bench", "one", Topics("psu"), session, store.published, served.__contains__, MagicMock())
 
 
 def heard(infos: OwnInfos, message: UnitInfo | None, retain: bool = True) -> None:
@@ -72,7 +72,7 @@ def test_what_is_left_over_is_removed_after_a_while(session: MagicMock, store: S
 
 def test_a_unit_that_is_served_again_keeps_its_messages(session: MagicMock, store: Store) -> None:
     served: set[str] = set()
-    infos = OwnInfos("bench", "one", Topics("psu"), session, store.published, served.__contains__)
+    infos = OwnInfos("bench", "one", Topics("psu"), session, store.published, served.__contains__, MagicMock())
     store.published.remember("psu2", [1])
     infos.retire("psu2")
     served.add("psu2")
