@@ -50,13 +50,10 @@ def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]
     from agent.service.daemon import Daemon
     from agent.service.exposition.address import AddressError
     from agent.service.exposition.beside import prepared
+    from agent.service.reload import tell_warnings
     from agent.store.database import StoreError
 
     logs.set_up(log_level, log_format)
-    for warning in configuration.warnings:
-        logging.getLogger("agent.config").warning("%s", warning)
-    for line in configuration.series_faults:
-        logging.getLogger("agent.config").error("%s", line)
     with contextlib.ExitStack() as stack:
         try:
             expose = stack.enter_context(prepared(metrics))
@@ -65,6 +62,7 @@ def run(config: Path | None, log_level: str, log_format: Literal["text", "json"]
         try:
             daemon = Daemon(configuration)
         except StoreError as error:
+            tell_warnings(configuration)
             raise Failure(str(error)) from None
         try:
             with expose(daemon):

@@ -35,7 +35,8 @@ from agent.service.fleet.served import CarefulPublisher, ServedOutlet
 from agent.service.fleet.standings import Standings
 from agent.service.fleet.takeovers import Takeovers
 from agent.service.leases.leases import Leases
-from agent.service.reload import Reloads
+from agent.service.reload import Reloads, tell_warnings
+from agent.service.remarks import Remarks
 from agent.service.units import Difference, Units
 from agent.service.values import PlainValues
 from agent.store.store import Store
@@ -158,6 +159,13 @@ class Daemon:
         self._takeovers = Takeovers(
             self._topics, settings.agent, lambda: self._units.by_name, self._coordinator.takeover, self.session
         )
+        self._remarks = Remarks(
+            settings.agent,
+            self._topics.agent_log(settings.agent),
+            self.session,
+            lambda: self._units.by_name,
+            [*config.secrets(), self.store.identity.secret("client id")],
+        )
         self.metrics = metrics.MetricsReader(settings.agent, self.session, self.store)
         self._dispatcher = Dispatcher(
             self._topics, lambda: self._units.by_name, self.store.seen, self.session, self._leases
@@ -206,6 +214,8 @@ class Daemon:
             signal.signal(signal.SIGINT, self._on_signal)
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) leaves it
                 signal.signal(signal.SIGHUP, self._on_hangup)
+        self._remarks.begin()
+        tell_warnings(self._config)
         raise_limit(len(self._config.units))
         log.info("psu-agent %s, agent %s, %d units", __version__, self._config.settings.agent, len(self._config.units))
         self.store.start()
@@ -226,6 +236,7 @@ class Daemon:
             Duty("who serves which unit", self._coordinator.tick),
             Duty("the leases", self._leases.tick),
             Duty("Home Assistant's discovery", lambda _: self._homeassistant.tick()),
+            Duty("the warnings for the broker", self._remarks.tick),
             Duty("the metrics", self._publish_metrics, METRICS_INTERVAL),
             Duty("saving energy and charge", lambda _: self._save_meters(), METRICS_INTERVAL),
         ]
@@ -239,9 +250,11 @@ class Daemon:
                 ("telling systemd", lambda: systemd.notify("STOPPING=1")),
                 ("ending the units", self._units.end),
                 ("saving energy and charge", self._save_meters),
+                ("telling the last warnings", self._remarks.publish),
                 ("ending the MQTT session", self._end_session),
                 ("ending the store", self._end_store),
                 ("ending the watch for hold-ups", self._hold_ups.stop),
+                ("ending the warnings for the broker", self._remarks.end),
             ]
         )
         log.info("stopped")

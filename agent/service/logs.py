@@ -162,7 +162,7 @@ def _time(record: logging.LogRecord) -> str:
     return format_time(datetime.fromtimestamp(record.created, UTC))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text with control characters escaped, so that input can't begin a line of its own or write on a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
@@ -170,10 +170,10 @@ def _printable(text: str) -> str:
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         name = record.name.removeprefix("agent.")
-        line = f"{_time(record)} {record.levelname:<7} {name}: {_printable(record.getMessage())}"
+        line = f"{_time(record)} {record.levelname:<7} {name}: {printable(record.getMessage())}"
         if record.exc_info:
             lines = self.formatException(record.exc_info).splitlines()
-            line += "".join(f"\n  {_printable(text)}" for text in lines)
+            line += "".join(f"\n  {printable(text)}" for text in lines)
         return line
 
 

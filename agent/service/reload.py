@@ -108,6 +108,14 @@ class Reloads:
             systemd.notify(f"READY=1\nSTATUS={status}")
 
 
+def tell_warnings(config: Config) -> None:
+    """Log what is odd in a configuration, and which series files can't be used."""
+    for warning in config.warnings:
+        log.warning("%s", warning)
+    for line in config.series_faults:
+        log.error("%s", line)
+
+
 def read_again(current: Config) -> tuple[Config, list[str]]:
     """The configuration that the file holds now, with the settings that only a restart can change as they were.
 
@@ -125,10 +133,7 @@ def read_again(current: Config) -> tuple[Config, list[str]]:
             log.error("%s", fault)
         more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
         raise ReloadError(f"nothing changed, the configuration has a fault: {error.faults[0]}{more}") from None
-    for warning in newer.warnings:
-        log.warning("%s", warning)
-    for line in newer.series_faults:
-        log.error("%s", line)
+    tell_warnings(newer)
     late = current.restart_needed(newer)
     if late:
         log.warning("reload: a change of settings.%s needs a restart", ", settings.".join(late))
