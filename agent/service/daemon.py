@@ -133,7 +133,7 @@ class Daemon:
             outlets,
             topics=self._topics,
             origin=Origin(self._instance, info.host, settings.settings_for),
-            forget=self.session.forget,
+            forget=self._values.forget,
             passing=self.session.passing,
             initial=UNDECIDED,
             longest_exchange=lambda unit: self._units.longest_exchange(unit),  # noqa: PLW0108  # made below
@@ -250,16 +250,15 @@ class Daemon:
                 ("telling systemd", lambda: systemd.notify("STOPPING=1")),
                 ("ending the units", self._units.end),
                 ("saving energy and charge", self._save_meters),
-                ("telling the last warnings", self._remarks.publish),
                 ("ending the MQTT session", self._end_session),
                 ("ending the store", self._end_store),
                 ("ending the watch for hold-ups", self._hold_ups.stop),
-                ("ending the warnings for the broker", self._remarks.end),
             ]
         )
         log.info("stopped")
 
     def _end_session(self) -> None:
+        self._remarks.end()
         if not self.session.stop(SESSION_STOP_TIMEOUT):
             log.warning("broker: still connecting; the connection ends with this process")
 

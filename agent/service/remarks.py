@@ -146,8 +146,9 @@ class Remarks(logging.Handler):
         logging.getLogger("agent").addHandler(self)
 
     def end(self) -> None:
-        """Take nothing more."""
+        """Take nothing more, and publish what waits, if there is a broker."""
         logging.getLogger("agent").removeHandler(self)
+        self._publish()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a record for `tick`. From any thread, which may hold any lock: so nothing here calls the session."""
@@ -189,10 +190,9 @@ class Remarks(logging.Handler):
             self._reconnects = session.reconnects
             self._due = now + SETTLING
         if now >= self._due:
-            self.publish()
+            self._publish()
 
-    def publish(self) -> None:
-        """Publish what waits at once, as at the end, if there is a broker."""
+    def _publish(self) -> None:
         session, now = self._session, self._clock()
         if not session.speaks:
             return

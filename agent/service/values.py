@@ -11,7 +11,7 @@ from typing import Protocol
 from agent.protocol import fields
 from agent.protocol.messages import ChannelInfo, ChannelState, UnitInfo
 from agent.protocol.report import Report
-from agent.protocol.topics import Topics
+from agent.protocol.topics import ChannelTopic, Topics
 from agent.store.published import PublishedUnits
 from agent.unit.sampling.deadband import ROUNDING, Deadbands, PublishSettings
 
@@ -26,6 +26,9 @@ class ValueSession(Protocol):
 
     def keep_values(self, values: Mapping[str, bytes]) -> None:
         """Publish plain values, retained; an empty one removes what is there. Returns at once."""
+
+    def forget(self, topic: str) -> None:
+        """Publish nothing more on a retained topic, and do not remove what is there."""
 
 
 class _Channel:
@@ -183,6 +186,14 @@ class PlainValues:
             self.remove(name)
         return sorted(units.keys() - before.keys()), sorted(before.keys() - units.keys())
 
+    def forget(self, topic: str) -> None:
+        """Publish nothing more on a retained topic, which is another agent's from now on. A channel's values go with its state."""
+        self._session.forget(topic)
+        published = self._topics.parse_published(topic)
+        if isinstance(published, ChannelTopic) and published.kind == "state":
+            for value in self._topics_of(published.unit, published.channel).values():
+                self._session.forget(value)
+
     def remove(self, name: str) -> None:
         """Remove a unit's values from the broker, if this agent had published any there."""
         channels = self._records.channels(name)
@@ -197,7 +208,7 @@ class PlainValues:
             with unit.lock:
                 unit.channels = {}
 
-    def _topics_of(self, name: str, index: int) -> dict[str, str]:
+    def _topics_of(self, name: str, index: int | str) -> dict[str, str]:
         return {field: self._topics.value(name, index, field) for field in fields.LEVELS}
 
     def _removals(self, name: str, channels: Iterable[int]) -> dict[str, bytes]:

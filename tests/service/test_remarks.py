@@ -295,7 +295,15 @@ def test_the_configurations_warnings_are_told_too(
     assert told["unit"] is None
 
 
-def test_nothing_is_taken_any_more_after_the_end(bench: Bench) -> None:
+def test_the_last_warnings_are_told_and_nothing_is_taken_after_the_end(desk: Desk) -> None:
+    log.warning("the last one")
+    desk.remarks.end()
+    assert [remark.text for remark in desk.session.sent] == ["the last one"]
+    log.warning("one more")
+    assert desk.texts() == []
+
+
+def test_an_agent_that_has_ended_takes_nothing_more(bench: Bench) -> None:
     handlers = len(logging.getLogger("agent").handlers)
     bench.stop()
     assert len(logging.getLogger("agent").handlers) == handlers - 1

@@ -35,6 +35,7 @@ class Desk:
     def __init__(self, store: Store, *units: str, deadband: DeadbandSettings | None = None) -> None:
         self.retained: dict[str, bytes] = {}
         self.sent: list[dict[str, bytes]] = []
+        self.forgotten: list[str] = []
         self.now = 100.0
         settings = PublishSettings(changes_only=True, deadband=deadband or DeadbandSettings())
         self.values = PlainValues(
@@ -45,6 +46,9 @@ class Desk:
         assert values
         self.sent.append(dict(values))
         self.retained |= values
+
+    def forget(self, topic: str) -> None:
+        self.forgotten.append(topic)
 
     @property
     def present(self) -> dict[str, bytes]:
@@ -223,6 +227,10 @@ def test_a_reload_begins_and_ends_them(store: Store) -> None:
 
 def test_of_another_agents_topics_nothing_is_removed(desk: Desk, store: Store) -> None:
     desk.state()
+    desk.values.forget("psu/psu1/status")
+    assert desk.forgotten == ["psu/psu1/status"]
+    desk.values.forget("psu/psu1/1/state")
+    assert {"psu/psu1/1/state", "psu/psu1/1/output", "psu/psu1/1/voltage", "psu/psu1/1/name"} <= set(desk.forgotten)
     desk.values.disown("psu1")
     del desk.sent[:]
     desk.values.remove("psu1")

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from agent.mqtt.item import Serializable
-from agent.protocol.fields import LEVELS
 from agent.protocol.messages import UnitInfo, utc_now
 from agent.protocol.report import Outlet, Report
 from agent.protocol.topics import Topics
@@ -217,8 +216,6 @@ class FleetOutlet:
             self._forget(topics.state(unit, channel.index))
             self._forget(topics.lease(unit, channel.index))
             self._forget(topics.homeassistant(unit, channel.index))
-            for name in LEVELS:
-                self._forget(topics.value(unit, channel.index, name))
 
     def _hand_out(self, report: Report) -> None:
         for outlet in self._outlets:
