@@ -17,7 +17,7 @@ from agent.client.connection import BrokerError, Client
 from agent.config import Config, Mqtt, UnitSettings
 from agent.instruments.catalogue import identify
 from agent.instruments.claims import tells_no_serial
-from agent.instruments.driver import DriverError, Identity, IdentityError
+from agent.instruments.driver import WHAT_TO_CORRECT, DriverError, Identity, IdentityError
 from agent.instruments.factory import Lines, make_driver
 from agent.protocol.topics import Topics
 
@@ -135,9 +135,9 @@ def _mismatch(unit: UnitSettings, who: Identity, error: IdentityError) -> str:
         return str(error)
     if identify(who, unit.candidates) is None:
         wanted = " or ".join(candidate.name for candidate in unit.candidates)
-        return f"is a {_described(who)}, and the configuration says {wanted}"
+        return f"is a {_described(who)}, and the configuration says {wanted}; {WHAT_TO_CORRECT}"
     if unit.serial is not None and unit.serial != who.serial and not tells_no_serial(who):
-        return f"is {_described(who)}, and the configuration says serial {unit.serial}"
+        return f"is {_described(who)}, and the configuration says serial {unit.serial}; correct `serial` or `uri` of its entry"
     return str(error)
 
 

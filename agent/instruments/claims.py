@@ -118,7 +118,11 @@ def check_serial(identity: Identity, wanted: str | None, address: str) -> None:
             identity,
         )
     if identity.serial != wanted:
-        raise IdentityError(f"at {address} is number {identity.serial}, not {wanted}; it gets no commands", identity)
+        raise IdentityError(
+            f"at {address} is number {identity.serial}, not {wanted}; it gets no commands; correct `serial` or `uri`, or "
+            "connect the unit that is meant",
+            identity,
+        )
 
 
 def _key(identity: Identity) -> _Key | None:

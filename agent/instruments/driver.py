@@ -57,6 +57,10 @@ class IdentityError(DriverError):
         self.identity = identity
 
 
+#: Behind the sentence on an instrument that is not the one that the configuration expects.
+WHAT_TO_CORRECT = "correct `model` or `uri` of its entry, or connect the unit that is meant"
+
+
 class Range(NamedTuple):
     """An interval that includes both ends, in V or A."""
 

@@ -258,8 +258,6 @@ def _ask(candidate: Candidate, serial: bool) -> list[Found]:
                 found = [recognize(name, open_timeout=_OPEN_TIMEOUT, timeout=_ASK_TIMEOUT)]
         except DriverError as error:
             problem = str(error)
-            if "Permission denied" in problem and is_serial(name):
-                problem += "; add your user to the group of the port (dialout on most systems), and log in again"
             continue
         return [
             Found(

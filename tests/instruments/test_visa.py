@@ -11,6 +11,7 @@ import pytest
 import pyvisa
 
 from agent.instruments.driver import LinkError
+from agent.instruments.reasons import way_of
 from agent.instruments.visa.faults import reason_of
 from agent.instruments.visa.session import VisaSession
 from agent.simulator import Simulator
@@ -219,12 +220,12 @@ def test_a_closed_session_is_forgotten(transport: str) -> None:
 
 def test_errors_say_one_thing_in_one_line() -> None:
     for error, said in [
-        (OSError(111, "Connection refused"), "Connection refused"),
+        (OSError(121, "Remote I/O error"), "Remote I/O error; is the unit on, and is this its GPIB address?"),
         (ValueError("two\nlines\x00"), "two lines\x00"),
-        (RuntimeError(), "RuntimeError"),
+        (RuntimeError(), "the link to GPIB0::5::INSTR failed, for a reason that only the log at level DEBUG tells"),
         (ValueError("x" * 1000), "x" * 200),
     ]:
-        assert reason_of(error) == said
+        assert reason_of(error, way_of("GPIB0::5::INSTR")) == said
 
 
 def test_old_answers_do_not_survive_a_reopening(make_peer: Callable[..., Peer]) -> None:

@@ -14,6 +14,7 @@ import pyvisa
 from pyvisa.constants import StatusCode
 
 from agent.instruments.driver import LinkError
+from agent.instruments.reasons import way_of
 from agent.instruments.visa import hislip
 from agent.instruments.visa.faults import reason_of
 from agent.instruments.visa.session import VisaSession
@@ -169,7 +170,7 @@ def test_a_unit_that_another_client_has_locked_is_said_to_be(transport: str) -> 
 
 def test_a_lock_that_the_visa_library_reports_is_said_in_the_same_words() -> None:
     for code in (StatusCode.error_resource_locked, StatusCode.error_resource_busy):
-        assert "locked by another client" in reason_of(pyvisa.errors.VisaIOError(code))
+        assert "locked by another client" in reason_of(pyvisa.errors.VisaIOError(code), way_of("GPIB0::5::INSTR"))
 
 
 @pytest.mark.parametrize(

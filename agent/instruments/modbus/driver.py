@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from agent.instruments.catalogue import Model
 from agent.instruments.claims import check_serial
 from agent.instruments.driver import (
+    WHAT_TO_CORRECT,
     Conditions,
     Driver,
     GiveWay,
@@ -158,7 +159,9 @@ class ModbusDriver(Driver):
         model = next((one for one in self._models if one.name == name), None)
         if model is None:
             wanted = " or ".join(one.name for one in self._models)
-            raise IdentityError(f"at {self.address} is a {name}, not a {wanted}; it gets no commands", identity)
+            raise IdentityError(
+                f"at {self.address} is a {name}, not a {wanted}; it gets no commands; {WHAT_TO_CORRECT}", identity
+            )
         pinned = self._serial
         if pinned is not None and _same_number(identity.serial, pinned):
             pinned = identity.serial

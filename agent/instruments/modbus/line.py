@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any, Literal
 from weakref import WeakValueDictionary
 
+from agent.instruments import reasons
 from agent.instruments.bus.turns import Turns
 from agent.instruments.driver import GiveWay, LinkError, never
 from agent.instruments.modbus.frames import Frames, Question
 from agent.instruments.modbus.streams import Stream
+from agent.instruments.reasons import Way
 
 #: Bytes. More than that without an answer among them is noise.
 _MOST = 2048
@@ -90,7 +92,7 @@ class RegisterLine:
             try:
                 self._stream.open()
             except OSError as error:
-                raise LinkError(f"can't open it: {error.strerror or error}") from error
+                raise LinkError(f"can't open it: {reasons.of_system(error, self._stream.way)}") from error
             self._is_open = True
             self.generation += 1
         if (left := self._ended + self._gap - time.monotonic()) > 0:
@@ -112,10 +114,11 @@ class RegisterLine:
             # it from the answer to another question.
             self._turns.was_silent()
             self._is_open = self._stream.recover()
-            raise LinkError(_no_answer(question, received, timeout)) from None
+            raise LinkError(_no_answer(question, received, timeout, self._stream.way)) from None
         except OSError as error:
             self._end(in_order=False)
-            raise LinkError(f"no answer to the question for {question}: {error.strerror or error}") from error
+            reason = reasons.of_system(error, self._stream.way)
+            raise LinkError(f"no answer to the question for {question}: {reason}") from error
         finally:
             self._ended = time.monotonic()
 
@@ -128,10 +131,10 @@ class RegisterLine:
         self._stream.close(in_order=in_order)
 
 
-def _no_answer(question: Question, received: bytes, timeout: float) -> str:
+def _no_answer(question: Question, received: bytes, timeout: float, way: Way) -> str:
     """The reason, with the message, what came, and what was expected."""
     if not received:
-        return f"no answer to the question for {question} within {timeout:g} s"
+        return f"no answer to the question for {question} within {timeout:g} s; {reasons.checks(way)}"
     return (
         f"no answer to the question for {question} ({question.data.hex(' ')}) within {timeout:g} s, but other bytes: "
         f"{received[:40].hex(' ')}"

@@ -17,6 +17,7 @@ from typing import Any
 
 import serial
 
+from agent.instruments.reasons import Way
 from agent.instruments.tcp import BoundedSocket, connect, end_in_order
 
 _CHUNK = 4096
@@ -24,6 +25,9 @@ _CHUNK = 4096
 
 class Stream(ABC):
     """One way to some units. Every method raises OSError where it is gone; TimeoutError is one of these."""
+
+    #: For the sentence on a failure.
+    way = Way("other", "the line")
 
     @abstractmethod
     def open(self) -> None:
@@ -60,6 +64,7 @@ class TcpStream(Stream):
     """
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
+        self.way = Way("Modbus", host, port, timeout)
         self._address = (host, port)
         self._timeout = timeout
         self._socket: BoundedSocket | None = None
@@ -154,6 +159,7 @@ class SerialStream(Stream):
     """A serial port, which no other program may use meanwhile."""
 
     def __init__(self, path: str, settings: SerialSettings) -> None:
+        self.way = Way("serial", path, baud=settings.baud)
         self._path = path
         self._settings = settings
         self._port: Any = None

@@ -11,6 +11,7 @@ from agent.instruments.catalogue import Model, expected, identify
 from agent.instruments.catalogue.answers import Value, plain
 from agent.instruments.claims import check_serial
 from agent.instruments.driver import (
+    WHAT_TO_CORRECT,
     Driver,
     DriverError,
     GiveWay,
@@ -255,7 +256,9 @@ class TextDriver(Driver):
         if model is None:
             told = f"{identity.manufacturer} {identity.model}"
             wanted = expected(identity, self._models)
-            raise IdentityError(f"at {self.address} is a {told}, not a {wanted}; it gets no commands", identity)
+            raise IdentityError(
+                f"at {self.address} is a {told}, not a {wanted}; it gets no commands; {WHAT_TO_CORRECT}", identity
+            )
         check_serial(identity, self._serial, self.address)
         return model
 

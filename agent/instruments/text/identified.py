@@ -310,6 +310,9 @@ class IdentifiedLink:
         self.reopened += 1
 
 
+_ELSE = "is it another device, another port, or on a serial line another baud rate?"
+
+
 def told_by(series: Series, answer: str) -> dict[str, str]:
     """The parts of an answer to a series' question for the identity: ``manufacturer``, ``model``, ``serial``, ``firmware``.
 
@@ -319,7 +322,7 @@ def told_by(series: Series, answer: str) -> dict[str, str]:
     if series.identify.form is not None:
         match = re.fullmatch(series.identify.form, text, re.IGNORECASE | re.DOTALL)
         if match is None or len(text) > 200:
-            raise IdentityError(f"{shorten(answer)} is no answer to {series.identify.ask} of a {series.name}")
+            raise IdentityError(f"{shorten(answer)} is no answer to {series.identify.ask} of a {series.name}; {_ELSE}")
         return {name: value.strip() for name, value in match.groupdict().items() if value is not None}
     identity = parse_identity(answer)
     return {
@@ -347,5 +350,5 @@ def parse_identity(answer: str) -> Identity:
     text = answer.strip(" \x00")
     fields = [field.strip() for field in text.split(",", 3)]
     if len(fields) != 4 or not all(fields[:2]) or not text.isprintable() or len(text) > 200:
-        raise IdentityError(f"{shorten(answer)} is no answer to *IDN?")
+        raise IdentityError(f"{shorten(answer)} is no answer to *IDN?; {_ELSE}")
     return Identity(*fields)

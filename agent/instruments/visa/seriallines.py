@@ -17,8 +17,16 @@ class SerialSession(Buffered, _SerialSession):  # type: ignore[misc]  # pyvisa-p
     """``ASRL…::INSTR``, for one thread."""
 
     def after_parsing(self) -> None:
-        """Open the port."""
+        """Open the port, which no other program may use meanwhile: it would read this one's answers.
+
+        :raises OSError: it can't be opened, or another program has locked it
+        """
         super().after_parsing()
+        try:
+            self.interface.exclusive = True
+        except OSError:
+            self.interface.close()
+            raise
         self._pending_buffer = bytearray()
 
     def read(self, count: int) -> tuple[bytes, StatusCode]:

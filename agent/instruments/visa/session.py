@@ -18,7 +18,7 @@ from agent.instruments.driver import LinkError, UnaskedBytesError
 from agent.instruments.link import LinkForm
 from agent.instruments.options import is_known
 from agent.instruments.visa import ending, sockets
-from agent.instruments.visa.faults import OPENING_FAULTS, Calling
+from agent.instruments.visa.faults import Calling, Calls
 from agent.instruments.visa.library import argument, manager
 
 #: ms. pyvisa's own default is 0.1 s on VXI-11, too short for many links, and 10 s on a socket.
@@ -36,7 +36,6 @@ _ALONE = contextlib.nullcontext()
 #: Messages are ASCII, but for those of a language whose bytes have all values.
 _OUT = {"latin-1": "latin-1"}
 _MORE_TO_COME = StatusCode.success_max_count_read
-_ASKING, _TELLING, _CLOSING = Calling("no answer"), Calling("not sent"), Calling("not closed")
 
 
 @runtime_checkable
@@ -64,6 +63,7 @@ class VisaSession:
         "_backend",
         "_behind",
         "_byte",
+        "_calls",
         "_delay",
         "_encoding",
         "_form",
@@ -107,6 +107,7 @@ class VisaSession:
         # s that a byte takes on a serial line: a message without an answer is on its way still when it was written.
         self._byte = 10 / float(self._options.get("baud_rate", 9600)) if is_serial else 0.0
         self._delay = float(self._options.get("query_delay") or 0.0)
+        self._calls = Calls(uri, self._options)
         self._ready = 0.0  # the moment (time.monotonic) from which the next message may go
         self._stray: deque[str] = deque(maxlen=_MOST_STRAY)
         self._resource: MessageBasedResource | None = None
@@ -123,13 +124,13 @@ class VisaSession:
         """
         self.close()
         try:
-            with Calling(f"can't open {self.uri}", OPENING_FAULTS):
+            with self._calls.opening:
                 resource = manager(self._backend).open_resource(self.uri, **self._options)
             if not isinstance(resource, MessageBasedResource):
                 resource.close()
                 raise LinkError(f"can't open {self.uri}: it is not an instrument that takes messages")
             self._resource = resource
-            with Calling(f"can't open {self.uri}"):
+            with self._calls.starting:
                 self._start_afresh(resource)
         except BaseException:
             self.give_up()
@@ -151,7 +152,7 @@ class VisaSession:
         :raises LinkError: no answer in time, a broken link, or bytes that are no text; the session is closed then
         """
         try:
-            self._write(message, _ASKING)
+            self._write(message, self._calls.asking)
             if self._delay:
                 time.sleep(self._delay)
             return self._read(length)
@@ -198,7 +199,7 @@ class VisaSession:
         :raises LinkError: a broken link; the session is closed then
         """
         try:
-            self._write(message, _TELLING)
+            self._write(message, self._calls.telling)
         except BaseException:
             self.give_up()
             raise
@@ -234,7 +235,7 @@ class VisaSession:
             receiving = _receiving(resource)
             dropped = b""
             if receiving is not None:
-                with _ASKING:
+                with self._calls.asking:
                     dropped = receiving.pending()
                     receiving.discard()
             if silence > 0:
@@ -279,7 +280,7 @@ class VisaSession:
 
     def _read_line(self) -> bytes:
         resource = self._opened()
-        with _ASKING:
+        with self._calls.asking:
             answer, status = resource.visalib.read(resource.session, sockets.LONGEST_ANSWER)
             while status == _MORE_TO_COME:
                 if len(answer) >= sockets.LONGEST_ANSWER:
@@ -299,7 +300,7 @@ class VisaSession:
     def _read_unended(self, length: tuple[int, int] | None) -> str:
         least, most = length or (1, sockets.LONGEST_ANSWER)
         resource = self._opened()
-        with _ASKING:
+        with self._calls.asking:
             answer, _ = resource.visalib.read(resource.session, least)
             while len(answer) < least:
                 answer += resource.visalib.read(resource.session, least - len(answer))[0]
@@ -313,7 +314,7 @@ class VisaSession:
             return b""
         # A line that never becomes silent would have an off wait for minutes, until there are so many bytes.
         deadline = time.monotonic() + self._timeout + silence
-        with _ASKING:
+        with self._calls.asking:
             resource.timeout = max(1.0, silence * 1000)
             try:
                 while len(received) < most:
@@ -332,7 +333,7 @@ class VisaSession:
         """:raises LinkError: a line that came without a question is not among those that the unit sends so"""
         receiving = _receiving(resource)
         while receiving is not None:
-            with _ASKING:
+            with self._calls.asking:
                 waiting = receiving.pending()
             if not waiting:
                 return
@@ -358,7 +359,7 @@ class VisaSession:
         try:
             return data.decode(self._encoding)
         except UnicodeDecodeError as error:
-            raise LinkError(f"no answer but bytes that are no text: {data[:40]!a}") from error
+            raise LinkError(f"no answer but bytes that are no text, as of another baud rate: {data[:40]!a}") from error
 
     @property
     def _timeout(self) -> float:
@@ -383,11 +384,10 @@ class VisaSession:
         if resource is None:
             return
         library, session = resource.visalib, resource.session
-        sessions = getattr(library, "sessions", {})
         try:
-            with contextlib.suppress(LinkError), _CLOSING:
-                ending.prepare(sessions.get(session), in_order=in_order)
-            with contextlib.suppress(LinkError), _CLOSING:
+            with contextlib.suppress(LinkError), self._calls.closing:
+                ending.prepare(getattr(library, "sessions", {}).get(session), in_order=in_order)
+            with contextlib.suppress(LinkError), self._calls.closing:
                 resource.close()
         finally:
             # pyvisa forgets no session by itself: 2 to 3 KiB each, 40 MB a day for a unit that is tried every 5 s.

@@ -96,7 +96,10 @@ class CoreClient(_Records, tcpip.Vxi11CoreClient):  # type: ignore[misc]
             with contextlib.closing(_PortMapper(host, open_timeout)) as mapper:
                 port = mapper.get_port((vxi11.DEVICE_CORE_PROG, vxi11.DEVICE_CORE_VERS, rpc.IPPROTO_TCP, 0))
             if not port:
-                raise ConnectionRefusedError(f"the portmapper of {host} knows no VXI-11")
+                raise ConnectionRefusedError(
+                    f"{host} is there, but its portmapper knows no VXI-11; turn it on in the unit's LAN settings, or reach the "
+                    f"unit in another way, such as TCPIP::{host}::5025::SOCKET"
+                )
         super().__init__(host, port, open_timeout)
 
     def device_read(
