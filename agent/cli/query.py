@@ -53,9 +53,11 @@ def get(target: str | None, as_json: bool, **broker: Any) -> None:
 @broker_options
 @json_option
 def watch(target: str | None, as_json: bool, **broker: Any) -> None:
-    """Show the fleet live, until Ctrl-C.
+    """Show the fleet live, until `q` or Ctrl-C.
 
-    A table on a terminal, a line for each change otherwise, with --json one JSON object for each.
+    On a terminal a screen, what is in trouble first; `?` tells its keys, which select, filter, and turn off. Elsewhere, with
+    TERM=dumb or NO_COLOR a line for each change, with --json one JSON object for each. Exit code 1 if the unit or channel is
+    not there.
     """
     from agent.cli.watch import Watch
     from agent.client.connection import BrokerError, Client
@@ -63,7 +65,7 @@ def watch(target: str | None, as_json: bool, **broker: Any) -> None:
     wanted = parse_target(target)
     try:
         with Client(find_broker(**broker)) as client:
-            Watch(client, wanted, as_json=as_json).run()
+            Watch(client, wanted, as_json=as_json, line_interval=0.0 if as_json else 1.0).run()
     except BrokerError as error:
         raise Failure(str(error)) from None
     except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -63,7 +62,6 @@ class Watch:
     def _lines(self) -> None:
         for line in self._instructions:
             print(line, flush=True)
-        sys.stdout.flush()
         lines = Lines(as_json=self._as_json, interval=self._line_interval)
         while True:
             lines.print(self._feed, time.monotonic())

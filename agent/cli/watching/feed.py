@@ -86,8 +86,6 @@ class Feed:
             if isinstance(item, LinkChange):
                 if item.reason is not None and self.lost is None:
                     self.seen.interrupt(now)
-                elif item.reason is None:
-                    self.seen.resume(now)
                 self.lost = item.reason
             else:
                 self._message(item, now)

@@ -101,12 +101,9 @@ def draw(scene: Scene, model: Model, width: int, height: int) -> list[Line]:
     selected = next((row for row in view.rows if row.key == view.selected), None)
     if detailed:
         bottom.insert(0, _detail(selected))
-    if model.shows_help:
-        rows: list[Line] = [(span(line),) for line in _HELP]
-        lines = [*top, *rows[: max(0, height - len(top) - len(bottom))]]
-    else:
-        lines = [*top, *_rows(scene, view, width, model)]
-        lines += [()] * (height - len(lines) - len(bottom))
+    lines = top
+    lines += [(span(line),) for line in _HELP] if model.shows_help else _rows(scene, view, width, model)
+    lines += [()] * (height - len(lines) - len(bottom))
     lines = [*lines[: max(0, height - len(bottom))], *bottom][:height]
     return [fit(line, width, scene.glyphs.ellipsis) for line in lines]
 
@@ -168,7 +165,7 @@ def _rows(scene: Scene, view: View, width: int, model: Model) -> list[Line]:
         line = fit(columns.row(row, scene.trends), width, scene.glyphs.ellipsis)
         lines.append(reverse(line, width) if scene.has_keys and row.key == view.selected else line)
     if view.below:
-        lines.append(_more(view.below, f"{down} PgDn: " if scene.has_keys else f"{down} a taller window shows ", width))
+        lines.append(_more(view.below, f"{down} PgDn: " if scene.has_keys else f"{down} taller window: ", width))
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.cli import terminal
 from agent.cli.watching.columns import age_text
 from agent.cli.watching.feed import Feed
-from agent.cli.watching.rows import ChannelView, UnitView
+from agent.cli.watching.rows import ChannelView, Level, UnitView
 from agent.protocol.messages import ChannelState
 
 #: Fields whose change is no news by itself.
@@ -26,37 +26,46 @@ class Lines:
         self._interval = interval
         self._shown: dict[tuple[str, int], tuple[ChannelState, object, object]] = {}
         self._next: dict[tuple[str, int], float] = {}
-        self._troubles: dict[str, str] = {}
+        self._troubles: dict[str, UnitView] = {}
+        self._refusals: dict[tuple[str, int], str | None] = {}
+        self._lost: str | None = None
 
     def print(self, feed: Feed, now: float) -> None:
         """Print the changes (now in s). A reader that has gone raises BrokenPipeError."""
+        if feed.lost != self._lost:
+            self._lost = feed.lost
+            there = "is there again" if feed.lost is None else f"is gone ({feed.lost}); connecting again"
+            self._tell(f"the broker {there}")
         for unit in feed.snapshot(now).units:
-            if not self._as_json:
+            if feed.lost is None:
                 self._print_trouble(unit)
             for view in unit.channels:
-                if view.state.seq or view.state.online or view.key in feed.published:
+                if view.key in feed.published:
                     self._print_channel(view, feed, now)
+                    self._print_refusal(view)
         for warning in feed.new_warnings():
-            if not self._as_json:
-                print(warning.text, flush=True)
+            self._tell(warning.text)
+
+    def _tell(self, text: str) -> None:
+        if not self._as_json:
+            print(terminal.clean(text), flush=True)
 
     def _print_trouble(self, unit: UnitView) -> None:
         """A line for what is wrong with a unit as a whole, and one when that is over."""
-        reason = unit.trouble
-        before = self._troubles.get(unit.name)
-        if reason == before:
-            return
-        if reason is None:
-            del self._troubles[unit.name]
-            text = (
-                "no other agent claims it any more"
-                if before and " is " not in before[: len(unit.name) + 4]
-                else "online"
-            )
-            print(terminal.clean(f"{unit.name}: {text}"), flush=True)
-        else:
-            self._troubles[unit.name] = reason
-            print(terminal.clean(reason), flush=True)
+        before = self._troubles.pop(unit.name, None)
+        if unit.trouble is not None:
+            self._troubles[unit.name] = unit
+            if before is None or before.trouble != unit.trouble:
+                self._tell(unit.trouble)
+        elif before is not None:
+            over = "no other agent claims it any more" if before.level is Level.REFUSED else "online"
+            self._tell(f"{unit.name}: {over}")
+
+    def _print_refusal(self, view: ChannelView) -> None:
+        before = self._refusals.get(view.key)
+        self._refusals[view.key] = view.refusal
+        if view.refusal is not None and view.refusal != before:
+            self._tell(f"{view.state.psu}/{view.state.index} {view.state.name}: {view.refusal}")
 
     def _print_channel(self, view: ChannelView, feed: Feed, now: float) -> None:
         key, state = view.key, view.state
@@ -75,9 +84,8 @@ class Lines:
         if self._as_json:
             print(terminal.json_text(terminal.with_lease(state, lease)), flush=True)
         elif view.age is not None:
-            print(
-                terminal.clean(f"{state.psu}/{state.index} {state.name}: old, no state for {age_text(view.age)}"),
-                flush=True,
-            )
+            self._tell(f"{state.psu}/{state.index} {state.name}: old, no state for {age_text(view.age)}")
+        elif view.level is Level.UNKNOWN and not state.online:
+            self._tell(f"{state.psu}/{state.index} {state.name}: not known")
         else:
             print(terminal.state_line(state, lease=lease), flush=True)

@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import termios
+import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, Self
@@ -47,6 +48,7 @@ class Screen:
         self._before: list[Any] | None = None
         self._drawn: list[str] = []
         self._size = (0, 0)
+        self._is_spoilt = True  # every line has to be written
         self._handlers: dict[signal.Signals, Any] = {}
         self._is_open = False
 
@@ -62,6 +64,8 @@ class Screen:
 
     def __exit__(self, *_: object) -> None:
         with _undisturbed():
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
             self._close()
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
@@ -78,9 +82,8 @@ class Screen:
                 mode[3] &= ~(termios.ICANON | termios.ECHO)
                 mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
                 termios.tcsetattr(0, termios.TCSADRAIN, mode)
-        self._drawn, self._size = [], (0, 0)
-        sys.stdout.write(_ENTER)
-        sys.stdout.flush()
+        self._is_spoilt = True
+        _put(_ENTER)
 
     def _close(self) -> None:
         """Leave the terminal as it was. Does not fail where it is gone."""
@@ -88,21 +91,22 @@ class Screen:
             return
         self._is_open = False
         with contextlib.suppress(OSError, ValueError):
-            sys.stdout.write(_LEAVE)
-            sys.stdout.flush()
+            _put(_LEAVE)
         if self._before is not None:
             with contextlib.suppress(termios.error, OSError):
                 termios.tcsetattr(0, termios.TCSADRAIN, self._before)
 
     def _suspend(self, *_: int | FrameType | None) -> None:
-        """Ctrl-Z: give the terminal back, and stop as any program does."""
+        """Ctrl-Z: give the terminal back, and stop as any program does; `fg` goes on here."""
         self._close()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTSTP)
+        # To this thread, so that it stops here and nowhere else. Without a shell that could continue it nothing stops.
+        signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, self._suspend)
+        self._open()
 
     def _resume(self, *_: int | FrameType | None) -> None:
-        """`fg`, or SIGCONT after SIGSTOP: the terminal may look as it likes."""
-        signal.signal(signal.SIGTSTP, self._suspend)
+        """SIGCONT, after SIGSTOP as well: the terminal may look as it likes."""
         self._open()
 
     def size(self) -> tuple[int, int]:
@@ -115,22 +119,22 @@ class Screen:
 
     def draw(self, lines: Sequence[Line], size: tuple[int, int]) -> None:
         """Show these lines, which fit a screen of this size. Only those that have changed are written."""
-        wanted = [_written(line) for line in lines]
-        wanted += [""] * (len(self._drawn) - len(wanted))
-        drawn = self._drawn + [""] * (len(wanted) - len(self._drawn))
-        begin = _HOME
-        if size != self._size:
-            begin, drawn = f"{_CLEAR}{_HOME}", [""] * len(wanted)
+        is_anew = self._is_spoilt or size != self._size
+        self._is_spoilt = False  # before it is written: a signal may spoil it meanwhile
+        # Never more lines than there are: the screen would scroll.
+        wanted = [_written(line) for line in lines[: size[1]]]
+        wanted += [""] * (size[1] - len(wanted))
+        drawn = [""] * len(wanted) if is_anew else self._drawn
         # The line is cleared first: behind a full one that would take its last character. Line ends lead past those that stay.
         changed = ["" if new == old else f"\x1b[0m\x1b[K{new}" for new, old in zip(wanted, drawn, strict=True)]
-        if size != self._size or any(changed):
-            sys.stdout.write(begin + "\r\n".join(changed))
+        if is_anew or any(changed):
+            sys.stdout.write((_CLEAR if is_anew else "") + _HOME + "\r\n".join(changed))
             sys.stdout.flush()
         self._drawn, self._size = wanted, size
 
     def forget(self) -> None:
         """Write every line at the next drawing: another program may have written on the terminal."""
-        self._size = (0, 0)
+        self._is_spoilt = True
 
     def keys(self, wait: float) -> list[str]:
         """The keys that were pressed, as soon as there is one; none after `wait` s."""
@@ -147,6 +151,11 @@ class Screen:
             ready, _, _ = select.select([0], [], [], _ESCAPE_DELAY)
             keys += self._keys.feed(os.read(0, 4096)) if ready else self._keys.flush()
         return keys
+
+
+def _put(text: str) -> None:
+    """Write at once. By the descriptor: a signal's handler must not use the stream, which may be in the middle of a write."""
+    os.write(1, text.encode("ascii"))
 
 
 def _written(line: Line) -> str:

@@ -88,20 +88,11 @@ class Seen:
             track.values.popleft()
 
     def interrupt(self, now: float) -> None:
-        """Note that from now on (s) nothing is seen of any channel, as the broker is gone."""
+        """Note that from now on (s) nothing is seen of any channel, as the broker is gone. What it has kept comes anew."""
         for track in self._tracks.values():
             track.values.append((now, None))
             track.spacings.clear()
             track.confirmed = False
-
-    def resume(self, now: float) -> None:
-        """Note that the broker is there again (s). What it had kept comes anew; the time without it made nothing old."""
-        for track in self._tracks.values():
-            track.arrived = max(track.arrived, now)
-
-    def forget(self, channel: Channel) -> None:
-        """Forget a channel that is not there any more."""
-        self._tracks.pop(channel, None)
 
     def limit(self, channel: Channel, usual: float | None) -> float:
         """The age (s) from which on the channel's values are old.
@@ -168,7 +159,7 @@ def _course(track: _Track, which: int, now: float, cells: int, limit: float) -> 
             counts[cell] += 1
         until = min(moment + limit, now if i + 1 == len(values) else values[i + 1][0])
         # Until the next value, or as long as it may be taken for present.
-        for later in range(max(0, cell + 1), min(cells, math.floor(until / width) - first + 1)):
+        for later in range(max(0, cell + 1), min(cells, math.ceil(until / width) - first)):
             held[later] = value
     return [sums[i] / counts[i] if counts[i] else held[i] for i in range(cells)]
 
