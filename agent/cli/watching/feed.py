@@ -13,7 +13,7 @@ from agent.cli.watching.rows import ChannelView
 from agent.cli.watching.seen import Seen
 from agent.cli.watching.snapshot import Refusals, Snapshot, snapshot
 from agent.client.connection import QUIET, QUIET_WITHOUT_RETAINED, BrokerError, Client, LinkChange, Message
-from agent.client.fleet import Fleet
+from agent.client.fleet import Fleet, natural
 from agent.client.request import Target
 from agent.protocol.messages import LeaseState, Response
 from agent.protocol.topics import AgentTopic, ChannelTopic, UnitTopic
@@ -126,12 +126,13 @@ class Feed:
         return found
 
     def absence(self) -> str | None:
-        """The sentence that the unit or channel that is watched is not there, and what is; None where it may be there.
+        """The sentence that the unit or channel that is watched is not there, and what is; None where it may be there, as it
+        may be on a broker that keeps no messages.
 
         :raises BrokerError: the broker can't be asked
         """
         target = self._target
-        if target is None:
+        if target is None or not self._client.retains:
             return None
         every = {unit for units in self.fleet.agent_units.values() for unit in units} | self.fleet.units.keys()
         if target.unit not in every:
@@ -142,7 +143,7 @@ class Feed:
             if not every:
                 base, address = self._client.topics.base, self._client.address
                 return f"there is no unit {target.unit}: no agent has published anything under {base}/ on {address}"
-            return f"there is no unit {target.unit}; there {_are(sorted(every))}"
+            return f"there is no unit {target.unit}; there {_are(sorted(every, key=natural))}"
         unit = self.fleet.units.get(target.unit)
         if unit is None or target.channel is None:
             return None

@@ -89,8 +89,11 @@ def reverse(line: Line, width: int) -> Line:
 
 def wrap(text: str, width: int, most: int, ellipsis: str) -> list[str]:
     """The text on as many lines as it takes, at most so many; broken at blanks where that is possible."""
+    text = clean(text)
+    if cell_len(text) <= width:
+        return [text]
     lines = [""]
-    for word in clean(text).split(" "):
+    for word in text.split(" "):
         rest = word
         while cell_len(rest) > width and (part := cut(rest, width, "")):  # a word that is longer than a line
             lines += [part, ""]

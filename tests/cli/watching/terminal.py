@@ -20,6 +20,10 @@ from tests.commandline import COMMAND, environment
 from tests.support.processes import ROOT
 from tests.support.waiting import PATIENCE, wait_until
 
+# ECMA-48, SGR.
+_DIM = 2
+_GREY = 90
+
 
 class Terminal:
     """A command that runs on a terminal of its own, as a context manager.
@@ -40,7 +44,7 @@ class Terminal:
         **variables: str,
     ) -> None:
         self._master, slave = pty.openpty()
-        self.screen = pyte.Screen(columns, lines)
+        self.screen = _Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
         self.written = b""
         self.resize(columns, lines)
@@ -123,6 +127,14 @@ class Terminal:
         last = self.written.rfind(b"\x1b[?1049")
         left = self.written[last:].startswith(b"\x1b[?1049l") and b"\x1b[?25h" in self.written[:last][-40:]
         return left and termios.tcgetattr(self._master)[:4] == self.mode[:4]
+
+
+class _Screen(pyte.Screen):
+    """Shows dim text, which pyte has no sign for, in grey."""
+
+    def select_graphic_rendition(self, *attributes: int, **options: Any) -> None:
+        grey = [_GREY] if _DIM in attributes else []
+        super().select_graphic_rendition(*attributes, *grey, **options)
 
 
 def _own_terminal() -> None:

@@ -254,7 +254,7 @@ def test_a_terminal_without_unicode_gets_ascii(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("psu99", "there is no unit psu99; there are psu1, psu10, psu11, psu12, psu2, "),
+        ("psu99", "there is no unit psu99; there are psu1, psu2, psu3, psu4, "),
         ("psu1/7", "psu1 has no channel 7; it has 1 (CH1), 2 (CH2), 3 (CH3)"),
         ("psu1/VDD", "psu1 has no channel VDD; it has 1 (CH1)"),
     ],

@@ -1,0 +1,177 @@
+"""Draws the pictures of the documentation from what the commands print: `python scripts/pictures.py [NAME …]`, a minute each.
+
+Each command runs on a terminal, with a real broker, the real agent and simulated supplies; what a user would see there is the
+picture. For another one add a function to `PICTURES` that returns its screen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyte
+import yaml
+from rich.color import ColorParseError
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from agent.cli.simulate import changing_loads, set_front_panel  # noqa: E402
+from agent.local.broker import LocalBroker  # noqa: E402
+from agent.local.ports import free_port  # noqa: E402
+from agent.simulator import E36300, NetworkInstrument, Reactor, loads, make_supply  # noqa: E402
+from tests.cli.watching.terminal import Terminal  # noqa: E402
+from tests.commandline import Running  # noqa: E402
+
+FOLDER = ROOT / "docs" / "images"
+#: rich's, without the font from a server elsewhere: a picture in a page asks nobody for anything.
+_FORM = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+    <style>
+    .{unique_id}-matrix {{
+        font-family: DejaVu Sans Mono, Menlo, Consolas, monospace;
+        font-size: {char_height}px;
+        line-height: {line_height}px;
+        font-variant-east-asian: full-width;
+    }}
+    .{unique_id}-title {{ font-size: 18px; font-weight: bold; font-family: sans-serif; }}
+    {styles}
+    </style>
+    <defs>
+    <clipPath id="{unique_id}-clip-terminal">
+      <rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" />
+    </clipPath>
+    {lines}
+    </defs>
+    {chrome}
+    <g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+    {backgrounds}
+    <g class="{unique_id}-matrix">
+    {matrix}
+    </g>
+    </g>
+</svg>
+"""
+#: pyte's names of colours that rich has others for.
+_COLOURS = {"brown": "yellow", "brightbrown": "bright_yellow", "brightblack": "bright_black", "default": None}
+
+
+def svg(screen: pyte.Screen, title: str, name: str) -> str:
+    """The screen as a picture, without the empty lines at its end."""
+    lines = [Text.assemble(*_pieces(screen, y)) for y in range(screen.lines)]
+    while lines and not lines[-1].plain.strip():
+        lines.pop()
+    console = Console(record=True, width=screen.columns, file=io.StringIO(), force_terminal=True, legacy_windows=False)
+    for line in lines:
+        console.print(line, no_wrap=True, crop=True)
+    return console.export_svg(title=title, code_format=_FORM, unique_id=name)
+
+
+def _pieces(screen: pyte.Screen, y: int) -> list[tuple[str, Style]]:
+    row = screen.buffer[y]
+    return [(row[x].data, _style(row[x])) for x in range(screen.columns) if row[x].data]
+
+
+def _style(cell: Any) -> Style:
+    colours: list[Any] = []
+    for name in (cell.fg, cell.bg):
+        wanted = _COLOURS.get(name, name)
+        with contextlib.suppress(ColorParseError):
+            colours.append(None if wanted is None else Style(color=wanted).color)
+            continue
+        colours.append(None)
+    return Style(color=colours[0], bgcolor=colours[1], bold=cell.bold, reverse=cell.reverse)
+
+
+def watch(folder: Path) -> Terminal:
+    """A lab of twelve supplies: one has tripped, one is not there, one is in constant current, some are off."""
+    names = {1: "LOGIC", 2: "MOTOR", 3: "LAMP"}
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(LocalBroker(folder))
+        reactor = Reactor()
+        reactor.start()
+        stack.callback(reactor.stop)
+        units, panels = [], {}
+        for number in range(1, 13):
+            kinds = dict(changing_loads("E36313A"))
+            if number == 5:
+                kinds[2] = loads.Resistor(12.0)
+            supply = make_supply("E36313A", serial=f"MY610048{number:02}", loads=kinds, seed=number, log_size=10)
+            assert isinstance(supply, E36300)
+            set_front_panel(supply)
+            panels[f"psu{number}"] = supply.panel
+            for channel in {3: (2, 3), 8: (1, 2, 3), 10: (3,)}.get(number, ()):
+                supply.panel.press_output(channel, on=False)
+            uri = f"TCPIP::127.0.0.1::{free_port()}::SOCKET"
+            if number != 9:
+                simulator = stack.enter_context(NetworkInstrument(supply, socket_port=0, reactor=reactor))
+                uri = simulator.resource
+            channels = {channel: {"name": name} for channel, name in names.items()}
+            units.append({"name": f"psu{number}", "model": "E36313A", "uri": uri, "channels": channels})
+        file = folder / "psu-agent.yaml"
+        mqtt = {"host": broker.host, "port": broker.port}
+        settings = {"agent": "bench3", "poll_interval": 0.5, "state_dir": str(folder / "state"), "mqtt": mqtt}
+        file.write_text(yaml.safe_dump({"settings": settings, "units": units}))
+        url = f"mqtt://localhost:{broker.port}"
+        terminal = stack.enter_context(Terminal("watch", "--broker", url, columns=90, lines=26))
+        terminal.wait_for("nothing was published")
+        stack.enter_context(Running("run", str(file)))
+        terminal.wait_for("11 of 12 units online")
+        _read(terminal, 45)
+        panels["psu11"].knob_protection(2, 9.0)  # below the 12 V that it is set to; the agent would refuse that
+        terminal.wait_for("OVP trip")
+        _read(terminal, 18)
+        terminal.type("j")
+        _read(terminal, 1)
+        return terminal
+
+
+def demo(folder: Path) -> Terminal:
+    """The demonstration, half a minute after its start."""
+    del folder
+    with Terminal("demo", columns=80, lines=24) as terminal:
+        terminal.wait_for("1 of 1 unit online")
+        _read(terminal, 40)
+        terminal.type("\x03")
+        return terminal
+
+
+def _read(terminal: Terminal, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        terminal.read()
+
+
+#: The pictures: how the screen is made, and the title above it.
+PICTURES: dict[str, tuple[Callable[[Path], Terminal], str]] = {
+    "watch": (watch, "psu-agent watch"),
+    "demo": (demo, "make demo"),
+}
+
+
+def main(names: list[str]) -> int:
+    """Draw the pictures of these names, or all; 2 if there is none of a name."""
+    unknown = [name for name in names if name not in PICTURES]
+    if unknown:
+        print(f"there is no picture {unknown[0]!r}; there are {', '.join(PICTURES)}", file=sys.stderr)
+        return 2
+    for name in names or PICTURES:
+        make, title = PICTURES[name]
+        with tempfile.TemporaryDirectory(prefix="psu-agent-picture-") as folder:
+            screen = make(Path(folder)).screen
+        path = FOLDER / f"{name}.svg"
+        path.write_text(svg(screen, title, name), encoding="utf-8")
+        print(path.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
