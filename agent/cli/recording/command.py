@@ -84,6 +84,8 @@ def log(
         raise Failure("Parquet needs a file; give -o FILE.parquet")
     if append and output is None:
         raise Failure("--append needs a file; give -o FILE")
+    if output is not None and output.exists() and not output.is_file():
+        raise NotFound(f"{output} is no file; give the name of one, or leave -o out for standard output")
     if events is None and output is not None and not no_events:
         events = output.with_name(f"{output.stem}.events.csv")
     if events is not None and output is not None and events.absolute() == output.absolute():

@@ -47,6 +47,7 @@ class Merger:
     def __init__(self, began: int) -> None:
         self.began = began
         self.duplicates = 0
+        self._waiting: dict[ChannelMerger, None] = {}  # in the order in which they began to
         self._channels: dict[tuple[str, int], ChannelMerger] = {}
         self._starts: dict[str, list[int]] = {}  # ms, of each agent's runs that are known, in their order
         self._known: dict[str, int] = {}  # how many of them had begun before the recording
@@ -64,11 +65,11 @@ class Merger:
     @property
     def held(self) -> int:
         """The samples that wait for others."""
-        return sum(channel.held for channel in self._channels.values())
+        return sum(channel.held for channel in self._waiting)
 
     def pending(self) -> Iterator[Sample]:
         """The samples that wait for others."""
-        for channel in self._channels.values():
+        for channel in self._waiting:
             for run in channel.runs:
                 yield from run.pending.values()
 
@@ -93,17 +94,20 @@ class Merger:
             self._backlog_at[sample.agent] = now
         if not channel.add(sample, source, now):
             self.duplicates += 1
+        if channel.is_waiting:
+            self._waiting[channel] = None
 
     def tick(self, now: float) -> None:
         """Go on where a gap stays one. To be called several times a second."""
         if not self._is_linked:
             return
-        for channel in self._channels.values():
-            if channel.is_waiting:
-                channel.tick(now, self._linked_at, self._backlog_at)
+        for channel in list(self._waiting):
+            channel.tick(now, self._linked_at, self._backlog_at)
+            if not channel.is_waiting:
+                del self._waiting[channel]
         held = self.held
         if held > MOST_HELD:
-            for channel in sorted(self._channels.values(), key=lambda channel: channel.waits_since):
+            for channel in sorted(self._waiting, key=lambda channel: channel.waits_since):
                 held -= channel.held
                 channel.flush()
                 if held <= MOST_HELD // 2:
@@ -111,8 +115,9 @@ class Merger:
 
     def flush(self) -> None:
         """Hand on everything that waits, in its order."""
-        for channel in self._channels.values():
+        for channel in self._waiting:
             channel.flush()
+        self._waiting.clear()
 
     def missing(self) -> dict[tuple[str, int], list[Missing]]:
         """The samples that did not come, by unit and channel; channels without a gap are left out."""

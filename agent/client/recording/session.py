@@ -26,6 +26,9 @@ from agent.mqtt.setup import prepare
 EXPIRY = 3600
 _KEEPALIVE = 15
 _CONNECT_TIMEOUT = 5.0
+#: Messages that the broker may send before one is acknowledged. Mosquitto takes 20 without it, and drops what comes while those
+#: wait for a busy disk.
+_WINDOW = 2000
 #: s between two tries. The agents come back after 0.2 s at the earliest; a recording that comes later than they do misses states.
 _FIRST_RETRY, _LAST_RETRY = 0.1, 0.5
 
@@ -96,6 +99,7 @@ class RecordingSession:
         if self._is_v5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = EXPIRY
+            properties.ReceiveMaximum = _WINDOW
         self._client.connect_async(
             self._address.host,
             self._address.port,
