@@ -16,6 +16,8 @@ from agent.protocol.messages import format_time
 
 #: s between two drawings of the line.
 _FRAME = 0.5
+#: Characters of a channel's name in the tables, so that they fit 80 columns.
+_TITLE = 14
 #: Gaps of a channel that are told one by one.
 _MOST_GAPS = 5
 
@@ -152,7 +154,7 @@ def summary(
 
 def _title(key: Key, figures: Statistics) -> str:
     title = f"{key[0]}/{key[1]} {clean(figures.name)}"
-    return title if len(title) <= 16 else f"{title[:15]}…"
+    return title if len(title) <= _TITLE else f"{title[: _TITLE - 1]}…"
 
 
 def _first_table(
@@ -189,11 +191,11 @@ def _cells(extent: Extent) -> tuple[str, str, str]:
 
 
 def _figure(value: float | None) -> str:
-    """At most seven characters for what a bench supply delivers."""
+    """Six characters for what a bench supply delivers, seven below zero."""
     if value is None:
         return "-"
     size = abs(value)
-    digits = 4 if size < 10 else 3 if size < 100 else 2 if size < 1000 else 1
+    digits = 4 if size < 10 else 3 if size < 100 else 1 if size < 1000 else 0
     return f"{value:.{digits}f}"
 
 
