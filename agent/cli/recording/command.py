@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from agent.client.recording.files import Existing
     from agent.client.recording.outputs import Form, Output
     from agent.client.recording.recorder import Recorder
-    from agent.client.recording.session import RecordingSession
+    from agent.client.recording.session import Link, RecordingSession
 
+#: Samples that take some seconds to become a Parquet file.
+_MANY = 1_000_000
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -142,7 +144,9 @@ def _rate(text: str) -> int:
 def _stopped_by_signals() -> Iterator[list[int]]:
     """The signals that came: each of them ends the recording in good order."""
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _SIGNALS}
+    # `nohup` has SIGHUP ignored, which it is to stay.
+    mine = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP]
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in mine}
     try:
         yield came
     finally:
@@ -203,6 +207,7 @@ class _Job:
         from agent.client.connection import BrokerError, Client
         from agent.client.fleet import Fleet
         from agent.client.recording.files import FileError
+        from agent.client.recording.recorder import Recorder, RefusedError
         from agent.client.recording.selection import UnknownTargetError
         from agent.client.recording.session import RecordingSession
         from agent.protocol.messages import AgentInfo
@@ -231,8 +236,6 @@ class _Job:
             output, events = self._open()
         except FileError as error:
             raise NotFound(str(error)) from None
-        from agent.client.recording.recorder import Recorder
-
         recorder = Recorder(
             topics,
             self._selection,
@@ -262,6 +265,9 @@ class _Job:
             self._line.clear()
             self._tell_summary(recorder, events)
             raise NotFound(str(error)) from None
+        except RefusedError as error:
+            recorder.abandon()
+            raise Failure(str(error)) from None
         except OSError:
             recorder.abandon()  # of standard output, which `main` tells
             raise
@@ -305,6 +311,8 @@ class _Job:
                 self._say(f"waiting for samples that are missing before {recorder.merger.held} others; Ctrl-C ends it")
                 recorder.wait_for_late(session, lambda: bool(came), self._line)
             self._line.clear()
+            if self._form == "parquet" and recorder.counts.samples > _MANY:
+                self._say(f"writing {self._output}")
             recorder.finish()
 
     def _client_id(self, base: str) -> str:
@@ -318,12 +326,14 @@ class _Job:
         self._line.clear()
         click.echo(f"psu-agent: {text}", err=True)
 
-    def _tell_link(self, reason: str | None, was_kept: bool) -> None:
-        if reason is not None:
-            self._say(f"the connection to the broker is lost: {reason}; trying again")
+    def _tell_link(self, link: Link) -> None:
+        if link.reason is not None:
+            self._say(f"the connection to the broker is lost: {link.reason}; trying again")
         elif self._has_lost:
-            self._say("the broker is there again" + ("; it kept what came meanwhile" if was_kept else ""))
-        self._has_lost = reason is not None
+            self._say("the broker is there again" + ("; it kept what came meanwhile" if link.was_kept else ""))
+        self._has_lost = link.reason is not None
+        if link.refused:
+            self._say(f"the broker does not let this user read {', '.join(link.refused)}; recording without it")
 
     _has_lost = False
 

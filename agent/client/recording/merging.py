@@ -162,7 +162,7 @@ class ChannelMerger:
             self._insert(run, None)
         if not run.spans or not run.has(seq):
             run.insert(seq, time)
-        run.next = max(run.next or 0, seq + 1) if goes_on else None
+        run.next, run.is_resumed = max(run.next or 0, seq + 1), not goes_on
         run.expected_from = run.period_from = run.newest + 1 if goes_on else None
         self._at = len(self.runs) - 1
         for older in self.runs[:-1]:
@@ -189,10 +189,11 @@ class ChannelMerger:
 
     def _take(self, run: Run, sample: Sample, now: float) -> None:
         seq = sample.seq
-        run.expected_from = seq if run.expected_from is None else min(seq, run.expected_from)
-        run.period_from = seq if run.period_from is None else min(seq, run.period_from)
-        if run.next is None:
-            run.next = seq
+        if run.next is None or (run.is_resumed and seq >= run.next):
+            run.next, run.is_resumed = seq, False
+        if not run.is_resumed:
+            run.expected_from = seq if run.expected_from is None else min(seq, run.expected_from)
+            run.period_from = seq if run.period_from is None else min(seq, run.period_from)
         if run.is_closed or seq < run.next:
             self._emit(sample, run, True)
         elif seq == run.next and run is self.runs[self._at]:

@@ -23,6 +23,8 @@ from agent.protocol.topics import AgentTopic, ChannelTopic, Published, Topics, U
 
 #: s between two looks at what waits.
 _TICK = 0.2
+#: s. So long after its end a recording waits for late samples though there is no broker.
+_LAST_WAIT = 10.0
 #: Messages that are written, and then acknowledged, together.
 _BATCH = 500
 #: Topics whose meaning is remembered.
@@ -54,8 +56,12 @@ class _Batch:
     waiting: list[bytes] = field(default_factory=list)
 
 
+class RefusedError(Exception):
+    """The broker does not let this user read the states. One sentence that says so."""
+
+
 class Recorder:
-    """One recording. ``tell``: called with the reason when the connection is lost, with None when it is there again.
+    """One recording. ``tell``: called with each change of the connection.
 
     ``began``: the start of the period in ms since 1970. ``rate``: ms of an interval, None for every sample.
     """
@@ -70,7 +76,7 @@ class Recorder:
         columns: tuple[str, ...],
         began: int,
         rate: int | None = None,
-        tell: Callable[[str | None, bool], None] = lambda *_: None,
+        tell: Callable[[Link], None] = lambda _: None,
     ) -> None:
         self.counts = Counts()
         newest = max((key.time for key in output.written), default=began)
@@ -87,9 +93,11 @@ class Recorder:
         self._units: dict[str, UnitInfo] = {}
         self._meanings: dict[str, Published | None] = {}
         self._batch = _Batch()
+        # With a rate the samples that have no row are not known any more: nobody can tell which are missing.
+        goes_on = output.goes_on and rate is None
         for key in output.written:
             channel = self._channel(key.psu, key.index)
-            channel.merger.adopt(key.agent, key.seq, key.time, goes_on=output.goes_on)
+            channel.merger.adopt(key.agent, key.seq, key.time, goes_on=goes_on)
             if channel.thinner is not None:
                 channel.thinner.adopt(key.time)
 
@@ -114,6 +122,7 @@ class Recorder:
     def run(self, session: RecordingSession, is_over: Callable[[], bool], progress: Callable[[Counts], None]) -> None:
         """Record until ``is_over``.
 
+        :raises RefusedError: the broker does not let this user read
         :raises FileError: a file can't be written
         """
         self._take_kept()
@@ -126,10 +135,14 @@ class Recorder:
     ) -> None:
         """Take what comes of the samples that are missing before others, and nothing new. It ends when none waits any more.
 
+        :raises RefusedError: the broker does not let this user read
         :raises FileError: a file can't be written
         """
         self._is_ending = True
+        began = time.monotonic()
         while self.merger.held and not is_over():
+            if self.counts.lost is not None and time.monotonic() - began > _LAST_WAIT:
+                return
             self._turn(session)
             progress(self.counts)
 
@@ -184,10 +197,18 @@ class Recorder:
         session.acknowledge(deliveries)
 
     def _link(self, link: Link) -> None:
-        if (self.counts.lost is None) != (link.reason is None) or self.counts.lost != link.reason:
-            self._tell(link.reason, link.was_kept)
+        if self.counts.lost != link.reason or link.refused:
+            self._tell(link)
+        if any(self._is_state(topic) for topic in link.refused):
+            raise RefusedError(f"the broker does not let this user read {', '.join(link.refused)}")
         self.counts.lost = link.reason
         self.merger.link(link.reason is None, time.monotonic())
+
+    def _is_state(self, topic: str) -> bool:
+        match self._topics.parse_published(topic):
+            case ChannelTopic(_, _, "state"):
+                return True
+        return False
 
     def _take(self, delivery: Delivery) -> None:
         topic = delivery.topic
@@ -247,13 +268,13 @@ class Recorder:
             state = sample.state or ChannelState.model_validate_json(sample.payload)
             statistics.add(state, sample.time, run, late=late)
             self.counts.samples += 1
+            self.counts.channels += statistics.samples == 1
             self.counts.late += late
             if thinner is None:
                 self._row(state, late)
             else:
                 thinner.add(state, sample.time, late=late)
 
-        self.counts.channels += 1
         channel = _Channel(self.merger.channel(psu, index, emit), statistics, thinner)
         self._channels[psu, index] = channel
         return channel

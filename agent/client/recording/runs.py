@@ -52,10 +52,11 @@ class Missing:
 class Run:
     """One count of ``seq`` of a channel, from 1 on. Two runs of an agent are two of these.
 
-    ``floor``: lower numbers belong to another run. ``next``: the number that is written next; None before the first.
-    ``expected_from``: from here on a number that did not come is missing. ``period_from``: the lowest that was recorded.
-    ``time``: that of the first sample that came (ms), ``since``: when it came (s, of a clock that nobody sets).
-    ``is_closed``: a later run is being written. ``pending``: samples that wait for those before them, since ``waiting_since``.
+     ``floor``: lower numbers belong to another run. ``next``: the number that is written next; None before the first.
+     ``expected_from``: from here on a number that did not come is missing. ``period_from``: the lowest that was recorded.
+     ``time``: that of the first sample that came (ms), ``since``: when it came (s, of a clock that nobody sets).
+     ``is_closed``: a later run is being written. ``is_resumed``: nobody waits for what lies between the file and the next sample.
+    ``pending``: samples that wait for those before them, since ``waiting_since``.
     """
 
     agent: str
@@ -66,6 +67,7 @@ class Run:
     expected_from: int | None = None
     period_from: int | None = None
     is_closed: bool = False
+    is_resumed: bool = False
     pending: dict[int, Sample] = field(default_factory=dict)
     waiting_since: float | None = None
     spans: list[Span] = field(default_factory=list)

@@ -48,11 +48,13 @@ class Delivery:
 class Link:
     """The connection was lost or refused, with the reason; or it is there (None).
 
-    ``was_kept``: the broker has kept the messages that came meanwhile, as many as it is set to.
+    ``was_kept``: the broker has kept the messages that came meanwhile, as many as it is set to. ``refused``: the filters that it
+    does not let this user read.
     """
 
     reason: str | None
     was_kept: bool = False
+    refused: tuple[str, ...] = ()
 
 
 class RecordingSession:
@@ -77,7 +79,8 @@ class RecordingSession:
         self._is_v5 = protocol == "5"
         self._goes_on = goes_on
         self._connection = 0
-        self._subscribing: set[int | None] = set()
+        self._subscribing: dict[int | None, list[str]] = {}
+        self._refused: list[str] = []
         self._has_subscribed = False
         self._client = PahoClient(
             CallbackAPIVersion.VERSION2,
@@ -137,18 +140,17 @@ class RecordingSession:
             self.inbox.put(Link(None, was_kept=True))
             return
         self._subscribing.clear()
-        for some in packets([(topic, 1) for topic in self._filters]):
-            _, mid = client.subscribe(some)
-            self._subscribing.add(mid)
+        self._refused = []
+        for some in packets(self._filters):
+            _, mid = client.subscribe([(topic, 1) for topic in some])
+            self._subscribing[mid] = some
 
     def _on_subscribe(self, _: PahoClient, __: Any, mid: int, codes: list[ReasonCode], ___: Any) -> None:
-        refused = [code for code in codes if code.value >= 128]
-        self._subscribing.discard(mid)
-        if refused:
-            self.inbox.put(Link(f"it does not let this user read: {str(refused[0]).lower()}"))
-        elif not self._subscribing:
+        wanted = self._subscribing.pop(mid, [])
+        self._refused += [topic for topic, code in zip(wanted, codes, strict=False) if code.value >= 128]
+        if not self._subscribing:
             self._has_subscribed = True
-            self.inbox.put(Link(None))
+            self.inbox.put(Link(None, refused=tuple(self._refused)))
 
     def _on_disconnect(self, _: PahoClient, __: Any, ___: DisconnectFlags, code: ReasonCode, ____: Any) -> None:
         self.inbox.put(Link(str(code).lower()))

@@ -252,3 +252,14 @@ def test_many_runs_do_not_fill_the_memory(recording: Recording) -> None:
         recording.take(1, time=BEGAN + number * 1000 + 500)
         recording.wait()
     assert len(recording.channel.runs) <= 51
+
+
+def test_a_sample_that_comes_again_after_a_pause_makes_nobody_wait(recording: Recording) -> None:
+    """With a rate the file has every tenth sample, say: the broker sends one again that has no row."""
+    for seq in (10, 20, 30):
+        recording.channel.adopt("a", seq, BEGAN + seq * 100, goes_on=False)
+    for seq in (29, 33, 34):
+        recording.take(seq)
+    assert recording.seqs == [29, 33, 34]
+    assert [seq for _, seq, _ in recording.late] == [29]
+    assert recording.missing == []
