@@ -29,6 +29,7 @@ class Commander:
         self.holder = holder
         self._lock = threading.Lock()
         self._held: dict[tuple[str, int | None], str] = {}
+        self._indices: dict[tuple[str, str], int] = {}  # by the names under which leases were taken
 
     def send(
         self,
@@ -40,7 +41,9 @@ class Commander:
     ) -> Response:
         """Send a command and wait for its response. See `ChannelClient.send`."""
         wanted = {name: _plain(value) for name, value in fields.items() if value is not None}
-        command_id, lease = uuid.uuid4().hex, self._lease_for(target)
+        command_id = uuid.uuid4().hex
+        # An off needs none, and does not wait for the channel's number.
+        lease = None if request.is_plain_off(wanted) else self._lease_for(target)
         payload = request.compose(wanted, command_id=command_id, expires_in=expires_in, lease=lease)
         try:
             request.check(target, payload)
@@ -90,6 +93,8 @@ class Commander:
         if ttl is not None:
             with self._lock:
                 self._held[state.psu, state.index] = holder
+                if target.channel is not None and state.index is not None:
+                    self._indices[state.psu, target.channel] = state.index
         return state
 
     def _lease_for(self, target: Target) -> str | None:
@@ -104,8 +109,14 @@ class Commander:
         channel = target.channel
         if channel is None:
             return None
-        found = self.live.known_index(target.unit, channel)
-        return int(channel) if found is None and channel.isdecimal() and channel.isascii() else found
+        with self._lock:
+            found = self._indices.get((target.unit, channel))
+        if found is None and channel.isascii() and channel.isdecimal():
+            found = int(channel)
+        if found is None:
+            self.live.follow(target.unit)
+            found = self.live.known_index(target.unit, channel)
+        return found
 
 
 def checked(response: Response) -> Response:

@@ -17,6 +17,13 @@ from tests.lab import Bench, unit
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
+#: Filled by .ci/board-farm-tools.
+FARM_TOOLS = Path(os.environ.get("PSU_AGENT_BOARD_FARM_TOOLS", ROOT / ".cache" / "board-farm"))
+
+needs_farm_tools = pytest.mark.skipif(
+    not (FARM_TOOLS / ".installed-2").exists(),
+    reason=f"labgrid and pdudaemon are not in {FARM_TOOLS}; .ci/board-farm-tools installs them",
+)
 
 
 @pytest.fixture

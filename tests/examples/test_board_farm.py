@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import urllib.error
 import urllib.request
@@ -11,22 +10,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from agent.local.broker import LocalBroker
 from agent.local.ports import free_port
-from tests.examples.conftest import EXAMPLES, ROOT
+from tests.examples.conftest import EXAMPLES, FARM_TOOLS, needs_farm_tools
 from tests.lab import Bench, wait_until
 
 FARM = EXAMPLES / "board-farm"
-#: Filled by .ci/board-farm-tools.
-TOOLS = Path(os.environ.get("PSU_AGENT_BOARD_FARM_TOOLS", ROOT / ".cache" / "board-farm"))
-PYTHON = TOOLS / "bin" / "python"
+PYTHON = FARM_TOOLS / "bin" / "python"
 Environment = Callable[..., dict[str, str]]
-
-needs_tools = pytest.mark.skipif(
-    not PYTHON.exists(), reason=f"labgrid and pdudaemon are not in {TOOLS}; .ci/board-farm-tools installs them"
-)
 
 
 def power(environment: Environment, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -100,7 +91,7 @@ driver.on(); driver.cycle(); driver.off()
 """
 
 
-@needs_tools
+@needs_farm_tools
 def test_labgrid_switches_a_board(bench: Bench, environment: Environment, tmp_path: Path) -> None:
     """The file as shipped, with a shorter cycle."""
     assert bench.observer.ask("psu/psu1/2/set", {"voltage_limit": 5})["ok"]
@@ -119,7 +110,7 @@ def test_labgrid_switches_a_board(bench: Bench, environment: Environment, tmp_pa
     assert holders(bench) == ["labgrid", None]
 
 
-@needs_tools
+@needs_farm_tools
 def test_labgrid_is_told_of_a_refusal(bench: Bench, environment: Environment) -> None:
     assert bench.simulator.instrument.execute("VOLT 20,(@2)") is None
     done = subprocess.run(
@@ -134,7 +125,7 @@ def test_labgrid_is_told_of_a_refusal(bench: Bench, environment: Environment) ->
     assert states(bench) == []
 
 
-@needs_tools
+@needs_farm_tools
 def test_pdudaemon_switches_a_board(
     bench: Bench, broker: LocalBroker, environment: Environment, tmp_path: Path
 ) -> None:
@@ -147,7 +138,7 @@ def test_pdudaemon_switches_a_board(
     file = tmp_path / "pdudaemon.conf"
     file.write_text(json.dumps(conf))
     log = tmp_path / "pdudaemon.log"
-    command = [str(TOOLS / "bin" / "pdudaemon"), "--conf", str(file), "--logfile", str(log)]
+    command = [str(FARM_TOOLS / "bin" / "pdudaemon"), "--conf", str(file), "--logfile", str(log)]
 
     def happened(number: int) -> bool:
         return len(states(bench)) == number
