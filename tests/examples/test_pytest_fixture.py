@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples.conftest import EXAMPLES
+from tests.examples.conftest import EXAMPLES, ROOT
 from tests.lab import Bench
 
 Environment = Callable[..., dict[str, str]]
@@ -23,16 +23,18 @@ def suite(tmp_path: Path) -> Path:
     """Somebody's test suite, into which the example was copied as its first line says."""
     folder = tmp_path / "suite"
     folder.mkdir()
-    for name in ("pytest/conftest.py", "pytest/test_board.py", "python/psu.py"):
-        shutil.copy(EXAMPLES / name, folder)
+    for name in ("conftest.py", "test_board.py"):
+        shutil.copy(EXAMPLES / "pytest" / name, folder)
     return folder
 
 
-def start(suite: Path, environment: Environment) -> subprocess.Popen[str]:
+def start(suite: Path, environment: Environment, holder: str = "the test") -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(suite)],
         cwd=suite,
-        env=environment(DUT="psu1/DUT", DUT_VOLTAGE="5", DUT_CURRENT="0.8"),
+        env=environment(
+            DUT="psu1/DUT", DUT_VOLTAGE="5", DUT_CURRENT="0.8", PSU_AGENT_HOLDER=holder, PYTHONPATH=str(ROOT)
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -47,14 +49,15 @@ def test_the_example_passes_and_leaves_the_output_off(bench: Bench, suite: Path,
     # On and off for each of the two tests, and off and on in the power cycle of the second.
     states = [event["to"] for event in bench.observer.events("psu1", 2) if event["field"] == "state"]
     assert states == [True, False, True, False, True, False]
+    holders = [message.json["holder"] for message in bench.observer.on("psu/psu1/2/lease")]
+    assert [holder for holder in holders if holder] == ["the test"] * 2
+    assert holders[-1] is None
     assert bench.observer.ask("psu/psu1/2/set", {"voltage_limit": 1})["result"]["state"] is False
 
 
 @pytest.mark.parametrize("end", ["assert False", "raise KeyboardInterrupt"])
 def test_off_after_a_test_that_ends_badly(bench: Bench, suite: Path, environment: Environment, end: str) -> None:
-    (suite / "test_board.py").write_text(
-        f"def test_it(power):\n    assert power.state['state'] is not None\n    {end}\n"
-    )
+    (suite / "test_board.py").write_text(f"def test_it(psu):\n    assert psu.state().state is not None\n    {end}\n")
     with start(suite, environment) as run:
         run.communicate(timeout=60)
     assert run.returncode != 0
@@ -65,9 +68,18 @@ def test_off_after_a_test_that_ends_badly(bench: Bench, suite: Path, environment
 
 def test_off_after_a_test_that_is_killed(bench: Bench, suite: Path, environment: Environment) -> None:
     """Nothing of it runs any more: the broker sends its last will."""
-    (suite / "test_board.py").write_text("import time\ndef test_it(power):\n    time.sleep(600)\n")
+    (suite / "test_board.py").write_text("import time\ndef test_it(psu):\n    time.sleep(600)\n")
     with start(suite, environment) as run:
         bench.observer.wait_state("psu1", 2, state=True)
         mark = bench.observer.mark()
         os.kill(run.pid, signal.SIGKILL)
         bench.observer.wait_state("psu1", 2, after=mark, state=False)
+
+
+def test_no_power_while_somebody_else_has_reserved_it(bench: Bench, suite: Path, environment: Environment) -> None:
+    assert bench.observer.ask("psu/psu1/2/lease/set", {"holder": "ann", "ttl": 60})["ok"]
+    with start(suite, environment) as run:
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode != 0
+    assert "channel 2 of psu1 is reserved for ann until" in output
+    assert [event for event in bench.observer.events("psu1", 2) if event["field"] == "state"] == []
