@@ -27,7 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.client import faults
 from agent.client.address import Address
-from agent.client.errors import BrokerError, NobodyAnsweredError, NotAllowedError
+from agent.client.errors import BrokerError, NobodyAnsweredError, NotAllowedError, SilentBrokerError
 from agent.mqtt.broker.attempts import Attempts, Outcome
 from agent.mqtt.broker.filters import packets
 from agent.mqtt.setup import prepare
@@ -127,11 +127,6 @@ class Client:
             self._established = False
             attempts.failed(Outcome.TRIED)
 
-    @property
-    def awaits_acknowledgement(self) -> bool:
-        """True if the broker has neither acknowledged nor refused the last message."""
-        return self._unacknowledged
-
     def __exit__(self, *_: object) -> None:
         client, self._client = self._client, None
         if client is not None:
@@ -203,7 +198,8 @@ class Client:
             try:
                 answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise BrokerError(f"{self.address} took the connection and does not answer; is it a broker?") from None
+                why = f"{self.address} took the connection and does not answer; is it a broker?"
+                raise SilentBrokerError(why) from None
             if answer.kind == "lost" or (answer.kind == kind and mid in (None, answer.mid)):
                 return answer
 

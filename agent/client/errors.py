@@ -14,6 +14,10 @@ class BrokerError(ClientError):
     """The broker can't be reached, or refused what was asked."""
 
 
+class SilentBrokerError(BrokerError):
+    """The broker does not answer on a connection that there is."""
+
+
 class NotAllowedError(BrokerError):
     """The broker does not let this user publish there (MQTT 5; an older broker does not tell)."""
 

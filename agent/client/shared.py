@@ -15,7 +15,7 @@ from typing import Literal
 
 from agent.client.address import Address
 from agent.client.connection import Client, LinkChange, Message
-from agent.client.errors import BrokerError
+from agent.client.errors import BrokerError, SilentBrokerError
 from agent.protocol.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -99,8 +99,8 @@ class SharedClient:
         :raises BrokerError: there is no connection, or the broker refuses it
         """
         wanted = list(filters)
-        with self._sending:
-            self._connected().subscribe(wanted, qos)
+        with self._client_to_send_by() as client:
+            client.subscribe(wanted, qos)
             with self._lock:
                 self._filters.update(dict.fromkeys(wanted, qos))
 
@@ -115,22 +115,15 @@ class SharedClient:
         may_be_late: bool = False,
     ) -> None:
         """See `Client.publish`."""
-        with self._sending:
-            client = self._connected()
-            try:
-                client.publish(
-                    topic,
-                    payload,
-                    expiry=expiry,
-                    response_topic=response_topic,
-                    correlation=correlation,
-                    may_be_late=may_be_late,
-                )
-            except BrokerError:
-                if client.awaits_acknowledgement:
-                    # A link that has swallowed it may still deliver it: a new one is opened instead.
-                    client.inbox.put(LinkChange("it acknowledges nothing"))
-                raise
+        with self._client_to_send_by() as client:
+            client.publish(
+                topic,
+                payload,
+                expiry=expiry,
+                response_topic=response_topic,
+                correlation=correlation,
+                may_be_late=may_be_late,
+            )
 
     @contextlib.contextmanager
     def borrowed(self) -> Iterator[Borrowed]:
@@ -143,6 +136,17 @@ class SharedClient:
         finally:
             with self._lock:
                 self._boxes.discard(box)
+
+    @contextlib.contextmanager
+    def _client_to_send_by(self) -> Iterator[Client]:
+        """The connection, for this thread alone. If the broker does not answer on it, a new one is opened."""
+        with self._sending:
+            client = self._connected()
+            try:
+                yield client
+            except SilentBrokerError:
+                client.inbox.put(LinkChange("the broker does not answer"))
+                raise
 
     def _connected(self) -> Client:
         with self._lock:

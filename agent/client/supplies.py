@@ -183,14 +183,16 @@ def connect(
     :param password: None: that of ``$PSU_AGENT_MQTT_PASSWORD``, or the configuration's
     :param ca: file with the CA of the broker's certificate (PEM), for ``mqtts://``. None: the system's CAs
     :param holder: the name in which leases are taken. None: that of ``$PSU_AGENT_HOLDER``, else ``user@host``
-    :param off_if_lost: a channel, a unit, or ``all``, that the broker turns off when this program dies or its connection is lost
-        for some 20 s, without `Supplies.close`: MQTT's last will
+    :param off_if_lost: a channel, a unit, or ``all``, that the broker turns off when this program dies or its connection breaks,
+        and after some 20 s of silence, but not at `Supplies.close`: MQTT's last will
     :raises ValueError: an argument is wrong; the text says what would be right
     :raises BrokerError: the broker can't be reached, or refuses the connection
     """
     if isinstance(broker, Address):
         address = broker if base is None else replace(broker, base_topic=base)
     else:
+        if ca is not None and not (broker or "").startswith("mqtts://"):
+            raise ValueError("ca is for TLS; give the broker as mqtts://HOST")
         try:
             address = find_address(
                 broker or os.environ.get(BROKER_VARIABLE) or None, base_topic=base, ca=None if ca is None else Path(ca)

@@ -39,6 +39,7 @@ from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
 from tests.lab import PATIENCE, AgentProcess, Bench, Observer, settings, unit, wait_until
 from tests.support.processes import ROOT
+from tests.support.relay import Relay
 
 
 @pytest.fixture
@@ -193,6 +194,9 @@ def test_events_and_states_as_they_come(bench: Bench, supplies: Supplies) -> Non
         assert (event.index, event.field, event.to, event.by) == (2, "voltage_limit", 2.0, "command")
         assert next(of_unit).index == 1
         assert next(state for state in states if state.index == 2 and state.voltage_limit == 2).online
+        # The topics of psu1 are subscribed to twice by now, and a broker may deliver each message for both.
+        samples = [(state.index, state.seq) for state, _ in zip(states, range(9), strict=False)]
+        assert len(set(samples)) == len(samples)
         assert events.get(0) is None
     assert list(events) == []
 
@@ -300,6 +304,46 @@ def test_what_could_not_be_sent_is_not_sent_later(
         assert dut.state().state is False
     commands = [message for message in bench.observer.on("psu/psu1/2/event") if message.json["field"] == "state"]
     assert commands == []
+
+
+class _Hanging(Relay):
+    """Nothing passes on the connections that there are when it begins to hang."""
+
+    def __init__(self, target: int) -> None:
+        self.passes = threading.Event()
+        self.passes.set()
+        self.last = 0
+        super().__init__(target)
+
+    def opened(self, number: int) -> None:
+        self.last = number
+
+    def passing(self, number: int, upward: bool, data: bytes) -> tuple[bytes, ...]:
+        return (data,) if self.passes.is_set() or number > self.last_that_hangs else ()
+
+    def hang(self) -> None:
+        self.last_that_hangs = self.last
+        self.passes.clear()
+
+
+def test_an_off_does_not_wait_for_a_link_that_hangs(
+    bench: Bench, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.client.connection.CONNECT_TIMEOUT", 1.0)
+    with _Hanging(broker.port) as relay, connect(f"mqtt://127.0.0.1:{relay.port}") as supplies:
+        dut = supplies.channel("psu1/DUT")
+        dut.set(voltage_limit=1, state=True)
+        relay.hang()
+        assert dut.off().state is False
+        wait_until(lambda: _is_back(dut), "a new connection")
+        dut.on()
+        relay.hang()
+        assert supplies.all_off()[0].ok
+        relay.hang()
+        with pytest.raises(BrokerError):
+            dut.on()
+        wait_until(lambda: _is_back(dut), "a new connection")
+        assert dut.state().state is False
 
 
 @pytest.mark.parametrize("may_be_late", [False, True])
