@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent.cli.completing import values
 from agent.cli.options import (
     F,
     Failure,
@@ -56,7 +57,7 @@ def _to_bool(_: click.Context, __: click.Parameter, value: str | None) -> bool |
 
 
 @click.command("set")
-@click.argument("target", metavar="UNIT[/CH]|all", required=False)
+@click.argument("target", metavar="UNIT[/CH]|all", required=False, shell_complete=values.targets_and_all)
 @_setting_options
 @click.option(
     "--expires-in",
@@ -129,8 +130,13 @@ def set_(  # one for each option but the settings
 
 
 @click.command()
-@click.argument("unit", metavar="UNIT")
-@click.option("--agent", metavar="NAME", help="The agent that is to serve it.  [default: every one that has the unit]")
+@click.argument("unit", metavar="UNIT", shell_complete=values.units)
+@click.option(
+    "--agent",
+    metavar="NAME",
+    shell_complete=values.agents,
+    help="The agent that is to serve it.  [default: every one that has the unit]",
+)
 @click.option("--timeout", type=Number(0.1, 86400), metavar="S", default=10.0, help="Seconds to wait.  [default: 10]")
 @broker_options
 def takeover(unit: str, agent: str | None, timeout: float, **broker: Any) -> None:

@@ -14,6 +14,8 @@ import click
 
 from agent import __version__
 from agent.cli import control, examine, query, reserve, series, serve, verify
+from agent.cli.completing import answering
+from agent.cli.completing.command import completion
 from agent.cli.options import discard_output, output_fault
 from agent.cli.program import errors
 from agent.cli.recording.command import log
@@ -24,7 +26,7 @@ _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _EPILOG = """\b
 Exit codes: 0 done; 1 refused, not found, or something is not well; 2 wrong usage or configuration, or nobody answered;
 74 the output could not be written.
-Completion: eval "$(_PSU_AGENT_COMPLETE=bash_source psu-agent)"   (or zsh_source, fish_source)
+Completion: eval "$(psu-agent completion bash)"   (or zsh, fish)
 """
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -55,6 +57,7 @@ for _command in (
     examine.schema,
     verify.verify,
     series.series,
+    completion,
 ):
     cli.add_command(_command)
 
@@ -84,6 +87,8 @@ def _prepare_streams() -> None:
 
 
 def _run() -> int:
+    if answering.VARIABLE in os.environ:
+        return _complete()
     try:
         result = cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -108,6 +113,15 @@ def _run() -> int:
         errors.tell([errors.Error(_tell_internal_error(error))])
         return serve.INTERNAL_ERROR
     return result if isinstance(result, int) else 0
+
+
+def _complete() -> int:
+    """Answer a shell that asks for completions. The process ends here: a thread may still wait for a broker."""
+    try:
+        sys.stdout.write(answering.answer(cli, os.environ))
+        sys.stdout.flush()
+    finally:
+        os._exit(0)
 
 
 def _finish_output(code: int) -> int:

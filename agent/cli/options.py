@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from agent.cli.completing import values
 from agent.cli.program.errors import Error
 from agent.protocol.numbers import instead
 
@@ -114,7 +115,7 @@ def config_argument(function: F) -> F:
 
 def target_argument(function: F) -> F:
     """A unit or a channel, as ``target``; None for the whole fleet."""
-    return click.argument("target", required=False, metavar="[UNIT[/CH]]")(function)
+    return click.argument("target", required=False, metavar="[UNIT[/CH]]", shell_complete=values.targets)(function)
 
 
 def json_option(function: F) -> F:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from agent.cli.completing import values
 from agent.cli.options import Failure, broker_options, find_broker, json_option, telling
 
 
@@ -19,7 +20,7 @@ def _duration(_: click.Context, __: click.Parameter, value: str | None) -> float
 
 
 @click.command()
-@click.argument("target", metavar="UNIT[/CH]")
+@click.argument("target", metavar="UNIT[/CH]", shell_complete=values.targets)
 @click.option(
     "--for",
     "ttl",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agent.cli.completing import values
 from agent.cli.options import Failure, NotFound
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def series() -> None:
 @series.command("try")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("uri")
-@click.option("--model", metavar="MODEL", help="The model, where the unit does not tell it.")
+@click.option(
+    "--model", metavar="MODEL", shell_complete=values.models, help="The model, where the unit does not tell it."
+)
 @click.option(
     "--address", type=click.IntRange(0, 255), metavar="N", help="The unit's address, where several share a line."
 )

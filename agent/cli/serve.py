@@ -9,6 +9,7 @@ from typing import Literal
 
 import click
 
+from agent.cli.completing import values
 from agent.cli.options import Failure, Number, config_argument, load_config
 
 #: EX_SOFTWARE of sysexits.h.
@@ -96,7 +97,13 @@ def demo(port: int | None, embedded_broker: bool) -> None:
 
 
 @click.command()
-@click.option("--model", default="E36313A", show_default=True, help="The model, of a series that can be simulated.")
+@click.option(
+    "--model",
+    default="E36313A",
+    show_default=True,
+    shell_complete=values.simulated_models,
+    help="The model, of a series that can be simulated.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Port of the raw socket, 0 for a free one.  [default: the supply's]"

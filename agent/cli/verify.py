@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agent.cli.completing import values
 from agent.cli.options import Failure, Number, load_config, telling
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("unit", metavar="UNIT|URI")
-@click.option("--model", metavar="MODEL", help="The model, or its series; needed with a URI.")
+@click.argument("unit", metavar="UNIT|URI", shell_complete=values.configured_units)
+@click.option(
+    "--model", metavar="MODEL", shell_complete=values.models, help="The model, or its series; needed with a URI."
+)
 @click.option(
     "--address", type=click.IntRange(0, 255), metavar="N", help="The unit's address, where several share a line."
 )

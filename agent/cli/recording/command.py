@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent.cli.completing import values
 from agent.cli.options import Failure, NotFound, broker_options, find_broker, parse_target
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
-@click.argument("targets", nargs=-1, metavar="[UNIT[/CH]]...")
+@click.argument("targets", nargs=-1, metavar="[UNIT[/CH]]...", shell_complete=values.targets)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: CSV to stdout]")
 @click.option(
     "--format", "form", type=click.Choice(["csv", "parquet"]), help="Without it by the file's name: .parquet, or CSV."
