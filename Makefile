@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed-$(1)
 
 MINUTES ?= 5
 
-.PHONY: help demo test lint types fuzz bench bench-scale soak fleet clean
+.PHONY: help demo test lint types fuzz bench bench-scale soak fleet man clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ soak: $(call STAMP,dev)  ## random commands and faults, and rules that must hold
 fleet: $(call STAMP,dev)  ## the long tests of several agents on hosts of their own, then random faults of hosts and links: MINUTES=5 SEED=
 	@PSU_AGENT_FLEET=1 $(BIN)/python -m pytest -q -n 2 -m long tests/fleet
 	@$(BIN)/python -m tests.fleet --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+man: $(call STAMP,dev)  ## the manual page docs/psu-agent.1, made from the help
+	@$(BIN)/psu-agent man >docs/psu-agent.1
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

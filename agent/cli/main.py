@@ -17,17 +17,21 @@ from agent.cli import control, examine, query, reserve, series, serve, verify
 from agent.cli.completing import answering
 from agent.cli.completing.command import completion
 from agent.cli.options import discard_output, output_fault
-from agent.cli.program import errors
+from agent.cli.program import codes, errors
+from agent.cli.program.commands import man
 from agent.cli.recording.command import log
 
-#: EX_IOERR of sysexits.h.
-_OUTPUT_ERROR = 74
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
-_EPILOG = """\b
-Exit codes: 0 done; 1 refused, not found, or something is not well; 2 wrong usage or configuration, or nobody answered;
-74 the output could not be written.
-Completion: eval "$(psu-agent completion bash)"   (or zsh, fish)
-"""
+_EPILOG = "\n".join(
+    (
+        "\b",
+        "Exit codes:",
+        *codes.as_lines(),
+        "\n\b",
+        'Completion: eval "$(psu-agent completion bash)"   (or zsh, fish)',
+        "Manual:     psu-agent man | man -l -",
+    )
+)
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -58,6 +62,7 @@ for _command in (
     verify.verify,
     series.series,
     completion,
+    man,
 ):
     cli.add_command(_command)
 
@@ -99,7 +104,7 @@ def _run() -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
         click.echo("", err=True)
-        return 130
+        return codes.INTERRUPTED
     except SystemExit as error:
         # click itself ends so when the reader of a pipe closes it.
         return 0 if _reader_has_gone() else int(error.code or 0)
@@ -109,9 +114,9 @@ def _run() -> int:
         if isinstance(error, OSError) and error.errno in _OF_OUTPUT and error.filename is None:
             discard_output()
             click.echo(f"psu-agent: the output can't be written: {error.strerror}", err=True)
-            return _OUTPUT_ERROR
+            return codes.OUTPUT_ERROR
         errors.tell([errors.Error(_tell_internal_error(error))])
-        return serve.INTERNAL_ERROR
+        return codes.INTERNAL_ERROR
     return result if isinstance(result, int) else 0
 
 
@@ -133,7 +138,7 @@ def _finish_output(code: int) -> int:
         discard_output()
         if code == 0 and fault.errno != errno.EPIPE:
             click.echo(f"psu-agent: the output can't be written: {fault.strerror}", err=True)
-            code = _OUTPUT_ERROR
+            code = codes.OUTPUT_ERROR
     if (logs := sys.modules.get("agent.service.logs")) is not None:
         logs.finish()
     return code

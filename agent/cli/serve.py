@@ -11,9 +11,7 @@ import click
 
 from agent.cli.completing import values
 from agent.cli.options import Failure, Number, config_argument, load_config
-
-#: EX_SOFTWARE of sysexits.h.
-INTERNAL_ERROR = 70
+from agent.cli.program.codes import INTERNAL_ERROR
 
 
 @click.command()

@@ -17,7 +17,7 @@ _psu_agent() {
     done < <(_PSU_AGENT_COMPLETE=zsh_complete _PSU_AGENT_WORDS="${(pj:\n:)given}" ${~${(Q)words[1]}} 2>/dev/null </dev/null)
     (( $#values )) && compadd -l -V psu-agent -d texts -a values
 }
-if [[ ${funcstack[1]-} == _psu_agent ]]; then
+if [[ ${funcstack[1]-} == _psu-agent ]]; then  # as a file _psu-agent in $fpath
     _psu_agent "$@"
 else
     compdef _psu_agent psu-agent

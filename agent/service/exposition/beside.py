@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
+from agent.local.installing import how_to_install
 from agent.service.exposition.address import AddressError, listen
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ def prepared(address: str | None) -> Iterator[Expose]:
     except ModuleNotFoundError as error:
         if error.name != "prometheus_client":
             raise
-        raise AddressError(
-            "--metrics needs prometheus_client; install it beside psu-agent: pip install prometheus_client"
-        ) from None
+        raise AddressError(f"--metrics needs Prometheus' client library: {how_to_install('metrics')}") from None
     from agent.service.exposition.server import MetricsServer
 
     @contextlib.contextmanager
