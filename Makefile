@@ -59,3 +59,4 @@ clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
 include stack.mk
+include packaging.mk

@@ -12,8 +12,8 @@ lock: $(VENV)/bin/python  ## renew the locked dependencies of the container imag
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra modbus --upgrade pyproject.toml -o docker/requirements.lock
-	@echo 'hatchling>=1.25' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --upgrade - -o docker/build-requirements.lock
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --upgrade docker/build-requirements.in -o docker/build-requirements.lock
 
 .PHONY: brokers cluster
 

@@ -99,7 +99,7 @@ def test_each_service_is_closed_and_comes_back(name: str) -> None:
         return
     assert service["restart"] == "unless-stopped"
     if name in ("agent", "simulator"):
-        assert service["build"] == "."
+        assert service["build"]["context"] == "."
         assert ("healthcheck" in service) == (name == "simulator"), "the image's own is the agent's"
         assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
     else:

@@ -113,6 +113,9 @@ class Image:
         if word == "WORKDIR":
             self._directory = rest
             self.inside(rest).mkdir(parents=True, exist_ok=True)
+        elif word == "ARG":
+            name, _, value = rest.partition("=")
+            self.environment[name] = value
         elif word == "ENV":
             self.environment |= dict(pair.split("=", 1) for pair in shlex.split(rest))
         elif word == "RUN":

@@ -1,0 +1,14 @@
+# What is given to users: included by the Makefile. docs/install.md tells how each is installed.
+.PHONY: version dist deb package-test images
+
+version: $(call STAMP,dev)  ## the version that is built from this tree
+	@$(BIN)/python -m hatchling version
+
+dist: $(call STAMP,dev)  ## wheel and source distribution into dist/, checked as an index would: on a tag `v0.2.0` of a clean checkout that is the release
+	@rm -rf dist && $(BIN)/python -m hatchling build -d dist
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --target .cache/twine twine check-wheel-contents
+	@PYTHONPATH=.cache/twine $(BIN)/python -m twine check --strict dist/*
+	@PYTHONPATH=.cache/twine $(BIN)/python -m check_wheel_contents dist/*.whl
+
+deb: $(call STAMP,dev)  ## a Debian package of this host's architecture into dist/: ARCH=arm64 or armhf for another
+	@$(BIN)/python package/debian/build.py --into dist $(if $(ARCH),--arch $(ARCH))
