@@ -1,5 +1,5 @@
 # What is given to users: included by the Makefile. docs/install.md tells how each is installed.
-.PHONY: version dist deb package-test images
+.PHONY: version dist deb package-test
 
 version: $(call STAMP,dev)  ## the version that is built from this tree
 	@$(BIN)/python -m hatchling version
@@ -12,3 +12,6 @@ dist: $(call STAMP,dev)  ## wheel and source distribution into dist/, checked as
 
 deb: $(call STAMP,dev)  ## a Debian package of this host's architecture into dist/: ARCH=arm64 or armhf for another
 	@$(BIN)/python package/debian/build.py --into dist $(if $(ARCH),--arch $(ARCH))
+
+package-test: $(call STAMP,dev)  ## the Debian package installed in a clean Debian tree, run, removed (root; a minute or two)
+	@PSU_AGENT_PACKAGES=1 $(BIN)/python -m pytest -q -n 0 tests/packaging/test_debian_tree.py
