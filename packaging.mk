@@ -15,3 +15,10 @@ deb: $(call STAMP,dev)  ## a Debian package of this host's architecture into dis
 
 package-test: $(call STAMP,dev)  ## the Debian package installed in a clean Debian tree, run, removed (root; a minute or two)
 	@PSU_AGENT_PACKAGES=1 $(BIN)/python -m pytest -q -n 0 tests/packaging/test_debian_tree.py
+
+.PHONY: addon
+addon: $(call STAMP,dev)  ## the add-on for Home Assistant, complete, into dist/psu_agent: copy that folder to /addons
+	@rm -rf dist/psu_agent && mkdir -p dist && cp -r homeassistant-addon dist/psu_agent && rm -rf dist/psu_agent/__pycache__
+	@cp docker/requirements.lock dist/psu_agent && $(BIN)/python -m hatchling build -t wheel -d dist/psu_agent >/dev/null 2>&1
+	@sed -i "s/^version: .*/version: \"$$($(BIN)/python -m hatchling version | sed 's/+/-/')\"/; s/^# The add-on as.*/# Made by \`make addon\`./" dist/psu_agent/config.yaml
+	@echo dist/psu_agent
