@@ -133,7 +133,7 @@ def test_the_service_does_what_its_unit_says(tree: Tree, broker: LocalBroker, tm
     state = tree.path("/var/lib/psu-agent")
     mounts = (
         f"mount --bind {tree.folder} {tree.folder}; mount -o remount,bind,ro {tree.folder}; "
-        f"mount --bind {state} {state}; mount -t proc proc {tree.folder}/proc; "
+        f"mount --bind {state} {state}; mount -o remount,bind,rw {state}; mount -t proc proc {tree.folder}/proc; "
     )
     command = [*identity, "env", "STATE_DIRECTORY=/var/lib/psu-agent", *shlex.split(start)]
     try:
