@@ -17,6 +17,7 @@ from agent.cli import terminal
 from agent.instruments.catalogue import ChannelModel, Model, Series, all_models
 from agent.instruments.text.polling import Batching, PollPlan
 from agent.protocol.quantities import SETTINGS
+from agent.protocol.words import counted
 
 #: Short words for settings, in the order in which they are shown.
 _SHORT = {
@@ -184,7 +185,7 @@ def print_models(*, as_json: bool, as_markdown: bool, as_count: bool) -> None:
         if not sys.stdout.isatty():
             console.width = _ON_A_PIPE  # a line for each, which other programs can search
         console.print(table)
-        print(f"{len(found)} models of {len({model.series.name for model in found})} series")
+        print(f"{counted(len(found), 'model')} of {len({model.series.name for model in found})} series")
 
 
 def markdown(models: Iterable[Model]) -> str:
@@ -207,5 +208,5 @@ def count_markdown(models: Iterable[Model]) -> str:
         lines.append(f"| {maker} | {len(own)} | {', '.join(dict.fromkeys(model.series.name for model in own))} |")
     count = sum(any(one.model == model.name for one in model.series.tried) for model in found)
     on_hardware = f"{count} of them tried on hardware" if count else "none of them tried on hardware yet"
-    total = f"{len(found)} models of {len({model.series.name for model in found})} series, {on_hardware}."
+    total = f"{counted(len(found), 'model')} of {len({model.series.name for model in found})} series, {on_hardware}."
     return f"{total}\n\n" + "\n".join(lines) + "\n"

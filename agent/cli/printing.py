@@ -14,7 +14,9 @@ from agent.cli.program.errors import Error, document
 from agent.cli.terminal import clean
 from agent.client.fleet import Fleet
 from agent.config import ChannelSettings, Config
+from agent.config.sentences import limits
 from agent.protocol.messages import ChannelState, Response
+from agent.protocol.words import counted
 
 if TYPE_CHECKING:
     from agent.cli.check import Finding
@@ -31,7 +33,9 @@ def print_configuration(config: Config) -> None:
     user = f", user {mqtt.username}" if mqtt.username else ""
     if not config.series_faults:
         print(f"{config.path}: no fault")
-    print(f"agent {settings.agent}, state in {settings.state_dir}, backlog of {config.backlog_capacity()} samples")
+    print(
+        f"agent {settings.agent}, state in {settings.state_dir}, backlog of {counted(config.backlog_capacity(), 'sample')}"
+    )
     print(f"broker {mqtt.host}:{mqtt.port}, MQTT {version}{tls}{user}, topics under {mqtt.base_topic}/")
     for unit in config.units:
         interval = config.poll_interval(unit)
@@ -40,19 +44,24 @@ def print_configuration(config: Config) -> None:
         for index, channel in sorted(unit.channels.items()):
             name = f" ({channel.name})" if channel.name else ""
             print(f"  channel {index}{name}: {_limits(channel)}")
+        if (others := limits.unlisted(unit)) is not None:
+            its = "its rating" if others.startswith(("channel ", "every")) else "their ratings"
+            print(f"  {others}: no limit but {its}")
 
 
 def _limits(channel: ChannelSettings) -> str:
-    limits = []
+    told = []
     if channel.voltage_max is not None:
-        limits.append(f"up to {channel.voltage_max:g} V")
+        told.append(f"up to {channel.voltage_max:g} V")
     if channel.current_max is not None:
-        limits.append(f"up to {channel.current_max:g} A")
-    if not limits:
-        limits.append("no limit but its rating")
+        told.append(f"up to {channel.current_max:g} A")
+    if not told:
+        told.append("no limit but its rating")
+    elif (missing := limits.missing_limits(channel)) is not None:
+        told.append(f"no {missing} but its rating")
     if channel.on_broker_loss == "off":
-        limits.append(f"off when the broker is gone for {channel.broker_loss_after:g} s")
-    return ", ".join(limits)
+        told.append(f"off when the broker is gone for {channel.broker_loss_after:g} s")
+    return ", ".join(told)
 
 
 def print_finding(found: Finding) -> None:

@@ -13,6 +13,7 @@ from agent.config.settings import PublishSettings, Settings
 from agent.config.units import UNIT_EXAMPLE, UnitSettings
 from agent.config.values import Section
 from agent.instruments import catalogue
+from agent.protocol.words import counted
 
 #: Polls per second that an interval of 0 ("as fast as it answers") is taken for when the backlog is sized.
 FASTEST_ASSUMED_RATE = 20.0
@@ -68,6 +69,11 @@ class Config(Section):
         the unit was added or changed.
         """
         return self._series.get(unit.name)
+
+    @property
+    def size(self) -> str:
+        """How many units it has, for a sentence: ``1 unit``."""
+        return counted(len(self.units), "unit")
 
     def poll_interval(self, unit: UnitSettings) -> float:
         """Seconds between polls of `unit`, 0 for as fast as it answers."""

@@ -21,6 +21,7 @@ from agent.homeassistant.records import Record, Records
 from agent.mqtt.incoming import Incoming
 from agent.protocol.messages import AgentInfo, UnitInfo
 from agent.protocol.topics import Topics
+from agent.protocol.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -303,7 +304,7 @@ class Discovery:
             self._is_heard = is_running
             if not is_running:
                 return
-            log.info("Home Assistant has started: offering it %d devices", len(self._offered))
+            log.info("Home Assistant has started: offering it %s", counted(len(self._offered), "device"))
             for topic, record in self._records.items():
                 if record.unseen:
                     self._placeholders_due[topic] = self._clock() + PLACEHOLDER_TIME

@@ -217,7 +217,7 @@ class Daemon:
         self._remarks.begin()
         tell_warnings(self._config)
         raise_limit(len(self._config.units))
-        log.info("psu-agent %s, agent %s, %d units", __version__, self._config.settings.agent, len(self._config.units))
+        log.info("psu-agent %s, agent %s, %s", __version__, self._config.settings.agent, self._config.size)
         self.store.start()
         self._publish_info()
         self._homeassistant.start()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import resource
 
+from agent.protocol.words import counted
+
 log = logging.getLogger(__name__)
 
 #: Descriptors of one unit at the most (HiSLIP has two connections), and of the agent itself.
@@ -27,8 +29,8 @@ def raise_limit(units: int) -> None:
             log.debug("the limit of open files stays at %d: %s", soft, error)
     if soft < units + _OWN:
         log.warning(
-            "the limit of %d open files may not be enough for %d units; raise it (`ulimit -n`, systemd: LimitNOFILE=%d)",
+            "the limit of %d open files may not be enough for %s; raise it (`ulimit -n`, systemd: LimitNOFILE=%d)",
             soft,
-            units,
+            counted(units, "unit"),
             enough,
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import get_args
 
 from agent.protocol.errors import ErrorCode
+from agent.protocol.words import counted
 
 #: Lines of one kind within one period (s); of the rest the log has the number and the last.
 MOST_ALIKE, PERIOD = 30, 60.0
@@ -103,7 +104,7 @@ def _summary(last: logging.LogRecord, left_out: int, seconds: float) -> logging.
         last.levelno,
         last.pathname,
         last.lineno,
-        "%d more lines like this in %.0f s: %s",
-        (left_out, seconds, last.getMessage()),
+        "%s like this in %.0f s: %s",
+        (counted(left_out, "more line"), seconds, last.getMessage()),
         None,
     )

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from agent.protocol.messages import format_time
+from agent.protocol.words import counted
 from agent.service.floods import Floods
 from agent.service.logwriter import LineWriter
 
@@ -97,8 +98,8 @@ class _Handler(logging.Handler):
         return f"{self.format(item)}\n"
 
     def _note(self, count: int) -> str:
-        text = "%d lines of the log are missing here: stderr was not read, or did not take them"
-        return f"{self.format(_record(log.name, text, count))}\n"
+        text = "missing in the log here: %s; stderr was not read, or did not take them"
+        return f"{self.format(_record(log.name, text, counted(count, 'line')))}\n"
 
     def _summaries(self, now: float) -> tuple[list[logging.LogRecord | str], float | None]:
         self.acquire()

@@ -9,11 +9,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.config import Config
+from agent.config.sentences.limits import without_limits
 from agent.config.units import UnitSettings
 from agent.instruments.claims import Claims
 from agent.instruments.driver import Driver
 from agent.instruments.factory import Knowledge, Lines, make_driver
 from agent.protocol.report import Outlet
+from agent.protocol.words import counted
 from agent.timing import HoldUps
 from agent.unit.admission import Admission
 from agent.unit.meters import Meter
@@ -28,6 +30,8 @@ STOP_TIMEOUT = 2.0
 #: s. A worker may wait this long for a link to open; one that has done nothing for longer is dead to the watchdog.
 LONGEST_SILENCE = 180.0
 
+#: Lines of the log on channels without limits.
+_MOST_TOLD = 20
 #: Energy (Wh) and charge (Ah) by unit and channel.
 Meters = Mapping[str, Mapping[int, tuple[float, float]]]
 
@@ -91,6 +95,7 @@ class Units:
         self._lock = threading.Lock()
         self._broker_gone_since: float | None = self._start_moment
         self._exchanges = {unit.name: unit.longest_exchange for unit in config.units}
+        self._without_limits: dict[str, tuple[str, ...]] = {}  # the sentences on channels that have none, by unit
         self.by_name: Mapping[str, Supply] = {
             unit.name: self._make(config, number, self._driver(config, unit), meters)
             for number, unit in enumerate(config.units)
@@ -103,6 +108,7 @@ class Units:
         self, config: Config, number: int, driver: Driver, meters: Meters, predecessor: Supply | None = None
     ) -> Supply:
         unit = config.units[number]
+        self._without_limits[unit.name] = tuple(without_limits(unit))
         interval = config.poll_interval(unit)
         return Supply(
             name=unit.name,
@@ -123,6 +129,14 @@ class Units:
             predecessor=predecessor,
         )
 
+    def _tell_limits(self, names: Iterable[str]) -> None:
+        """Log which channels of these units have no limit."""
+        lines = [line for name in names for line in self._without_limits[name]]
+        for line in lines[:_MOST_TOLD]:
+            log.info("%s", line)
+        if len(lines) > _MOST_TOLD:
+            log.info("%s on limits; `psu-agent check` tells them all", counted(len(lines) - _MOST_TOLD, "more line"))
+
     def longest_exchange(self, name: str) -> float:
         """s that a message to a unit may be under way before its link is given up; 0 for a unit that is not served."""
         return self._exchanges.get(name, 0.0)
@@ -132,6 +146,7 @@ class Units:
 
     def start(self) -> None:
         """Start the thread of every unit."""
+        self._tell_limits(self.by_name)
         for supply in self:
             supply.start()
 
@@ -164,6 +179,7 @@ class Units:
             self.by_name = by_name
             for name in drivers:
                 by_name[name].broker_gone(self._broker_gone_since)
+        self._tell_limits(drivers)
         return by_name
 
     def end(

@@ -83,6 +83,7 @@ def test_check(file: Path) -> None:
     assert f"{file}: no fault" in result.stdout
     assert "unit psu1: E36313A at TCPIP::a::INSTR, every 1 s" in result.stdout
     assert "channel 1 (VDD): up to 5 V" in result.stdout
+    assert "channel 2: no limit but its rating" in result.stdout
     assert "channel 3: no limit but its rating, off when the broker is gone for 10 s" in result.stdout
 
 

@@ -101,7 +101,7 @@ def test_what_was_taken_and_not_answered_is_answered_uncertain_once(
             simulator.latency = 0.0
             agent.start()
             wait_until(lambda: observer.on(answers), "the response")
-            assert "1 commands were answered" in agent.text()
+            assert "had answered 1 command;" in agent.text()
             after = observer.mark()
             assert agent.stop() == 0
             agent.start()

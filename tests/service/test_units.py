@@ -50,3 +50,22 @@ def test_units_that_never_began_are_ended(tmp_path: Path) -> None:
     units = Units(configuration(tmp_path, 1, 2), [Sheet()], {})
     units.end()
     units.end(["psu2"])
+
+
+def test_channels_without_a_limit_are_told_when_units_start_or_are_added(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "agent.service.units")
+    older, newer = configuration(tmp_path, 1), configuration(tmp_path, 1, *range(2, 30))
+    units = Units(older, [Sheet()], {})
+    assert not caplog.messages
+    units.start()
+    assert [line for line in caplog.messages if "limit" in line] == [
+        "psu1: no limit but the rating on channels 1, 2 and 3; voltage_max and current_max set one"
+    ]
+    caplog.clear()
+    units.replace(newer, units.drivers(Difference.between(older, newer), newer), {})
+    told = [line for line in caplog.messages if "limit" in line]
+    assert told[0].startswith("psu2: no limit")
+    assert told[-1] == "8 more lines on limits; `psu-agent check` tells them all"
+    units.end()

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.mqtt.broker.attempts import Version
 from agent.mqtt.broker.filters import MOST_FILTERS
+from agent.protocol.words import counted
 
 #: bytes. The largest message of an agent's is Home Assistant's discovery of a unit: 33 KB for an E36313A with its three channels.
 #: All others are far smaller: the info of that unit has 2 KB, a state 0.4.
@@ -141,9 +142,7 @@ class BrokerFindings:
             }[self.failed_how or "dropped"]
             yield (f"it {how}, and took one of {self.largest_passed or 0}: larger messages, {_LARGE}, do not arrive")
         if self.receive_maximum is not None and self.receive_maximum < _SMALL_WINDOW:
-            yield (
-                f"it takes {self.receive_maximum} messages at a time: over a slow link states are thinned out; raise its limit "
-                "for messages in flight"
-            )
+            few = counted(self.receive_maximum, "message")
+            yield f"it takes {few} at a time: over a slow link states are thinned out; raise its limit for messages in flight"
         if self.filters_failed is not None and self.filters_failed <= MOST_FILTERS:
             yield f"it takes no {self.filters_failed} filters in a SUBSCRIBE: the agent sends up to {MOST_FILTERS} and can't work"

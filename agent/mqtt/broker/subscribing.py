@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.protocol.words import counted
+
 #: s after which a filter that was refused is asked for again: at first, and at most. Not every refusal is for good: a node of
 #: NATS refuses a filter that its cluster does not confirm within 5 s, as it happens while another node is gone. Otherwise an off
 #: on it would not arrive until the next connection. One is asked for at a time: that node answers nothing else meanwhile.
@@ -52,10 +54,8 @@ class Subscribing:
                 self._refused.pop(name, None)
         if refused:
             names = ", ".join(name for name, _ in refused[:5]) + (" …" if len(refused) > 5 else "")
-            self._complain(
-                f"it refused {len(refused)} of {len(filters)} subscriptions ({refused[0][1]}): {names}; commands on them do not "
-                f"arrive, so let {self._user} read these topics"
-            )
+            told = f"{len(refused)} of {counted(len(filters), 'subscription')} ({refused[0][1]}): {names}"
+            self._complain(f"it refused {told}; commands on them do not arrive, so let {self._user} read these topics")
         if self._refused and self._again_at is None:
             self._again_at = now + (self._pause if refused else 0.0)
             self._pause = min(self._pause * 2, LAST_AGAIN) if refused else FIRST_AGAIN

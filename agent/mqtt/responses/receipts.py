@@ -17,6 +17,7 @@ from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item, Kind
 from agent.protocol.messages import Response, ResponseError, utc_now
 from agent.protocol.report import Stage, Ticket
+from agent.protocol.words import counted
 from agent.store.commands import OpenCommand, OpenCommands
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,8 @@ class Receipts:
         left = self._commands.take_unanswered()
         if left:
             log.warning(
-                "the agent ended before %d commands were answered; their senders are told `uncertain`", len(left)
+                "the agent ended before it had answered %s; the senders are told `uncertain`",
+                counted(len(left), "command"),
             )
         for command in left:
             response = Response(
