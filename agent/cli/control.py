@@ -193,11 +193,11 @@ def _who_serves(unit: str, info: UnitInfo | None) -> str:
 @click.option("--dry-run", is_flag=True, help="Tell what would be written, and write nothing.")
 @broker_options
 def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> None:
-    """Save present setpoints into the configuration file.
+    """Save present setpoints and protections into the configuration file.
 
-    Voltage and current settings, and names that the file does not have, of the file's units. Its comments and all the
-    rest stay as they are; a copy of it as it was is kept as FILE.bak. Saving changes no output: `psu-agent restore` sends
-    the saved settings.
+    Voltage and current settings, over-voltage and over-current protection, and names that the file does not have, of the
+    file's units. Its comments and all the rest stay as they are; a copy of it as it was is kept as FILE.bak. Saving changes
+    no output: `psu-agent restore` sends the saved settings.
     Exit code 1 if something could not be saved.
     """
     from agent import config
@@ -237,9 +237,10 @@ def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> 
 @lease_option
 @broker_options
 def restore(target: str | None, lease: str | None, **broker: Any) -> None:
-    """Send the saved setpoints to the units.
+    """Send the saved setpoints and protections to the units.
 
-    Those of the configuration file, channel by channel, checked and confirmed as any command is. Outputs stay on or off.
+    Those of the configuration file, channel by channel, checked and confirmed as any command is, in an order in which
+    nothing trips on the way. Outputs stay on or off.
     Exit code 0: all were carried out; 1: one was refused; 2: nobody answered for one.
     """
     from agent.cli.printing import print_outcome
@@ -247,7 +248,11 @@ def restore(target: str | None, lease: str | None, **broker: Any) -> None:
     from agent.client.connection import BrokerError
 
     wanted = parse_target(target)
-    commands = saving.saved(load_config(broker["config_path"]), wanted)
+    configuration = load_config(broker["config_path"])
+    names = [unit.name for unit in configuration.units]
+    if wanted is not None and wanted.unit not in names:
+        raise NotFound(f"the configuration has no unit {wanted.unit}; it has {', '.join(names)}")
+    commands = saving.saved(configuration, wanted)
     if not commands:
         raise NotFound(
             f"the configuration has no saved settings{f' of {wanted}' if wanted else ''}; `psu-agent save` saves some"

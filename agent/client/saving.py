@@ -1,8 +1,9 @@
-"""Present setpoints and names into the configuration file (`psu-agent save`), and from there back to the units (`restore`)."""
+"""Present settings and names into the configuration file (`psu-agent save`), and from there back to the units (`restore`)."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -19,12 +20,15 @@ from agent.client.fleet import Fleet
 from agent.client.request import CommandOutcome, Target
 from agent.config import Config, editing, source
 from agent.config.scalars import plain
-from agent.protocol.messages import ChannelState
+from agent.config.units import SAVED
+from agent.protocol.messages import ChannelInfo, ChannelState
 
+#: Fields of a unit that has not told which ones it takes.
+_ANYWAY = ("voltage_limit", "current_limit")
+#: V and A: of a value out of its range.
+_NEARLY = 1e-6
 #: V and A: settings are written with as many digits as the unit is sent.
 _DIGITS = 6
-#: The settings that are saved, as keys of a channel in the file and as fields of a command.
-_SAVED = ("voltage_limit", "current_limit")
 
 
 class SaveError(Exception):
@@ -38,12 +42,12 @@ class FileChange:
     unit: str
     channel: int
     field: str
-    old: str | float | None
-    new: str | float
+    old: str | float | bool | None
+    new: str | float | bool
 
     def __str__(self) -> str:
-        was = "" if self.old is None else f" (was {self.old})"
-        return f"{self.unit}/{self.channel} {self.field}: {self.new}{was}"
+        was = "" if self.old is None else f" (was {_in_file(self.old)})"
+        return f"{self.unit}/{self.channel} {self.field}: {_in_file(self.new)}{was}"
 
 
 class ConfigFile:
@@ -61,17 +65,20 @@ class ConfigFile:
         self._content = self.path.read_bytes()
         self._data = plain(source.read(self._content).data)
 
-    def changes(self, states: Iterable[ChannelState]) -> list[FileChange]:
-        """The changes to be written: settings that differ from the file's, and names where the file has none."""
+    def changes(self, states: Iterable[tuple[ChannelState, ChannelInfo | None]]) -> list[FileChange]:
+        """The changes to be written: settings that differ from the file's, and names where the file has none.
+
+        :param states: the state of each channel, and what it takes, None where the unit has not told that
+        """
         found = []
-        for state in states:
+        for state, info in states:
             if state.psu not in self.units or not state.online:
                 continue
             settings = self.config.units[self.units.index(state.psu)].channel(state.index)
-            for field in _SAVED:
-                value, old = getattr(state, field), getattr(settings, field)
-                if value is not None and (old is None or round(value, _DIGITS) != old):
-                    found.append(FileChange(state.psu, state.index, field, old, round(value, _DIGITS)))
+            for field, value in _settings(state, info):
+                old = getattr(settings, field)
+                if old is None or value != old:
+                    found.append(FileChange(state.psu, state.index, field, old, value))
             if settings.name is None and state.name != f"CH{state.index}":
                 found.append(FileChange(state.psu, state.index, "name", None, state.name))
         return found
@@ -105,7 +112,7 @@ class ConfigFile:
         :raises SaveError: nothing was written
         :raises ConfigError: the file would have faults then; nothing was written
         """
-        values: dict[source.KeyPath, str | float] = {}
+        values: dict[source.KeyPath, str | float | bool] = {}
         for change in changes:
             number = self.units.index(change.unit)
             entry = self._data["units"][number]
@@ -136,6 +143,31 @@ class ConfigFile:
         except OSError as error:
             raise SaveError(f"{self._given} can't be written: {error.strerror}; nothing was changed") from None
         return backup
+
+
+def _settings(state: ChannelState, info: ChannelInfo | None) -> Iterator[tuple[str, float | bool]]:
+    """The settings of a channel that can be restored: those that it tells and that a command can set."""
+    fields = _ANYWAY if info is None else info.fields
+    for field in SAVED:
+        value = getattr(state, field)
+        if value is None or field not in fields:
+            continue
+        # Of a protection that is switched off at the unit alone, the level could not be sent again.
+        is_without_effect = field == "voltage_protection" and state.voltage_protection_state is False
+        if is_without_effect and "voltage_protection_state" not in fields:
+            continue
+        if field in _ANYWAY or _is_in_range(value, field, info):
+            yield field, value if isinstance(value, bool) else round(value, _DIGITS)
+
+
+def _is_in_range(value: float | bool, field: str, info: ChannelInfo | None) -> bool:
+    """True if a command may set this value. Some units tell 0 V for no protection, which none takes."""
+    interval = None if info is None or isinstance(value, bool) else info.range_of(field)
+    return interval is None or interval[0] - _NEARLY <= value <= interval[1] + _NEARLY
+
+
+def _in_file(value: str | float | bool) -> str:
+    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 @contextlib.contextmanager
@@ -182,7 +214,9 @@ def present(
     absent: dict[str, str] = {}
     for unit in units:
         states = fleet.channels(unit, None if target is None else target.channel)
-        changes += file.changes(states)
+        info = fleet.units[unit].info if states else None
+        takes = {} if info is None else {channel.index: channel for channel in info.channels}
+        changes += file.changes((state, takes.get(state.index)) for state in states)
         if (why := fleet.why_absent(unit)) is not None:
             absent[unit] = why
         elif not states:
@@ -191,7 +225,7 @@ def present(
 
 
 def send(
-    address: Address, commands: dict[Target, dict[str, float]], *, lease: str | None = None
+    address: Address, commands: dict[Target, dict[str, float | bool]], *, lease: str | None = None
 ) -> Iterator[tuple[Target, CommandOutcome, float]]:
     """Send settings, one channel after the other. Yields each channel's outcome, and the time limit of its response (s).
 
@@ -209,12 +243,18 @@ def send(
             yield target, outcome, patience
 
 
-def saved(configuration: Config, target: Target | None = None) -> dict[Target, dict[str, float]]:
-    """The settings that the file holds, by channel, as the fields of a command."""
+def saved(configuration: Config, target: Target | None = None) -> dict[Target, dict[str, float | bool]]:
+    """The settings that the file holds, by channel, as the fields of a command.
+
+    The agent sends the settings of one command in an order in which no value in between trips, or is above both the old and the
+    new one; so all settings of a channel go into one command.
+    """
     found = {}
     for unit in configuration.units:
         for index, channel in sorted(unit.channels.items()):
-            fields = {field: value for field in _SAVED if (value := getattr(channel, field)) is not None}
+            fields = channel.saved()
+            if fields.get("voltage_protection_state") is False:
+                fields.pop("voltage_protection", None)  # it has no effect, and the agent refuses such a level
             wanted = target is None or (target.unit == unit.name and target.channel in (None, str(index), channel.name))
             if fields and wanted:
                 found[Target(unit.name, str(index))] = fields

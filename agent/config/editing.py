@@ -23,7 +23,7 @@ class EditError(ValueError):
     """The text can't be changed there without changing something else. One sentence that says why, and what to do."""
 
 
-def set_values(text: str, changes: Mapping[KeyPath, str | float]) -> str:
+def set_values(text: str, changes: Mapping[KeyPath, str | float | bool]) -> str:
     """The text with these values at these paths; mappings that are missing on the way are made.
 
     :raises EditError: one of them can't be set
@@ -49,7 +49,7 @@ def _data(text: str) -> Any:
     return plain(document.data)
 
 
-def _put(data: Any, path: KeyPath, value: str | float) -> None:
+def _put(data: Any, path: KeyPath, value: str | float | bool) -> None:
     for part in path[:-1]:
         key = _key(data, part) if isinstance(data, dict) else part
         if isinstance(data, dict) and data.get(key) is None:
@@ -63,7 +63,7 @@ def _key(data: Mapping[str | int, Any], part: str | int) -> str | int:
     return next((known for known in data if str(known) == str(part)), part)
 
 
-def _set(text: str, path: KeyPath, value: str | float) -> str:
+def _set(text: str, path: KeyPath, value: str | float | bool) -> str:
     root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     assert root is not None  # it has the units that are to be changed
     node = root
@@ -93,7 +93,7 @@ def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node | None, yaml.Nod
     return None, None
 
 
-def _insert(text: str, node: yaml.Node, path: KeyPath, value: str | float) -> str:
+def _insert(text: str, node: yaml.Node, path: KeyPath, value: str | float | bool) -> str:
     """A new entry at the end of a mapping."""
     if not isinstance(node, yaml.MappingNode):
         raise EditError(f"line {node.start_mark.line + 1} holds no mapping that {path[0]} could be written into")
@@ -135,15 +135,15 @@ def _entry_end(text: str, key: yaml.Node, value: yaml.Node) -> int:
     return alias.end()
 
 
-def _flow(path: Sequence[str | int], value: str | float) -> str:
+def _flow(path: Sequence[str | int], value: str | float | bool) -> str:
     shown = _scalar(value)
     for part in reversed(path):
         shown = f"{{{part}: {shown}}}"
     return shown
 
 
-def _scalar(value: str | float) -> str:
-    """A number, or text in quotes: as plain text it could be taken for something else, and so could `${`."""
+def _scalar(value: str | float | bool) -> str:
+    """A number, a boolean, or text in quotes: as plain text it could be taken for something else, and so could `${`."""
     if isinstance(value, str):
         return json.dumps(source.escaped(value), ensure_ascii=False)
-    return repr(value)
+    return json.dumps(value) if isinstance(value, bool) else repr(value)

@@ -12,10 +12,19 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 
 from agent.config.commands import Commands
 from agent.config.settings import PublishSettings
-from agent.config.values import Interval, Section, Text, channel_number, checked_by, wrong, wrong_and_shown
+from agent.config.values import Flag, Interval, Section, Text, channel_number, checked_by, wrong, wrong_and_shown
 from agent.instruments import catalogue, resource
 from agent.protocol import names
 
+#: The settings that `psu-agent save` puts into the file, as keys of a channel and as fields of a command.
+SAVED = (
+    "voltage_limit",
+    "current_limit",
+    "voltage_protection",
+    "current_protection",
+    "current_protection_level",
+    "voltage_protection_state",
+)
 #: An entry as it is shown to people.
 UNIT_EXAMPLE = "{name: psu1, model: E36313A, uri: 'TCPIP::192.168.50.51::inst0::INSTR'}"
 
@@ -68,10 +77,28 @@ class ChannelSettings(Section, title="Channel"):
         default=None,
         description="the amperes (A) that `psu-agent save` found set; sent by `psu-agent restore` and by nothing else",
     )
+    voltage_protection: float | None = Field(
+        default=None, description="the over-voltage trip level (V) that `psu-agent save` found; sent by `restore` alone"
+    )
+    current_protection: Flag | None = Field(
+        default=None,
+        description="true or false: if `psu-agent save` found over-current protection on; sent by `restore` alone",
+    )
+    current_protection_level: float | None = Field(
+        default=None, description="the over-current trip level (A) that `psu-agent save` found; sent by `restore` alone"
+    )
+    voltage_protection_state: Flag | None = Field(
+        default=None,
+        description="true or false: if `psu-agent save` found over-voltage protection on; sent by `restore` alone",
+    )
+
+    def saved(self) -> dict[str, float | bool]:
+        """The settings that `psu-agent save` has put there, by their names in `agent.protocol.quantities`."""
+        return {name: value for name in SAVED if (value := getattr(self, name)) is not None}
 
     def served(self) -> ChannelSettings:
         """The same without the saved settings, which the agent does not use."""
-        return self.model_copy(update={"voltage_limit": None, "current_limit": None})
+        return self.model_copy(update=dict.fromkeys(SAVED))
 
 
 class UnitSettings(Section, title="Unit"):

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from agent import config
+from agent.client import saving
+from agent.config.units import SAVED
 from agent.local.broker import LocalBroker
+from agent.protocol.messages import ChannelInfo, ChannelState
 from agent.simulator import Simulator
+from agent.simulator.loads import Resistor
 from tests.commandline import called as psu_agent
 from tests.lab import Bench, unit
 
@@ -65,16 +69,23 @@ def test_setpoints_and_names_are_saved_and_the_file_stays_as_it_is(lab: Lab) -> 
     before = lab.file.read_text()
     done = psu_agent("save", "psu1", "--config", str(lab.file))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:2] == ["psu1/1 voltage_limit: 3.3", "psu1/1 current_limit: 0.5"]
+    assert done.stdout.splitlines()[:4] == [
+        "psu1/1 voltage_limit: 3.3",
+        "psu1/1 current_limit: 0.5",
+        "psu1/1 voltage_protection: 6.6",
+        "psu1/1 current_protection: false",
+    ]
     assert 'psu1/2 name: "SPARE"' in done.stdout.replace("SPARE", '"SPARE"')
     after = lab.file.read_text()
     assert after == before.replace(
         "{name: VDD, voltage_max: 5.5, current_max: 5}",
-        "{name: VDD, voltage_max: 5.5, current_max: 5, voltage_limit: 3.3, current_limit: 0.5}",
+        "{name: VDD, voltage_max: 5.5, current_max: 5, voltage_limit: 3.3, current_limit: 0.5, voltage_protection: 6.6, "
+        "current_protection: false}",
     ).replace(
         "{name: MOTOR, voltage_limit: 7.5}\n",
-        "{name: MOTOR, voltage_limit: 7.5, current_limit: 0.5}\n"
-        '      2: {voltage_limit: 12.0, current_limit: 0.25, name: "SPARE"}\n',
+        "{name: MOTOR, voltage_limit: 7.5, current_limit: 0.5, voltage_protection: 27.5, current_protection: false}\n"
+        "      2: {voltage_limit: 12.0, current_limit: 0.25, voltage_protection: 27.5, current_protection: false, "
+        'name: "SPARE"}\n',
     )
     assert stat.S_IMODE(lab.file.stat().st_mode) == 0o640
     backup = lab.file.with_name("psu-agent.yaml.bak")
@@ -117,9 +128,68 @@ def test_restore_sends_what_was_saved(lab: Lab) -> None:
     done = psu_agent("restore", "psu1/3", "--config", str(lab.file), "--lease", "ci-42")
     assert done.returncode == 0, done.stderr
     observer.wait_state("psu1", 3, after=observer.mark(), voltage_limit=9, current_limit=0.5, state=True)
+    nobody = psu_agent("restore", "psu9", "--config", str(lab.file))
+    assert (nobody.returncode, "has no unit psu9; it has psu1, psu2" in nobody.stderr) == (1, True)
     nothing = psu_agent("restore", "psu2", "--config", str(lab.file))
     assert nothing.returncode == 1
     assert "no saved settings of psu2" in nothing.stderr
+
+
+def test_restore_sends_protections_in_an_order_in_which_nothing_trips(lab: Lab) -> None:
+    """Down to a lower trip level and up again, with the output on, into a load that would trip at a wrong moment."""
+    low = {"voltage_limit": 3.0, "voltage_protection": 3.5, "current_protection": True, "current_limit": 0.4}
+    high = {"voltage_limit": 5.0, "voltage_protection": 5.5, "current_protection": False, "current_limit": 0.8}
+    observer = lab.bench.observer
+    lab.simulator.instrument.set_load(1, Resistor(10))
+    for saved, present in ((low, high), (high, low)):
+        lab.set(1, **saved)
+        assert psu_agent("save", "psu1/1", "--config", str(lab.file)).returncode == 0
+        lab.set(1, **present)
+        lab.set(1, state=True)
+        done = psu_agent("restore", "psu1/1", "--config", str(lab.file))
+        assert done.returncode == 0, done.stderr
+        state = observer.wait_state("psu1", 1, after=observer.mark(), **saved)
+        assert (state["state"], state["tripped"]) == (True, None)
+        lab.set(1, state=False)
+
+
+def test_a_level_without_effect_is_not_sent(tmp_path: Path) -> None:
+    """The agent refuses one, and all that comes with it."""
+    channels = {1: {"voltage_protection": 6.6, "voltage_protection_state": False, "voltage_limit": 1.0}}
+    entry = {"name": "p", "model": "E36313A", "uri": "TCPIP::h::INSTR", "channels": channels}
+    (fields,) = saving.saved(config.from_data({"units": [entry]})).values()
+    assert fields == {"voltage_limit": 1.0, "voltage_protection_state": False}
+
+
+@pytest.mark.parametrize(
+    ("told", "takes", "saved_fields"),
+    [
+        ({"voltage_protection": 5.0}, ["voltage_limit"], {}),  # it can be read alone
+        ({"voltage_protection": 5.0}, ["voltage_protection"], {"voltage_protection": 5.0}),
+        ({"voltage_protection": 0.0}, ["voltage_protection"], {}),  # no protection, and nothing that it could be set to
+        ({"voltage_protection": 5.0, "voltage_protection_state": False}, ["voltage_protection"], {}),
+        (
+            {"voltage_protection": 5.0, "voltage_protection_state": False},
+            ["voltage_protection", "voltage_protection_state"],
+            {"voltage_protection": 5.0, "voltage_protection_state": False},
+        ),
+        (
+            {"current_protection_level": 1.23456789},
+            ["current_protection_level"],
+            {"current_protection_level": 1.234568},
+        ),
+    ],
+)
+def test_what_can_be_restored_is_saved(
+    lab: Lab, told: dict[str, object], takes: list[str], saved_fields: dict[str, object]
+) -> None:
+    info = lab.bench.observer.wait("psu/psu1/info")["channels"][0]
+    state = lab.bench.observer.wait_state("psu1", 1, after=lab.bench.observer.mark())
+    nothing = dict.fromkeys(SAVED)
+    changes = saving.ConfigFile(lab.file).changes(
+        [(ChannelState(**{**state, **nothing, **told}), ChannelInfo(**{**info, "fields": takes}))]
+    )
+    assert {change.field: change.new for change in changes} == saved_fields
 
 
 def test_a_channel_gets_a_name(lab: Lab) -> None:
@@ -157,7 +227,15 @@ def test_a_dry_run_writes_nothing(lab: Lab) -> None:
     lab.set(1, voltage_limit=3.3)
     before = lab.file.read_text()
     done = psu_agent("save", "psu1/1", "--dry-run", "--config", str(lab.file))
-    assert (done.returncode, done.stdout) == (0, "psu1/1 voltage_limit: 3.3\npsu1/1 current_limit: 0.5\n")
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        [
+            "psu1/1 voltage_limit: 3.3",
+            "psu1/1 current_limit: 0.5",
+            "psu1/1 voltage_protection: 6.6",
+            "psu1/1 current_protection: false",
+        ],
+    )
     assert lab.file.read_text() == before
 
 
@@ -225,7 +303,7 @@ units:
     done = psu_agent("save", "psu1/1", "--config", str(lab.file))
     assert done.returncode == 0, done.stderr
     assert lab.file.read_text() == text.replace("current_limit: 1.0", "current_limit: 0.5").replace(
-        "voltage_limit: 1.0", "voltage_limit: 3.3"
+        "voltage_limit: 1.0", "voltage_limit: 3.3\n      voltage_protection: 6.6\n      current_protection: false"
     )
 
 
