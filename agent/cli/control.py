@@ -193,7 +193,7 @@ def _who_serves(unit: str, info: UnitInfo | None) -> str:
 @click.option("--dry-run", is_flag=True, help="Tell what would be written, and write nothing.")
 @broker_options
 def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> None:
-    """Save present setpoints and protections into the configuration file.
+    """Save present settings into the configuration file.
 
     Voltage and current settings, over-voltage and over-current protection, and names that the file does not have, of the
     file's units. Its comments and all the rest stay as they are; a copy of it as it was is kept as FILE.bak. Saving changes
@@ -237,9 +237,9 @@ def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> 
 @lease_option
 @broker_options
 def restore(target: str | None, lease: str | None, **broker: Any) -> None:
-    """Send the saved setpoints and protections to the units.
+    """Send the saved settings to the units.
 
-    Those of the configuration file, channel by channel, checked and confirmed as any command is, in an order in which
+    Setpoints and protections of the configuration file, channel by channel, checked and confirmed as any command is, in an order in which
     nothing trips on the way. Outputs stay on or off.
     Exit code 0: all were carried out; 1: one was refused; 2: nobody answered for one.
     """
