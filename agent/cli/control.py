@@ -239,8 +239,8 @@ def save(target: str | None, name: str | None, dry_run: bool, **broker: Any) -> 
 def restore(target: str | None, lease: str | None, **broker: Any) -> None:
     """Send the saved settings to the units.
 
-    Setpoints and protections of the configuration file, channel by channel, checked and confirmed as any command is, in an order in which
-    nothing trips on the way. Outputs stay on or off.
+    Setpoints and protections of the configuration file, channel by channel, checked and confirmed as any command is, in an
+    order in which nothing trips on the way. Outputs stay on or off.
     Exit code 0: all were carried out; 1: one was refused; 2: nobody answered for one.
     """
     from agent.cli.printing import print_outcome
