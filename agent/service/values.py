@@ -187,7 +187,7 @@ class PlainValues:
         return sorted(units.keys() - before.keys()), sorted(before.keys() - units.keys())
 
     def forget(self, topic: str) -> None:
-        """Publish nothing more on a retained topic, which is another agent's from now on; a channel's values with its state."""
+        """Publish nothing more on a retained topic, which is another agent's from now on; with a state the channel's values."""
         self._session.forget(topic)
         published = self._topics.parse_published(topic)
         if isinstance(published, ChannelTopic) and published.kind == "state":
