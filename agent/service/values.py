@@ -127,6 +127,7 @@ class PlainValues:
         self._session = session
         self._records = records
         self._clock = clock
+        self._foreign: set[str] = set()  # units whose topics were another agent's
         self._units = {name: _Unit(settings.deadband) for name, settings in units.items()}
 
     def report(self, report: Report) -> None:
@@ -140,7 +141,10 @@ class PlainValues:
         name = info.psu
         unit = self._units.get(name)
         if unit is None:
-            self.remove(name)  # an earlier configuration had them published
+            if name in self._foreign:  # the agent that served it until now may have had them published
+                self._foreign.discard(name)
+                self._records.remember(name, [channel.index for channel in info.channels])
+            self.remove(name)  # an earlier configuration may have had them published
             return
         known = self._records.channels(name) or ()
         self._records.remember(name, [channel.index for channel in info.channels])
@@ -204,6 +208,7 @@ class PlainValues:
     def disown(self, name: str) -> None:
         """Take note that another agent publishes on the unit's topics from now on: nothing there is removed by this one."""
         self._records.forget(name)
+        self._foreign.add(name)
         if (unit := self._units.get(name)) is not None:
             with unit.lock:
                 unit.channels = {}

@@ -47,6 +47,16 @@ class Lab:
         """Somebody new on the broker: hears first what is retained."""
         return Observer(self.broker.port, topic)
 
+    def wait_for_warning(self, unit: str, text: str) -> None:
+        """Wait until the agent's last warning is about that unit, with this in its text."""
+        ha, entity = self.homeassistant, "sensor.psu_agent_bench_last_warning"
+        wait_until(lambda: text[:40] in (ha.state(entity) or ""), f"a warning with {text!r}", 30)
+        attributes = (ha.entity(entity) or {})["attributes"]
+        assert ha.state(entity) == f"{unit}: {attributes['text']}"[:255]
+        assert text in attributes["text"]
+        assert (attributes["level"], attributes["unit"]) == ("warning", unit)
+        assert attributes["time"].endswith("Z")
+
     def tell(self, unit: str, message: str) -> None:
         """Send SCPI to a simulated supply past the agent, and wait until it is carried out."""
         simulator = self.simulators[unit]

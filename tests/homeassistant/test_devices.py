@@ -14,7 +14,7 @@ from agent.homeassistant import devices, entities
 from agent.homeassistant.devices import agent_discovery, owner, place_key, unit_discovery, unit_key
 from agent.homeassistant.placeholders import encode, placeholder_of, placeholders_for
 from agent.instruments import catalogue
-from agent.protocol.messages import ChannelInfo, Metrics, UnitInfo
+from agent.protocol.messages import AgentRemark, ChannelInfo, Metrics, UnitInfo
 from agent.protocol.quantities import LEVELS, QUANTITIES, Quantity
 from agent.protocol.topics import Topics
 from tests.homeassistant.units import agent_info, unit_info
@@ -295,6 +295,15 @@ def test_the_agents_sensors_are_metrics() -> None:
     fields = {name for name, c in components.items() if c["state_topic"] == TOPICS.agent_metrics("bench3")}
     assert len(fields) > 10
     assert fields <= set(Metrics.model_fields)
+
+
+def test_the_last_warning_is_available_when_the_agent_is_not() -> None:
+    warning = agent_discovery(agent_info(), TOPICS)["components"]["last_warning"]
+    assert warning["state_topic"] == warning["json_attributes_topic"] == TOPICS.agent_log("bench3")
+    assert "availability" not in warning
+    for field in ("time", "level", "unit", "text"):
+        assert f"value_json.{field}" in warning["json_attributes_template"]
+        assert field in AgentRemark.model_fields
 
 
 def test_channel_names_become_entity_names_and_nothing_else() -> None:

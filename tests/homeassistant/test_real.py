@@ -114,8 +114,7 @@ def test_a_switch_and_a_number_reach_the_supply(lab: Lab, ha: HomeAssistant) -> 
     wait_for_number(ha, "sensor.psu1_vdd_voltage", 3.3, 0.02)
     wait_for_number(ha, "sensor.psu1_vdd_power", 3.3 * 0.33, 0.02)
     wait_for(ha, "sensor.psu1_vdd_mode", "CV")
-    assert supply.channels[1].output
-    assert supply.channels[1].settings.voltage == 3.3
+    assert (supply.channels[1].output, supply.channels[1].settings.voltage) == (True, 3.3)
     assert ha.call("switch/turn_on", "switch.psu1_vdd_over_current_protection") == 200
     wait_for(ha, "switch.psu1_vdd_over_current_protection", "on")
     assert ha.call("switch/turn_off", "switch.psu1_vdd_over_current_protection") == 200
@@ -141,6 +140,7 @@ def test_a_refused_number_shows_the_true_value_again(lab: Lab, ha: HomeAssistant
     with contextlib.closing(refusals):
         wait_until(lambda: refusals.received, "an automation tells of the refusal", 30)
     assert refusals.received[0].payload.decode() == entity["attributes"]["refused"]
+    lab.wait_for_warning("psu1", entity["attributes"]["refused"])
     assert entity["state"] in ("0", "0.0")
     assert supply.channels[2].settings.voltage == 0.0
     # The next one that is carried out takes the reason away.
