@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import sys
 import tempfile
 import time
@@ -76,8 +77,9 @@ def svg(screen: pyte.Screen, title: str, name: str) -> str:
 
 
 def _pieces(screen: pyte.Screen, y: int) -> list[tuple[str, Style]]:
-    row = screen.buffer[y]
-    return [(row[x].data, _style(row[x])) for x in range(screen.columns) if row[x].data]
+    cells = [screen.buffer[y][x] for x in range(screen.columns)]
+    alike = itertools.groupby(cells, key=lambda cell: cell._replace(data=""))
+    return [("".join(cell.data for cell in group), _style(look)) for look, group in alike]
 
 
 def _style(cell: Any) -> Style:

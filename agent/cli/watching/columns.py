@@ -16,6 +16,7 @@ from agent.cli.watching.text import (
     BOLD_GREEN,
     BOLD_RED,
     BOLD_YELLOW,
+    CYAN,
     DIM,
     GREEN,
     ON_RED,
@@ -104,7 +105,7 @@ class Columns:
         if trend is None:
             return Span(" " * width)
         return Span(
-            pad(f"{trend.symbol} {sparkline(trend, self.glyphs)}", width), DIM if row.level >= Level.OFF else PLAIN
+            pad(f"{trend.symbol} {sparkline(trend, self.glyphs)}", width), DIM if row.level >= Level.OFF else CYAN
         )
 
 

@@ -21,6 +21,7 @@ BOLD_GREEN = "1;32"
 BOLD_YELLOW = "1;33"
 ON_RED = "1;37;41"
 ON_YELLOW = "1;30;43"
+CYAN = "36"
 REVERSED = "7"
 
 
@@ -83,7 +84,9 @@ def fit(line: Iterable[Span], width: int, ellipsis: str) -> Line:
 def reverse(line: Line, width: int) -> Line:
     """The line as the selected one, over the whole width."""
     blanks = width - sum(cell_len(piece.text) for piece in line)
-    pieces = [Span(piece.text, f"{piece.style};{REVERSED}".lstrip(";")) for piece in line]
+    # A patchwork of colours is hard to read: of them only those that stand for trouble stay.
+    loud = (ON_RED, ON_YELLOW)
+    pieces = [piece if piece.style in loud else Span(piece.text, REVERSED) for piece in line]
     return (*pieces, Span(" " * blanks, REVERSED))
 
 

@@ -24,7 +24,7 @@ KEYS = ["up", "down", "pageup", "pagedown", "home", "end", "j", "k", "f", "enter
 
 
 @given(benches(), st.integers(40, 160), st.integers(10, 60), scenery, st.lists(st.sampled_from(KEYS), max_size=6))
-@examples(60)
+@examples(40)
 def test_each_channel_in_trouble_is_shown_or_counted_before_any_healthy_one(
     bench: Bench, width: int, height: int, changes: dict[str, Any], keys: list[str]
 ) -> None:
@@ -75,7 +75,7 @@ def _told(lines: list[str], scene: Any) -> set[Any]:
 
 
 @given(benches(), st.integers(40, 160), st.integers(10, 60))
-@examples(50)
+@examples(40)
 def test_no_healthy_row_stands_before_one_in_trouble(bench: Bench, width: int, height: int) -> None:
     model = Model()
     draw(bench.scene(), model, width, height)
@@ -93,7 +93,7 @@ def test_no_healthy_row_stands_before_one_in_trouble(bench: Bench, width: int, h
     scenery,
     st.lists(st.sampled_from([*KEYS, "/", "?", "o", "O", "n", "x"]), max_size=8),
 )
-@examples(50)
+@examples(40)
 def test_any_names_and_keys_on_any_size(
     bench: Bench, width: int, height: int, changes: dict[str, Any], keys: list[str]
 ) -> None:
@@ -108,7 +108,7 @@ def test_any_names_and_keys_on_any_size(
 
 
 @given(st.text(max_size=60), st.integers(0, 30), st.sampled_from(["…", "~"]))
-@examples(50)
+@examples(40)
 def test_texts_are_cut_to_their_cells(text: str, width: int, ellipsis: str) -> None:
     assert cell_len(cut(text, width, ellipsis)) <= width
     assert cell_len(pad(cut(text, width, ellipsis), width)) == width
