@@ -309,7 +309,9 @@ class _Job:
 
             recorder.run(session, is_over, self._line)
             if recorder.merger.held and not came:
-                self._say(f"waiting for samples that are missing before {recorder.merger.held} others; Ctrl-C ends it")
+                self._say(
+                    f"waiting for samples that are missing before {recorder.merger.held:,} others; Ctrl-C ends it"
+                )
                 recorder.wait_for_late(session, lambda: bool(came), self._line)
             self._line.clear()
             if self._form == "parquet" and recorder.counts.samples > _MANY:

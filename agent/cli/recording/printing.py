@@ -47,7 +47,7 @@ class StatusLine:
             counted(counts.samples, "sample"),
         ]
         if counts.held:
-            parts.append(f"{counts.held:,} wait for missing ones")
+            parts.append(f"{counts.held:,} wait for earlier ones")
         if counts.late:
             parts.append(f"{counts.late:,} late")
         if counts.lost is not None:
@@ -196,7 +196,7 @@ def _figure(value: float | None) -> str:
         return "-"
     size = abs(value)
     digits = 4 if size < 10 else 3 if size < 100 else 1 if size < 1000 else 0
-    return f"{value:.{digits}f}"
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.0000
 
 
 def _total(value: float | None) -> str:
