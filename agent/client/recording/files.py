@@ -6,7 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -147,7 +147,7 @@ class HeldFile:
         except OSError as error:
             raise FileError(f"{self.path} can't be written: {_why(error)}") from None
 
-    def add(self, payloads: Sequence[bytes]) -> None:
+    def add(self, payloads: Collection[bytes]) -> None:
         """Keep samples, as JSON without an end of line in it.
 
         :raises FileError: the disk is full, or gone

@@ -73,16 +73,18 @@ class Merger:
             for run in channel.runs:
                 yield from run.pending.values()
 
-    def agent(self, info: AgentInfo, *, retained: bool) -> None:
-        """Take note of an agent's start: its channels count anew from then on."""
+    def agent(self, info: AgentInfo, *, retained: bool) -> bool:
+        """Take note of an agent's start: its channels count anew from then on. False if it was known."""
         if info.asks or info.answers is not None:
-            return
+            return False
         start = round(info.start_time.timestamp() * 1000)
         starts = self._starts.setdefault(info.agent, [])
         self._known.setdefault(info.agent, int(retained or start < self.began))
-        if start not in starts:
-            starts.append(start)
-            starts.sort()
+        if start in starts:
+            return False
+        starts.append(start)
+        starts.sort()
+        return True
 
     def link(self, is_there: bool, now: float) -> None:
         """Take note that the connection to the broker was lost, or is there again. Without one nothing is given up."""

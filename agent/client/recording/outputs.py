@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -33,7 +33,7 @@ class Output(ABC):
         """
 
     @abstractmethod
-    def hold(self, payloads: Sequence[bytes]) -> None:
+    def hold(self, payloads: Collection[bytes]) -> None:
         """Keep samples that wait for their place, in case this process ends.
 
         :raises FileError: they can't be written
@@ -71,7 +71,7 @@ class StreamOutput(Output):
             self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
 
-    def hold(self, payloads: Sequence[bytes]) -> None:
+    def hold(self, payloads: Collection[bytes]) -> None:
         """Do nothing: what a reader has can't be gone on with."""
 
     def settle(self, waiting: int, payloads: Iterable[bytes]) -> None:
@@ -113,7 +113,7 @@ class CsvOutput(Output):
         """
         self._rows.write(lines)
 
-    def hold(self, payloads: Sequence[bytes]) -> None:
+    def hold(self, payloads: Collection[bytes]) -> None:
         """Keep samples that wait.
 
         :raises FileError: the disk is full, or gone

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import queue
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,6 +30,8 @@ _TICK = 0.2
 _LAST_WAIT = 10.0
 #: Messages that are written, and then acknowledged, together.
 _BATCH = 500
+#: Starts of agents that are kept with the samples that wait.
+_MOST_STARTS = 1000
 #: Topics whose meaning is remembered.
 _MOST_TOPICS = 10_000
 
@@ -93,13 +98,7 @@ class Recorder:
         self._units: dict[str, UnitInfo] = {}
         self._meanings: dict[str, Published | None] = {}
         self._batch = _Batch()
-        # With a rate the samples that have no row are not known any more: nobody can tell which are missing.
-        goes_on = output.goes_on and rate is None
-        for key in output.written:
-            channel = self._channel(key.psu, key.index)
-            channel.merger.adopt(key.agent, key.seq, key.time, goes_on=goes_on)
-            if channel.thinner is not None:
-                channel.thinner.adopt(key.time)
+        self._starts: deque[bytes] = deque(maxlen=_MOST_STARTS)  # of agents, as JSON
 
     @property
     def statistics(self) -> dict[tuple[str, int], Statistics]:
@@ -108,9 +107,13 @@ class Recorder:
             key: channel.statistics for key, channel in sorted(self._channels.items()) if channel.statistics.samples
         }
 
-    def agent(self, info: AgentInfo) -> None:
-        """Take note of an agent that ran before the recording began."""
-        self.merger.agent(info, retained=True)
+    def agent(self, info: AgentInfo, *, retained: bool = True) -> None:
+        """Take note of an agent's start, of one that ran before the recording began if ``retained``."""
+        if self.merger.agent(info, retained=retained):
+            payload = info.to_json()
+            self._starts.append(payload)
+            if self.counts.held:
+                self._batch.waiting.append(payload)
 
     def unit(self, info: UnitInfo) -> None:
         """Take note of how often a unit tells its state."""
@@ -125,6 +128,7 @@ class Recorder:
         :raises RefusedError: the broker does not let this user read
         :raises FileError: a file can't be written
         """
+        self._adopt()
         self._take_kept()
         while not is_over():
             self._turn(session)
@@ -165,6 +169,19 @@ class Recorder:
         self._output.abandon()
         if self._events is not None:
             self._events.abandon()
+
+    def _adopt(self) -> None:
+        """Take note of the samples that the file has, once the starts of the agents are known, by which runs are told apart."""
+        for payload in self._output.held:
+            with contextlib.suppress(ValidationError):
+                self.agent(AgentInfo.model_validate_json(payload))
+        # With a rate the samples that have no row are not known any more: nobody can tell which are missing.
+        goes_on = self._output.goes_on and self._rate is None
+        for key in self._output.written:
+            channel = self._channel(key.psu, key.index)
+            channel.merger.adopt(key.agent, key.seq, key.time, goes_on=goes_on)
+            if channel.thinner is not None:
+                channel.thinner.adopt(key.time)
 
     def _take_kept(self) -> None:
         """Take the samples that waited when the recording broke off."""
@@ -236,7 +253,7 @@ class Recorder:
                 case AgentTopic(agent, "info") if delivery.payload:
                     about = AgentInfo.model_validate_json(delivery.payload)
                     if about.agent == agent:
-                        self.merger.agent(about, retained=delivery.retain)
+                        self.agent(about, retained=delivery.retain)
         except ValidationError:
             return  # another program's message on these topics
 
@@ -290,12 +307,15 @@ class Recorder:
 
     def _write(self) -> None:
         batch, self._batch = self._batch, _Batch()
+        if batch.waiting and not self.counts.held:
+            self._output.hold(self._starts)  # without them the runs of what waits could not be told apart
         self._output.hold(batch.waiting)
         self._output.write(batch.lines)
         if self._events is not None:
             self._events.write(batch.events)
         self.counts.held = self.merger.held if batch.waiting or self.counts.held else 0
-        self._output.settle(self.counts.held, (sample.payload for sample in self.merger.pending()))
+        payloads = (sample.payload for sample in self.merger.pending() if not sample.is_outside)
+        self._output.settle(self.counts.held, itertools.chain(self._starts, payloads))
 
 
 def _state(payload: bytes) -> ChannelState | None:

@@ -173,3 +173,35 @@ def test_an_agents_question_if_another_one_has_its_name_is_no_start(tmp_path: Pa
     play(recorder, script)
     assert len(rows(file)) == 2
     recorder.finish()
+
+
+def test_the_starts_of_agents_are_kept_with_what_waits(tmp_path: Path) -> None:
+    """Two runs of an agent wait when the recording is killed, and the broker has the start of the last one only."""
+    recorder, file = recording(tmp_path)
+
+    def start(second: int) -> bytes:
+        return agent_info("bench").replace(TIME.encode(), f"2026-11-23T09:15:{second:02}.000Z".encode())
+
+    def at(seq: int, second: int) -> bytes:
+        return state("psu1", 1, seq=seq, time=f"2026-11-23T09:15:{second:02}.000Z")
+
+    script = Script(
+        file,
+        ("psu/psu1/1/state", at(7, 1)),
+        ("psu/agents/bench/info", start(10)),
+        ("psu/psu1/1/state", at(1, 11)),
+        ("psu/agents/bench/info", start(20)),
+        ("psu/psu1/1/state", at(2, 22)),
+    )
+    play(recorder, script)
+    assert len(rows(file)) == 1
+    recorder.abandon()
+    again, _ = recording(tmp_path)
+    play(again, Script(file, ("psu/agents/bench/info", start(30)), ("psu/psu1/1/backlog", at(1, 21))))
+    again.finish()
+    assert [(row["seq"], row["time"][17:19]) for row in rows(file)] == [
+        ("7", "01"),
+        ("1", "11"),
+        ("1", "21"),
+        ("2", "22"),
+    ]

@@ -100,11 +100,11 @@ def test_a_recording_that_breaks_off_anywhere_goes_on_without_a_sample_twice(
         else:
             first.take(message[0], message[2], message[1])
     second = Recording()
+    starts = [message for message in story.messages[:at] if isinstance(message, AgentInfo)]
+    for start in starts:
+        second.merger.agent(start, retained=True)
     for agent, seq, time in first.written:
         second.channel.adopt(agent, seq, time, goes_on=True)
-    starts = [message for message in story.messages[:at] if isinstance(message, AgentInfo)]
-    for start in starts[-1:]:
-        second.merger.agent(start, retained=True)
     for sample in list(first.merger.pending()):
         second.take(sample.seq, Source.KEPT, sample.time)
     for message in story.messages[max(0, at - again) :]:
