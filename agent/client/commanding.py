@@ -62,13 +62,19 @@ class Commander:
             # An off does not wait until the connection has come back.
             with Client(self.connection.address) as own:
                 outcome = request.send(own, target, payload, expiry=expiry, patience=patience)
-        return _answered(outcome, target, patience)
+        return self._answered(outcome, target, patience)
 
     def all_off(self, timeout: float) -> CommandOutcome:
         """Turn all off, on a connection of its own, which waits for nothing else. See `Supplies.all_off`."""
         payload = {"id": uuid.uuid4().hex, "state": False}
         with Client(self.connection.address) as own:
             return request.send(own, Target("all"), payload, expiry=timeout, patience=timeout)
+
+    def _answered(self, outcome: CommandOutcome, target: Target, patience: float) -> Response:
+        if outcome.responses:
+            return outcome.responses[0]
+        instead = self.live.what_exists(target) or "Is the name right, and is its agent running?"
+        raise NobodyAnsweredError(f"nobody answered for {target} within {patience:g} s. {instead}")
 
     def reserve(self, target: Target, ttl: float, holder: str, *, force: bool = False) -> LeaseState:
         """Take or renew a lease. See `ChannelClient.lease`."""
@@ -86,7 +92,7 @@ class Commander:
     ) -> LeaseState:
         wanted = leases.request(target, holder, ttl=ttl, force=force)
         with self.connection.borrowed() as client:
-            response = checked(_answered(leases.send(client, target, wanted), target, leases.PATIENCE))
+            response = checked(self._answered(leases.send(client, target, wanted), target, leases.PATIENCE))
         state = response.result
         if not isinstance(state, LeaseState):
             raise NobodyAnsweredError(f"{target}: the response is not that to a request for a lease")
@@ -130,14 +136,6 @@ def checked(response: Response) -> Response:
     if error is None:
         raise RefusedError("uncertain", "the agent gave no reason", response)
     raise RefusedError(error.code, error.message, response)
-
-
-def _answered(outcome: CommandOutcome, target: Target, patience: float) -> Response:
-    if not outcome.responses:
-        raise NobodyAnsweredError(
-            f"nobody answered for {target} within {patience:g} s; is the name right, and is its agent running?"
-        )
-    return outcome.responses[0]
 
 
 def _plain(value: Any) -> Any:

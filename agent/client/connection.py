@@ -199,6 +199,8 @@ class Client:
                 answer = self._answers.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 why = f"{self.address} took the connection and does not answer; is it a broker?"
+                if self._established:
+                    why = f"{self.address} does not answer any more; is its host up, and the network there?"
                 raise SilentBrokerError(why) from None
             if answer.kind == "lost" or (answer.kind == kind and mid in (None, answer.mid)):
                 return answer

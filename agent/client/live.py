@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
+from agent.client import existing
 from agent.client.connection import LONGEST_READING, QUIET, QUIET_WITHOUT_RETAINED, LinkChange, Message
-from agent.client.errors import NobodyAnsweredError, NotAllowedError, OfflineError, RefusedError
+from agent.client.errors import BrokerError, NobodyAnsweredError, NotAllowedError, OfflineError, RefusedError
 from agent.client.feeds import Feed
 from agent.client.fleet import Fleet, without_values
 from agent.client.request import Target
@@ -161,11 +162,19 @@ class LiveFleet:
         connection.check()
         with self._following:
             if not self._followed & {unit, None}:
-                with self._changed:
-                    self._retained_at, self._settled = time.monotonic(), False
+                self._expect_retained()
                 connection.subscribe([connection.topics.event(unit or "+", "+")], qos=1)
                 connection.subscribe(Fleet.filters(connection.topics, unit))
                 self._followed.add(unit)
+        self._settle()
+
+    def _expect_retained(self) -> None:
+        with self._changed:
+            self._retained_at, self._settled = time.monotonic(), False
+
+    def _settle(self) -> None:
+        """Wait until what is retained has come."""
+        connection = self._connection
         pause = QUIET if connection.retains else QUIET_WITHOUT_RETAINED
         deadline = time.monotonic() + LONGEST_READING
         with self._changed:
@@ -197,8 +206,20 @@ class LiveFleet:
             info = None if known is None else known.info
         self._connection.check()
         if info is None:
-            raise NobodyAnsweredError(f"nothing is known of {unit}; is the name right, and is its agent running?")
+            instead = self.what_exists(Target(unit)) or "Is the name right, and is its agent running?"
+            raise NobodyAnsweredError(f"nothing is known of {unit}. {instead}")
         return info
+
+    def what_exists(self, target: Target) -> str:
+        """A sentence on what there is instead of a unit or a channel, or why it does not answer; empty if nothing is known."""
+        connection = self._connection
+        with contextlib.suppress(BrokerError):
+            self.follow(target.unit)
+            self._expect_retained()
+            connection.subscribe([connection.topics.every_info])
+            self._settle()
+        with self._changed:
+            return existing.told(self._known, target)
 
     def channel_info(self, target: Target) -> ChannelInfo:
         """What is known of a channel's ratings and limits.
@@ -214,11 +235,12 @@ class LiveFleet:
                 return channel
         if not info.channels:
             raise OfflineError(f"{target.unit}: {info.reason or 'its channels are not known yet'}")
-        known = ", ".join(
+        known = [
             str(channel.index) if channel.name == f"CH{channel.index}" else f"{channel.index} ({channel.name})"
             for channel in info.channels
-        )
-        raise RefusedError("unknown_channel", f"{target.unit} has no channel {target.channel}; it has {known}")
+        ]
+        text = f"{target.unit} has no channel {target.channel}; it has {existing.listed(known)}"
+        raise RefusedError("unknown_channel", text)
 
     def known_index(self, unit: str, channel: str) -> int | None:
         """The number of a channel, by its number or name; None where it is not known here."""

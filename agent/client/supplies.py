@@ -178,7 +178,7 @@ def connect(
     """Connect to a broker: ``with connect("mqtt://bench3") as supplies: …``.
 
     :param broker: ``mqtt[s]://[user@]host[:port]``. None: as the command line finds it, by ``$PSU_AGENT_BROKER``, else by the
-        configuration file
+        configuration file; without one ``localhost``
     :param base: the topic that everything stands under. None: ``psu``, or the configuration's
     :param password: None: that of ``$PSU_AGENT_MQTT_PASSWORD``, or the configuration's
     :param ca: file with the CA of the broker's certificate (PEM), for ``mqtts://``. None: the system's CAs

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
 import signal
-import socket
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from agent.client import (
     BrokerError,
     ChannelClient,
     NobodyAnsweredError,
+    NotAllowedError,
     OfflineError,
     RefusedError,
     Supplies,
@@ -32,32 +30,12 @@ from agent.client import (
     feeds,
 )
 from agent.client.address import Address
-from agent.client.connection import Client
 from agent.local.broker import LocalBroker
 from agent.protocol.quantities import COMMANDED, COMMANDED_OF_UNIT
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
-from tests.lab import PATIENCE, AgentProcess, Bench, Observer, settings, unit, wait_until
-from tests.support.processes import ROOT
-from tests.support.relay import Relay
-
-
-@pytest.fixture
-def bench(broker: LocalBroker, tmp_path: Path) -> Iterator[Bench]:
-    simulator = Simulator(loads={2: Resistor(20.0)}).start()
-    units = [unit("psu1", simulator, channels={2: {"name": "DUT", "voltage_max": 12, "current_max": 1}})]
-    made = Bench(broker.port, tmp_path, [simulator], units)
-    simulator.instrument.execute("CURR 0.8,(@2)")
-    try:
-        yield made.start()
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def supplies(bench: Bench, broker: LocalBroker) -> Iterator[Supplies]:
-    with connect(f"mqtt://127.0.0.1:{broker.port}", holder="me") as made:
-        yield made
+from tests.client.conftest import is_back
+from tests.lab import PATIENCE, AgentProcess, Bench, Observer, needs, settings, unit, wait_until
 
 
 def test_a_command_returns_what_was_read_back(bench: Bench, supplies: Supplies) -> None:
@@ -83,9 +61,13 @@ def test_a_refusal_has_its_code_and_its_sentence(bench: Bench, supplies: Supplie
     with pytest.raises(RefusedError, match="12 V that channel 2") as refused:
         dut.set(voltage_limit=12.5)
     assert refused.value.code == "limit_exceeded"
-    with pytest.raises(RefusedError, match="psu1 has no channel VDD; it has 1, 2 \\(DUT\\), 3") as unknown:
+    with pytest.raises(RefusedError, match="psu1 has no channel VDD; it has 1, 2 \\(DUT\\) and 3") as unknown:
         supplies.channel("psu1/VDD").state()
     assert unknown.value.code == "unknown_channel"
+    with pytest.raises(NobodyAnsweredError, match=r"nothing is known of psu7. There is no unit psu7; known are psu1\."):
+        supplies.channel("psu7/1").state()
+    with pytest.raises(NobodyAnsweredError, match=r"nobody answered .* known are psu1\."):
+        supplies.channel("psu7/1").set(state=True, timeout=0.3)
     with pytest.raises(RefusedError) as by_agent:
         supplies.channel("psu1/VDD").on()
     assert by_agent.value.code == "unknown_channel"
@@ -259,144 +241,6 @@ def test_each_of_many_threads_gets_its_own_answer(bench: Bench, supplies: Suppli
     assert all(amperes is not None for _, amperes in found.values())
 
 
-# The connection is lost
-
-
-def test_it_tells_at_once_that_the_broker_is_away_and_goes_on_after_it(
-    bench: Bench, broker: LocalBroker, supplies: Supplies
-) -> None:
-    dut = supplies.channel("psu1/DUT")
-    states = dut.follow()
-    assert dut.state().online
-    broker.kill()
-    assert any(not state.online for state in states)
-    for call in (lambda: dut.set(voltage_limit=1), dut.state, supplies.states, dut.off, supplies.all_off, dut.info):
-        with pytest.raises(BrokerError):
-            call()
-    broker.start()
-    wait_until(lambda: _is_back(dut), "the connection to come back")
-    assert dut.set(voltage_limit=3).voltage_limit == 3
-    assert any(state.online and state.voltage_limit == 3 for state in states)
-
-
-def _is_back(channel: ChannelClient) -> bool:
-    try:
-        return channel.state().online
-    except (BrokerError, OfflineError, NobodyAnsweredError):
-        return False
-
-
-def test_what_could_not_be_sent_is_not_sent_later(
-    make_broker: Callable[..., LocalBroker], bench: Bench, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """paho sends again what was not acknowledged, as soon as it has reconnected. A board would get its volts then."""
-    monkeypatch.setattr("agent.client.connection.CONNECT_TIMEOUT", 1.0)
-    with connect(f"mqtt://127.0.0.1:{broker.port}") as supplies:
-        dut = supplies.channel("psu1/DUT")
-        dut.set(voltage_limit=1)
-        assert broker.pid is not None
-        os.kill(broker.pid, signal.SIGSTOP)
-        with pytest.raises(BrokerError, match="does not answer"):
-            dut.set(state=True)
-        broker.kill()
-        broker.start()
-        wait_until(lambda: _is_back(dut), "the connection to come back")
-        assert dut.state().state is False
-    commands = [message for message in bench.observer.on("psu/psu1/2/event") if message.json["field"] == "state"]
-    assert commands == []
-
-
-class _Hanging(Relay):
-    """Nothing passes on the connections that there are when it begins to hang."""
-
-    def __init__(self, target: int) -> None:
-        self.passes = threading.Event()
-        self.passes.set()
-        self.last = 0
-        super().__init__(target)
-
-    def opened(self, number: int) -> None:
-        self.last = number
-
-    def passing(self, number: int, upward: bool, data: bytes) -> tuple[bytes, ...]:
-        return (data,) if self.passes.is_set() or number > self.last_that_hangs else ()
-
-    def hang(self) -> None:
-        self.last_that_hangs = self.last
-        self.passes.clear()
-
-
-def test_an_off_does_not_wait_for_a_link_that_hangs(
-    bench: Bench, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("agent.client.connection.CONNECT_TIMEOUT", 1.0)
-    with _Hanging(broker.port) as relay, connect(f"mqtt://127.0.0.1:{relay.port}") as supplies:
-        dut = supplies.channel("psu1/DUT")
-        dut.set(voltage_limit=1, state=True)
-        relay.hang()
-        assert dut.off().state is False
-        wait_until(lambda: _is_back(dut), "a new connection")
-        dut.on()
-        relay.hang()
-        assert supplies.all_off()[0].ok
-        relay.hang()
-        with pytest.raises(BrokerError):
-            dut.on()
-        wait_until(lambda: _is_back(dut), "a new connection")
-        assert dut.state().state is False
-
-
-@pytest.mark.parametrize("may_be_late", [False, True])
-def test_a_link_that_hangs_is_reset_but_not_for_an_off(monkeypatch: pytest.MonkeyPatch, may_be_late: bool) -> None:
-    """After a close in good order the kernel goes on sending, for a minute and more."""
-    monkeypatch.setattr("agent.client.connection.CONNECT_TIMEOUT", 1.0)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def publish() -> None:
-            address = Address(host="127.0.0.1", port=server.getsockname()[1], protocol="5")
-            with contextlib.suppress(BrokerError), Client(address, reconnects=False) as client:
-                client.publish("psu/a/1/set", b"{}", may_be_late=may_be_late)
-
-        thread = threading.Thread(target=publish)
-        thread.start()
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(4096)
-            connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK, and nothing more ever
-            ends: list[bytes | type[OSError]] = []
-            while not ends or (ends[-1] and isinstance(ends[-1], bytes)):
-                try:
-                    ends.append(connection.recv(4096))
-                except OSError as error:
-                    ends.append(type(error))
-        thread.join()
-    assert ends[-1] == (b"" if may_be_late else ConnectionResetError)
-
-
-_DIES = """
-import os, sys
-from agent.client import connect
-supplies = connect(sys.argv[1], off_if_lost="psu1/DUT")
-supplies.channel("psu1/DUT").set(voltage_limit=1, state=True)
-if sys.argv[2] == "ends":
-    supplies.close()
-else:
-    os.kill(os.getpid(), 9)
-"""
-
-
-def test_off_if_the_program_dies(bench: Bench, broker: LocalBroker) -> None:
-    def run(end: str) -> None:
-        command = [sys.executable, "-c", _DIES, f"mqtt://127.0.0.1:{broker.port}", end]
-        subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=PATIENCE * 4)
-
-    run("ends")
-    mark = bench.observer.mark()
-    assert bench.observer.wait_state("psu1", 2, after=mark)["state"] is True
-    run("dies")
-    bench.observer.wait_state("psu1", 2, after=mark, state=False)
-
-
 # Arguments
 
 
@@ -437,3 +281,35 @@ def test_the_environment_names_the_broker(bench: Bench, broker: LocalBroker, mon
         supplies.states()
     with pytest.raises(BrokerError, match="is it running there"):
         connect("mqtt://127.0.0.1:1")
+
+
+def test_a_user_who_may_only_read(
+    make_broker: Callable[..., LocalBroker], make_bench: Callable[..., Bench], tmp_path: Path
+) -> None:
+    """Below a base topic of several levels, by both versions of MQTT."""
+    needs("mosquitto_passwd")
+    (tmp_path / "acl").write_text("topic readwrite #\nuser reader\ntopic read lab3/psu/#\n")
+    (tmp_path / "passwords").touch(0o600)
+    subprocess.run(["mosquitto_passwd", "-b", tmp_path / "passwords", "reader", "secret"], check=True, timeout=60)
+    conf = f"acl_file {tmp_path / 'acl'}\npassword_file {tmp_path / 'passwords'}\n"
+    broker = make_broker(conf=conf, kind="mosquitto")
+    make_bench(port=broker.port, mqtt={"base_topic": "lab3/psu"}, online=False)
+    for protocol in ("5", "3.1.1"):
+        address = Address(
+            host="127.0.0.1",
+            port=broker.port,
+            username="reader",
+            base_topic="lab3/psu",
+            protocol=protocol,
+        )
+        with connect(address, password="secret") as supplies:
+            channel = supplies.channel("psu1/1")
+            wait_until(lambda here=channel: is_back(here), "the unit to be online")  # type: ignore[misc]
+            assert channel.state().online
+            with supplies.events() as events, channel.follow() as states:
+                assert next(states).online
+                assert events.get(0) is None
+            with pytest.raises(NotAllowedError if protocol == "5" else NobodyAnsweredError):
+                channel.set(voltage_limit=1, timeout=1)
+    with pytest.raises(BrokerError, match=r"refused the connection: (bad user name or password|not authorized)"):
+        connect(f"mqtt://reader@127.0.0.1:{broker.port}", password="wrong")

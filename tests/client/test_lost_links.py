@@ -1,0 +1,155 @@
+"""The client library when its connection is lost or hangs, or its program dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from agent.client import (
+    BrokerError,
+    Supplies,
+    connect,
+)
+from agent.client.address import Address
+from agent.client.connection import Client
+from agent.local.broker import LocalBroker
+from tests.client.conftest import is_back
+from tests.lab import PATIENCE, Bench, wait_until
+from tests.support.processes import ROOT
+from tests.support.relay import Relay
+
+
+def test_it_tells_at_once_that_the_broker_is_away_and_goes_on_after_it(
+    bench: Bench, broker: LocalBroker, supplies: Supplies
+) -> None:
+    dut = supplies.channel("psu1/DUT")
+    states = dut.follow()
+    assert dut.state().online
+    broker.kill()
+    assert any(not state.online for state in states)
+    for call in (lambda: dut.set(voltage_limit=1), dut.state, supplies.states, dut.off, supplies.all_off, dut.info):
+        with pytest.raises(BrokerError):
+            call()
+    broker.start()
+    wait_until(lambda: is_back(dut), "the connection to come back")
+    assert dut.set(voltage_limit=3).voltage_limit == 3
+    assert any(state.online and state.voltage_limit == 3 for state in states)
+
+
+def test_what_could_not_be_sent_is_not_sent_later(
+    make_broker: Callable[..., LocalBroker], bench: Bench, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """paho sends again what was not acknowledged, as soon as it has reconnected. A board would get its volts then."""
+    monkeypatch.setattr("agent.client.connection.CONNECT_TIMEOUT", 1.0)
+    with connect(f"mqtt://127.0.0.1:{broker.port}") as supplies:
+        dut = supplies.channel("psu1/DUT")
+        dut.set(voltage_limit=1)
+        assert broker.pid is not None
+        os.kill(broker.pid, signal.SIGSTOP)
+        with pytest.raises(BrokerError, match="does not answer"):
+            dut.set(state=True)
+        broker.kill()
+        broker.start()
+        wait_until(lambda: is_back(dut), "the connection to come back")
+        assert dut.state().state is False
+    commands = [message for message in bench.observer.on("psu/psu1/2/event") if message.json["field"] == "state"]
+    assert commands == []
+
+
+class _Hanging(Relay):
+    """Nothing passes on the connections that there are when it begins to hang."""
+
+    def __init__(self, target: int) -> None:
+        self.passes = threading.Event()
+        self.passes.set()
+        self.last = 0
+        super().__init__(target)
+
+    def opened(self, number: int) -> None:
+        self.last = number
+
+    def passing(self, number: int, upward: bool, data: bytes) -> tuple[bytes, ...]:
+        return (data,) if self.passes.is_set() or number > self.last_that_hangs else ()
+
+    def hang(self) -> None:
+        self.last_that_hangs = self.last
+        self.passes.clear()
+
+
+def test_an_off_does_not_wait_for_a_link_that_hangs(
+    bench: Bench, broker: LocalBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.client.connection.CONNECT_TIMEOUT", 1.0)
+    with _Hanging(broker.port) as relay, connect(f"mqtt://127.0.0.1:{relay.port}") as supplies:
+        dut = supplies.channel("psu1/DUT")
+        dut.set(voltage_limit=1, state=True)
+        relay.hang()
+        assert dut.off().state is False
+        wait_until(lambda: is_back(dut), "a new connection")
+        dut.on()
+        relay.hang()
+        assert supplies.all_off()[0].ok
+        relay.hang()
+        with pytest.raises(BrokerError):
+            dut.on()
+        wait_until(lambda: is_back(dut), "a new connection")
+        assert dut.state().state is False
+
+
+@pytest.mark.parametrize("may_be_late", [False, True])
+def test_a_link_that_hangs_is_reset_but_not_for_an_off(monkeypatch: pytest.MonkeyPatch, may_be_late: bool) -> None:
+    """After a close in good order the kernel goes on sending, for a minute and more."""
+    monkeypatch.setattr("agent.client.connection.CONNECT_TIMEOUT", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def publish() -> None:
+            address = Address(host="127.0.0.1", port=server.getsockname()[1], protocol="5")
+            with contextlib.suppress(BrokerError), Client(address, reconnects=False) as client:
+                client.publish("psu/a/1/set", b"{}", may_be_late=may_be_late)
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK, and nothing more ever
+            ends: list[bytes | type[OSError]] = []
+            while not ends or (ends[-1] and isinstance(ends[-1], bytes)):
+                try:
+                    ends.append(connection.recv(4096))
+                except OSError as error:
+                    ends.append(type(error))
+        thread.join()
+    assert ends[-1] == (b"" if may_be_late else ConnectionResetError)
+
+
+_DIES = """
+import os, sys
+from agent.client import connect
+supplies = connect(sys.argv[1], off_if_lost="psu1/DUT")
+supplies.channel("psu1/DUT").set(voltage_limit=1, state=True)
+if sys.argv[2] == "ends":
+    supplies.close()
+else:
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_off_if_the_program_dies(bench: Bench, broker: LocalBroker) -> None:
+    def run(end: str) -> None:
+        command = [sys.executable, "-c", _DIES, f"mqtt://127.0.0.1:{broker.port}", end]
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=PATIENCE * 4)
+
+    run("ends")
+    mark = bench.observer.mark()
+    assert bench.observer.wait_state("psu1", 2, after=mark)["state"] is True
+    run("dies")
+    bench.observer.wait_state("psu1", 2, after=mark, state=False)
