@@ -66,7 +66,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     held = contents(wheel)
-    assert {name for name in held if ".dist-info/" not in name} == wanted
+    assert {name for name in held if ".dist-info/" not in name and ".data/" not in name} == wanted
+    # The manual page, and completion where shells look for it.
+    assert {name.partition(".data/data/share/")[2] for name in held if ".data/" in name} == {
+        "man/man1/psu-agent.1",
+        "bash-completion/completions/psu-agent",
+        "zsh/site-functions/_psu-agent",
+        "fish/vendor_completions.d/psu-agent.fish",
+    }
     assert {name.rpartition("/")[2] for name in held if ".dist-info/" in name} == {
         "METADATA",
         "WHEEL",
