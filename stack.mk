@@ -11,7 +11,7 @@ certs:  ## the stack's own certificate authority and the broker's certificate; N
 lock: $(VENV)/bin/python  ## renew the locked dependencies of the container image
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra modbus --upgrade pyproject.toml -o docker/requirements.lock
+	  --extra modbus --extra metrics --upgrade pyproject.toml -o docker/requirements.lock
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --upgrade docker/build-requirements.in -o docker/build-requirements.lock
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.client.recording.files import FileError
 from agent.client.recording.rows import IDENTITY, Key, cell_text, kind_of
+from agent.local.installing import how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +26,7 @@ def check_available() -> None:
     :raises FileError: it is not; the text says how to install it
     """
     if importlib.util.find_spec("pyarrow") is None:
-        raise FileError(
-            "Parquet needs pyarrow, which is not installed: install psu-agent with its extra `parquet`, or record CSV"
-        )
+        raise FileError(f"Parquet needs pyarrow, which is not installed: {how_to_install('parquet')}, or record CSV")
 
 
 def schema(columns: Sequence[str]) -> Any:

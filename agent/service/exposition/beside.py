@@ -34,7 +34,7 @@ def prepared(address: str | None) -> Iterator[Expose]:
     except ModuleNotFoundError as error:
         if error.name != "prometheus_client":
             raise
-        raise AddressError(f"--metrics needs Prometheus' client library: {how_to_install('metrics')}") from None
+        raise AddressError(f"--metrics needs prometheus_client: {how_to_install('metrics')}") from None
     from agent.service.exposition.server import MetricsServer
 
     @contextlib.contextmanager

@@ -171,6 +171,6 @@ def test_without_the_library_it_says_how_to_install_it(tmp_path: Path) -> None:
         capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=60,
     )  # fmt: skip
     assert result.returncode == 2
-    assert "--metrics needs Prometheus' client library: " in result.stderr
+    assert "--metrics needs prometheus_client: " in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert COMMAND[0] == sys.executable
