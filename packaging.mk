@@ -5,8 +5,8 @@ version: $(call STAMP,dev)  ## the version that is built from this tree
 	@$(BIN)/python -m hatchling version
 
 dist: $(call STAMP,dev)  ## wheel and source distribution into dist/, checked as an index would: on a tag `v0.2.0` of a clean checkout that is the release
-	@rm -rf dist && $(BIN)/python -m hatchling build -d dist
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --target .cache/twine twine check-wheel-contents
+	@rm -f dist/psu_agent-* && $(BIN)/python -m hatchling build -d dist
+	@[ -d .cache/twine ] || $(BIN)/python -m pip install -q --disable-pip-version-check --target .cache/twine twine check-wheel-contents
 	@PYTHONPATH=.cache/twine $(BIN)/python -m twine check --strict dist/*
 	@PYTHONPATH=.cache/twine $(BIN)/python -m check_wheel_contents dist/*.whl
 
