@@ -11,9 +11,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any, Final
 
-from agent.homeassistant.entities import Component, channel_entities, command_options
+from agent.homeassistant.entities import Component, channel_entities, command_options, json_attributes, json_value
 from agent.protocol.messages import AgentInfo, UnitInfo
 from agent.protocol.topics import Topics
 
@@ -22,9 +23,18 @@ ORIGIN: Final = "psu-agent"
 
 Payload = dict[str, Any]
 
-_ONLINE = "{{ 'online' if value_json.online else 'offline' }}"
+_ONLINE = "{{ 'online' if value_json is mapping and value_json.online else 'offline' }}"
 #: The texts that units without a serial number give for one, in lower case.
 _NO_SERIAL = frozenset({"n/a", "na", "none", "null", "unknown"})
+
+
+#: The fields of a unit's info that its device depends on.
+_description = attrgetter("agent", "psu", "uri", "model", "manufacturer", "serial", "firmware", "channels")
+
+
+def is_the_same(one: UnitInfo | None, other: UnitInfo | None) -> bool:
+    """True if two infos make the same device."""
+    return one is not None and other is not None and _description(one) == _description(other)
 
 
 def unit_key(info: UnitInfo) -> str:
@@ -130,10 +140,7 @@ def _unit_components(info: UnitInfo, topics: Topics, there: list[Component]) -> 
             "payload_on": "online",
             "payload_off": "offline",
             "json_attributes_topic": topics.info(info.psu),
-            "json_attributes_template": (
-                "{{ {'reason': value_json.reason, 'uri': value_json.uri, "
-                "'poll_interval': value_json.poll_interval} | to_json }}"
-            ),
+            "json_attributes_template": json_attributes("reason", "uri", "poll_interval"),
             # Available while the unit is lost, too: that it is lost is known then.
             "availability": there[:1],
         },
@@ -147,9 +154,9 @@ def _unit_components(info: UnitInfo, topics: Topics, there: list[Component]) -> 
             "icon": "mdi:account-lock",
             "entity_category": "diagnostic",
             "state_topic": topics.lease(info.psu),
-            "value_template": "{{ value_json.holder }}",
+            "value_template": json_value("value_json.holder"),
             "json_attributes_topic": topics.lease(info.psu),
-            "json_attributes_template": "{{ {'since': value_json.since, 'until': value_json.until} | to_json }}",
+            "json_attributes_template": json_attributes("since", "until"),
             "availability": there[:1],
         },
     )
@@ -187,7 +194,7 @@ def agent_discovery(info: AgentInfo, topics: Topics) -> Payload:
             "device_class": "timestamp",
             "entity_category": "diagnostic",
             "state_topic": topics.agent_info(info.agent),
-            "value_template": "{{ value_json.start_time }}",
+            "value_template": json_value("value_json.start_time"),
             "availability": [status],
         },
     }
@@ -213,7 +220,7 @@ def agent_discovery(info: AgentInfo, topics: Topics) -> Payload:
             "name": text,
             "entity_category": "diagnostic",
             "state_topic": topics.agent_metrics(info.agent),
-            "value_template": f"{{{{ value_json.{field} }}}}",
+            "value_template": json_value(f"value_json.{field}"),
             "availability": [status],
             **options,
         }
@@ -237,7 +244,7 @@ _METRICS: Final[dict[str, tuple[str, Component]]] = {
             "state_class": "measurement",
             "unit_of_measurement": "Hz",
             "device_class": "frequency",
-            "value_template": "{{ value_json.poll_rate | round(1) }}",
+            "value_template": json_value("value_json.poll_rate | round(1)"),
         },
     ),
     "backlog": ("Backlog", {"state_class": "measurement"}),
@@ -247,7 +254,7 @@ _METRICS: Final[dict[str, tuple[str, Component]]] = {
             "state_class": "measurement",
             "unit_of_measurement": "MiB",
             "device_class": "data_size",
-            "value_template": "{{ (value_json.memory / 1048576) | round(0) | int }}",
+            "value_template": json_value("(value_json.memory / 1048576) | round(0) | int"),
         },
     ),
     "errors": ("Errors", _COUNT),

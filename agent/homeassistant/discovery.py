@@ -10,16 +10,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from operator import attrgetter
 from typing import Any
 
 from agent.homeassistant import devices
 from agent.homeassistant.devices import Payload
 from agent.homeassistant.interfaces import DiscoveryStore, Publisher
 from agent.homeassistant.placeholders import encode, placeholder_of, with_placeholders
+from agent.homeassistant.ranges import Ranges
 from agent.homeassistant.records import Record, Records
 from agent.mqtt.incoming import Incoming
-from agent.protocol.messages import AgentInfo, UnitInfo
+from agent.protocol.messages import AgentInfo, ChannelState, UnitInfo
 from agent.protocol.topics import Topics
 from agent.protocol.words import counted
 
@@ -67,6 +67,7 @@ class Discovery:
         self._clock = clock
         self._lock = threading.Lock()
         self._records = Records(store)
+        self._ranges = Ranges()
         self._offered: dict[str, bytes] = {}  # by topic: the payload of each device that is offered
         self._places: dict[str, str] = {}  # unit → topic, while it is offered
         self._told: dict[str, UnitInfo] = {}  # the info that each unit gave last
@@ -106,12 +107,27 @@ class Discovery:
             # A unit that the configuration has no more may still be reporting.
             if self._prefix is None or info.psu not in self._units:
                 return
-            if not _makes_the_same_device(self._told.get(info.psu), info):
+            if not devices.is_the_same(self._told.get(info.psu), info):
                 self._told[info.psu] = info
                 before = self._places.get(info.psu)
                 self._introduce(info, self._prefix)
                 if before not in (None, self._places.get(info.psu)):
                     self._reconsider(self._prefix)
+
+    def fit(self, state: ChannelState) -> bool:
+        """Have the numbers of a channel reach to the values that it has. In the thread of the unit.
+
+        :return: true if Home Assistant is told other ranges: it takes a value that it got before once it has taken them
+        """
+        with self._lock:
+            info = self._told.get(state.psu)
+            channel = None if info is None else next((c for c in info.channels if c.index == state.index), None)
+            if channel is None or not self._ranges.fit(channel, state):
+                return False
+            topic = self._places.get(state.psu)
+            if topic is not None and topic in self._offered:
+                self._publish(topic, self._records[topic])
+            return True
 
     def leave(self, unit: str, *, is_other: bool) -> None:
         """Leave a unit to another agent. Topics below the unit's name are the other one's from now on, and are not removed.
@@ -121,6 +137,7 @@ class Discovery:
         """
         with self._lock:
             self._told.pop(unit, None)
+            self._ranges.forget(unit)
             topic = self._places.pop(unit, None)
             if topic is None or topic in self._places.values():
                 return
@@ -188,6 +205,8 @@ class Discovery:
             removed = self._places.keys() - units.keys()
             for name in removed:
                 self._offered.pop(self._places.pop(name), None)
+            for name in self._units.keys() - units.keys():
+                self._ranges.forget(name)
             self._drop_successors(lambda _, unit: unit not in units)
             self._told = {name: info for name, info in self._told.items() if name in units}
             # A unit with another address has to say anew who it is.
@@ -273,15 +292,14 @@ class Discovery:
         if record.info is None:
             return devices.agent_discovery(self._agent, self._topics)
         _, key = devices.parse_discovery_topic(topic)
-        return devices.unit_discovery(record.info, key, self._topics, self._agent.version)
+        return devices.unit_discovery(self._ranges.widened(record.info), key, self._topics, self._agent.version)
 
     def _offer(self, topic: str, record: Record) -> None:
         """Publish a device, and remember the components that it has lost since it was published last."""
         old = self._records.get(topic)
-        if topic in self._offered and _makes_the_same_device(old.info, record.info):
+        if topic in self._offered and devices.is_the_same(old.info, record.info):
             return  # most often: the unit itself has told what the record had
-        payload = self._payload(topic, record)
-        present = devices.platforms(payload)
+        present = devices.platforms(self._payload(topic, record))
         gone = {name: p for name, p in {**old.gone, **old.platforms}.items() if name not in present}
         stale = [name for name in dict.fromkeys([*old.retained, *old.stale]) if name not in record.retained]
         unseen = bool(gone) and (old.unseen or not gone.keys() <= old.gone.keys())
@@ -292,8 +310,12 @@ class Discovery:
         )
         if stale:
             self._stale_due[topic] = self._clock() + RELEASE
+        self._publish(topic, self._records[topic])
+
+    def _publish(self, topic: str, record: Record) -> None:
+        """Publish the device of a record as it is now, if that says anything new."""
         # The payload still names the components that are gone, bare, as Home Assistant may read it at any later time.
-        encoded = encode(payload, gone)
+        encoded = encode(self._payload(topic, record), record.gone)
         if self._offered.get(topic) != encoded:
             self._offered[topic] = encoded
             self._publisher.keep(topic, encoded)
@@ -367,14 +389,6 @@ class Discovery:
         self._clearing.discard(topic)
         self._stale_due.pop(topic, None)
         self._placeholders_due.pop(topic, None)
-
-
-#: The fields of a unit's info that its device depends on.
-_description = attrgetter("agent", "psu", "uri", "model", "manufacturer", "serial", "firmware", "channels")
-
-
-def _makes_the_same_device(one: UnitInfo | None, other: UnitInfo | None) -> bool:
-    return one is not None and other is not None and _description(one) == _description(other)
 
 
 def _due(moments: dict[str, float], now: float) -> list[str]:

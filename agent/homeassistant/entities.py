@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, get_args
 
+from agent.homeassistant.ranges import bounds
 from agent.protocol.messages import ChannelInfo, Mode
 from agent.protocol.quantities import QUANTITIES, Quantity
 from agent.protocol.topics import Topics
@@ -39,8 +40,23 @@ _OPTIONS: Final[dict[str, Component]] = {
 # The reason of the last refusal stands beside the value that holds: the sentence changes an attribute, so that a
 # front end that shows what was typed draws the entity anew, with its true value.
 _REFUSAL = (
-    "{{ ({} if value_json.ok else {'refused': value_json.error.message, 'refused_at': value_json.time}) | to_json }}"
+    "{{ ({'refused': value_json.error.message, 'refused_at': value_json.time} "
+    "if value_json is mapping and not value_json.ok else {}) | to_json }}"
 )
+
+
+def json_value(expression: str) -> str:
+    """The template of a value out of JSON; "None", which is "unknown", for any other payload.
+
+    A retained topic is removed by an empty payload, which Home Assistant hears as it hears any other.
+    """
+    return f"{{{{ {expression} if value_json is mapping else 'None' }}}}"
+
+
+def json_attributes(*names: str) -> str:
+    """The template of attributes out of JSON, each under its own name; none for any other payload."""
+    pairs = ", ".join(f"'{name}': value_json.{name}" for name in names)
+    return f"{{{{ ({{{pairs}}} if value_json is mapping else {{}}) | to_json }}}}"
 
 
 def channel_entities(unit: str, channel: ChannelInfo, topics: Topics) -> Iterator[tuple[str, Component]]:
@@ -104,13 +120,15 @@ def _measurement(quantity: Quantity, channel: ChannelInfo, state_topic: str) -> 
             **component,
             "platform": "binary_sensor",
             "device_class": "problem",
-            "value_template": "{{ 'None' if not value_json.online else 'ON' if value_json.tripped else 'OFF' }}",
+            "value_template": json_value(
+                "('None' if not value_json.online else 'ON' if value_json.tripped else 'OFF')"
+            ),
             "json_attributes_topic": state_topic,
-            "json_attributes_template": "{{ {'tripped': value_json.tripped} | to_json }}",
+            "json_attributes_template": json_attributes("tripped"),
         }
     if quantity.kind == "switch":
         return {**component, "platform": "binary_sensor", **_on_off(quantity.name)}
-    component |= {"platform": "sensor", "value_template": f"{{{{ value_json.{quantity.name} }}}}"}
+    component |= {"platform": "sensor", "value_template": json_value(f"value_json.{quantity.name}")}
     if quantity.kind == "word":
         return component
     resolution = channel.resolution_of(quantity.unit)
@@ -138,24 +156,23 @@ def _unit(quantity: Quantity) -> Component:
 
 
 def _on_off(name: str) -> Component:
-    value = f"value_json.{name}"
+    told = f"value_json.{name}"
     return {
         "payload_on": "ON",
         "payload_off": "OFF",
-        "value_template": f"{{{{ 'None' if {value} is none else 'ON' if {value} else 'OFF' }}}}",
+        "value_template": json_value(f"('None' if {told} is none else 'ON' if {told} else 'OFF')"),
     }
 
 
 def _within(name: str, interval: tuple[float, float], resolution: float) -> str:
-    """The setting; "None", which is "unknown", for one that somebody set at the unit beyond what is allowed here.
+    """The setting; "None", which is "unknown", for one outside of the range, until that reaches to it (`Ranges`).
 
     Home Assistant ignores a number outside the range, and would go on showing the one before.
     """
-    low, high = interval
+    (low, high), (least, greatest) = interval, bounds(interval, resolution)
     return (
-        f"{{% set v = value_json.{name} %}}"
-        f"{{{{ [[v, {low!r}] | max, {high!r}] | min "
-        f"if v is number and {low - resolution:.6f} <= v <= {high + resolution:.6f} else 'None' }}}}"
+        f"{{% set v = value_json.{name} if value_json is mapping else none %}}"
+        f"{{{{ [[v, {low!r}] | max, {high!r}] | min if v is number and {least!r} <= v <= {greatest!r} else 'None' }}}}"
     )
 
 

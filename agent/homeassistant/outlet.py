@@ -56,6 +56,7 @@ class HomeAssistantOutlet:
                 units=units.keys(),
                 interval=settings.update_interval,
                 saved=saved,
+                fit=self._discovery.fit,
                 clock=clock,
             )
         )
@@ -85,6 +86,8 @@ class HomeAssistantOutlet:
 
     def leave(self, unit: str, is_other: bool) -> None:
         """Leave a unit to another agent, see `Discovery.leave`."""
+        if self._updates is not None:
+            self._updates.leave(unit)
         self._discovery.leave(unit, is_other=is_other)
 
     def handle(self, incoming: Incoming) -> bool:

@@ -13,6 +13,9 @@ from agent.protocol.topics import Topics
 
 #: Energy (Wh) and charge (Ah), by unit and channel.
 Meters = Mapping[str, Mapping[int, tuple[float, float]]]
+#: s after which a state is published again whose numbers have other ranges: Home Assistant has taken these by then, the second
+#: time also while it is busy.
+AGAIN = (2.0, 15.0)
 
 
 class Updates:
@@ -26,16 +29,19 @@ class Updates:
         units: Collection[str],
         interval: float,
         saved: Meters,
+        fit: Callable[[ChannelState], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Publish nothing yet.
 
+        :param fit: has Home Assistant take the values of a state that is about to be published, see `Discovery.fit`
         :param units: the names of the units that are served
         :param interval: s between samples in which nothing but noise changed
         :param saved: the meters that are on disk; not to be changed afterwards
         """
         self._topics = topics
-        self._publisher = publisher
+        self._fit = fit
+        self._again = _Again(publisher, clock)
         self._interval = interval
         self._clock = clock
         # The threads of all units, the main thread (`serve`, `tick`) and the store's (`saved`) meet here. A throttle itself is
@@ -84,9 +90,10 @@ class Updates:
 
         They are those of units that publish changes only: the next sample may come much later.
         """
+        now = self._clock()
+        self._again.tick(now)
         if not self._held:
             return
-        now = self._clock()
         with self._lock:
             for (unit, index), state in list(self._held.items()):
                 throttle = self._throttles.get(unit, {}).get(index)
@@ -109,12 +116,21 @@ class Updates:
         if not throttle.passes(state, energy, charge, now):
             return False
         told = throttle.scale.rounded(state, energy, charge)
-        self._publisher.keep(self._topics.homeassistant(state.psu, state.index), told.to_json())
+        # The ranges first, and the state again later: Home Assistant takes a state before the ranges that came ahead of it.
+        has_other_ranges = self._fit(told)
+        topic = self._topics.homeassistant(state.psu, state.index)
+        self._again.publish(state.psu, topic, told.to_json(), again=has_other_ranges)
         return True
+
+    def leave(self, unit: str) -> None:
+        """Publish nothing more of this unit by itself: another agent serves it."""
+        self._again.forget(unit)
 
     def serve(self, units: Collection[str]) -> None:
         """Publish states of these units from now on, and of no other."""
         with self._lock:
+            for name in self._units.difference(units):
+                self._again.forget(name)
             self._units = frozenset(units)
             self._throttles = {name: known for name, known in self._throttles.items() if name in units}
 
@@ -122,6 +138,46 @@ class Updates:
         """Take these meters for those that are on disk. They are not to be changed afterwards."""
         with self._lock:
             self._saved = meters
+
+
+class _Again:
+    """Publishes states, some of them again a little later. From any thread."""
+
+    def __init__(self, publisher: Publisher, clock: Callable[[], float]) -> None:
+        self._publisher = publisher
+        self._clock = clock
+        self._lock = threading.Lock()  # so that an older state never comes behind a newer one
+        self._waiting: dict[
+            str, tuple[str, list[float], bytes]
+        ] = {}  # topic → unit, when it is published again, and what
+
+    def publish(self, unit: str, topic: str, payload: bytes, *, again: bool) -> None:
+        """Publish a state now, and again after each of `AGAIN`, or what is newer on its topic by then."""
+        with self._lock:
+            self._publisher.keep(topic, payload)
+            if again:
+                now = self._clock()
+                self._waiting[topic] = (unit, [now + seconds for seconds in AGAIN], payload)
+            elif topic in self._waiting:
+                self._waiting[topic] = (*self._waiting[topic][:2], payload)
+
+    def tick(self, now: float) -> None:
+        """Publish what is due again."""
+        if not self._waiting:
+            return
+        with self._lock:
+            for topic, (_, moments, payload) in list(self._waiting.items()):
+                if now < moments[0]:
+                    continue
+                del moments[0]
+                self._publisher.keep(topic, payload)
+                if not moments:
+                    del self._waiting[topic]
+
+    def forget(self, unit: str) -> None:
+        """Publish no state of this unit again."""
+        with self._lock:
+            self._waiting = {topic: waiting for topic, waiting in self._waiting.items() if waiting[0] != unit}
 
 
 def _certain(state: ChannelState, saved: tuple[float, float] | None) -> tuple[float, float]:

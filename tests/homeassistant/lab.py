@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import socket
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
@@ -16,6 +19,42 @@ from tests.support.waiting import wait_until
 
 #: A name with all that is special to JSON, YAML, HTML, Jinja and Python's formatting.
 STRANGE = "\"5 V\" 'rail' {{ 7 * 6 }} {% raw %} %s <b>&amp; 🔥\\"
+
+#: Entities of the units, and what Home Assistant has to say of each.
+ENTITIES: dict[str, dict[str, Any]] = {
+    "sensor.psu1_vdd_voltage": {
+        "device_class": "voltage",
+        "unit_of_measurement": "V",
+        "state_class": "measurement",
+    },
+    "sensor.psu1_vdd_current": {
+        "device_class": "current",
+        "unit_of_measurement": "A",
+        "state_class": "measurement",
+    },
+    "sensor.psu1_vdd_power": {"device_class": "power", "unit_of_measurement": "W", "state_class": "measurement"},
+    "sensor.psu1_vdd_energy": {
+        "device_class": "energy",
+        "unit_of_measurement": "Wh",
+        "state_class": "total_increasing",
+    },
+    "sensor.psu1_vdd_charge": {"unit_of_measurement": "Ah", "state_class": "total_increasing"},
+    "sensor.psu1_vdd_mode": {"device_class": "enum", "options": ["CV", "CC", "CP", "UR", "OFF"]},
+    "binary_sensor.psu1_vdd_trip": {"device_class": "problem"},
+    "switch.psu1_vdd_output": {"device_class": "outlet"},
+    "switch.psu1_vdd_over_current_protection": {},
+    "button.psu1_vdd_power_cycle": {"device_class": "restart"},
+    "button.psu1_vdd_clear_protection": {},
+    "button.psu1_all_outputs_off": {},
+    # The range that the configuration allows, else the model's: E36300 data sheet.
+    "number.psu1_vdd_voltage_limit": {"min": 0.0, "max": 5.5, "step": 0.001, "unit_of_measurement": "V"},
+    # Limited to 1 A; the supply comes up with 10 A set, and that is shown.
+    "number.psu1_vdd_current_limit": {"min": 0.0, "max": 10.0, "step": 0.002, "unit_of_measurement": "A"},
+    "number.psu1_vdd_over_voltage_protection": {"min": 0.5, "max": 6.6, "device_class": "voltage"},
+    "number.psu1_ch2_voltage_limit": {"min": 0.0, "max": 25.75, "step": 0.002},
+    "number.psu1_ch2_current_limit": {"min": 0.0, "max": 2.06, "device_class": "current"},
+    "number.psu2_ch3_voltage_limit": {"min": -25.75, "max": 0.0},
+}
 
 
 class Lab:
@@ -34,6 +73,12 @@ class Lab:
 
     def start_agent(self) -> None:
         self._agent = AgentProcess(self.data, self.folder).start()
+
+    def reload_agent(self) -> None:
+        """Have the agent that runs read its configuration again."""
+        assert self._agent is not None
+        self._agent.file.write_text(yaml.safe_dump(self.data))
+        self._agent.signal(signal.SIGHUP)
 
     def stop_agent(self) -> None:
         if self._agent is not None:

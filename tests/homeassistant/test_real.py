@@ -15,7 +15,8 @@ import pytest
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
 from tests.homeassistant.instance import HomeAssistant
-from tests.homeassistant.lab import STRANGE, Lab, complaints, left_over, ours, wait_for, wait_for_number
+from tests.homeassistant.lab import ENTITIES, STRANGE, Lab, complaints, left_over, ours, wait_for, wait_for_number
+from tests.lab import unit
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
@@ -42,45 +43,13 @@ def test_a_device_for_each_unit_by_way_of_the_agents(lab: Lab, ha: HomeAssistant
 def test_entities_of_a_channel_and_their_classes(ha: HomeAssistant) -> None:
     wait_for(ha, "switch.psu1_vdd_output", "off")
     entities = ha.entities()
-    expected: dict[str, dict[str, Any]] = {
-        "sensor.psu1_vdd_voltage": {
-            "device_class": "voltage",
-            "unit_of_measurement": "V",
-            "state_class": "measurement",
-        },
-        "sensor.psu1_vdd_current": {
-            "device_class": "current",
-            "unit_of_measurement": "A",
-            "state_class": "measurement",
-        },
-        "sensor.psu1_vdd_power": {"device_class": "power", "unit_of_measurement": "W", "state_class": "measurement"},
-        "sensor.psu1_vdd_energy": {
-            "device_class": "energy",
-            "unit_of_measurement": "Wh",
-            "state_class": "total_increasing",
-        },
-        "sensor.psu1_vdd_charge": {"unit_of_measurement": "Ah", "state_class": "total_increasing"},
-        "sensor.psu1_vdd_mode": {"device_class": "enum", "options": ["CV", "CC", "CP", "UR", "OFF"]},
-        "binary_sensor.psu1_vdd_trip": {"device_class": "problem"},
-        "switch.psu1_vdd_output": {"device_class": "outlet"},
-        "switch.psu1_vdd_over_current_protection": {},
-        "button.psu1_vdd_power_cycle": {"device_class": "restart"},
-        "button.psu1_vdd_clear_protection": {},
-        "button.psu1_all_outputs_off": {},
-        # The range that the configuration allows, else the model's: E36300 data sheet.
-        "number.psu1_vdd_voltage_limit": {"min": 0.0, "max": 5.5, "step": 0.001, "unit_of_measurement": "V"},
-        "number.psu1_vdd_current_limit": {"min": 0.0, "max": 1.0, "step": 0.002, "unit_of_measurement": "A"},
-        "number.psu1_vdd_over_voltage_protection": {"min": 0.5, "max": 6.6, "device_class": "voltage"},
-        "number.psu1_ch2_voltage_limit": {"min": 0.0, "max": 25.75, "step": 0.002},
-        "number.psu1_ch2_current_limit": {"min": 0.0, "max": 2.06, "device_class": "current"},
-        "number.psu2_ch3_voltage_limit": {"min": -25.75, "max": 0.0},
-    }
-    for entity, attributes in expected.items():
+    assert entities["number.psu1_vdd_current_limit"]["state"] == "10.0"
+    for entity, attributes in ENTITIES.items():
         assert entity in entities, f"{entity} is missing; there are {sorted(entities)}"
         assert attributes.items() <= entities[entity]["attributes"].items(), entities[entity]
         assert entities[entity]["state"] != "unavailable", entity
     mine = {name for name in entities if name.split(".")[1].startswith("psu1_vdd_")}
-    assert mine <= set(expected), f"not expected: {mine - set(expected)}"
+    assert mine <= set(ENTITIES), f"not expected: {mine - set(ENTITIES)}"
     assert complaints(ha) == []
 
 
@@ -161,13 +130,44 @@ def test_a_lease_shows_its_holder_and_keeps_home_assistant_from_setting(lab: Lab
     wait_for(ha, "sensor.psu1_reserved_by", "unknown")
 
 
-def test_a_setting_beyond_the_range_is_not_shown_as_another(lab: Lab, ha: HomeAssistant) -> None:
-    """Somebody at the panel may set more than the configuration allows; the old value would be a lie."""
-    panel = lab.simulators["psu1"].instrument.panel
-    assert panel.knob_current(1, 2.0)
-    wait_for(ha, "number.psu1_vdd_current_limit", "unknown")
-    assert panel.knob_current(1, 0.5)
-    wait_for(ha, "number.psu1_vdd_current_limit", "0.5")
+def test_a_setting_beyond_its_limit_is_shown_and_can_not_be_set(lab: Lab, ha: HomeAssistant) -> None:
+    """Somebody at the panel, or a reset, may set more than the configuration allows."""
+    number, supply = "number.psu1_vdd_current_limit", lab.simulators["psu1"].instrument
+
+    def attribute(name: str) -> Any:
+        return (ha.entity(number) or {})["attributes"].get(name)
+
+    lab.tell("psu1", "CURR 1.03,(@1)")
+    wait_for(ha, number, "1.03")
+    assert supply.panel.knob_current(1, 2.0)
+    wait_for(ha, number, "2.0")
+    wait_until(lambda: attribute("max") == 2.0, "the range reaches to it", 30)
+    # Beyond it Home Assistant refuses, as always; within it the agent does.
+    assert ha.call("number/set_value", number, value=3) in (400, 500)
+    assert ha.call("number/set_value", number, value=1.5) == 200
+    refused = wait_until(lambda: attribute("refused"), "the refusal", 30)
+    assert "current_limit 1.5 A is above the 1 A" in refused
+    assert ha.state(number) == "2.0"
+    assert supply.channels[1].settings.current == 2.0
+    assert ha.call("number/set_value", number, value=0.5) == 200
+    wait_for(ha, number, "0.5")
+    wait_until(lambda: attribute("max") == 1.0, "the range is the limit's again", 30)
+    assert complaints(ha) == []
+
+
+def test_a_unit_that_is_removed_leaves_nothing_in_the_log(lab: Lab, ha: HomeAssistant) -> None:
+    """While Home Assistant hears the empty payloads that remove what was retained."""
+    with Simulator("E36312A", "MY61003") as supply:
+        lab.units.append(unit("psu3", supply))
+        lab.reload_agent()
+        wait_for(ha, "number.psu3_ch1_voltage_limit", "0.0", 60)
+        lab.reserve("psu3", "ci-42", ttl=600)
+        wait_for(ha, "sensor.psu3_reserved_by", "ci-42")
+        del lab.units[-1]
+        lab.reload_agent()
+        wait_until(lambda: not [name for name in ours(ha) if ".psu3_" in name], "psu3 is gone", 60)
+        wait_until(lambda: not left_over(lab, "psu/psu3/.*"), "nothing of it is left in the broker", 30)
+    assert complaints(ha) == []
 
 
 def test_a_trip_is_a_problem_until_it_is_cleared(lab: Lab, ha: HomeAssistant) -> None:
