@@ -271,7 +271,7 @@ class Settings(Section):
     )
     publish_fields: bool = Field(
         default=False,
-        description="true to publish each value of a channel on a topic of its own, too, for tools that read no JSON; or false",
+        description="true to publish each value of a channel on a topic of its own, too, for tools that read no JSON, or false",
     )
     state_dir: FilePath = Field(
         default_factory=_state_dir,

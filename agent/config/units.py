@@ -136,7 +136,7 @@ class UnitSettings(Section, title="Unit"):
     )
     publish_fields: bool | None = Field(
         default=None,
-        description="true to publish each value of this unit's channels on a topic of its own, too; or false",
+        description="true to publish each value of this unit's channels on a topic of its own, too, or false",
     )
     commands: Commands | None = Field(
         default=None, description="for model external, its programs: {ping: …, get_channels: …, set: …}"

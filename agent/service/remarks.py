@@ -18,6 +18,7 @@ from agent.mqtt.item import Serializable
 from agent.protocol.messages import AgentRemark, utc_now
 from agent.service.logs import printable
 from agent.timing import system_clock
+from agent.unit.supply import STOPPED
 
 #: Remarks of a level that are told at once, and so many more a second. Warnings and errors are counted apart, so that a flood of
 #: warnings hides no error.
@@ -35,7 +36,7 @@ _SENDING = 1.0
 _TRACEBACK = " (the traceback is in the agent's own log)"
 #: The names of variables of the environment whose values no remark shows.
 _SECRET_NAMES = re.compile(r"PASS|PWD|TOKEN|SECRET|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
-_LOGIN = re.compile(r"(\w://)[^\s/@'\"]+@")
+_LOGIN = re.compile(r"(\w://)[^\s'\"]+@")
 _ASSIGNED = re.compile(
     r"((?:password|passwd|pwd|token|secret|api[-_]?key)[\"']?\s*(?:=|(?<=[\"'])\s*:)\s*[\"']?)[^\s\"',;&]+",
     re.IGNORECASE,
@@ -156,8 +157,9 @@ class Remarks(logging.Handler):
             text = record.getMessage()
         except Exception:  # noqa: BLE001  # the log itself tells what is wrong with it
             text = str(record.msg)
-        if self._topic in text:
-            return  # the broker refuses it there, and would refuse this one, too
+        # The broker refuses it there, and would refuse this one, too; and that a unit goes with its agent is no warning.
+        if self._topic in text or text.endswith(f": {STOPPED}"):
+            return
         level: Level = (
             "critical"
             if record.levelno >= logging.CRITICAL

@@ -89,6 +89,12 @@ def test_what_a_units_thread_logs_is_about_the_unit(desk: Desk) -> None:
     assert [(remark.unit, remark.text) for remark in desk.tick()] == [("psu2", "the link was closed")]
 
 
+def test_that_a_unit_goes_with_its_agent_is_no_warning(desk: Desk) -> None:
+    log.warning("psu1: offline: the agent has stopped")
+    log.warning("psu1: offline: the agent has stopped answering")
+    assert desk.texts() == ["offline: the agent has stopped answering"]
+
+
 def test_other_programs_logs_are_not_the_agents(desk: Desk) -> None:
     logging.getLogger("asyncio").error("of another library")
     logging.getLogger("py.warnings").warning("of Python")
@@ -123,6 +129,7 @@ def test_a_traceback_stays_at_home_and_a_text_is_one_line(desk: Desk, monkeypatc
         ("at the bench-by-the-window", "at the bench-by-the-window"),
         ("http://lab:pa55@pdu.lab/1 answers 401", "http://***@pdu.lab/1 answers 401"),
         ("mqtts://bench3:p:w@broker.lab:8883", "mqtts://***@broker.lab:8883"),
+        ("mqtt://:p@ss/word@broker.lab is gone", "mqtt://***@broker.lab is gone"),
         ("GET /on?token=abc123&port=1", "GET /on?token=***&port=1"),
         ("password='abc def'", "password='*** def'"),
         ('{"password": "abc", "user": "x"}', '{"password": "***", "user": "x"}'),
