@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.config.settings import DeadbandSettings, PublishSettings
-from agent.local.broker import LocalBroker
+from agent.protocol.fields import LEVELS, plain
 from agent.protocol.messages import ChannelState
 from agent.protocol.report import Report
 from agent.protocol.topics import Topics
 from agent.service.values import METERS_INTERVAL, PlainValues
-from agent.simulator import Simulator
+from agent.store.part import Shared
+from agent.store.published import PublishedUnits, PublishedValues
 from agent.store.store import Store
-from tests.lab import Agent, Observer, settings, unit, wait_until
 from tests.mqtt import reports
-from tests.service.test_reload import Reloading
+from tests.properties import examples
 
 ON: dict[str, Any] = {
     "state": True,
@@ -36,15 +38,13 @@ ON: dict[str, Any] = {
 class Desk:
     """Plain values of ``psu1``, on a session that does nothing but keep them, and a clock that the test sets."""
 
-    def __init__(self, store: Store, *units: str, deadband: DeadbandSettings | None = None) -> None:
+    def __init__(self, records: PublishedUnits, *units: str, deadband: DeadbandSettings | None = None) -> None:
         self.retained: dict[str, bytes] = {}
         self.sent: list[dict[str, bytes]] = []
         self.forgotten: list[str] = []
         self.now = 100.0
         settings = PublishSettings(changes_only=True, deadband=deadband or DeadbandSettings())
-        self.values = PlainValues(
-            Topics("psu"), self, store.published_values, dict.fromkeys(units, settings), lambda: self.now
-        )
+        self.values = PlainValues(Topics("psu"), self, records, dict.fromkeys(units, settings), lambda: self.now)
 
     def keep_values(self, values: Any) -> None:
         assert values
@@ -87,7 +87,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def desk(store: Store) -> Desk:
-    desk = Desk(store, "psu1")
+    desk = Desk(store.published_values, "psu1")
     desk.info(1)
     return desk
 
@@ -129,7 +129,7 @@ def test_a_measured_value_is_told_when_it_has_left_its_deadband(desk: Desk) -> N
 
 
 def test_the_deadband_of_the_configuration(store: Store) -> None:
-    desk = Desk(store, "psu1", deadband=DeadbandSettings(voltage=0.1, current=0.01, power=1.0))
+    desk = Desk(store.published_values, "psu1", deadband=DeadbandSettings(voltage=0.1, current=0.01, power=1.0))
     desk.info(1)
     desk.state()
     assert desk.state(voltage=5.09, current=0.509, power=3.49) == {}
@@ -180,7 +180,7 @@ def test_what_grows_all_the_time_is_told_now_and_then(desk: Desk) -> None:
 
 
 def test_of_a_unit_that_asks_for_none_nothing_is_published(store: Store) -> None:
-    desk = Desk(store, "psu2")
+    desk = Desk(store.published_values, "psu2")
     desk.info(1)
     assert desk.state() == {}
     assert store.published_values.channels("psu1") is None
@@ -188,7 +188,7 @@ def test_of_a_unit_that_asks_for_none_nothing_is_published(store: Store) -> None
 
 def test_the_values_of_an_earlier_run_are_removed_if_nobody_asks_for_them(store: Store) -> None:
     store.published_values.remember("psu1", [1, 2])
-    desk = Desk(store)
+    desk = Desk(store.published_values)
     desk.info(1)
     assert not desk.present
     assert {f"psu/psu1/{index}/{level}" for index in (1, 2) for level in ("output", "voltage", "name")} <= set(
@@ -202,7 +202,7 @@ def test_the_values_of_an_earlier_run_are_removed_if_nobody_asks_for_them(store:
 
 def test_the_values_of_an_earlier_run_are_removed_while_the_unit_can_not_be_reached(store: Store) -> None:
     store.published_values.remember("psu1", [1, 2])
-    desk = Desk(store, "psu1")
+    desk = Desk(store.published_values, "psu1")
     desk.info(online=False)
     assert desk.retained["psu/psu1/2/voltage"] == b""
     desk.info(1, online=False)
@@ -211,13 +211,13 @@ def test_the_values_of_an_earlier_run_are_removed_while_the_unit_can_not_be_reac
     desk.info(1, online=False)
     assert not [sent for sent in desk.sent if any(topic.startswith("psu/psu1/1/") for topic in sent)]
     # With the unit there, what an earlier run told stays until its state comes: no reader sees it vanish at a restart.
-    again = Desk(store, "psu1")
+    again = Desk(store.published_values, "psu1")
     again.info(1)
     assert again.sent == []
 
 
 def test_a_reload_begins_and_ends_them(store: Store) -> None:
-    desk = Desk(store)
+    desk = Desk(store.published_values)
     desk.info(1)
     assert desk.values.serve({"psu1": PublishSettings()}) == (["psu1"], [])
     desk.info(1)  # as the daemon has it told again
@@ -264,7 +264,7 @@ def test_what_has_nothing_to_tell_is_ignored(desk: Desk, strange: Callable[[], N
 
 
 def test_what_another_agent_had_published_goes_if_this_one_publishes_none(store: Store) -> None:
-    desk = Desk(store)
+    desk = Desk(store.published_values)
     desk.info(1)
     assert desk.sent == []
     desk.values.disown("psu1")  # another agent serves it, and publishes what it likes
@@ -277,82 +277,48 @@ def test_what_another_agent_had_published_goes_if_this_one_publishes_none(store:
     assert desk.sent == []
 
 
-# With whole agents.
+_STATES = st.fixed_dictionaries(
+    {
+        "online": st.booleans(),
+        "state": st.sampled_from([None, True, False]),
+        "voltage": st.none() | st.sampled_from([5.0, 5.0004, 5.0012, 5.002, 0.0]) | st.floats(-30, 30),
+        "current": st.none() | st.sampled_from([0.5, 0.5005, 0.5011]),
+        "voltage_limit": st.none() | st.sampled_from([5.0, 5.0001, 3.3]),
+        "mode": st.sampled_from([None, "CV", "OFF"]),
+    }
+)
+_STEPS = ["info", "offline", "off", "on", "other agent"]
 
 
-@pytest.fixture
-def simulators() -> Iterator[list[Simulator]]:
-    made = [Simulator(log_size=100_000).start() for _ in range(2)]
-    yield made
-    for simulator in made:
-        simulator.stop()
-
-
-def asked(simulator: Simulator) -> int:
-    """How often the supply was asked who it is, as each new link begins with."""
-    return sum("*IDN?" in str(message) for message in simulator.instrument.log)
-
-
-def test_a_reload_switches_them_and_touches_no_link(
-    broker: LocalBroker, tmp_path: Path, simulators: list[Simulator], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    agent = Reloading(broker.port, tmp_path)
-    observer = agent.observer
-
-    def last(level: str) -> bytes:
-        messages = observer.on(f"psu/psu1/1/{level}")
-        return messages[-1].payload if messages else b""
-
-    try:
-        agent.write(unit("psu1", simulators[0]))
-        agent.start()
-        observer.wait_online("psu1")
-        questions = asked(simulators[0])
-        assert agent.reload(caplog) == "no unit changed"
-        agent.write(unit("psu1", simulators[0]), publish_fields=True)
-        assert agent.reload(caplog) == "psu1 publishes plain values"
-        wait_until(lambda: last("output") == b"OFF" and last("charge"), "the values")
-        agent.write(unit("psu1", simulators[0], publish_fields=False), publish_fields=True)
-        assert agent.reload(caplog) == "psu1 no longer publishes plain values"
-        wait_until(lambda: not last("output") and not last("charge"), "their end")
-        agent.write(unit("psu1", simulators[0], publish_fields=True), unit("psu2", simulators[1]))
-        assert agent.reload(caplog) == "added psu2; psu1 publishes plain values"
-        wait_until(lambda: last("output") == b"OFF", "the values")
-        assert asked(simulators[0]) == questions >= 1
-        assert observer.wait_state("psu2")
-        assert not observer.on("psu/psu2/1/output")
-        agent.write(unit("psu2", simulators[1]))
-        assert agent.reload(caplog) == "removed psu1; psu1 no longer publishes plain values"
-        wait_until(lambda: not last("output") and not last("name"), "their end")
-    finally:
-        agent.close()
-
-
-def test_an_agent_that_yields_a_name_publishes_no_values_there(
-    broker: LocalBroker, tmp_path: Path, simulators: list[Simulator]
-) -> None:
-    """Two supplies of one name: the second agent's output is on, and no reader may take it for the first one's."""
-    observer = Observer(broker.port)
-    simulators[1].instrument.execute("VOLT 3,(@1)")
-    simulators[1].instrument.execute("OUTP 1,(@1)")
-
-    def agent(name: str, simulator: Simulator) -> Agent:
-        data = settings(broker.port, [unit("psu1", simulator)], tmp_path / name, agent=name, publish_fields=True)
-        return Agent(data)
-
-    try:
-        with agent("first", simulators[0]):
-            wait_until(lambda: observer.on("psu/psu1/1/charge"), "the values of the first")
-            with agent("second", simulators[1]):
-                observer.wait("psu/psu1/info", lambda info: info["agent"] == "second" and info["serves"] is False)
-                wait_until(lambda: len(simulators[1].instrument.log) > 20, "polls of the second")
-                observer.send("psu/psu1/1/set", {"voltage_limit": 1.25})
-                wait_until(
-                    lambda: observer.on("psu/psu1/1/voltage_limit")[-1].payload == b"1.2500", "the first to follow"
-                )
-            values = {message.payload for message in observer.on("psu/psu1/1/output")}
-            assert values == {b"OFF"}
-            assert {m.payload for m in observer.on("psu/psu1/1/voltage_limit")} == {b"0.0000", b"1.2500"}
-    finally:
-        observer.close()
+@given(st.lists(_STATES | st.sampled_from(_STEPS), max_size=12))
+@examples(60)
+def test_after_any_news_the_broker_has_what_is_known_and_no_more(news: list[Any]) -> None:
+    desk = Desk(PublishedValues(Shared()), "psu1")
+    desk.info(1)
+    is_wanted, newest = True, None
+    for step in news:
+        match step:
+            case "info" | "offline":
+                desk.info(1, online=step == "info")
+            case "off" | "on":
+                is_wanted, newest = step == "on", newest if step == "on" and is_wanted else None
+                desk.values.serve({"psu1": PublishSettings()} if is_wanted else {})
+                desk.info(1)
+            case "other agent":
+                desk.values.forget("psu/psu1/1/state")
+                desk.values.disown("psu1")
+                desk.retained.clear()  # that agent's are not looked at here
+                newest = None
+                desk.info(1)
+            case fields:
+                newest = reports.state(1).model_copy(update=fields)
+                desk.values.report(Report(states=[newest]))
+        if not is_wanted or newest is None:
+            assert not desk.present
+            continue
+        for field, level in LEVELS.items():
+            payload, value = desk.retained[f"psu/psu1/1/{level}"], getattr(newest, field)
+            if field in ("voltage", "current") and value is not None:
+                assert abs(float(payload) - value) < 0.0011
+            else:
+                assert payload == plain(newest, field, {"V": 4, "A": 4})
