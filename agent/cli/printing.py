@@ -108,8 +108,11 @@ def print_scan(result: Scan) -> None:
         sys.stdout.write(as_yaml(entries))
         return
     if result.has_found:
-        fault = "no instrument that answered is supported: no entry for `units:` was written, and this is no configuration yet"
-        print(f"psu-agent: {fault}", file=sys.stderr)
+        fault = "none answered"
+        if any(item.identification is not None for item in result.found):
+            fault = "none that answered is supported (`psu-agent models` lists those that are)"
+        told = f"psu-agent: {fault}: no entry for `units:` was written, so this is no configuration yet"
+        print(told, file=sys.stderr)
         return
     print("# no instrument was found: this is no configuration yet")
     print(

@@ -23,6 +23,7 @@ from agent.instruments.recognizing import modbus_missing, recognize, recognize_s
 #: ms for opening, and for the answer to *IDN?.
 _OPEN_TIMEOUT, _ASK_TIMEOUT = 2000, 2000
 _MOST_AT_ONCE = 32
+_METHODS = ("mDNS", "VXI-11")
 #: s that the questions of all languages at all speeds take on a serial line where nobody answers, at most.
 _SERIAL_SEARCH = 90
 
@@ -150,7 +151,7 @@ def _on_networks(methods: Mapping[str, Sequence[Interface]]) -> list[str]:
     """Which interfaces were searched by which methods."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for interface in dict.fromkeys(one for searched in methods.values() for one in searched):
-        by = tuple(sorted(method for method, searched in methods.items() if interface in searched))
+        by = tuple(method for method in _METHODS if interface in methods.get(method, ()))
         groups.setdefault(by, []).append(str(interface))
     return [f"{', '.join(names)} by {' and '.join(by)}" for by, names in groups.items()]
 

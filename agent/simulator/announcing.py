@@ -132,6 +132,8 @@ def _confine(responder: Zeroconf, card: str) -> None:
 
     :raises OSError: the kernel does not allow it (before Linux 5.7 to root alone)
     """
+    if not responder.engine.readers:
+        raise OSError("it has no socket to hear questions on")
     for reader in responder.engine.readers:
         found = reader.transport.get_extra_info("socket")
         found.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, card.partition(":")[0].encode())

@@ -31,6 +31,7 @@ _SERVICES: dict[str, Callable[[str, int], list[str]]] = {
     "_lxi._tcp.local.": lambda host, _: [f"TCPIP::{host}::inst0::INSTR"],
 }
 _GROUP, _PORT = "224.0.0.251", 5353
+_IP_MULTICAST_ALL = 49  # linux/in.h
 #: Networks that one socket listens to: Linux lets a socket join 20 groups (igmp_max_memberships).
 _MOST_TOGETHER = 16
 #: A question for `_lxi._tcp.local.` (RFC 6762), to see if anything can be sent into a network.
@@ -72,6 +73,7 @@ def search(
                 remarks.append(f"{', '.join(map(str, together))} not searched by mDNS: {_in_words(error)}")
                 continue
             stack.enter_context(contextlib.closing(browser))
+            _confine(browser)
             ServiceBrowser(browser, list(_SERVICES), handlers=[on_change])
             asked += together
         found = _candidates(_resolved(services, seconds, remarks)) if asked else []
@@ -152,6 +154,13 @@ def _in_words(error: OSError) -> str:
             f"another program keeps port {_PORT} for itself (of avahi-daemon: disallow-other-stacks=no allows others)"
         )
     return obstacle(error)
+
+
+def _confine(browser: Zeroconf) -> None:
+    """Have it hear the networks that it has joined alone. Linux gives it those that any program of the host has joined."""
+    for reader in browser.engine.readers:
+        with contextlib.suppress(OSError):
+            reader.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
 
 
 def _batches(interfaces: Sequence[Interface]) -> Iterator[Sequence[Interface]]:

@@ -97,7 +97,7 @@ def test_every_network_is_searched_and_the_output_is_a_configuration(bench: Benc
     }
     assert len(config.parse(done.stdout.encode(), tmp_path / "psu-agent.yaml").units) == 4
     for card in ("lan1 (10.1.0.1)", "lan2 (10.2.0.1)", "lo (127.0.0.1)"):
-        assert card in next(line for line in done.stderr.splitlines() if "by VXI-11 and mDNS" in line)
+        assert card in next(line for line in done.stderr.splitlines() if "by mDNS and VXI-11" in line)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_host_that_finds_nothing(lonely: Host, tmp_path: Path) -> None:
     done = scan(lonely, "--timeout", "0.2")
     assert done.returncode == 1
     assert "no instrument was found" in done.stderr
-    assert "lo (127.0.0.1) by VXI-11 and mDNS" in done.stderr
+    assert "lo (127.0.0.1) by mDNS and VXI-11" in done.stderr
     assert yaml.safe_load(done.stdout) is None
     assert "this is no configuration yet" in done.stdout
     assert "Traceback" not in done.stderr
@@ -224,7 +224,7 @@ def test_more_networks_than_a_socket_can_join(lonely: Host) -> None:
         lonely.call("ip", "address", "add", f"10.7.{number}.1/24", "broadcast", "+", "dev", f"many{number}")
         lonely.call("ip", "link", "set", f"many{number}", "up")
     done = scan(lonely, "--timeout", "0.5")
-    (line,) = [line for line in done.stderr.splitlines() if "by VXI-11 and mDNS" in line]
+    (line,) = [line for line in done.stderr.splitlines() if "by mDNS and VXI-11" in line]
     assert all(re.search(rf"\bmany{number} ", line) for number in range(24)), line
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("psu-agent: no instrument was found")

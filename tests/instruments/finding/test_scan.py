@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ import yaml
 from zeroconf import ServiceInfo, Zeroconf
 
 from agent import config
+from agent.cli.printing import print_scan
 from agent.instruments import scan
 from agent.instruments.catalogue import candidates
 from agent.instruments.driver import Identity
@@ -30,33 +32,42 @@ def zeroconf() -> Iterator[Zeroconf]:
     service.close()
 
 
-def announce(zeroconf: Zeroconf, kind: str, port: int, name: str = "psu", **properties: str) -> None:
+#: Whatever else is announced on this host's loopback has other names: other tests, other simulators.
+OWN = f"A{os.getpid()}"
+
+
+def announce(zeroconf: Zeroconf, kind: str, port: int, address: str = "127.0.0.1", **properties: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     info = ServiceInfo(
         f"{kind}.local.",
-        f"{name}.{kind}.local.",
+        f"{OWN}.{kind}.local.",
         port,
-        addresses=[socket.inet_aton("127.0.0.1")],
-        server=f"{name}.local.",
+        addresses=[socket.inet_pton(family, address)],
+        server=f"{OWN}.local.",
         properties=properties,
     )
     zeroconf.register_service(info)
 
 
 def test_an_announced_supply_is_found_and_its_entry_works(zeroconf: Zeroconf, tmp_path: Path) -> None:
-    with Simulator("E36312A", "MY42") as supply:
+    with Simulator("E36312A", OWN) as supply:
         assert supply.socket_port is not None
         announce(zeroconf, "_scpi-raw._tcp", supply.socket_port, Manufacturer="Keysight", Model="E36312A")
         result = invoke("scan", "--interface", "127.0.0.1", "--timeout", "2")
         assert result.exit_code == 0
-        assert f"# TCPIP::127.0.0.1::{supply.socket_port}::SOCKET: Keysight Technologies,E36312A,MY42," in result.stdout
+        assert (
+            f"# TCPIP::127.0.0.1::{supply.socket_port}::SOCKET: Keysight Technologies,E36312A,{OWN}," in result.stdout
+        )
         read = config.parse(result.stdout.encode(), tmp_path / "psu-agent.yaml")
-        (unit,) = read.units
-        assert (unit.name, unit.serial, unit.uri) == ("psu1", "MY42", supply.resource)
+        (unit,) = [one for one in read.units if one.serial == OWN]
+        assert unit.uri == supply.resource
+        assert unit.name.startswith("psu")
         assert [model.name for model in unit.candidates] == ["E36312A"]
 
         found = json.loads(invoke("scan", "--interface", "127.0.0.1", "--timeout", "2", "--json").stdout)
-        assert found["found"][0]["idn"][2] == "MY42"
-        assert found["units"] == yaml.safe_load(result.stdout)["units"]
+        assert OWN in [one["idn"][2] for one in found["found"] if one["idn"]]
+        (entry,) = [one for one in found["units"] if one.get("serial") == OWN]
+        assert entry["uri"] == supply.resource
 
 
 def test_one_that_is_announced_and_does_not_answer_is_told(zeroconf: Zeroconf) -> None:
@@ -67,9 +78,32 @@ def test_one_that_is_announced_and_does_not_answer_is_told(zeroconf: Zeroconf) -
         announce(zeroconf, "_scpi-raw._tcp", port, Manufacturer="Siglent", Model="SPD\x1b3303", SerialNumber="1")
         result = invoke("scan", "--interface", "127.0.0.1", "--timeout", "2")
     assert result.exit_code == 0
-    (line,) = [line for line in result.stdout.splitlines() if str(port) in line]
-    assert "(announced as Siglent SPD�3303 1): " in line
-    assert "units:" not in result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if f"::{port}::" in line]
+    assert "(announced as Siglent SPD�3303 1): no answer: Timeout: nothing came from 127.0.0.1" in line
+    assert f"::{port}::" not in result.stdout.partition("units:")[2]
+
+
+@pytest.mark.parametrize(
+    ("identity", "told"),
+    [
+        (None, "psu-agent: none answered: no entry for `units:` was written"),
+        (Identity("Somebody", "X1", "1", "1"), "psu-agent: none that answered is supported (`psu-agent models`"),
+    ],
+)
+def test_without_an_entry_it_is_said_that_this_is_no_configuration(
+    capsys: pytest.CaptureFixture[str], identity: Identity | None, told: str
+) -> None:
+    uri = "TCPIP::192.0.2.1::inst0::INSTR"
+    print_scan(scan.Scan([Found(None if identity is None else uri, [uri], identity)]))
+    printed = capsys.readouterr()
+    assert told in printed.err
+    assert yaml.safe_load(printed.out) is None
+
+
+def test_one_with_an_ipv6_address_alone_is_told(zeroconf: Zeroconf) -> None:
+    announce(zeroconf, "_lxi._tcp", 80, "fe80::1", Model=OWN)
+    result = invoke("scan", "--interface", "127.0.0.1", "--timeout", "2")
+    assert f"{OWN} announces itself with an IPv6 address alone, and was not asked" in result.stderr
 
 
 def test_an_interface_that_is_none() -> None:
