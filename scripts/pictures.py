@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import re
 import sys
 import tempfile
 import time
@@ -79,7 +80,11 @@ def svg(screen: pyte.Screen, title: str, name: str) -> str:
 def _pieces(screen: pyte.Screen, y: int) -> list[tuple[str, Style]]:
     cells = [screen.buffer[y][x] for x in range(screen.columns)]
     alike = itertools.groupby(cells, key=lambda cell: cell._replace(data=""))
-    return [("".join(cell.data for cell in group), _style(look)) for look, group in alike]
+    looks = [("".join(cell.data for cell in group), _style(look)) for look, group in alike]
+    # No piece begins with blanks: some programs that draw SVG leave them out.
+    return [
+        (part, style) for text, style in looks for part in re.split(r"(?<=[^ ])(?= {2})|(?<= )(?=[^ ])", text) if part
+    ]
 
 
 def _style(cell: Any) -> Style:
