@@ -10,6 +10,7 @@ It takes dpkg-deb and the tools of `make dev`; no root, and a package of another
 from __future__ import annotations
 
 import argparse
+import email.utils
 import gzip
 import os
 import re
@@ -17,9 +18,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
-
-from agent.cli.main import cli
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -124,7 +124,7 @@ def fill(root: Path, wheel: Path, dependencies: Path | None, architecture: str) 
     (root / "usr/bin/psu-agent").symlink_to("../lib/psu-agent/bin/psu-agent")
     (root / "etc/psu-agent").mkdir(parents=True)
     _fill_system(root)
-    _fill_documents(root)
+    _fill_documents(root, wheel.name.split("-")[1])
 
 
 def _fill_system(root: Path) -> None:
@@ -159,29 +159,34 @@ def service() -> str:
     )
 
 
-def _fill_documents(root: Path) -> None:
+def _fill_documents(root: Path, version: str) -> None:
     documents = root / "usr/share/doc/psu-agent"
     _write(documents / "copyright", (HERE / "copyright").read_text() + _licence_text() + _licences(root / SITE))
     _write(documents / "README.Debian", (HERE / "README.Debian").read_text())
     _write(documents / "examples/psu-agent.yaml", (HERE / "psu-agent.yaml").read_text())
-    _compress(documents / "changelog.gz", (ROOT / "CHANGELOG.md").read_text())
+    _compress(documents / "CHANGELOG.md.gz", (ROOT / "CHANGELOG.md").read_text())
+    _compress(documents / "changelog.gz", _changelog(version))
     for shell, place in {
         "bash": "usr/share/bash-completion/completions/psu-agent",
         "zsh": "usr/share/zsh/vendor-completions/_psu-agent",
         "fish": "usr/share/fish/vendor_completions.d/psu-agent.fish",
     }.items():
         _write(root / place, _psu_agent(_PSU_AGENT_COMPLETE=f"{shell}_source"))
-    _compress(root / "usr/share/man/man1/psu-agent.1.gz", manual())
+    _compress(root / "usr/share/man/man1/psu-agent.1.gz", (ROOT / "docs/psu-agent.1").read_text())
 
 
-def manual() -> str:
-    """The manual page: made from the help where the program makes it, else one that points there."""
-    if "man" in cli.commands:
-        return _psu_agent("man")
+def maintainer() -> str:
+    """Who answers for the package: $DEBFULLNAME and $DEBEMAIL, as Debian's tools take them."""
     return (
-        ".TH PSU-AGENT 1\n.SH NAME\npsu-agent \\- bench power supplies on MQTT\n"
-        ".SH SYNOPSIS\n.B psu-agent\n.I COMMAND\n.SH DESCRIPTION\n.B psu-agent \\-\\-help\ntells all commands.\n"
+        f"{os.environ.get('DEBFULLNAME', 'The psu-agent developers')} <{os.environ.get('DEBEMAIL', 'root@localhost')}>"
     )
+
+
+def _changelog(version: str) -> str:
+    """Debian's own, which points to the project's."""
+    when = email.utils.formatdate(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()))
+    head = f"psu-agent ({debian_version(version)}) unstable; urgency=medium"
+    return f"{head}\n\n  * See CHANGELOG.md.\n\n -- {maintainer()}  {when}\n"
 
 
 def _psu_agent(*arguments: str, **variables: str) -> str:
@@ -231,8 +236,7 @@ def control(version: str, architecture: str, root: Path) -> str:
         "ARCHITECTURE": architecture,
         "SIZE": str(size),
         "PYTHON": f"python3 (>= {PYTHONS[0]}), python3 (<< {last})",
-        "MAINTAINER": f"{os.environ.get('DEBFULLNAME', 'The psu-agent developers')} "
-        f"<{os.environ.get('DEBEMAIL', 'root@localhost')}>",
+        "MAINTAINER": maintainer(),
     }
     return re.sub(r"@([A-Z]+)@", lambda match: fields[match[1]], (HERE / "control.in").read_text())
 
