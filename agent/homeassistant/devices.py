@@ -206,12 +206,9 @@ def agent_discovery(info: AgentInfo, topics: Topics) -> Payload:
         "entity_category": "diagnostic",
         "state_topic": log,
         # Home Assistant takes a state of 255 characters; the whole text stands in the attributes.
-        "value_template": "{{ ((value_json.unit ~ ': ' if value_json.unit else '') ~ value_json.text)[:255] }}",
+        "value_template": json_value("((value_json.unit ~ ': ' if value_json.unit else '') ~ value_json.text)[:255]"),
         "json_attributes_topic": log,
-        "json_attributes_template": (
-            "{{ {'level': value_json.level, 'unit': value_json.unit, 'text': value_json.text, "
-            "'time': value_json.time} | to_json }}"
-        ),
+        "json_attributes_template": json_attributes("level", "unit", "text", "time"),
         # Always available: what an agent said before it went is what one wants to read then.
     }
     for field, (text, options) in _METRICS.items():
