@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 _PLAIN = re.compile(r"[+-]?\d*\.?\d*", re.ASCII)
@@ -11,6 +12,8 @@ _WITH_UNIT = re.compile(
     r"(?P<number>[+-]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30}))\s*(?P<prefix>[mkuµ]?)(?P<unit>[VvAaWw]|[Vv]olts?|[Aa]mps?|Hz|s|sec)",
     re.ASCII,
 )
+_BEFORE_COMMA = re.compile(r":\s*([+-]?\d{1,30}),$", re.ASCII)
+_DIGITS = re.compile(r"\d{1,30}", re.ASCII)
 _SCALE = {"": 0, "k": 3, "m": -3, "u": -6, "µ": -6}
 
 
@@ -31,6 +34,15 @@ def instead(text: str) -> str | None:
     if _WITH_THOUSANDS.fullmatch(text):
         return "write a point before decimals, and nothing between thousands"
     return None
+
+
+def decimal_comma(error: json.JSONDecodeError) -> str | None:
+    """The sentence on a number with a decimal comma, where that is what JSON can't be read for; None where it is not."""
+    before = _BEFORE_COMMA.search(error.doc[max(0, error.pos - 40) : error.pos])
+    after = _DIGITS.match(error.doc[error.pos : error.pos + 40])
+    if before is None or after is None:
+        return None
+    return f"{before[1]},{after[0]} has a decimal comma; write {before[1]}.{after[0]}"
 
 
 def _scaled(number: str, exponent: int) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any, NoReturn
 
 from agent.protocol.errors import Refusal
+from agent.protocol.numbers import decimal_comma
 
-_BEFORE_COMMA = re.compile(r":\s*([+-]?\d{1,30}),$", re.ASCII)
-_DIGITS = re.compile(r"\d{1,30}", re.ASCII)
 #: bytes. A request has a few hundred; a larger payload is refused unread.
 LARGEST_REQUEST = 16 * 1024
 LONGEST_ID = 128
@@ -83,8 +81,8 @@ def load_object(text: str, example: str) -> dict[str, Any]:
     except RecursionError:
         raise Refusal("bad_payload", f"the JSON is nested too deeply; send a flat object such as {example}") from None
     except json.JSONDecodeError as error:
-        if comma := _decimal_comma(error):
-            raise Refusal("bad_payload", comma) from None
+        if comma := decimal_comma(error):
+            raise Refusal("bad_payload", f"not JSON: {comma}") from None
         where = f"line {error.lineno}, column {error.colno}"
         raise Refusal("bad_payload", f"not JSON ({error.msg}, {where}); send an object such as {example}") from None
     except ValueError:  # int() refuses thousands of digits
@@ -92,15 +90,6 @@ def load_object(text: str, example: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise Refusal("bad_payload", f"{shorten(text)} is not a JSON object; send one such as {example}")
     return data
-
-
-def _decimal_comma(error: json.JSONDecodeError) -> str | None:
-    """The sentence on a number with a decimal comma, where that is what JSON can't be read for."""
-    before = _BEFORE_COMMA.search(error.doc[max(0, error.pos - 40) : error.pos])
-    after = _DIGITS.match(error.doc[error.pos : error.pos + 40])
-    if before is None or after is None:
-        return None
-    return f"not JSON: {before[1]},{after[0]} has a decimal comma; write {before[1]}.{after[0]}"
 
 
 def finite(value: object) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -10,6 +11,7 @@ from pydantic_core import from_json
 from agent.instruments.driver import MalformedAnswerError, Range, Reading
 from agent.protocol.messages import Mode, Trip
 from agent.protocol.names import check_channel_name
+from agent.protocol.numbers import decimal_comma, instead
 
 _MOST_CHANNELS = 100
 #: V and A: how far a setting may be read back from what was sent, where the channel does not say.
@@ -18,7 +20,8 @@ _RESOLUTION = 0.001
 
 def _number(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("takes a number")
+        told = instead(value) if isinstance(value, str) else None
+        raise ValueError("takes a number" if told is None else f"takes a number ({told})")
     try:
         return float(value)
     except OverflowError:
@@ -119,7 +122,9 @@ def read_answer(text: str) -> Answer:
     try:
         data = from_json(text, allow_inf_nan=False)
     except ValueError:
-        raise MalformedAnswerError(f"get_channels printed no JSON: {text.strip()[:60]!a}") from None
+        raise MalformedAnswerError(
+            f"get_channels printed no JSON: {_comma(text) or ascii(text.strip()[:60])}"
+        ) from None
     try:
         answer = Answer.model_validate(data if isinstance(data, dict) else {"channels": data})
     except ValidationError as error:
@@ -132,6 +137,17 @@ def read_answer(text: str) -> Answer:
             if key is not None:
                 seen[key] = channel.index
     return answer
+
+
+def _comma(text: str) -> str | None:
+    """The sentence on a decimal comma, which programs print where the language of their environment has one."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return decimal_comma(error)
+    except (ValueError, RecursionError):
+        pass
+    return None
 
 
 def _fault(error: ValidationError, text: str) -> str:

@@ -66,6 +66,11 @@ def check_reading(text: str) -> None:
         ('{"index": 1, "state": 1}', "no channels"),
         ("3", "no list of channels: '3'"),
         ("[" * 100_000, "no JSON"),
+        ('[{"index": 1, "state": 1, "voltage": 4,99}]', "no JSON: 4,99 has a decimal comma; write 4.99"),
+        (
+            '[{"index": 1, "state": 1, "voltage": "4,99"}]',
+            "voltage that is wrong: takes a number (write 4.99), not '4,99'",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(text: str, reason: str) -> None:
