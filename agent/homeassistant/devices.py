@@ -177,7 +177,8 @@ def _unit_components(info: UnitInfo, topics: Topics, there: list[Component]) -> 
 def agent_discovery(info: AgentInfo, topics: Topics) -> Payload:
     """The device of the agent itself: its connection and its metrics."""
     key = agent_key(info.agent)
-    status = availability(topics.agent_status(info.agent))
+    # Its payloads are Home Assistant's defaults, and it stands in each entity: some brokers take small messages alone.
+    status = {"topic": topics.agent_status(info.agent)}
     components: dict[str, Component] = {
         "connectivity": {
             "platform": "binary_sensor",
