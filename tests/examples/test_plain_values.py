@@ -16,8 +16,8 @@ import yaml
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
-from tests.examples.conftest import ROOT
-from tests.examples.test_board_farm import PYTHON, TOOLS, needs_tools
+from tests.examples.conftest import FARM_TOOLS, ROOT, needs_farm_tools
+from tests.examples.test_board_farm import PYTHON
 from tests.lab import Agent, Bench, Observer, unit, wait_until
 
 PAGE = (ROOT / "docs" / "plain-values.md").read_text()
@@ -135,12 +135,12 @@ print("gets", before, on, again, driver.get())
 """
 
 needs_paho = pytest.mark.skipif(
-    not any(TOOLS.glob("lib/python*/site-packages/paho")),
-    reason=f"paho is not in {TOOLS}; .ci/board-farm-tools installs it",
+    not any(FARM_TOOLS.glob("lib/python*/site-packages/paho")),
+    reason=f"paho is not in {FARM_TOOLS}; .ci/board-farm-tools installs it",
 )
 
 
-@needs_tools
+@needs_farm_tools
 @needs_paho
 def test_labgrids_tasmota_driver_switches_a_board(bench: Bench, tmp_path: Path) -> None:
     """The environment of the page, but for the broker's address and a shorter delay. The driver knows no other port than 1883."""
