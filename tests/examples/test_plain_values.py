@@ -17,7 +17,6 @@ from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
 from tests.examples.conftest import FARM_TOOLS, ROOT, needs_farm_tools
-from tests.examples.test_board_farm import PYTHON
 from tests.lab import Agent, Bench, Observer, unit, wait_until
 
 PAGE = (ROOT / "docs" / "plain-values.md").read_text()
@@ -134,14 +133,8 @@ driver.off()
 print("gets", before, on, again, driver.get())
 """
 
-needs_paho = pytest.mark.skipif(
-    not any(FARM_TOOLS.glob("lib/python*/site-packages/paho")),
-    reason=f"paho is not in {FARM_TOOLS}; .ci/board-farm-tools installs it",
-)
-
 
 @needs_farm_tools
-@needs_paho
 def test_labgrids_tasmota_driver_switches_a_board(bench: Bench, tmp_path: Path) -> None:
     """The environment of the page, but for the broker's address and a shorter delay. The driver knows no other port than 1883."""
     assert bench.observer.ask("psu/psu1/2/set", {"voltage_limit": 5})["ok"]
@@ -153,7 +146,9 @@ def test_labgrids_tasmota_driver_switches_a_board(bench: Bench, tmp_path: Path) 
     target["drivers"]["TasmotaPowerDriver"]["delay"] = 0.2
     place = tmp_path / "labgrid.yaml"
     place.write_text(yaml.safe_dump(environment))
-    done = subprocess.run([PYTHON, "-c", _LABGRID, place], capture_output=True, text=True, timeout=90)
+    done = subprocess.run(
+        [FARM_TOOLS / "bin" / "python", "-c", _LABGRID, place], capture_output=True, text=True, timeout=90
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "gets False True True False"
     states = [event["to"] for event in bench.observer.events("psu1", 2) if event["field"] == "state"]

@@ -75,5 +75,6 @@ class ValueQueue:
             return
         with self._lock:
             self._in_flight -= 1
-            if was_taken and not item.content and self._newest.get(item.topic) == b"":
+            is_removed = was_taken and not item.content and item.topic not in self._waiting
+            if is_removed and self._newest.get(item.topic) == b"":
                 del self._newest[item.topic]

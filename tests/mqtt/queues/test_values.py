@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from agent.local.broker import LocalBroker
 from agent.mqtt.broker import attempts
 from agent.mqtt.item import Item, Kind
+from agent.mqtt.outbox import Outbox
 from agent.mqtt.queues.values import MOST_IN_FLIGHT, ValueQueue
 from agent.protocol.report import Report
 from tests.lab import Observer, wait_until
 from tests.mqtt.alone import Alone
 from tests.mqtt.reports import state
+from tests.properties import FUZZ
 
 
 @pytest.fixture(autouse=True)
@@ -161,8 +165,37 @@ class Machine(RuleBasedStateMachine):
         assert len(self.flying) <= MOST_IN_FLIGHT
 
 
-Machine.TestCase.settings = rules(max_examples=60, stateful_step_count=30, deadline=None)
+Machine.TestCase.settings = rules(max_examples=FUZZ or 100, stateful_step_count=30, deadline=None)
 test_any_order = Machine.TestCase
+
+
+def test_a_removal_that_is_wanted_twice_is_sent_twice() -> None:
+    queue = ValueQueue()
+    queue.put({"a": b""})
+    [first] = queue.take(1)
+    queue.put({"a": b""})
+    queue.ended(first, was_taken=True)
+    [second] = queue.take(1)
+    queue.ended(second, was_taken=True)
+    queue.begin_connection()
+    assert not queue.waits
+
+
+def test_while_states_wait_there_is_no_room_for_values() -> None:
+    outbox, numbers, sent = Outbox(), itertools.count(1), []
+
+    def publish(item: Item) -> int:
+        sent.append(next(numbers))
+        return sent[-1]
+
+    outbox.window = 2
+    outbox.take(deque(Item(Kind.STATE, f"psu/psu1/{index}/state", b"", made=0.0) for index in range(4)), 0.0)
+    outbox.send(publish, 0.0)
+    assert outbox.room_for_values(0.0) == 0
+    while outbox.in_flight_count:
+        outbox.acknowledged(sent.pop(0), 0.0)
+        outbox.send(publish, 0.0)
+    assert outbox.room_for_values(0.0) > 0
 
 
 def test_what_is_no_value_does_not_count() -> None:
