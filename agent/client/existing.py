@@ -46,7 +46,8 @@ def told(fleet: Fleet, target: Target) -> str:
     """The same of a fleet that is known already."""
     units = fleet.units.keys() | {unit for served in fleet.agent_units.values() for unit in served}
     if target.unit not in units:
-        return f"There is no unit {target.unit}; known are {listed(sorted(units))}." if units else ""
+        verb = "is" if len(units) == 1 else "are"
+        return f"There is no unit {target.unit}; known {verb} {listed(sorted(units))}." if units else ""
     channels = fleet.channels(target.unit)
     if target.channel is not None and channels and not fleet.channels(target.unit, target.channel):
         names = [str(c.index) if c.name == f"CH{c.index}" else f"{c.index} ({c.name})" for c in channels]

@@ -43,6 +43,8 @@ def duration(text: str) -> float:
     :raises ValueError: it means none; the text says what would be right
     """
     found = _DURATION.fullmatch(text.strip().lower())
+    if found is None and re.fullmatch(r"\d{1,9},\d{1,3} ?[smhd]?", text.strip().lower(), re.ASCII):
+        raise ValueError(f"{text!r} has a decimal comma; write {text.strip().replace(',', '.')}")
     if found is None:
         raise ValueError(f"{text!r} is no time; give s, or a number with s, m, h or d, such as 90, 15m or 2h")
     return float(found[1]) * _SECONDS[found[2]]

@@ -234,7 +234,7 @@ class Connection:
         except OSError as error:
             self.was_closed = True
             outcome = Outcome.CLOSED if self._client.connack_code is None else Outcome.OTHER
-            raise ConnectionLost(error.strerror or str(error), outcome) from error
+            raise ConnectionLost(f"the connection broke: {error.strerror or error}", outcome) from error
 
     def disconnect(self) -> None:
         """Send DISCONNECT: the broker does not publish the will.

@@ -82,6 +82,11 @@ class Command(BaseModel):
         return {name: value for name, value in values.items() if value is not None}
 
     @property
+    def told(self) -> str:
+        """What it sets, for people: ``state on, voltage_limit 3.3 V``."""
+        return ", ".join(f"{name} {BY_NAME[name].shown(value)}" for name, value in self.fields.items())
+
+    @property
     def turns_off(self) -> bool:
         """True if it asks for nothing but off: such a command is always accepted and goes first."""
         return self.state is False and len(self.fields) == 1

@@ -76,7 +76,7 @@ class Reporter:
                 self.send()
         fault = job.command.fault
         if fault is None:
-            log.info("%s: done: %s (%s)%s", self._unit, job.command.fields, job.by, _and_more(job))
+            log.info("%s: done: %s (%s)%s", self._unit, job.command.told, job.by, _and_more(job))
         else:
             self._log_refusal(job, fault.code, f"it was turned off, but {fault.message}")
 
@@ -139,7 +139,7 @@ class Reporter:
                 log.exception("%s: a report could not be handed to %s", self._unit, type(outlet).__name__)
 
     def _log_refusal(self, job: Job, code: ErrorCode, message: str) -> None:
-        log.warning("%s: refused: %s (%s)%s: %s", self._unit, job.command.fields, code, _and_more(job), message)
+        log.warning("%s: refused: %s (%s)%s: %s", self._unit, job.command.told, code, _and_more(job), message)
 
 
 def _and_more(job: Job) -> str:

@@ -26,6 +26,12 @@ def test_no_duration(text: str) -> None:
         leases.duration(text)
 
 
+@pytest.mark.parametrize(("text", "right"), [("1,5h", "1.5h"), ("0,5", "0.5")])
+def test_a_decimal_comma(text: str, right: str) -> None:
+    with pytest.raises(ValueError, match=f"has a decimal comma; write {right}"):
+        leases.duration(text)
+
+
 def test_the_holder_is_the_user_at_his_host_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(leases.HOLDER_VARIABLE, raising=False)
     monkeypatch.setattr(getpass, "getuser", lambda: "ann")

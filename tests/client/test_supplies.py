@@ -64,9 +64,9 @@ def test_a_refusal_has_its_code_and_its_sentence(bench: Bench, supplies: Supplie
     with pytest.raises(RefusedError, match="psu1 has no channel VDD; it has 1, 2 \\(DUT\\) and 3") as unknown:
         supplies.channel("psu1/VDD").state()
     assert unknown.value.code == "unknown_channel"
-    with pytest.raises(NobodyAnsweredError, match=r"nothing is known of psu7. There is no unit psu7; known are psu1\."):
+    with pytest.raises(NobodyAnsweredError, match=r"nothing is known of psu7. There is no unit psu7; known is psu1\."):
         supplies.channel("psu7/1").state()
-    with pytest.raises(NobodyAnsweredError, match=r"nobody answered .* known are psu1\."):
+    with pytest.raises(NobodyAnsweredError, match=r"nobody answered .* known is psu1\."):
         supplies.channel("psu7/1").set(state=True, timeout=0.3)
     with pytest.raises(RefusedError) as by_agent:
         supplies.channel("psu1/VDD").on()

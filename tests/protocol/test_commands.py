@@ -158,6 +158,12 @@ def test_a_number_in_another_notation_is_refused_and_the_right_one_told(payload:
     assert refused.value.message == said
 
 
+def test_a_command_in_words() -> None:
+    command = parse_command(b'{"id": "1", "state": true, "voltage_limit": 3.3, "current_protection": false}')
+    assert command.told == "state on, voltage_limit 3.3 V, current_protection off"
+    assert parse_command(b'{"cycle": 2}').told == "cycle 2 s"
+
+
 @pytest.mark.parametrize("payload", [b"5,5", b"5.5 V", b"5500mV"])
 def test_so_is_a_bare_one(payload: bytes) -> None:
     with pytest.raises(Refusal, match=r"voltage_limit takes a number \(write 5\.5"):
