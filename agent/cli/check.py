@@ -57,7 +57,8 @@ class Finding:
 def connect(config: Config) -> Iterator[Finding]:
     """Open the broker and every unit, all at the same time, and yield each finding as it comes. No setting changes."""
     lines = Lines()
-    with ThreadPoolExecutor(min(_MOST_AT_ONCE, len(config.units) + 1)) as pool:
+    pool = ThreadPoolExecutor(min(_MOST_AT_ONCE, len(config.units) + 1))
+    try:
         names = [unit.name for unit in config.units]
         pending = [pool.submit(check_broker, config.settings.mqtt, names, config.settings.agent)]
         pending += [pool.submit(check_unit, unit, config.folder, lines) for unit in config.units]
@@ -71,6 +72,9 @@ def connect(config: Config) -> Iterator[Finding]:
                     text = f"is the same instrument as {serials[key]}: two addresses, one serial number"
                     yield Finding(finding.place, finding.address, False, text, finding.model, finding.serial)
                 serials.setdefault(key, finding.place)
+    finally:
+        # Not waited for after Ctrl-C: a unit may take long to answer.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def check_broker(settings: Mqtt, units: list[str], agent: str) -> Finding:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import select
+import signal
 import sys
+import threading
 import traceback
+from types import FrameType
 from typing import Any
 
 import click
@@ -17,7 +19,7 @@ from agent.cli import control, examine, query, reserve, series, serve, verify
 from agent.cli.completing import answering
 from agent.cli.completing.command import completion
 from agent.cli.options import discard_output, output_fault
-from agent.cli.program import codes, errors
+from agent.cli.program import codes, errors, streams
 from agent.cli.program.commands import man
 from agent.cli.recording.command import log
 
@@ -69,26 +71,31 @@ for _command in (
 
 def main() -> int:
     """Run the command line, and return its exit code. Every way to end prints at most one sentence."""
-    _prepare_streams()
-    code = _run()
+    streams.prepare()
+    before = signal.getsignal(signal.SIGINT)
+    _interrupts.clear()
+    try:
+        _on_interrupt(_interrupt)
+        code = _run()
+        _on_interrupt(before)
+    except KeyboardInterrupt:
+        code = codes.INTERRUPTED
     return _finish_output(code)
 
 
-def _prepare_streams() -> None:
-    """Have standard streams that take any text, whatever the terminal's encoding, and that are there.
+#: The signals by which Ctrl-C has come: a library may have made another error of the KeyboardInterrupt.
+_interrupts: list[int] = []
 
-    A closed one would leave its number to the first file or socket that is opened, which would then be written to.
-    """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  # for as long as the process lives
-    for stream, handling in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=handling)
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    _interrupts.append(number)
+    raise KeyboardInterrupt
+
+
+def _on_interrupt(handler: Any) -> None:
+    """Have Ctrl-C call it, unless it is ignored, as in the background of a script."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handler)
 
 
 def _run() -> int:
@@ -111,6 +118,8 @@ def _run() -> int:
     except BrokenPipeError:
         return 0  # the same, seen here first
     except Exception as error:  # noqa: BLE001  # the outermost place of all
+        if _interrupts:
+            return codes.INTERRUPTED
         if isinstance(error, OSError) and error.errno in _OF_OUTPUT and error.filename is None:
             discard_output()
             click.echo(f"psu-agent: the output can't be written: {error.strerror}", err=True)
