@@ -57,6 +57,8 @@ _HEADINGS = {
 }
 _DIGITS = {"voltage": 4, "current": 4, "power": 3, "voltage_limit": 3, "current_limit": 3}
 _LEAST = {"out": 3, "voltage": 8, "current": 7, "power": 7, "voltage_limit": 6, "current_limit": 5, "mode": 8}
+#: A larger figure, or none at all (NaN), is written short: it would take the room of the other columns.
+_LARGEST = 1e5
 _RIGHT = frozenset(_DIGITS)
 _TEXT_STYLES = {Level.AWAY: RED, Level.REFUSED: YELLOW, Level.UNKNOWN: YELLOW, Level.OFF: DIM}
 _MODE_STYLES = {"CV": GREEN, "CC": YELLOW, "CP": YELLOW, "UR": ON_RED, "OFF": DIM}
@@ -164,6 +166,8 @@ def _content(name: str, row: Row, state: ChannelState) -> tuple[str, str]:
 def _number(value: float | None, digits: int, state: ChannelState) -> tuple[str, str]:
     if value is None:
         return "-", DIM
+    if not abs(value) < _LARGEST:
+        return f"{value:.2g}", PLAIN
     # Adding 0.0 makes 0.0 of -0.0: the noise of an output that is off is no "-0.0000".
     return f"{round(value, digits) + 0.0:.{digits}f}", DIM if state.state is False else PLAIN
 

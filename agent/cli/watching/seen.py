@@ -26,6 +26,8 @@ _SPACINGS = 5
 #: Less movement than this part of the value is drawn as a flat line: noise is no news. And in V and A, around zero.
 _FLAT_PART = 0.01
 _FLAT = {"V": 0.01, "A": 0.002}
+#: V and A that no supply has; with such figures of another program no line can be drawn.
+_ABSURD = 1e9
 #: The height of a flat line: not where two steps meet.
 _FLAT_AT = 5 / 16
 #: The quantity that is shown is changed for another one that moves this many times as much.
@@ -151,7 +153,7 @@ def _course(track: _Track, which: int, now: float, cells: int, limit: float) -> 
     held: list[float | None] = [None] * cells
     for i, (moment, pair) in enumerate(values):
         value = None if pair is None else pair[which]
-        if value is None or not math.isfinite(value):
+        if value is None or not abs(value) < _ABSURD:  # as NaN isn't, either
             continue
         cell = math.floor(moment / width) - first
         if 0 <= cell < cells:

@@ -17,7 +17,7 @@ from agent.cli.watching.model import Model
 from agent.cli.watching.rows import Level, rows_of
 from agent.cli.watching.text import PLAIN, Span, cut, fit, pad, plain, wrap
 from tests.cli.watching.fleets import CONDITIONS, LEVELS, NOW, Bench, bench, benches, scenery
-from tests.client.test_fleet import info, lease
+from tests.client.test_fleet import info, lease, state
 from tests.properties import examples
 
 KEYS = ["up", "down", "pageup", "pagedown", "home", "end", "j", "k", "f", "enter"]
@@ -209,6 +209,14 @@ def test_narrow_screens_leave_out_columns_and_cut_the_name_last() -> None:
         assert heading.rstrip().endswith(last)
     assert "VDD-of-the-board" in fleet.screen(width=60, height=12)[3]
     assert re.match(r"psu1/1 +VDD-of-\S+ ", fleet.screen(width=40, height=12)[3])
+
+
+@pytest.mark.parametrize("absurd", ["1e300", "-1e300", "NaN", "Infinity"])
+def test_absurd_figures_take_no_room_of_others(absurd: str) -> None:
+    fleet = bench(psu1="on on")
+    payload = state("psu1", 2, voltage="figure", agent="bench").replace(b'"figure"', absurd.encode())
+    fleet.tell("psu1/2/state", payload)
+    assert fleet.screen()[2].split()[-2:] == ["LAST", "MINUTE"]
 
 
 def test_long_unit_names_keep_their_channel() -> None:
