@@ -103,6 +103,10 @@ def draw(scene: Scene, model: Model, width: int, height: int) -> list[Line]:
         bottom.insert(0, _detail(selected))
     lines = top
     lines += [(span(line),) for line in _HELP] if model.shows_help else _rows(scene, view, width, model)
+    blanks = height - len(lines) - len(bottom)
+    if detailed and blanks > 2 and selected is not None and selected.text is not None:
+        # The whole sentence, which says at its end what to do.
+        bottom[:1] = [(span(line, DIM),) for line in wrap(selected.text, width, 3, scene.glyphs.ellipsis)]
     lines += [()] * (height - len(lines) - len(bottom))
     lines = [*lines[: max(0, height - len(bottom))], *bottom][:height]
     return [fit(line, width, scene.glyphs.ellipsis) for line in lines]

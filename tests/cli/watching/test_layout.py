@@ -246,6 +246,15 @@ def test_warnings_of_agents_stand_at_the_end() -> None:
     assert not any("warning" in line for line in fleet.screen(warnings=warnings, height=10))
 
 
+def test_the_selected_row_s_sentence_is_told_to_its_end_where_there_is_room() -> None:
+    fleet = bench(psu1="offline")
+    fleet.tell("psu1/info", info("psu1", online=False, reason=f"{'no answer ' * 12}; is it switched on?"))
+    lines = fleet.screen()
+    assert not any("switched on" in line for line in lines[:6])
+    assert any("; is it switched on?" in line for line in lines[-4:])
+    assert len(lines) == 24
+
+
 def test_instructions_stand_on_top_where_there_is_room() -> None:
     fleet = bench(psu1="on")
     assert fleet.screen(instructions=["Try this"])[2] == "Try this"
