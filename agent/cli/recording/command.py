@@ -283,6 +283,10 @@ class _Job:
         from agent.client.recording.files import FileError
         from agent.client.recording.outputs import CsvOutput, ParquetOutput, StreamOutput
 
+        if self._existing == "refuse":  # before one of the two is made
+            for path in (self._output, self._events):
+                if path is not None and path.exists():
+                    raise FileError(f"{path} exists; add to it with --append, or replace it with --force")
         output: Output
         if self._output is None:
             output = StreamOutput(sys.stdout, ",".join(self._columns))

@@ -91,6 +91,13 @@ def test_a_file_is_neither_overwritten_nor_mixed_up(lab: Lab, tmp_path: Path) ->
     assert "run.csv has other columns" in err
 
 
+def test_a_file_of_events_that_exists_is_told_before_another_one_is_made(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "run.events.csv").write_text("x\n")
+    code, _, err = record(lab, "-o", "run.csv", cwd=tmp_path)
+    assert (code, err) == (1, "psu-agent: run.events.csv exists; add to it with --append, or replace it with --force\n")
+    assert [file.name for file in tmp_path.iterdir()] == ["run.events.csv"]
+
+
 def test_append_goes_on_without_a_sample_twice(lab: Lab, tmp_path: Path) -> None:
     for _ in range(2):
         code, _, err = record(lab, "psu1", "-o", "run.csv", "--append", "--summary", "json", cwd=tmp_path)
