@@ -62,7 +62,7 @@ class ConfigFile:
         # A symbolic link stays one: the file that it points to is changed.
         self.path = path.resolve()
         self._given = path
-        self._content = self.path.read_bytes()
+        self._content = path.read_bytes()  # by the path that was given: its folders may be closed to this user
         self._data = plain(source.read(self._content).data)
 
     def changes(self, states: Iterable[tuple[ChannelState, ChannelInfo | None]]) -> list[FileChange]:

@@ -19,7 +19,7 @@ EXIT_CODES: Mapping[int, tuple[str, tuple[str, ...]]] = MappingProxyType(
         DONE: ("Done. Also where the reader of the output has gone, as in `psu-agent models | head -1`.", ()),
         1: (
             "Refused; or nothing was found, or not all is well: a sentence says which.",
-            ("get", "set", "lease", "takeover", "log", "save", "restore", "check", "scan", "verify", "series try"),
+            ("get", "set", "watch", "lease", "takeover", "log", "save", "restore", "check", "scan", "verify", "series try"),
         ),
         2: ("Wrong usage or configuration; the broker or the unit can't be reached; nobody answered.", ()),
         3: ("An output may still be on.", ("verify",)),
