@@ -36,7 +36,8 @@ SITE = HOME / "lib/python3/site-packages"
 
 def debian_version(version: str) -> str:
     """A version of Python's as Debian orders it: what comes before a release sorts below it."""
-    return re.sub(r"\.?(dev|a|b|rc)(?=\d)", r"~\1", version)
+    public, plus, local = version.partition("+")  # behind it stands a commit, in which a "b2" is no beta
+    return re.sub(r"\.?(dev|a|b|rc)(?=\d)", r"~\1", public) + plus + local
 
 
 def host_architecture() -> str:

@@ -35,6 +35,7 @@ _spec.loader.exec_module(build_deb)
         ("0.2.0rc1", "0.2.0~rc1"),
         ("0.2.1.dev3+gabc123.d20261126", "0.2.1~dev3+gabc123.d20261126"),
         ("0.1.dev0", "0.1~dev0"),
+        ("0.1.dev884+g99405b233a1", "0.1~dev884+g99405b233a1"),
     ],
 )
 def test_versions(python: str, debian: str) -> None:
