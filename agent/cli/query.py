@@ -55,9 +55,8 @@ def get(target: str | None, as_json: bool, **broker: Any) -> None:
 def watch(target: str | None, as_json: bool, **broker: Any) -> None:
     """Show the fleet live, until `q` or Ctrl-C.
 
-    On a terminal a screen, what is in trouble first; `?` tells its keys, which select, filter, and turn off. Elsewhere, with
-    TERM=dumb or NO_COLOR a line for each change, with --json one JSON object for each. Exit code 1 if the unit or channel is
-    not there.
+    On a terminal a screen, what is in trouble first; `?` tells its keys, which select, filter, and turn off. Elsewhere, and with
+    TERM=dumb, a line for each change, with --json one JSON object for each. Exit code 1 if the unit or channel is not there.
     """
     from agent.cli.watch import Watch
     from agent.client.connection import BrokerError, Client

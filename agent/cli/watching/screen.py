@@ -31,9 +31,9 @@ _USUAL_SIZE = (80, 24)
 def can_show() -> bool:
     """True if standard output is a terminal that can be drawn on. Elsewhere lines are printed.
 
-    With ``TERM=dumb``, without TERM and with NO_COLOR (https://no-color.org) no control code is written.
+    With ``TERM=dumb``, and without TERM, no control code is written.
     """
-    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb") and not os.environ.get("NO_COLOR")
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 
 class Screen:
@@ -163,7 +163,15 @@ def _written(line: Line) -> str:
 
 
 def _styled(piece: Span) -> str:
-    return f"\x1b[0;{piece.style}m{piece.text}" if piece.style else f"\x1b[0m{piece.text}"
+    style = _without_colour(piece.style) if os.environ.get("NO_COLOR") else piece.style
+    return f"\x1b[0;{style}m{piece.text}" if style else f"\x1b[0m{piece.text}"
+
+
+def _without_colour(style: str) -> str:
+    """As https://no-color.org asks for: bold, dim and reversed alone, and reversed for each coloured background."""
+    parts = style.split(";")
+    kept = [part for part in parts if len(part) == 1]
+    return ";".join(dict.fromkeys([*kept, *("7" for part in parts if part.startswith("4"))]))
 
 
 def _interrupt(*_: int | FrameType | None) -> None:

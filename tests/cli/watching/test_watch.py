@@ -234,7 +234,7 @@ def test_without_a_terminal_to_type_on_there_are_no_keys(fleet: Fleet) -> None:
         assert terminal.end() == 0
 
 
-@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {"TERM": ""}])
+@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"TERM": ""}])
 def test_terminals_that_can_t_be_drawn_on_get_lines(fleet: Fleet, variables: dict[str, str]) -> None:
     with watch(fleet, "psu12", **variables) as terminal:
         terminal.wait_for("psu12/1 CH1: ON 4.9998 V")
@@ -243,6 +243,18 @@ def test_terminals_that_can_t_be_drawn_on_get_lines(fleet: Fleet, variables: dic
         terminal.process.send_signal(signal.SIGINT)
         assert terminal.end() == 0
         assert b"\x1b" not in terminal.written
+
+
+def test_no_colour_where_the_user_wants_none(fleet: Fleet) -> None:
+    with watch(fleet, NO_COLOR="1") as terminal:
+        fleet.channel("psu5", 1, "tripped")
+        terminal.wait_for("OVP trip")
+        terminal.type("j")
+        wait_until(lambda: (terminal.read(), b"\x1b[0;7m" in terminal.written)[1], "the selected row")
+        shown = {part for codes in re.findall(rb"\x1b\[([\d;]*)m", terminal.written) for part in codes.split(b";")}
+        assert shown <= {b"", b"0", b"1", b"2", b"7"}
+        terminal.type("q")
+        assert terminal.end() == 0
 
 
 def test_a_terminal_without_unicode_gets_ascii(fleet: Fleet) -> None:
