@@ -151,6 +151,57 @@ def demo(folder: Path) -> Terminal:
         return terminal
 
 
+def scan(folder: Path) -> Terminal:
+    """Three simulated supplies that announce themselves on this host."""
+    with contextlib.ExitStack() as stack:
+        for model in ("E36313A", "DP832", "SPD3303X"):
+            stack.enter_context(Running("simulate", "--model", model, "--port", str(free_port()), cwd=folder)).wait_for(
+                "uri:"
+            )
+        return _to_its_end(stack.enter_context(Terminal("scan", "--interface", "lo", columns=90, lines=50)))
+
+
+def check(folder: Path) -> Terminal:
+    """A lab with a supply that is another one than configured, and one that is switched off."""
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(LocalBroker(folder))
+        units = []
+        for number, model in enumerate(("E36313A", "E36312A", "E36313A"), 1):
+            supply = make_supply(model, serial=f"MY610048{number:02}", seed=number, log_size=10)
+            simulator = stack.enter_context(NetworkInstrument(supply, socket_port=0))
+            entry: dict[str, Any] = {"name": f"psu{number}", "model": "E36313A", "uri": simulator.resource}
+            if number == 1:
+                entry["channels"] = {1: {"name": "VDD", "voltage_max": 5.5, "current_max": 1.0}}
+            units.append(entry)
+        units[2]["uri"] = f"TCPIP::127.0.0.1::{free_port()}::SOCKET"
+        mqtt = {"host": broker.host, "port": broker.port}
+        settings = {"agent": "bench3", "state_dir": str(folder / "state"), "mqtt": mqtt}
+        (folder / "lab.yaml").write_text(yaml.safe_dump({"settings": settings, "units": units}))
+        return _to_its_end(
+            stack.enter_context(
+                Terminal("check", "--connect", "lab.yaml", columns=100, lines=60, shell=f'cd "{folder}" && exec "$@"')
+            )
+        )
+
+
+def log(folder: Path) -> Terminal:
+    """Some seconds of the demonstration, recorded."""
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(Running("demo", "--port", str(port))).wait_for("psu1/3")
+        output = str(folder / "run.csv")
+        return _to_its_end(
+            stack.enter_context(
+                Terminal("log", "-o", output, "--for", "20s", "--broker", f"localhost:{port}", columns=90, lines=40)
+            )
+        )
+
+
+def _to_its_end(terminal: Terminal) -> Terminal:
+    terminal.end()
+    return terminal
+
+
 def _read(terminal: Terminal, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -161,6 +212,9 @@ def _read(terminal: Terminal, seconds: float) -> None:
 PICTURES: dict[str, tuple[Callable[[Path], Terminal], str]] = {
     "watch": (watch, "psu-agent watch"),
     "demo": (demo, "make demo"),
+    "scan": (scan, "psu-agent scan"),
+    "check": (check, "psu-agent check --connect"),
+    "log": (log, "psu-agent log -o run.csv --for 20s"),
 }
 
 
