@@ -179,7 +179,8 @@ def check(folder: Path) -> Terminal:
         (folder / "lab.yaml").write_text(yaml.safe_dump({"settings": settings, "units": units}))
         return _to_its_end(
             stack.enter_context(
-                Terminal("check", "--connect", "lab.yaml", columns=100, lines=60, shell=f'cd "{folder}" && exec "$@"')
+                # Its folder is made here.
+                Terminal("check", "--connect", "lab.yaml", columns=100, lines=60, shell=f'cd "{folder}"; exec "$@"')  # noqa: S604
             )
         )
 
