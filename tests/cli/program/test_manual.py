@@ -53,6 +53,13 @@ def test_each_option_of_each_command_is_there(path: str, command: click.Command)
     assert first.replace("`", "") in text
 
 
+@pytest.mark.parametrize(("path", "command"), list(commands(cli)))
+def test_the_help_fits_80_columns_and_tells_no_range_of_a_number_that_has_none(path: str, command: click.Command) -> None:
+    text = command.get_help(click.Context(command, info_name=path, terminal_width=80))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "None" not in text
+
+
 @pytest.mark.parametrize("command", [["mandoc", "-Tlint", "-W", "warning"], ["groff", "-man", "-ww", "-Tutf8", "-z"]])
 def test_the_page_is_well_formed(command: list[str]) -> None:
     if shutil.which(command[0]) is None:
