@@ -214,8 +214,9 @@ class ChannelMerger:
     def _pass_over(self, run: Run, sample: Sample, source: Source) -> None:
         """Take note of a sample from before the recording."""
         seq = sample.seq
-        if source is Source.RETAINED and run.next is None:
-            run.next = seq + 1
+        if source is Source.RETAINED and (run.next is None or (run.is_resumed and seq >= run.next)):
+            # The recording that is gone on with was ended, so nothing is missing before this one, and it waits for nothing.
+            run.next, run.is_resumed = seq + 1, False
             if sample.time >= self._began - _JUST_BEFORE:
                 run.expected_from = seq + 1
         elif run.next is not None and seq >= run.next and not run.is_closed:

@@ -216,6 +216,28 @@ def test_going_on_after_an_end_misses_nothing_of_the_pause(recording: Recording)
     assert recording.missing == []
 
 
+def test_going_on_after_an_end_waits_for_nothing_before_the_retained_state(recording: Recording) -> None:
+    """It held that state for `WAIT` s, and a recording of two seconds said at its end that samples were missing."""
+    recording.channel.adopt("a", 3, BEGAN - 9000, goes_on=False)
+    recording.take(40, RETAINED, time=BEGAN - 500)
+    assert recording.merger.held == 0
+    for seq in (41, 43):
+        recording.take(seq)
+    assert recording.seqs == [41]
+    recording.take(42, BACKLOG)
+    assert recording.seqs == [41, 42, 43]
+    assert (recording.missing, recording.merger.held) == ([], 0)
+
+
+def test_going_on_after_an_end_misses_what_followed_the_retained_state(recording: Recording) -> None:
+    recording.channel.adopt("a", 3, BEGAN - 9000, goes_on=False)
+    recording.take(40, RETAINED, time=BEGAN - 500)
+    recording.take(43)
+    recording.wait()
+    assert recording.seqs == [43]
+    assert recording.missing == [(41, 42)]
+
+
 def test_rows_without_their_agent_are_known_again(recording: Recording) -> None:
     recording.channel.adopt("", 3, BEGAN + 300, goes_on=True)
     recording.take(3)
