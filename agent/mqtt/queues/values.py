@@ -16,7 +16,7 @@ class ValueQueue:
 
     def __init__(self) -> None:
         """Begin empty."""
-        #: True if something was put in since `take` was called last.
+        #: True if some wait that came after the last `take`.
         self.has_news = False
         self._lock = threading.Lock()
         self._newest: dict[str, bytes] = {}  # by topic; an empty one, a removal, until a broker has confirmed it
@@ -28,26 +28,31 @@ class ValueQueue:
         with self._lock:
             self._newest.update(values)
             self._waiting.update(dict.fromkeys(values))
-            self.has_news = True
+            self._tell_news()
 
     def forget(self, topic: str) -> None:
         """Publish nothing more on a topic, which is another agent's from now on, and do not remove what is there."""
         with self._lock:
             self._newest.pop(topic, None)
             self._waiting.pop(topic, None)
+            self.has_news = self.has_news and bool(self._waiting)
 
     def begin_connection(self) -> None:
         """Have all of them published again: the broker may have lost what it retained."""
         with self._lock:
             self._waiting = dict.fromkeys(self._newest)
             self._in_flight = 0
-            self.has_news = True
+            self._tell_news()
 
     def repeat(self) -> None:
         """Have all but removals published again: the broker keeps no retained messages."""
         with self._lock:
             self._waiting.update({topic: None for topic, payload in self._newest.items() if payload})
-            self.has_news = True
+            self._tell_news()
+
+    def _tell_news(self) -> None:
+        # Never without any: `take` ends it, which is called only where some wait, and until then nobody sleeps.
+        self.has_news = bool(self._waiting)
 
     @property
     def waits(self) -> bool:

@@ -161,6 +161,10 @@ class Machine(RuleBasedStateMachine):
         assert told == {topic: payload for topic, payload in self.wanted.items() if payload}
 
     @invariant()
+    def nobody_stays_awake_for_nothing(self) -> None:
+        assert not self.queue.has_news or self.queue.waits
+
+    @invariant()
     def nothing_is_lost(self) -> None:
         assert len(self.flying) <= MOST_IN_FLIGHT
 
