@@ -54,7 +54,9 @@ def test_each_option_of_each_command_is_there(path: str, command: click.Command)
 
 
 @pytest.mark.parametrize(("path", "command"), list(commands(cli)))
-def test_the_help_fits_80_columns_and_tells_no_range_of_a_number_that_has_none(path: str, command: click.Command) -> None:
+def test_the_help_fits_80_columns_and_tells_no_range_of_a_number_that_has_none(
+    path: str, command: click.Command
+) -> None:
     text = command.get_help(click.Context(command, info_name=path, terminal_width=80))
     assert max(map(len, text.splitlines())) <= 80
     assert "None" not in text
