@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from agent.client.connection import BrokerError, Client, NobodyAnsweredError
-from agent.client.fleet import Fleet
+from agent.client.fleet import Fleet, natural
 from agent.client.request import Target
 
 #: Names in a sentence.
@@ -47,7 +47,7 @@ def told(fleet: Fleet, target: Target) -> str:
     units = fleet.units.keys() | {unit for served in fleet.agent_units.values() for unit in served}
     if target.unit not in units:
         verb = "is" if len(units) == 1 else "are"
-        return f"There is no unit {target.unit}; known {verb} {listed(sorted(units))}." if units else ""
+        return f"There is no unit {target.unit}; known {verb} {listed(sorted(units, key=natural))}." if units else ""
     channels = fleet.channels(target.unit)
     if target.channel is not None and channels and not fleet.channels(target.unit, target.channel):
         names = [str(c.index) if c.name == f"CH{c.index}" else f"{c.index} ({c.name})" for c in channels]

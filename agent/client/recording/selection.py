@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agent.client.fleet import Fleet
+from agent.client.fleet import Fleet, natural
 from agent.client.request import Target
 from agent.protocol.topics import Topics
 
@@ -60,7 +60,7 @@ class Selection:
         """
         for unit, channels in self._units.items():
             if unit not in fleet.units:
-                known = ", ".join(sorted(fleet.units)) or "none"
+                known = ", ".join(sorted(fleet.units, key=natural)) or "none"
                 raise UnknownTargetError(f"no agent has a unit {unit}; the units are: {known}")
             found = {index: state.name for index, state in fleet.units[unit].states.items()}
             info = fleet.units[unit].info
