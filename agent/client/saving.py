@@ -20,7 +20,7 @@ from agent.client.fleet import Fleet
 from agent.client.request import CommandOutcome, Target
 from agent.config import Config, editing, source
 from agent.config.scalars import plain
-from agent.config.units import SAVED
+from agent.config.units import SAVED, SAVED_AND_MOST
 from agent.protocol.messages import ChannelInfo, ChannelState
 
 #: Fields of a unit that has not told which ones it takes.
@@ -77,10 +77,29 @@ class ConfigFile:
             settings = self.config.units[self.units.index(state.psu)].channel(state.index)
             for field, value in _settings(state, info):
                 old = getattr(settings, field)
-                if old is None or value != old:
+                if (old is None or value != old) and not _is_above(settings.most(field), value):
                     found.append(FileChange(state.psu, state.index, field, old, value))
             if settings.name is None and state.name != f"CH{state.index}":
                 found.append(FileChange(state.psu, state.index, "name", None, state.name))
+        return found
+
+    def above_limits(self, states: Iterable[tuple[ChannelState, ChannelInfo | None]]) -> dict[str, str]:
+        """The settings that `changes` leaves out, as the file's limits refuse them, each with the reason.
+
+        :param states: as for `changes`
+        """
+        found = {}
+        for state, info in states:
+            if state.psu not in self.units or not state.online:
+                continue
+            settings = self.config.units[self.units.index(state.psu)].channel(state.index)
+            for field, value in _settings(state, info):
+                most = settings.most(field)
+                if most is not None and _is_above(most, value):
+                    limit = SAVED_AND_MOST[field]
+                    found[f"{state.psu}/{state.index} {field}"] = (
+                        f"{value:g} is more than the {limit} of {most:g}; set less at the unit, or raise {limit}"
+                    )
         return found
 
     def __str__(self) -> str:
@@ -160,6 +179,10 @@ def _settings(state: ChannelState, info: ChannelInfo | None) -> Iterator[tuple[s
             yield field, value if isinstance(value, bool) else round(value, _DIGITS)
 
 
+def _is_above(most: float | None, value: float | bool) -> bool:
+    return most is not None and not isinstance(value, bool) and abs(value) > most
+
+
 def _is_in_range(value: float | bool, field: str, info: ChannelInfo | None) -> bool:
     """True if a command may set this value. Some units tell 0 V for no protection, which none takes."""
     interval = None if info is None or isinstance(value, bool) else info.range_of(field)
@@ -197,7 +220,7 @@ def _make_like(file: Path, status: os.stat_result) -> None:
 def present(
     file: ConfigFile, address: Address, target: Target | None = None
 ) -> tuple[list[FileChange], dict[str, str]]:
-    """The changes to be written, and the units that are absent with the reason.
+    """The changes to be written, and what can't be saved with the reason: units that are absent, settings above a limit.
 
     :param target: the unit or channel that is to be saved; None for all units of the file
     :raises SaveError: the file has no such unit
@@ -216,7 +239,9 @@ def present(
         states = fleet.channels(unit, None if target is None else target.channel)
         info = fleet.units[unit].info if states else None
         takes = {} if info is None else {channel.index: channel for channel in info.channels}
-        changes += file.changes((state, takes.get(state.index)) for state in states)
+        told = [(state, takes.get(state.index)) for state in states]
+        changes += file.changes(told)
+        absent |= file.above_limits(told)
         if (why := fleet.why_absent(unit)) is not None:
             absent[unit] = why
         elif not states:

@@ -20,6 +20,7 @@ from agent.config.pyvisaargs import check_pyvisa_args
 from agent.config.scalars import as_text, plain
 from agent.config.settings import has_home, homeless_state_dir
 from agent.config.source import KeyPath
+from agent.config.units import SAVED_AND_MOST
 from agent.config.values import channel_number, is_true
 from agent.instruments import catalogue
 from agent.instruments.claims import tells_no_serial
@@ -27,8 +28,6 @@ from agent.instruments.driver import Identity
 
 #: s. A longer timeout of a unit's programs gets a warning.
 _LONG_TIMEOUT = 30
-#: A channel's keys that hold a saved setting, and those that hold the most that may be set.
-_SAVED_AND_MOST = (("voltage_limit", "voltage_max"), ("current_limit", "current_max"))
 
 
 def check_settings(settings: dict[str, Any], faults: FaultList, folder: Path) -> SecretStr | None:
@@ -230,7 +229,7 @@ def _check_most(
 
 def _check_saved(path: KeyPath, channel: dict[str, Any], faults: FaultList) -> None:
     """Note saved settings above the limits of their channel."""
-    for setting, limit in _SAVED_AND_MOST:
+    for setting, limit in SAVED_AND_MOST.items():
         value, most = channel.get(setting), channel.get(limit)
         if not (isinstance(value, int | float) and isinstance(most, int | float)):
             continue

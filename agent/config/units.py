@@ -25,6 +25,8 @@ SAVED = (
     "current_protection_level",
     "voltage_protection_state",
 )
+#: A channel's keys that hold a saved setting, and those that hold the most that may be set.
+SAVED_AND_MOST = {"voltage_limit": "voltage_max", "current_limit": "current_max"}
 #: An entry as it is shown to people.
 UNIT_EXAMPLE = "{name: psu1, model: E36313A, uri: 'TCPIP::192.168.50.51::inst0::INSTR'}"
 
@@ -95,6 +97,11 @@ class ChannelSettings(Section, title="Channel"):
     def saved(self) -> dict[str, float | bool]:
         """The settings that `psu-agent save` has put there, by their names in `agent.protocol.quantities`."""
         return {name: value for name in SAVED if (value := getattr(self, name)) is not None}
+
+    def most(self, field: str) -> float | None:
+        """The most (V or A, a magnitude) that a setting may be saved as, by the channel's limits; None without one."""
+        limit = SAVED_AND_MOST.get(field)
+        return None if limit is None else getattr(self, limit)
 
     def served(self) -> ChannelSettings:
         """The same without the saved settings, which the agent does not use."""

@@ -112,6 +112,23 @@ def test_what_is_offline_is_told_and_the_rest_is_saved(lab: Lab) -> None:
     assert lab.file.read_text() == before
 
 
+@pytest.mark.parametrize("value", ["VOLT 6,(@1)", "CURR 6,(@1)"])
+def test_a_setting_above_the_limit_of_the_file_is_told_and_the_rest_is_saved(lab: Lab, value: str) -> None:
+    """As after a reset of the unit: no channel of the whole fleet was saved then."""
+    field, limit = ("voltage_limit", "voltage_max of 5.5") if "VOLT" in value else ("current_limit", "current_max of 5")
+    mark = lab.bench.observer.mark()
+    lab.simulator.instrument.execute(value)
+    lab.bench.observer.wait("psu/psu1/1/state", lambda state: state[field] == 6, after=mark)
+    done = psu_agent("save", "psu1", "--config", str(lab.file))
+    assert done.returncode == 1
+    assert f"psu-agent: psu1/1 {field} is not saved: 6 is more than the {limit}; set less" in done.stderr
+    assert f"psu1/1 {field}" not in done.stdout
+    saved = config.load(lab.file).units[0]
+    assert getattr(saved.channel(1), field) is None
+    assert saved.channel(1).voltage_protection == 6.6
+    assert saved.channel(3).current_limit == 0.5
+
+
 def test_restore_sends_what_was_saved(lab: Lab) -> None:
     lab.set(1, voltage_limit=3.3)
     lab.set(3, voltage_limit=9)
