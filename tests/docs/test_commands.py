@@ -22,11 +22,13 @@ from tests.support.processes import Process
 #: Commands that are not run here, and the reason.
 ELSEWHERE = {
     r"docker |docker compose ": "containers: tests/stack",
-    r"make (demo|test|bench|soak|fuzz|fleet|cluster|brokers|secrets|lint|types|deb|package|man)\b": "this project's targets: CI",
-    r"(sudo )?(apt|apt-get|systemctl|install|dpkg|udevadm|journalctl|usermod|adduser|loginctl) ": "they change the host",
+    r"make (demo|test|bench|soak|fuzz|fleet|cluster|brokers|secrets|lint|types|deb|addon|dist|package|man)\b": "this project's targets: CI",
+    r"sudo |~/psu-agent/bin/": "they change the host: tests/packaging/test_install_page.py",
+    r"(apt|apt-get|systemctl|install|dpkg|udevadm|journalctl|usermod|adduser|loginctl) ": "they change the host",
     r".*secrets": "it needs the stack: tests/stack",
     r"psu-agent verify ": "it asks if nothing is connected: tests/cli/test_verify.py",
     r"git ": "it would fetch the project",
+    r"(pytest --lg-env|labgrid-client|pdudaemon|curl .*:16421)": "labgrid and pdudaemon: tests/examples",
     r"(\S*/)?(python3? -m venv|pip|uv|pipx) ": "it would install the project: tests/packaging",
 }
 NUMBER = r"-?\b\d+\.\d+(e-?\d+)?"

@@ -43,7 +43,9 @@ def test_set_tells_a_refusal(bench: Bench, environment: Environment) -> None:
     assert json.loads(done.stdout)["error"]["code"] == "limit_exceeded"
     done = run(environment, "psu-set", "psu1/2", '{"voltage_limit": "5"}')
     assert done.returncode == 1
-    assert json.loads(done.stdout)["error"]["message"] == 'voltage_limit takes a number, not "5"'
+    assert (
+        json.loads(done.stdout)["error"]["message"] == 'voltage_limit takes a number (write it without quotes), not "5"'
+    )
 
 
 def test_set_tells_that_nobody_answers(broker: LocalBroker, environment: Environment) -> None:
