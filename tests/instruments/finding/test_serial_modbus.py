@@ -178,7 +178,7 @@ def only_modbus(monkeypatch: pytest.MonkeyPatch) -> None:
     by_modbus = [(baud, together) for baud, together in questions() if together[0].modbus is not None]
     monkeypatch.setattr("agent.instruments.recognizing.questions", lambda: iter(by_modbus))
     # Simulators of other tests announce themselves on this host, too.
-    monkeypatch.setattr(scan.announced, "search", lambda *_: ([], []))
+    monkeypatch.setattr("agent.instruments.finding.announced.search", lambda *_: ([], []))
 
 
 ENTRIES: list[tuple[Instrument, dict[str, Any]]] = [
