@@ -69,7 +69,9 @@ def print_finding(found: Finding) -> None:
     took = "" if found.milliseconds is None else f" ({found.milliseconds:g} ms)"
     text = Text()
     text.append("ok    " if found.ok else "FAULT ", style="green" if found.ok else "bold red")
-    text.append(clean(f"{found.place} at {found.address}: {found.text}{took}"))
+    # The sentence on a link that can't be opened names the address, too.
+    said = found.text.removeprefix(f"can't open {found.address}: ")
+    text.append(clean(f"{found.place} at {found.address}: {said}{took}"))
     terminal.console().print(text, soft_wrap=True)
     for remark in found.remarks:
         print(f"      - {clean(remark)}")
