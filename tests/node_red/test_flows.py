@@ -133,7 +133,10 @@ def test_a_number_as_text_is_told_clearly(rig: Rig) -> None:
     rig.node_red.wait_status("refused", "bad_payload")
     wait_until(lambda: len(rig.node_red.debugged) > before, "the sidebar")
     said = rig.node_red.debugged[-1]
-    assert (said["name"], said["msg"]) == ("refusals", 'bad_payload: voltage_limit takes a number, not "3.3"')
+    assert (said["name"], said["msg"]) == (
+        "refusals",
+        'bad_payload: voltage_limit takes a number (write it without quotes), not "3.3"',
+    )
     observer = rig.bench.observer
     assert observer.wait_state("psu1", 1, after=observer.mark())["voltage_limit"] == 3
 

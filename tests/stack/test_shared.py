@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -73,6 +74,16 @@ class Shared:
                 publisher.state(channel.state(seq), kind)
             publisher.settle()
 
+    def wait_for_both(self) -> None:
+        """Until each of them has written something: one that comes later would get no part of what was published before."""
+        channel, numbers = Channel(psu="first"), itertools.count(0, 10)
+
+        def both_write() -> bool:
+            self.publish(channel, next(numbers), 10)
+            return all(any(",psu=first" in line for line in list(self.store.written[name])) for name in NAMES)
+
+        wait_until(both_write, "that both Telegrafs write", 60)
+
     def all_there(self, psu: str, count: int) -> None:
         wait_until(lambda: self.store.count(psu) >= count, f"{count} samples", 60)
         assert self.store.sequence(psu) == list(range(count))
@@ -86,6 +97,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, secrets: Path) -> Iterator[
         shared.store.start()
         for telegraf in shared.telegrafs.values():
             telegraf.start()
+        shared.wait_for_both()
         yield shared
 
 

@@ -165,10 +165,10 @@ def quick(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
 @pytest.mark.parametrize(
     ("conf", "protocol", "reason"),
     [
-        ("max_packet_size 6000", "5", "it takes no packet of more than 6000 bytes"),
-        ("max_packet_size 6000", "3.1.1", "it closes"),
+        ("max_packet_size 7000", "5", "it takes no packet of more than 7000 bytes"),
+        ("max_packet_size 7000", "3.1.1", "it closes"),
         # A reason code that MQTT has for other packets only.
-        ("message_size_limit 6000", "5", "it refuses a message of that size"),
+        ("message_size_limit 7000", "5", "it refuses a message of that size"),
     ],
 )
 def test_a_too_large_discovery_message_is_left_out_and_told_once(

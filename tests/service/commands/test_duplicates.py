@@ -104,7 +104,9 @@ def test_the_second_entry_asks_nothing_but_the_identity(
     _, other, _ = refused(bench.observer)
     bench.observer.wait_state(other, online=True)
     wait_until(lambda: simulator.instrument.log.count("*IDN?") > 8, "some tries")
-    assert simulator.instrument.log.count("SYST:ERR?") == 1
+    # On a machine that stood still the first one may have connected again.
+    connected = sum(message.payload == b"online" for message in bench.observer.on(f"psu/{other}/status"))
+    assert 1 <= simulator.instrument.log.count("SYST:ERR?") <= connected
 
 
 def test_a_supply_that_is_served_is_not_looked_at_again_and_again(
