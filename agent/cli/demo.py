@@ -54,7 +54,7 @@ class Demo:
         return f"mqtt://localhost:{self.port}"
 
     def instructions(self) -> list[str]:
-        """Lines that say what runs, and what to type in another terminal; with programs that are installed alone."""
+        """Lines that say what runs, and what to type in another terminal; what needs programs that are not installed says so."""
         program, broker = _program(), f"--broker localhost:{self.port}"
         names = ", ".join(f"{number} {name}" for number, name in CHANNELS.items())
         by_clients = {
@@ -70,8 +70,19 @@ class Demo:
             *_fitted(f"  {program} set {UNIT}/MOTOR --voltage-limit 5", broker),
             *_fitted(f"  {program} set {UNIT}/LAMP --state off", broker),
             *_fitted(f"  {program} watch", broker),
+            *_with_clients(by_clients),
             "Ctrl-C ends everything.",
         ]
+
+
+def _with_clients(options: dict[str, str]) -> list[str]:
+    """Mosquitto's client for a command, where it is to be installed first."""
+    if shutil.which("mosquitto_pub"):
+        return []
+    return [
+        "With Mosquitto's clients (Debian, Ubuntu: sudo apt install mosquitto-clients):",
+        f"  mosquitto_pub {options['mosquitto_pub']}",
+    ]
 
 
 def _fitted(command: str, option: str) -> list[str]:
