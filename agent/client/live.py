@@ -20,6 +20,9 @@ from agent.client.shared import SharedClient
 from agent.protocol.messages import ChannelInfo, ChannelState, Event, UnitInfo
 from agent.protocol.topics import AgentTopic, ChannelTopic, UnitTopic
 
+#: States of a channel that a second delivery of one of them may come behind.
+_RECENT_STATES = 64
+
 _Wanted = Callable[[ChannelState | Event], bool]
 
 
@@ -42,7 +45,7 @@ class LiveFleet:
         self._came: dict[
             tuple[str, int], float
         ] = {}  # time.monotonic, when a channel's last state came that was not retained
-        self._marks: dict[tuple[str, int], tuple[object, ...]] = {}  # by which a message that came before is known
+        self._marks: dict[str, deque[int]] = {}  # hashes of the newest states, by topic
         self._last_events: deque[tuple[str, bytes]] = deque(maxlen=64)
         self._absent: set[str] = set()
         self._states: dict[Feed[ChannelState], tuple[_Wanted, bool]] = {}
@@ -86,15 +89,19 @@ class LiveFleet:
                 self._last_events.append((message.topic, message.payload))
                 self._tell_event(message.payload)
             return
+        is_state = isinstance(meaning, ChannelTopic) and meaning.kind == "state"
+        if is_state:
+            # A broker may deliver a message once for each of two filters that match it, and the second time behind newer ones.
+            recent = self._marks.setdefault(message.topic, deque(maxlen=_RECENT_STATES))
+            mark = hash(message.payload)
+            if mark in recent:
+                return
+            recent.append(mark)
         told = fleet.update(message.topic, message.payload)
-        if isinstance(meaning, ChannelTopic) and meaning.kind == "state" and told is not None:
+        if is_state and told is not None:
             unit, index = told
             assert index is not None
             state = fleet.units[unit].states[index]
-            mark = state.agent, state.time, state.seq, state.online
-            if self._marks.get((unit, index)) == mark:
-                return  # the broker delivers a message once for each of two filters that match it
-            self._marks[unit, index] = mark
             if not message.retain:
                 self._came[unit, index] = time.monotonic()
             self._tell(state, is_new=not message.retain)
