@@ -51,17 +51,19 @@ def lease(
     from agent.cli.printing import print_outcome
     from agent.client import leases, request
     from agent.client.connection import BrokerError, Client, NobodyAnsweredError
-    from agent.client.existing import naming_what_exists
+    from agent.client.existing import naming_what_exists, what_exists
 
     if (ttl is None) != release:
         raise click.UsageError("give --for TIME to take or renew it, or --release to give it back")
     try:
         wanted = request.Target.parse(target)
         asked = leases.request(wanted, leases.default_holder() if holder is None else holder, ttl=ttl, force=force)
-        with Client(find_broker(**broker)) as client, naming_what_exists(client, wanted):
-            outcome = leases.send(client, wanted, asked)
+        with Client(find_broker(**broker)) as client:
+            with naming_what_exists(client, wanted):
+                outcome = leases.send(client, wanted, asked)
+            instead = "" if outcome.responses else what_exists(client, wanted)
     except (ValueError, BrokerError, NobodyAnsweredError) as error:
         raise Failure(str(error)) from None
     with telling():
-        print_outcome(wanted, outcome, leases.PATIENCE, as_json=as_json)
+        print_outcome(wanted, outcome, leases.PATIENCE, as_json=as_json, instead=instead)
     raise click.exceptions.Exit(outcome.exit_code)
