@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -88,8 +87,7 @@ def test_a_host_without_the_program_git(repository: Path, tmp_path: Path) -> Non
 def test_an_archive_made_by_git_knows_its_tag(repository: Path, tmp_path: Path) -> None:
     git(repository, "tag", "v0.2.0")
     git(repository, "archive", "--prefix=unpacked/", "-o", str(tmp_path / "archive.tar"), "HEAD")
-    with tarfile.open(tmp_path / "archive.tar") as archive:
-        archive.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(tmp_path / "archive.tar", tmp_path)
     assert version(tmp_path / "unpacked") == "0.2.0"
 
 
