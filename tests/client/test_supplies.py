@@ -36,6 +36,7 @@ from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
 from tests.client.conftest import is_back
 from tests.lab import PATIENCE, AgentProcess, Bench, Observer, needs, settings, unit, wait_until
+from tests.mqtt import reports
 
 
 def test_a_command_returns_what_was_read_back(bench: Bench, supplies: Supplies) -> None:
@@ -181,6 +182,19 @@ def test_events_and_states_as_they_come(bench: Bench, supplies: Supplies) -> Non
         assert len(set(samples)) == len(samples)
         assert events.get(0) is None
     assert list(events) == []
+
+
+def test_a_second_delivery_that_comes_late_is_no_news(broker: LocalBroker, supplies: Supplies) -> None:
+    """As by a broker that has a queue for each of two filters."""
+    with contextlib.closing(Observer(broker.port)) as other, supplies.follow("psu7") as states:
+        payloads = [reports.state(seq, unit="psu7").to_json() for seq in range(1, 4)]
+        for payload in (payloads[0], payloads[1], payloads[0], payloads[2], payloads[1], payloads[2]):
+            other.send("psu/psu7/1/state", payload)
+        other.send("psu/psu7/1/state", reports.state(9, unit="psu7").to_json())
+        came = [next(states).seq]
+        while came[-1] != 9:
+            came.append(next(states).seq)
+    assert came == [1, 2, 3, 9]
 
 
 def test_a_feed_that_nobody_reads_keeps_the_newest(
