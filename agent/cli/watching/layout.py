@@ -189,7 +189,8 @@ def channels_by_level(rows: Iterable[Row]) -> dict[Level, int]:
     """How many channels of each level these rows tell of; a row that tells of none, such as a unit without any, counts as one."""
     found: dict[Level, set[object]] = {}
     for row in rows:
-        found.setdefault(row.level, set()).update(row.channels or [row.key])
+        units = [("unit", name) for name in row.bare_units]
+        found.setdefault(row.level, set()).update([*row.channels, *units] or [row.key])
     return {level: len(places) for level, places in found.items()}
 
 

@@ -30,7 +30,8 @@ class Level(IntEnum):
 class Row:
     """One row. ``text`` stands in place of the columns; ``channels``: those that it tells of.
 
-    ``target``: what an off goes to from here; None where no single off is meant. ``age`` (s): of values that are old.
+    ``bare_units``: units that it tells of, whose channels nobody knows. ``target``: what an off goes to from here; None where no
+    single off is meant. ``age`` (s): of values that are old.
     """
 
     kind: Literal["channel", "unit", "agent", "refusal", "off"]
@@ -42,6 +43,7 @@ class Row:
     target: Target | None = None
     age: float | None = None
     reserved: str | None = None
+    bare_units: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -167,11 +169,11 @@ def _by_agent(rows: list[Row], units: Sequence[UnitView]) -> list[Row]:
     kept = [row for row in rows if not (row.kind == "unit" and row.name in gone)]
     for agent, names in by_agent.items():
         if len(names) > 1:
-            channels = tuple(
-                place for row in rows if row.kind == "unit" and gone.get(row.name) == agent for place in row.channels
-            )
+            told = [row for row in rows if row.kind == "unit" and gone.get(row.name) == agent]
+            channels = tuple(place for row in told for place in row.channels)
+            bare = tuple(row.name for row in told if not row.channels)
             text = f"agent {agent} is offline, with {counted(len(names), 'unit')}: {', '.join(names)}"
-            kept.append(Row("agent", agent, Level.AWAY, channels, text=text))
+            kept.append(Row("agent", agent, Level.AWAY, channels, text=text, bare_units=bare))
     return kept
 
 

@@ -14,7 +14,7 @@ from agent.cli.watching.complaints import AgentWarning
 from agent.cli.watching.glyphs import ASCII
 from agent.cli.watching.layout import channels_by_level, draw
 from agent.cli.watching.model import Model
-from agent.cli.watching.rows import Level, rows_of
+from agent.cli.watching.rows import Level, UnitView, rows_of
 from agent.cli.watching.text import PLAIN, Span, cut, fit, pad, plain, wrap
 from tests.cli.watching.fleets import CONDITIONS, LEVELS, NOW, Bench, bench, benches, scenery
 from tests.client.test_fleet import info, lease, state
@@ -145,6 +145,16 @@ def test_the_order_of_trouble() -> None:
     assert begins[:8] == ["f/2", "e", "e/1", "e/2", "g/1", "d/1", "c/1", "b/1"]
     assert [begin for begin in begins if begin == "c/1"] == ["c/1"] * 2  # its refusal, and itself
     assert lines[1].endswith("1 refused")
+
+
+def test_units_without_channels_that_went_with_their_agent_count_one_by_one() -> None:
+    units = [
+        UnitView(name, (), Level.AWAY, trouble=f"{name} is offline: its agent is", lost_agent="x")
+        for name in ("u0", "u1", "u2")
+    ]
+    (row,) = rows_of(units, 3)
+    assert (row.kind, row.name) == ("agent", "x")
+    assert channels_by_level([row]) == {Level.AWAY: 3}
 
 
 def test_off_is_folded_only_where_there_is_no_room() -> None:
