@@ -23,6 +23,7 @@ from tests import certificates
 from tests.certificates import Certificates
 from tests.commandline import invoke
 from tests.lab import needs
+from tests.mqtt.broker.gatekeeper import Gatekeeper
 
 
 def address(broker: LocalBroker, **changes: Any) -> Address:
@@ -37,6 +38,22 @@ def messages(client: Client, count: int, timeout: float = 20) -> list[Message]:
         if isinstance(item, Message):
             found.append(item)
     return found
+
+
+@pytest.mark.parametrize("losses", [1, 2])
+def test_a_connection_that_ends_at_its_first_subscription_is_made_anew_once(broker: LocalBroker, losses: int) -> None:
+    with Gatekeeper(broker.port, broker.port_311) as gate, Client(Address("127.0.0.1", gate.port)) as client:
+        gate.lost_subscribes = losses
+        if losses > 1:
+            with pytest.raises(BrokerError, match="was lost"):
+                client.subscribe(["t/a"], qos=1)
+            return
+        client.subscribe(["t/a"], qos=1)
+        client.publish("t/a", b"1")
+        assert client.inbox.get(timeout=20) == Message("t/a", b"1", retain=False)
+        gate.lost_subscribes = 1
+        with pytest.raises(BrokerError, match="was lost"):  # something was sent, and may have been done
+            client.subscribe(["t/b"])
 
 
 def test_retained_messages_are_read_while_others_are_published_without_a_pause(

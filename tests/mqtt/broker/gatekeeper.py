@@ -29,6 +29,8 @@ class Gatekeeper:
         self.delay = 0.0
         #: Filters in one SUBSCRIBE; the connection is closed for more.
         self.most_filters = 10**9
+        #: SUBSCRIBEs for which the connection is closed.
+        self.lost_subscribes = 0
         #: bytes of the largest packet; the connection is closed for a larger one.
         self.largest = 10**9
         #: A topic that the connection is closed for.
@@ -92,6 +94,9 @@ class Gatekeeper:
                     mid, filters = _filters(packet, has_properties=version == 5)
                     self.subscribed.append(len(filters))
                     if len(filters) > self.most_filters:
+                        break
+                    if self.lost_subscribes > 0:
+                        self.lost_subscribes -= 1
                         break
                     if self.is_deaf:
                         continue
