@@ -50,9 +50,24 @@ def test_a_refusal_is_told_and_leaves_it_off(bench: Bench, environment: Environm
     assert errors.startswith("iv_curve.py: voltage_limit 13 V is above the 12 V that channel 2")
     assert len(output.splitlines()) == 3
     assert is_off(bench)
-    with start(environment, "psu1/DUT", "1") as run:
-        assert run.communicate(timeout=60)[1].startswith("usage: ")
-    assert run.returncode == 2
+    for numbers in (
+        ["1"],
+        ["0", "5", "0", "0.8"],
+        ["5", "0", "1", "0.8"],
+        ["0", "5", "-1", "0.8"],
+        ["0", "inf", "1", "1"],
+    ):
+        with start(environment, "psu1/DUT", *numbers) as run:
+            assert run.communicate(timeout=60)[1].startswith("usage: ")
+        assert run.returncode == 2
+
+
+def test_it_never_goes_above_its_end(bench: Bench, environment: Environment) -> None:
+    """Of steps that do not end there it took one more: 6 V, where 5 V were asked for."""
+    with start(environment, "psu1/DUT", "0", "5", "3", "0.8") as run:
+        output, errors = run.communicate(timeout=60)
+    assert (run.returncode, errors) == (0, "")
+    assert [row["set_V"] for row in csv.DictReader(output.splitlines())] == ["0", "3"]
 
 
 def test_it_is_off_after_it_was_killed(bench: Bench, broker: LocalBroker, environment: Environment) -> None:
