@@ -2,7 +2,7 @@
 """Measure what a device draws at each voltage, as CSV: python iv_curve.py psu1/2 0 5 0.5 0.8
 
 That is from 0 V to 5 V in steps of 0.5 V, with at most 0.8 A, and never above 5 V. The output is off at the end, whatever happens
-meanwhile: also if this program is killed, the broker sees to that. The broker is that of $PSU_AGENT_BROKER, or the configuration's.
+meanwhile: if this program is killed, the broker sees to that. The broker is that of $PSU_AGENT_BROKER, or the configuration's.
 """
 
 import math
