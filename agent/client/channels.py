@@ -108,7 +108,7 @@ class ChannelClient(_Addressed):
     """One channel. Made by `Supplies.channel`; for several threads, as `Supplies` is."""
 
     def state(self, *, max_age: float = 0.0, timeout: float = 10.0) -> ChannelState:
-        """The channel's state as it is now: the agent is asked to poll the unit, and its next reading is waited for.
+        """The channel's state as it is now: the agent is asked to poll, and a reading that began after that is waited for.
 
         Volts, amperes, watts, Wh and Ah; None for a quantity that the model does not tell. Never a state that is older than the
         call, unless ``max_age`` allows it, and never one of a unit that is offline.
@@ -203,7 +203,8 @@ class ChannelClient(_Addressed):
     def wait(self, condition: Callable[[ChannelState], bool], timeout: float = 10.0) -> ChannelState:
         """Wait until a state fulfils a condition, such as ``lambda state: state.current > 0.1``. Returns that state.
 
-        It sees every state that comes after the call, none of a unit that is offline. The agent is asked for the first one.
+        It sees every state that comes after the call, none of a unit that is offline. The agent is asked to poll. The first state
+        may be of a poll that was under way at the call, and have been measured before it.
 
         :param timeout: s
         :raises WaitTimeoutError: none did in time; it has the last state

@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, Self
 
 from paho.mqtt.client import Client as PahoClient
@@ -54,12 +54,13 @@ _NOT_AUTHORIZED = 135
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that came in. ``correlation``: MQTT 5's Correlation Data."""
+    """A message that came in. ``correlation``: MQTT 5's Correlation Data. ``at``: when it came (s, `time.monotonic`)."""
 
     topic: str
     payload: bytes
     retain: bool = False
     correlation: bytes | None = None
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,14 @@ class LinkChange:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The broker's answer to a packet of ours; ``lost``: the connection ended instead."""
+    """The broker's answer to a packet of ours, and when it came; ``lost``: the connection ended instead."""
 
     kind: Literal["connack", "suback", "puback", "lost"]
     mid: int = 0
     code: int = 0
     text: str = ""
     codes: tuple[int, ...] = ()
+    at: float = field(default_factory=time.monotonic)
 
 
 class Client:
@@ -276,9 +278,11 @@ class Client:
         response_topic: str | None = None,
         correlation: bytes | None = None,
         may_be_late: bool = False,
-    ) -> None:
+    ) -> float:
         """Publish at QoS 1, and wait until the broker has taken it. MQTT 3.1.1 has no ``expiry`` (s), no response topic and no
         correlation.
+
+        Returns the moment at which its answer came: messages with an earlier `Message.at` had reached the broker before this one.
 
         :param may_be_late: False: where the connection fails, this host does not go on sending it, for a minute and more
         :raises NobodyAnsweredError: an MQTT 5 broker says that nobody listens on that topic
@@ -310,6 +314,7 @@ class Client:
             raise NotAllowedError(f"{self.address} did not take it: {why}; may this user publish there?")
         if answer.code >= 128:
             raise BrokerError(f"{self.address} did not take it: {faults.meaning(answer.code, answer.text.lower())}")
+        return answer.at
 
     def _connected(self) -> PahoClient:
         if self._client is None:

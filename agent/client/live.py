@@ -33,28 +33,23 @@ class LiveFleet:
     first, which takes some `QUIET` s.
     """
 
-    def __init__(self) -> None:
-        self._shared: SharedClient | None = None
+    def __init__(self, connection: SharedClient) -> None:
+        """``connection``: calls `handle` once it is open."""
+        self._connection = connection
         self._changed = threading.Condition()
         self._following = threading.Lock()
         self._followed: set[str | None] = set()
-        self._fleet: Fleet | None = None
+        self._known = Fleet(connection.topics)
         self._version = 0
         self._settled = True
         self._retained_at = 0.0  # time.monotonic, when the last retained message came, or was asked for
-        self._came: dict[
-            tuple[str, int], float
-        ] = {}  # time.monotonic, when a channel's last state came that was not retained
+        # time.monotonic, when a channel's last state came that was not retained
+        self._came: dict[tuple[str, int], float] = {}
         self._marks: dict[str, deque[int]] = {}  # hashes of the newest states, by topic
         self._last_events: deque[tuple[str, bytes]] = deque(maxlen=64)
         self._absent: set[str] = set()
         self._states: dict[Feed[ChannelState], tuple[_Wanted, bool]] = {}
         self._events: dict[Feed[Event], _Wanted] = {}
-
-    def use(self, shared: SharedClient) -> None:
-        """Take the connection, before anything else."""
-        self._shared = shared
-        self._fleet = Fleet(shared.topics)
 
     # In the connection's thread.
 
@@ -74,7 +69,7 @@ class LiveFleet:
         """Without the broker no state is known to be present."""
         for unit in self._known.units.values():
             self._tell_absent(unit.name)
-        self._fleet = Fleet(self._connection.topics)
+        self._known = Fleet(self._connection.topics)
         self._came.clear()
         self._marks.clear()
         self._absent.clear()
@@ -101,9 +96,9 @@ class LiveFleet:
         if is_state and told is not None:
             unit, index = told
             assert index is not None
-            state = fleet.units[unit].states[index]
+            state = next(state for state in fleet.present(unit) if state.index == index)
             if not message.retain:
-                self._came[unit, index] = time.monotonic()
+                self._came[unit, index] = message.at
             self._tell(state, is_new=not message.retain)
         elif isinstance(meaning, AgentTopic) and meaning.kind == "status":
             for name in fleet.units:
@@ -112,11 +107,14 @@ class LiveFleet:
             self._note_presence(meaning.unit)
 
     def _note_presence(self, unit: str) -> None:
-        if self._known.why_absent(unit) is None:
+        if self._known.why_absent(unit) is not None:
+            if unit not in self._absent:
+                self._absent.add(unit)
+                self._tell_absent(unit)
+        elif unit in self._absent:
             self._absent.discard(unit)
-        elif unit not in self._absent:
-            self._absent.add(unit)
-            self._tell_absent(unit)
+            for state in self._known.present(unit):  # those that came before it was known that the unit is there
+                self._tell(state, is_new=False)
 
     def _tell_absent(self, unit: str) -> None:
         known = self._known.units.get(unit)
@@ -140,16 +138,6 @@ class LiveFleet:
     # In any thread.
 
     @property
-    def _connection(self) -> SharedClient:
-        assert self._shared is not None
-        return self._shared
-
-    @property
-    def _known(self) -> Fleet:
-        assert self._fleet is not None
-        return self._fleet
-
-    @property
     def version(self) -> int:
         """A number that is another one after each message."""
         with self._changed:
@@ -169,9 +157,9 @@ class LiveFleet:
         connection.check()
         with self._following:
             if not self._followed & {unit, None}:
-                self._expect_retained()
                 connection.subscribe([connection.topics.event(unit or "+", "+")], qos=1)
                 connection.subscribe(Fleet.filters(connection.topics, unit))
+                self._expect_retained()  # the broker's answer to the subscription may have taken longer than `QUIET`
                 self._followed.add(unit)
         self._settle()
 
@@ -222,8 +210,8 @@ class LiveFleet:
         connection = self._connection
         with contextlib.suppress(BrokerError):
             self.follow(target.unit)
-            self._expect_retained()
             connection.subscribe([connection.topics.every_info])
+            self._expect_retained()
             self._settle()
         with self._changed:
             return existing.told(self._known, target)
@@ -263,39 +251,50 @@ class LiveFleet:
     def fresh(self, target: Target, *, max_age: float, timeout: float) -> ChannelState:
         """See `ChannelClient.state`."""
         index = self.channel_info(target).index
-        key = target.unit, index
-        connection = self._connection
-        asked = time.monotonic()
-        deadline = asked + timeout
-        oldest = asked - max_age
+        now = time.monotonic()
+        deadline = now + timeout
         with self._changed:
-            if self._came.get(key, 0.0) <= oldest or not max_age:
-                oldest = asked
-        if oldest == asked:
-            self.ask_to_poll(target)
+            is_recent = self._came.get((target.unit, index), 0.0) > now - max_age
+        if is_recent:
+            state = self._next_state(target, index, now - max_age, deadline)
+        else:
+            state = self._next_state(target, index, self.ask_to_poll(target), deadline)
+            if state is not None:  # it may be of a poll that was under way at the call, and had read the unit before it
+                state = self._next_state(target, index, self.ask_to_poll(target), deadline)
+        if state is None:
+            raise NobodyAnsweredError(f"no new state of {target} came within {timeout:g} s")
+        return state
+
+    def _next_state(self, target: Target, index: int, after: float, deadline: float) -> ChannelState | None:
+        """The channel's state, as soon as one has come after a moment; None if none has until ``deadline``."""
         with self._changed:
             while True:
-                connection.check()
+                self._connection.check()
                 why = self._known.why_absent(target.unit)
                 if why is not None:
                     raise OfflineError(f"{target.unit} is offline: {why}")
-                if self._came.get(key, 0.0) > oldest:
+                if self._came.get((target.unit, index), 0.0) > after:
                     state = self._known.units[target.unit].states.get(index)
                     if state is not None and state.online:
                         return state
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise NobodyAnsweredError(f"no new state of {target} came within {timeout:g} s")
+                    return None
                 self._changed.wait(left)
 
-    def ask_to_poll(self, target: Target) -> None:
+    def ask_to_poll(self, target: Target) -> float:
         """Ask the agent to poll the unit now, and to publish what it reads.
+
+        Returns a moment (`time.monotonic`): what came before it had reached the broker before the question.
 
         :raises NobodyAnsweredError: the broker says that no agent listens
         :raises BrokerError: there is no connection
         """
-        with contextlib.suppress(NotAllowedError):  # a user who may only read waits for the next poll
-            self._connection.publish(self._connection.topics.get(target.unit, target.channel), b"", expiry=1.0)
+        topic = self._connection.topics.get(target.unit, target.channel)
+        try:
+            return self._connection.publish(topic, b"", expiry=1.0)
+        except NotAllowedError:  # a user who may only read waits for the next poll
+            return time.monotonic()
 
     def feed_states(self, target: Target | None, *, new_only: bool = False) -> Feed[ChannelState]:
         """A feed of states. ``new_only``: without those that are known already.

@@ -11,7 +11,8 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from functools import wraps
+from typing import Concatenate, Literal, ParamSpec
 
 from agent.client.address import Address
 from agent.client.connection import Client, LinkChange, Message
@@ -25,43 +26,50 @@ RETRY = 1.0
 
 _CLOSED = "it was closed"
 
+_P = ParamSpec("_P")
+
+
+def _in_turn(publish: Callable[Concatenate[Client, _P], float]) -> Callable[Concatenate[SharedClient, _P], float]:
+    """`Client.publish` as a method of `SharedClient`, for one thread after the other."""
+
+    @wraps(publish)
+    def published(shared: SharedClient, /, *arguments: _P.args, **options: _P.kwargs) -> float:
+        with shared.client_to_send_by() as client:
+            return publish(client, *arguments, **options)
+
+    return published
+
 
 class SharedClient:
     """A connection for several threads.
 
-    :param handle: called for each message and each change of the connection, in the connection's own thread, before a `Borrowed`
-        has it; it must not wait
     :param will: see `Client`
     """
 
-    def __init__(
-        self,
-        address: Address,
-        handle: Callable[[Message | LinkChange], None],
-        *,
-        will: tuple[str, bytes] | None = None,
-    ) -> None:
+    def __init__(self, address: Address, *, will: tuple[str, bytes] | None = None) -> None:
         self.address = address
         self.topics = Topics(address.base_topic)
         self._will = will
-        self._handle = handle
+        self._handle: Callable[[Message | LinkChange], None] = _ignore
         self._sending = threading.Lock()  # `Client` has one queue for the broker's answers
         self._lock = threading.Lock()  # for what is below
         self._client: Client | None = None
-        self._lost: str = _CLOSED
+        self._lost = _CLOSED
         self._filters: dict[str, int] = {}
         self._boxes: set[Borrowed] = set()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def open(self) -> None:
+    def open(self, handle: Callable[[Message | LinkChange], None]) -> None:
         """Connect for the first time.
 
+        :param handle: called for each message and each change of the connection, in the connection's own thread, before a
+            `Borrowed` has it; it must not wait
         :raises BrokerError: the broker can't be reached, or refuses it
         """
         client = Client(self.address, will=self._will, reconnects=False)
         client.__enter__()
-        self._closing.clear()
+        self._handle = handle
         self._client = client
         self._thread = threading.Thread(target=self._run, args=(client,), name="psu-client", daemon=True)
         self._thread.start()
@@ -99,31 +107,12 @@ class SharedClient:
         :raises BrokerError: there is no connection, or the broker refuses it
         """
         wanted = list(filters)
-        with self._client_to_send_by() as client:
+        with self.client_to_send_by() as client:
             client.subscribe(wanted, qos)
             with self._lock:
                 self._filters.update(dict.fromkeys(wanted, qos))
 
-    def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        expiry: float | None = None,
-        response_topic: str | None = None,
-        correlation: bytes | None = None,
-        may_be_late: bool = False,
-    ) -> None:
-        """See `Client.publish`."""
-        with self._client_to_send_by() as client:
-            client.publish(
-                topic,
-                payload,
-                expiry=expiry,
-                response_topic=response_topic,
-                correlation=correlation,
-                may_be_late=may_be_late,
-            )
+    publish = _in_turn(Client.publish)
 
     @contextlib.contextmanager
     def borrowed(self) -> Iterator[Borrowed]:
@@ -138,8 +127,11 @@ class SharedClient:
                 self._boxes.discard(box)
 
     @contextlib.contextmanager
-    def _client_to_send_by(self) -> Iterator[Client]:
-        """The connection, for this thread alone. If the broker does not answer on it, a new one is opened."""
+    def client_to_send_by(self) -> Iterator[Client]:
+        """The connection, for this thread alone. If the broker does not answer on it, a new one is opened.
+
+        :raises BrokerError: there is none
+        """
         with self._sending:
             client = self._connected()
             try:
@@ -153,7 +145,7 @@ class SharedClient:
             client, lost = self._client, self._lost
         if client is not None:
             return client
-        hint = "" if lost is _CLOSED else "; it is tried again"
+        hint = "" if self._closing.is_set() else "; it is tried again"
         raise BrokerError(f"there is no connection to {self.address}: {lost}{hint}")
 
     # In the connection's own thread.
@@ -215,11 +207,15 @@ class SharedClient:
             by_qos: dict[int, list[str]] = {}
             for topic, qos in self._filters.items():
                 by_qos.setdefault(qos, []).append(topic)
-        self._tell(LinkChange(None))  # before the first message
         for qos, filters in by_qos.items():
             client.subscribe(filters, qos)
+        self._tell(LinkChange(None))  # before the first message, which this thread passes on later
         with self._lock:
             self._client = client
+
+
+def _ignore(_: Message | LinkChange) -> None:
+    pass
 
 
 class Borrowed:

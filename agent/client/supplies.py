@@ -23,6 +23,7 @@ from agent.client.shared import SharedClient
 from agent.config import ConfigError
 from agent.protocol.errors import ErrorCode
 from agent.protocol.messages import ChannelState, Event, Response
+from agent.protocol.topics import Topics
 
 #: The variable that names the broker, for the command line too.
 BROKER_VARIABLE = "PSU_AGENT_BROKER"
@@ -45,15 +46,13 @@ class Supplies:
     ) -> None:
         """See `connect`, which also finds the address."""
         will = None
-        live = LiveFleet()
-        connection = SharedClient(address, live.handle)
         if off_if_lost is not None:
             target = Target.parse(off_if_lost)
-            will = connection.topics.set(target.unit, target.channel), b'{"state": false}'
-            connection = SharedClient(address, live.handle, will=will)
-        live.use(connection)
+            will = Topics(address.base_topic).set(target.unit, target.channel), b'{"state": false}'
+        connection = SharedClient(address, will=will)
+        live = LiveFleet(connection)
         self._commander = Commander(connection, live, holder or default_holder())
-        connection.open()
+        connection.open(live.handle)
 
     def __enter__(self) -> Self:
         return self

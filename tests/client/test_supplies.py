@@ -113,6 +113,20 @@ def test_a_state_is_never_older_than_the_call(make_bench: Callable[..., Bench]) 
         assert channel.state().seq > seq
 
 
+def test_a_state_is_never_older_than_the_call_while_the_unit_is_polled_all_the_time(
+    make_bench: Callable[..., Bench],
+) -> None:
+    """Every second call returned the reading of a poll that was under way, or on its way, at the call."""
+    simulator = Simulator(loads={2: Resistor(20.0)})
+    bench = make_bench([simulator], poll_interval=0.02)
+    with connect(Address(port=bench.data["settings"]["mqtt"]["port"], host="127.0.0.1")) as supplies:
+        channel = supplies.channel("psu1/2")
+        for number in range(50):
+            volts = 1.0 + number % 7
+            simulator.instrument.execute(f"VOLT {volts},(@2)")
+            assert channel.state().voltage_limit == volts
+
+
 def test_a_unit_that_is_gone_has_no_state(bench: Bench, supplies: Supplies) -> None:
     dut = supplies.channel("psu1/DUT")
     states = dut.follow()

@@ -86,10 +86,10 @@ class _Sender(Client):
 
     has_tried = False
 
-    def publish(self, *arguments: object, **options: object) -> None:
+    def publish(self, *arguments: object, **options: object) -> float:
         """See `Client`."""
         self.has_tried = True
-        super().publish(*arguments, **options)  # type: ignore[arg-type]
+        return super().publish(*arguments, **options)  # type: ignore[arg-type]
 
 
 def _send(target: Target, address: Address) -> Result:
