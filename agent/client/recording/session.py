@@ -18,6 +18,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from agent.client import faults
 from agent.client.address import Address
 from agent.mqtt.broker.filters import packets
 from agent.mqtt.setup import prepare
@@ -46,7 +47,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The connection was lost or refused, with the reason; or it is there (None).
+    """The connection was lost or refused, with the reason, a clause with "it" for the broker; or it is there (None).
 
     ``was_kept``: the broker has kept the messages that came meanwhile, as many as it is set to. ``refused``: the filters that it
     does not let this user read.
@@ -133,7 +134,7 @@ class RecordingSession:
 
     def _on_connect(self, client: PahoClient, _: Any, flags: ConnectFlags, code: ReasonCode, __: Any) -> None:
         if code.is_failure:
-            self.inbox.put(Link(str(code).lower()))
+            self.inbox.put(Link(f"it refuses the connection: {faults.meaning(code.value, str(code).lower())}"))
             return
         self._connection += 1
         if flags.session_present and self._has_subscribed:
@@ -152,8 +153,9 @@ class RecordingSession:
             self._has_subscribed = True
             self.inbox.put(Link(None, refused=tuple(self._refused)))
 
-    def _on_disconnect(self, _: PahoClient, __: Any, ___: DisconnectFlags, code: ReasonCode, ____: Any) -> None:
-        self.inbox.put(Link(str(code).lower()))
+    def _on_disconnect(self, _: PahoClient, __: Any, flags: DisconnectFlags, code: ReasonCode, ___: Any) -> None:
+        text = faults.lost(code.value, str(code).lower(), by_broker=flags.is_disconnect_packet_from_server)
+        self.inbox.put(Link(text))
 
     def _on_message(self, _: PahoClient, __: Any, message: MQTTMessage) -> None:
         mid = message.mid if message.qos else 0

@@ -102,7 +102,7 @@ def test_the_broker_goes_and_comes_back(scene: Scene) -> None:
         for _ in range(2):
             scene.wait_rows()
             scene.broker.stop()
-            log.wait_for("the connection to the broker is lost: ")
+            log.wait_for("the connection to the broker is lost: it closed the connection")
             scene.broker.start()
             log.wait_for("the broker is there again")
         scene.wait_rows(10 * CHANNELS)
@@ -168,7 +168,7 @@ def test_a_recording_whose_link_breaks_misses_nothing(scene: Scene) -> None:
         for _ in range(3):
             scene.wait_rows()
             proxy.end_all()
-            log.wait_for("the connection to the broker is lost: ")
+            log.wait_for("the connection to the broker is lost: it closed the connection")
             log.wait_for("the broker is there again; it kept what came meanwhile")
         scene.wait_rows()
         summary = end(log)
