@@ -77,7 +77,7 @@ class Statistics:
     extents: tuple[Extent, Extent, Extent] = field(default_factory=lambda: (Extent(), Extent(), Extent()))
     _newest: _Point | None = None
     _gaps: deque[list[_Point]] = field(default_factory=lambda: deque(maxlen=_MOST_GAPS))
-    _counters: tuple[float | None, float | None] = (None, None)
+    _counters: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)  # the last ones of each agent
 
     def add(self, state: ChannelState, time: int, run: object, *, late: bool) -> None:
         """Take one sample. ``time`` in ms; ``run``: samples of different runs do not follow each other."""
@@ -134,15 +134,15 @@ class Statistics:
             self.charge += mean * seconds / 3600
 
     def _count(self, state: ChannelState) -> None:
-        before, self._counters = self._counters, (state.energy, state.charge)
-        # A counter that fell was set anew; what it counted before is not known.
-        if before[0] is not None and state.energy is not None:
-            self.counted_energy = (self.counted_energy or 0.0) + max(0.0, state.energy - before[0])
-        if before[1] is not None and state.charge is not None:
-            self.counted_charge = (self.counted_charge or 0.0) + max(0.0, state.charge - before[1])
-        self._counters = (
-            before[0] if state.energy is None else state.energy,
-            before[1] if state.charge is None else state.charge,
+        # Each agent has counters of its own. One that fell was set anew; what it counted before is not known.
+        energy, charge = self._counters.get(state.agent, (None, None))
+        if energy is not None and state.energy is not None:
+            self.counted_energy = (self.counted_energy or 0.0) + max(0.0, state.energy - energy)
+        if charge is not None and state.charge is not None:
+            self.counted_charge = (self.counted_charge or 0.0) + max(0.0, state.charge - charge)
+        self._counters[state.agent] = (
+            energy if state.energy is None else state.energy,
+            charge if state.charge is None else state.charge,
         )
 
     @property

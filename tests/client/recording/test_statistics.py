@@ -83,6 +83,14 @@ def test_the_agents_counters_go_on_over_gaps_and_begin_anew() -> None:
     assert statistics.as_json()["agent_charge_ah"] is None
 
 
+def test_each_agent_has_counters_of_its_own() -> None:
+    """A unit that another agent served for a while had that one's whole counter as its energy."""
+    statistics = Statistics()
+    for seq, agent, energy in ((1, "a", 1.0), (2, "a", 1.5), (1, "b", 900.0), (2, "b", 900.25), (3, "a", 1.75)):
+        add(statistics, seq, 1.0, agent=agent, energy=energy)
+    assert statistics.counted_energy == 1.0
+
+
 def test_what_a_unit_does_not_tell_is_not_known() -> None:
     statistics = Statistics()
     for seq in (1, 2):
