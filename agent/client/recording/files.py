@@ -141,11 +141,22 @@ class HeldFile:
         self.was_there = self.path.exists()
         self._lines = 0
         try:
-            self.found = [line for line in self.path.read_bytes().split(b"\n") if line] if self.was_there else []
+            content = self.path.read_bytes() if self.was_there else b""
+            self.found = [line for line in content.split(b"\n") if line]
             # They stay in the file until the first `settle`: by then they are written, or wait again.
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o666)
+            self._file = self._opened(self.path)
+            os.ftruncate(
+                self._file, content.rfind(b"\n") + 1
+            )  # the next one begins a line also behind one that was cut short
         except OSError as error:
-            raise FileError(f"{self.path} can't be written: {_why(error)}") from None
+            raise self._fault(error) from None
+
+    @staticmethod
+    def _opened(path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o666)
+
+    def _fault(self, error: OSError) -> FileError:
+        return FileError(f"{self.path} can't be written: {_why(error)}")
 
     def add(self, payloads: Collection[bytes]) -> None:
         """Keep samples, as JSON without an end of line in it.
@@ -155,11 +166,9 @@ class HeldFile:
         if not payloads:
             return
         try:
-            data = b"".join(payload + b"\n" for payload in payloads)
-            while data:
-                data = data[os.write(self._file, data) :]
+            _write_all(self._file, payloads)
         except OSError as error:
-            raise FileError(f"{self.path} can't be written: {_why(error)}") from None
+            raise self._fault(error) from None
         self._lines += len(payloads)
 
     def settle(self, waiting: int, payloads: Iterable[bytes]) -> None:
@@ -167,15 +176,32 @@ class HeldFile:
 
         :raises FileError: the disk is full, or gone
         """
-        if not waiting:
-            if self._lines or self.found:
-                os.ftruncate(self._file, 0)
-                self._lines, self.found = 0, []
-        elif self._lines > 2 * waiting + 10_000:
-            self._lines = 0
-            kept = list(payloads)
-            os.ftruncate(self._file, 0)
-            self.add(kept)
+        try:
+            if not waiting:
+                if self._lines or self.found:
+                    os.ftruncate(self._file, 0)
+                    self._lines, self.found = 0, []
+            elif self._lines > 2 * waiting + 10_000:
+                self._replace(list(payloads))
+        except OSError as error:
+            raise self._fault(error) from None
+
+    def _replace(self, payloads: Collection[bytes]) -> None:
+        """Keep these alone. Until they are all in the new file the old one stays: they were acknowledged to the broker."""
+        path = self.path.with_name(f"{self.path.name}.new")
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()  # of a process that was killed meanwhile
+        new = self._opened(path)
+        try:
+            _write_all(new, payloads)
+            path.replace(self.path)
+        except OSError:
+            os.close(new)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        os.close(self._file)
+        self._file, self._lines = new, len(payloads)
 
     def close(self, *, is_over: bool) -> None:
         """Close it, and remove it if the recording has come to its proper end."""
@@ -183,6 +209,12 @@ class HeldFile:
             os.close(self._file)
             if is_over:
                 self.path.unlink()
+
+
+def _write_all(file: int, lines: Iterable[bytes]) -> None:
+    data = b"".join(line + b"\n" for line in lines)
+    while data:
+        data = data[os.write(file, data) :]
 
 
 def _why(error: OSError) -> str:

@@ -158,9 +158,11 @@ class ParquetOutput(CsvOutput):
             raise FileError(f"{path} exists; add to it with --append, or replace it with --force")
         if self._keeps and parquet.columns_of(path) != self._columns:
             raise FileError(f"{path} has other columns; give another file, or --fields with its columns")
-        super().__init__(self._beside, columns, existing)
-        if self._keeps:
-            self.written = [*parquet.tail(path), *self.written]
+        there = parquet.tail(path) if self._keeps else []
+        # A recording that was killed in the moment between its end and the removal of its rows.
+        has_rows = self._keeps and _last_key(self._beside, columns) in there
+        super().__init__(self._beside, columns, "replace" if has_rows else existing)
+        self.written = [*there, *self.written]
 
     def finish(self) -> None:
         """Write the Parquet file from the rows, and remove them.
@@ -175,6 +177,17 @@ class ParquetOutput(CsvOutput):
             raise
         self._held.close(is_over=True)
         self._beside.unlink(missing_ok=True)
+
+
+def _last_key(path: Path, columns: Sequence[str]) -> Key | None:
+    """The last sample in a CSV file; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 65536))
+            found = keys(file.read().decode("utf-8", "replace").split("\n"), columns)
+    except OSError:
+        return None
+    return found[-1] if found else None
 
 
 def rows_beside(path: Path) -> Path:

@@ -189,6 +189,46 @@ def test_parquet_has_texts_without_the_mark_and_nothing_for_what_is_not_known(tm
     assert pq.read_table(tmp_path / "empty.parquet").num_rows == 0
 
 
+def test_a_recording_killed_between_its_end_and_the_removal_of_its_rows_has_none_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet as pq
+
+    from agent.client.recording.outputs import ParquetOutput
+
+    path = tmp_path / "run.parquet"
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    for number in (1, 3, 3):
+        output = ParquetOutput(path, DEFAULT, "append")
+        known = {key.seq for key in output.written}
+        output.write(
+            [Format(DEFAULT).line(made(seq=seq), late=False) for seq in (number, number + 1) if seq not in known]
+        )
+        output.finish()
+    assert [row["seq"] for row in pq.read_table(path).to_pylist()] == [1, 2, 3, 4]
+
+
+def test_what_is_held_is_there_at_each_moment_in_which_it_is_made_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was acknowledged to the broker, and a recording that was killed just then had lost it."""
+    held = HeldFile(tmp_path / "run.csv")
+    held.add([b"{}"] * 10_100)
+    monkeypatch.setattr(os, "write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        held.settle(10, [b"{}"] * 10)
+    monkeypatch.undo()
+    assert len(HeldFile(tmp_path / "run.csv").found) == 10_100
+
+
+def test_what_is_held_behind_a_line_that_was_cut_short_is_found_again(tmp_path: Path) -> None:
+    (tmp_path / "run.csv.held").write_bytes(b'{"a": 1}\n{"b"')
+    held = HeldFile(tmp_path / "run.csv")
+    held.add([b'{"c": 3}'])
+    assert HeldFile(tmp_path / "run.csv").found == [b'{"a": 1}', b'{"c": 3}']
+
+
 def test_a_file_that_is_no_parquet_is_told(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     path = tmp_path / "run.parquet"
