@@ -44,16 +44,39 @@ def naming_what_exists(client: Client, target: Target) -> Iterator[None]:
 
 def told(fleet: Fleet, target: Target) -> str:
     """The same of a fleet that is known already."""
-    units = fleet.units.keys() | {unit for served in fleet.agent_units.values() for unit in served}
-    if target.unit not in units:
-        verb = "is" if len(units) == 1 else "are"
-        return f"There is no unit {target.unit}; known {verb} {listed(sorted(units, key=natural))}." if units else ""
-    channels = fleet.channels(target.unit)
-    if target.channel is not None and channels and not fleet.channels(target.unit, target.channel):
-        names = [str(c.index) if c.name == f"CH{c.index}" else f"{c.index} ({c.name})" for c in channels]
-        return f"{target.unit} has no channel {target.channel}; it has {listed(names)}."
+    if (sentence := misnamed(fleet, target)) or target.unit not in units(fleet):
+        return sentence
     why = fleet.why_absent(target.unit)
     return "" if why is None else f"{target.unit} is not there: {why}."
+
+
+def misnamed(fleet: Fleet, target: Target) -> str:
+    """A sentence on what there is, if nobody has the unit or the channel; empty if somebody has, or if nothing is known."""
+    known = units(fleet)
+    if target.unit not in known:
+        verb = "is" if len(known) == 1 else "are"
+        return f"There is no unit {target.unit}; known {verb} {listed(sorted(known, key=natural))}." if known else ""
+    channels = _channels(fleet, target.unit)
+    if target.channel is None or not channels or target.channel in {*map(str, channels), *channels.values()}:
+        return ""
+    names = [str(i) if name == f"CH{i}" else f"{i} ({name})" for i, name in sorted(channels.items())]
+    return f"{target.unit} has no channel {target.channel}; it has {listed(names)}."
+
+
+def units(fleet: Fleet) -> set[str]:
+    """The units that have published anything, or that an agent names as its own."""
+    return fleet.units.keys() | {unit for served in fleet.agent_units.values() for unit in served}
+
+
+def _channels(fleet: Fleet, name: str) -> dict[int, str]:
+    """The names of a unit's channels, by number: of the states that have come, and of its info."""
+    unit = fleet.units.get(name)
+    if unit is None:
+        return {}
+    found = {index: state.name for index, state in unit.states.items()}
+    if unit.info is not None:
+        found |= {channel.index: channel.name for channel in unit.info.channels}
+    return found
 
 
 def listed(names: Sequence[str]) -> str:

@@ -8,12 +8,13 @@ import time
 
 from pydantic import ValidationError
 
-from agent.cli.watching.complaints import AgentWarning, Warnings
+from agent.cli.watching.agent_warnings import AgentWarning, Warnings
 from agent.cli.watching.rows import ChannelView
 from agent.cli.watching.seen import Seen
 from agent.cli.watching.snapshot import Refusals, Snapshot, snapshot
+from agent.client import existing
 from agent.client.connection import QUIET, QUIET_WITHOUT_RETAINED, BrokerError, Client, LinkChange, Message
-from agent.client.fleet import Fleet, natural
+from agent.client.fleet import Fleet
 from agent.client.request import Target
 from agent.protocol.messages import LeaseState, Response
 from agent.protocol.topics import AgentTopic, ChannelTopic, UnitTopic
@@ -65,14 +66,13 @@ class Feed:
             if isinstance(item, Message) and not item.retain:
                 end = min(end, now + quiet)  # units that are polled are never quiet
 
-    def take(self) -> bool:
-        """Take in what has come. False if that was nothing."""
+    def take(self) -> None:
+        """Take in what has come."""
         items: list[Message | LinkChange] = []
         with contextlib.suppress(queue.Empty):
             while len(items) < _AT_ONCE:
                 items.append(self._client.inbox.get_nowait())
         self._take(items)
-        return bool(items)
 
     def wait_for_message(self, seconds: float) -> None:
         """Wait up to so long (s) for a message, and take in what has come."""
@@ -92,9 +92,11 @@ class Feed:
 
     def _message(self, message: Message, now: float) -> None:
         match self._client.topics.parse_published(message.topic):
-            case UnitTopic(_, "response") | ChannelTopic(_, _, "response"):
+            case UnitTopic(unit, "response") | ChannelTopic(unit, _, "response"):
                 with contextlib.suppress(ValidationError):
-                    self.refusals.take(Response.model_validate_json(message.payload), now)
+                    response = Response.model_validate_json(message.payload)
+                    if response.psu == unit:
+                        self.refusals.take(response, now)
             case AgentTopic(agent, "log"):
                 if (warning := self.warnings.take(agent, message.payload)) is not None:
                     self._new_warnings.append(warning)
@@ -131,31 +133,15 @@ class Feed:
 
         :raises BrokerError: the broker can't be asked
         """
-        target = self._target
+        target, topics = self._target, self._client.topics
         if target is None or not self._client.retains:
             return None
-        every = {unit for units in self.fleet.agent_units.values() for unit in units} | self.fleet.units.keys()
-        if target.unit not in every:
-            asked = Fleet(self._client.topics)
-            for message in self._client.retained(Fleet.filters(self._client.topics)):
-                asked.update(message.topic, message.payload)
-            every |= asked.units.keys() | {unit for units in asked.agent_units.values() for unit in units}
-            if not every:
-                base, address = self._client.topics.base, self._client.address
-                return f"there is no unit {target.unit}: no agent has published anything under {base}/ on {address}"
-            return f"there is no unit {target.unit}; there {_are(sorted(every, key=natural))}"
-        unit = self.fleet.units.get(target.unit)
-        if unit is None or target.channel is None:
-            return None
-        names = {index: state.name for index, state in unit.states.items()}
-        if unit.info is not None:
-            names |= {channel.index: channel.name for channel in unit.info.channels}
-        if not names or target.channel in {str(index) for index in names} | set(names.values()):
-            return None
-        told = [f"{index} ({name})" if name else str(index) for index, name in sorted(names.items())]
-        return f"{target.unit} has no channel {target.channel}; it has {', '.join(told)}"
-
-
-def _are(names: list[str], most: int = 20) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{'is' if len(names) == 1 else 'are'} {', '.join(names[:most])}{more}"
+        fleet = self.fleet
+        if target.unit not in existing.units(fleet):
+            fleet = Fleet(topics)
+            for message in self._client.retained(Fleet.filters(topics)):
+                fleet.update(message.topic, message.payload)
+            if not existing.units(fleet):
+                where = f"under {topics.base}/ on {self._client.address}"
+                return f"there is no unit {target.unit}: no agent has published anything {where}"
+        return existing.misnamed(fleet, target) or None

@@ -27,7 +27,7 @@ class Lines:
         self._shown: dict[tuple[str, int], tuple[ChannelState, object, object]] = {}
         self._next: dict[tuple[str, int], float] = {}
         self._troubles: dict[str, UnitView] = {}
-        self._refusals: dict[tuple[str, int], str | None] = {}
+        self._refusals: dict[str, str | None] = {}
         self._lost: str | None = None
 
     def print(self, feed: Feed, now: float) -> None:
@@ -39,10 +39,11 @@ class Lines:
         for unit in feed.snapshot(now).units:
             if feed.lost is None:
                 self._print_trouble(unit)
+            self._print_refusal(unit.name, unit.refusal)
             for view in unit.channels:
                 if view.key in feed.published:
                     self._print_channel(view, feed, now)
-                    self._print_refusal(view)
+                    self._print_refusal(_place(view), view.refusal)
         for warning in feed.new_warnings():
             self._tell(warning.text)
 
@@ -61,11 +62,11 @@ class Lines:
             over = "no other agent claims it any more" if before.level is Level.REFUSED else "online"
             self._tell(f"{unit.name}: {over}")
 
-    def _print_refusal(self, view: ChannelView) -> None:
-        before = self._refusals.get(view.key)
-        self._refusals[view.key] = view.refusal
-        if view.refusal is not None and view.refusal != before:
-            self._tell(f"{view.state.psu}/{view.state.index} {view.state.name}: {view.refusal}")
+    def _print_refusal(self, place: str, refusal: str | None) -> None:
+        before = self._refusals.get(place)
+        self._refusals[place] = refusal
+        if refusal is not None and refusal != before:
+            self._tell(f"{place}: {refusal}")
 
     def _print_channel(self, view: ChannelView, feed: Feed, now: float) -> None:
         key, state = view.key, view.state
@@ -84,8 +85,12 @@ class Lines:
         if self._as_json:
             print(terminal.json_text(terminal.with_lease(state, lease)), flush=True)
         elif view.age is not None:
-            self._tell(f"{state.psu}/{state.index} {state.name}: old, no state for {age_text(view.age)}")
+            self._tell(f"{_place(view)}: old, no state for {age_text(view.age)}")
         elif view.level is Level.UNKNOWN and not state.online:
-            self._tell(f"{state.psu}/{state.index} {state.name}: not known")
+            self._tell(f"{_place(view)}: not known")
         else:
             print(terminal.state_line(state, lease=lease), flush=True)
+
+
+def _place(view: ChannelView) -> str:
+    return f"{view.state.psu}/{view.state.index} {view.state.name}"

@@ -53,13 +53,17 @@ class Screen:
         self._is_open = False
 
     def __enter__(self) -> Self:
-        for number in _ENDING:
-            if signal.getsignal(number) is signal.SIG_DFL:
-                self._handlers[number] = signal.signal(number, _interrupt)
-        for number, handler in ((signal.SIGTSTP, self._suspend), (signal.SIGCONT, self._resume)):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._handlers[number] = signal.signal(number, handler)
-        self._open()
+        try:
+            for number in _ENDING:
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    self._handlers[number] = signal.signal(number, _interrupt)
+            for number, handler in ((signal.SIGTSTP, self._suspend), (signal.SIGCONT, self._resume)):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._handlers[number] = signal.signal(number, handler)
+            self._open()
+        except BaseException:  # a signal: the terminal is changed already, maybe
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

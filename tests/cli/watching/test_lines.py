@@ -106,6 +106,12 @@ def test_what_happens_to_a_unit(source: Source, printed: Printed, now: float) ->
     lines.print(source.feed, now)
     lines.print(source.feed, now)
     assert printed() == ["psu1/1 CH1: refused: too�[2J much (limit_exceeded)", "error bench psu1: no answer"]
+    told |= {"index": None, "error": {"code": "claimed", "message": "psu1 is reserved"}}
+    source.tell("psu1/response", json.dumps(told).encode())
+    source.tell("psu1/response", json.dumps(told | {"psu": "psu2"}).encode())
+    lines.print(source.feed, now)
+    lines.print(source.feed, now)
+    assert printed() == ["psu1: refused: psu1 is reserved (claimed)"]
 
 
 def test_the_broker_goes_and_comes(source: Source, printed: Printed, now: float) -> None:

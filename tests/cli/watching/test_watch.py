@@ -6,8 +6,10 @@ import json
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -266,9 +268,9 @@ def test_a_terminal_without_unicode_gets_ascii(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("psu99", "there is no unit psu99; there are psu1, psu2, psu3, psu4, "),
-        ("psu1/7", "psu1 has no channel 7; it has 1 (CH1), 2 (CH2), 3 (CH3)"),
-        ("psu1/VDD", "psu1 has no channel VDD; it has 1 (CH1)"),
+        ("psu99", "There is no unit psu99; known are psu1, psu2, psu3, psu4, "),
+        ("psu1/7", "psu1 has no channel 7; it has 1, 2 and 3."),
+        ("psu1/VDD", "psu1 has no channel VDD; it has 1, 2 and 3."),
     ],
 )
 def test_an_unknown_target_says_what_exists(fleet: Fleet, target: str, told: str) -> None:
@@ -282,6 +284,26 @@ def test_an_unknown_unit_where_nothing_is(broker: LocalBroker) -> None:
     result = psu_agent("watch", "psu1", "--broker", f"mqtt://{broker.host}:{broker.port}")
     assert result.returncode == 1
     assert re.search(r"no unit psu1: no agent has published anything under psu/", result.stderr)
+
+
+def test_a_signal_in_the_moment_of_the_begin_gives_the_terminal_back(tmp_path: Path) -> None:
+    program = tmp_path / "begin.py"
+    program.write_text(
+        "from agent.cli.watching import screen\n"
+        "put = screen._put\n"
+        "def interrupted(text):\n"
+        "    put(text)\n"
+        "    if text == screen._ENTER:\n"
+        "        raise KeyboardInterrupt\n"
+        "screen._put = interrupted\n"
+        "try:\n"
+        "    screen.Screen().__enter__()\n"
+        "except KeyboardInterrupt:\n"
+        "    raise SystemExit(3)\n"
+    )
+    with Terminal(shell=f"{sys.executable} {program}") as terminal:
+        assert terminal.end() == 3
+        assert terminal.is_as_before()
 
 
 def test_a_terminal_that_goes_ends_it(fleet: Fleet) -> None:
