@@ -11,12 +11,11 @@ from agent.cli.watching.feed import Feed
 from agent.cli.watching.glyphs import glyphs_for
 from agent.cli.watching.layout import Scene, draw
 from agent.cli.watching.model import Model, Note, Tone
-from agent.cli.watching.offs import PATIENCE, Offs, Result
+from agent.cli.watching.offs import PATIENCE, Offs, Result, name_of
 from agent.cli.watching.screen import Screen
-from agent.cli.watching.seen import Trend
+from agent.cli.watching.seen import Channel, Trend
 from agent.cli.watching.snapshot import usual_spacing
 from agent.client.connection import Client
-from agent.client.request import Target
 
 #: s between two drawings.
 _FRAME = 0.25
@@ -73,9 +72,9 @@ class Board:
         # First sent, then told.
         self._offs.send(target, self._client.protocol)
         if self._feed.lost is None:
-            note = Note(f"{_name(target)}: the off is sent …")
+            note = Note(f"{name_of(target)}: the off is sent …")
         else:
-            note = Note(f"{_name(target)}: NOT SENT yet: the broker is gone; one more try to reach it …", "bad")
+            note = Note(f"{name_of(target)}: NOT SENT yet: the broker is gone; one more try to reach it …", "bad")
         self._model.notes, self._told_until = (note,), 0.0
 
     def _tell(self, result: Result, now: float) -> None:
@@ -99,7 +98,7 @@ class Board:
             warnings=feed.warnings.latest(),
         )
 
-    def _trend(self, channel: tuple[str, int], cells: int, now: float) -> Trend | None:
+    def _trend(self, channel: Channel, cells: int, now: float) -> Trend | None:
         limit = self._feed.seen.limit(channel, usual_spacing(self._feed.fleet.units.get(channel[0])))
         return self._feed.seen.trend(channel, now, cells, limit)
 
@@ -107,13 +106,9 @@ class Board:
         """Print what became of offs that were under way at the end."""
         deadline = time.monotonic() + PATIENCE + 1
         if self._offs.pending:
-            names = ", ".join(_name(target) for target in self._offs.pending)
+            names = ", ".join(name_of(target) for target in self._offs.pending)
             print(f"waiting for the response: {names} (Ctrl-C ends)", flush=True)
         while self._offs.pending and (left := deadline - time.monotonic()) > 0:
             for result in self._offs.results(wait=left):
                 for line in result.lines:
                     print(line, flush=True)
-
-
-def _name(target: Target) -> str:
-    return "all off" if target.unit == "all" else str(target)

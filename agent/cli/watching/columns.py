@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from agent.cli.terminal import clean
 from agent.cli.watching.glyphs import Glyphs, sparkline
 from agent.cli.watching.rows import Level, Row
-from agent.cli.watching.seen import Trend
+from agent.cli.watching.seen import Channel, Trend
 from agent.cli.watching.text import (
     BOLD,
     BOLD_GREEN,
@@ -64,7 +64,7 @@ _TEXT_STYLES = {Level.AWAY: RED, Level.REFUSED: YELLOW, Level.UNKNOWN: YELLOW, L
 _MODE_STYLES = {"CV": GREEN, "CC": YELLOW, "CP": YELLOW, "UR": ON_RED, "OFF": DIM}
 
 #: Gives the trend of a channel for a number of cells.
-Trends = Callable[[tuple[str, int], int], Trend | None]
+Trends = Callable[[Channel, int], Trend | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Columns:
 
     def row(self, row: Row, trends: Trends) -> Line:
         """One row. A sentence takes the place of the columns; the caller cuts it to the screen."""
-        if row.text is not None or row.state is None:
+        if row.state is None:
             return (span(row.text or "", _TEXT_STYLES.get(row.level, PLAIN)),)
         line: list[Span] = []
         for name in self.widths:
@@ -113,18 +113,17 @@ class Columns:
 
 def columns_for(rows: Sequence[Row], width: int, glyphs: Glyphs) -> Columns:
     """The columns of these rows on a screen of so many cells."""
-    states = [row for row in rows if row.state is not None and row.text is None]
+    with_state = [(row, row.state) for row in rows if row.state is not None]
     wanted = {name: max(_LEAST.get(name, 0), len(_HEADINGS[name])) for name in _HEADINGS if name != "spark"}
-    for row in states:
-        assert row.state is not None
+    for row, state in with_state:
         for name in wanted:
-            wanted[name] = max(wanted[name], cell_len(_content(name, row, row.state)[0]))
+            wanted[name] = max(wanted[name], cell_len(_content(name, row, state)[0]))
     wanted["channel"] = min(wanted["channel"], _WIDEST_UNIT)
     for name in ("name", "agent", "reserved"):
         wanted[name] = min(wanted[name], _WIDEST_NAME)
-    if len({row.state.agent for row in states if row.state is not None}) < 2:
+    if len({state.agent for _, state in with_state}) < 2:
         del wanted["agent"]
-    if not any(row.reserved for row in states):
+    if not any(row.reserved for row, _ in with_state):
         del wanted["reserved"]
     widths = {
         name: _SHORTEST_SPARK if name == "spark" else wanted[name] for name in _HEADINGS if name in (*wanted, "spark")

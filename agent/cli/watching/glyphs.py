@@ -10,17 +10,17 @@ from agent.cli.watching.seen import Trend
 
 @dataclass(frozen=True, slots=True)
 class Glyphs:
-    """Signs for one kind of terminal. ``levels``: the steps of a sparkline, from the lowest to the highest."""
+    """Signs for one kind of terminal. ``steps``: the signs of a sparkline, from the lowest to the highest."""
 
     ellipsis: str
     up: str
     down: str
     arrows: str
-    levels: str
+    steps: str
 
 
-UNICODE = Glyphs(ellipsis="…", up="▲", down="▼", arrows="↑↓", levels="▁▂▃▄▅▆▇█")
-ASCII = Glyphs(ellipsis="~", up="^", down="v", arrows="Up/Down", levels="_.-=+*#")
+UNICODE = Glyphs(ellipsis="…", up="▲", down="▼", arrows="↑↓", steps="▁▂▃▄▅▆▇█")
+ASCII = Glyphs(ellipsis="~", up="^", down="v", arrows="Up/Down", steps="_.-=+*#")
 
 
 def glyphs_for(encoding: str | None) -> Glyphs:
@@ -30,8 +30,8 @@ def glyphs_for(encoding: str | None) -> Glyphs:
 
 def sparkline(trend: Trend, glyphs: Glyphs) -> str:
     """A trend as one sign for each of its cells, a space where nothing was seen."""
-    return "".join(" " if height is None else _level(height, glyphs.levels) for height in trend.heights)
+    return "".join(" " if height is None else _step(height, glyphs.steps) for height in trend.heights)
 
 
-def _level(height: float, levels: Sequence[str]) -> str:
-    return levels[min(len(levels) - 1, max(0, int(height * len(levels))))]
+def _step(height: float, steps: Sequence[str]) -> str:
+    return steps[min(len(steps) - 1, max(0, int(height * len(steps))))]

@@ -80,7 +80,7 @@ def _length(data: bytes) -> int | None:
     if len(data) == 1:
         return None
     if data[1:2] == b"O":
-        return None if len(data) == 2 else 3 if data[:3][1:] in _SEQUENCES else 1
+        return None if len(data) == 2 else 3 if data[1:3] in _SEQUENCES else 1
     if data[1:2] != b"[":
         return 1
     for i, byte in enumerate(data[2:_LONGEST], start=2):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from agent.cli.terminal import clean
+from agent.cli.watching.agent_warnings import AgentWarning
 from agent.cli.watching.columns import Trends, columns_for
-from agent.cli.watching.complaints import AgentWarning
 from agent.cli.watching.glyphs import Glyphs
 from agent.cli.watching.model import Model, View
-from agent.cli.watching.rows import Level, Row, counted, rows_of
+from agent.cli.watching.rows import Level, Row, rows_of
 from agent.cli.watching.snapshot import Counts, Snapshot
 from agent.cli.watching.text import (
     BOLD,
@@ -34,6 +34,7 @@ from agent.cli.watching.text import (
     span,
     wrap,
 )
+from agent.protocol.words import counted
 
 #: Rows that instructions, warnings and details leave to the channels at least.
 _LEAST_ROWS = 6
@@ -198,7 +199,7 @@ def _detail(row: Row | None) -> Line:
     """More on the selected row than it has room for itself."""
     if row is None:
         return ()
-    if row.state is None or row.text is not None:
+    if row.state is None:
         return (span(row.text or "", DIM),)
     state = row.state
     parts = [f"{row.name} {state.name}", state.model or "model not known", f"agent {state.agent}"]

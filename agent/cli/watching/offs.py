@@ -15,6 +15,7 @@ from agent.client import request
 from agent.client.address import Address
 from agent.client.connection import BrokerError, Client, NobodyAnsweredError
 from agent.client.request import CommandOutcome, Target
+from agent.protocol.words import counted
 
 #: s to wait for the responses.
 PATIENCE = 10.0
@@ -76,7 +77,7 @@ class Offs:
         try:
             result = _send(target, address)
         except Exception as error:  # noqa: BLE001  # the outermost place of this thread
-            text = f"{_name(target)}: an error inside psu-agent ({type(error).__name__}); it is not known if the off was sent"
+            text = f"{name_of(target)}: an error inside psu-agent ({type(error).__name__}); it is not known if the off was sent"
             result = Result(target, (text,), is_done=False)
         self._results.put((number, result))
 
@@ -99,10 +100,10 @@ def _send(target: Target, address: Address) -> Result:
         with sender as client:
             outcome = request.send(client, target, command, expiry=PATIENCE, patience=PATIENCE)
     except NobodyAnsweredError as error:
-        return Result(target, (f"{_name(target)}: NOT turned off: {error}",), is_done=False)
+        return Result(target, (f"{name_of(target)}: NOT turned off: {error}",), is_done=False)
     except BrokerError as error:
         sent = "it is not known if the off was sent" if sender.has_tried else "the off was NOT SENT"
-        return Result(target, (f"{_name(target)}: {sent}: {error}",), is_done=False)
+        return Result(target, (f"{name_of(target)}: {sent}: {error}",), is_done=False)
     return _told(target, outcome)
 
 
@@ -116,20 +117,19 @@ def _told(target: Target, outcome: CommandOutcome) -> Result:
         f"{unit} was not reached, its agent is offline: it may still be on" for unit in sorted(outcome.unattended)
     ]
     if not outcome.responses and not lines:
-        lines.append(f"{_name(target)}: nobody answered within {PATIENCE:g} s: it may still be on")
+        lines.append(f"{name_of(target)}: nobody answered within {PATIENCE:g} s: it may still be on")
     done = [response for response in outcome.responses if response.ok]
     also = [f"{response.psu}/{index}" for response in done for index in response.also_off]
     if done:
         units = len({response.psu for response in done})
         text = (
-            f"all off: confirmed by {units} unit{'' if units == 1 else 's'}"
-            if target.unit == "all"
-            else f"{target} is off, confirmed"
+            f"all off: confirmed by {counted(units, 'unit')}" if target.unit == "all" else f"{target} is off, confirmed"
         )
         went = f"; {', '.join(also)} went off too" if also else ""
         lines.append(text + went)
     return Result(target, tuple(lines), is_done=bool(done) and not (outcome.unattended or outcome.exit_code))
 
 
-def _name(target: Target) -> str:
+def name_of(target: Target) -> str:
+    """The name of an off, for people: ``all off``, a unit or a channel."""
     return "all off" if target.unit == "all" else str(target)

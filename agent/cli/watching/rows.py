@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
+from agent.cli.watching.seen import Channel
 from agent.client.fleet import natural
 from agent.client.request import Target
 from agent.protocol.messages import ChannelState
-
-Channel = tuple[str, int]
+from agent.protocol.words import counted
 
 
 class Level(IntEnum):
@@ -28,7 +28,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row. ``text`` stands in place of the columns; ``channels``: those that it tells of.
+    """One row. ``text`` stands in place of the columns where there is no ``state``; ``channels``: those that it tells of.
 
     ``bare_units``: units that it tells of, whose channels nobody knows. ``target``: what an off goes to from here; None where no
     single off is meant. ``age`` (s): of values that are old.
@@ -65,8 +65,6 @@ class ChannelView:
     age: float | None = None
     reserved: str | None = None
     refusal: str | None = None
-    #: What stands in place of the values, where there is no state yet.
-    text: str | None = None
 
     @property
     def key(self) -> Channel:
@@ -153,7 +151,6 @@ def _rows_of_unit(unit: UnitView, fold: int) -> Iterable[Row]:
             channel.level,
             (channel.key,),
             state=channel.state,
-            text=channel.text,
             target=place,
             age=channel.age,
             reserved=channel.reserved,
@@ -186,11 +183,6 @@ def _fold_off(rows: list[Row]) -> list[Row]:
     kept = [row for row in rows if row.kind != "channel" or row.level is not Level.OFF]
     kept.append(Row("off", "", Level.OFF, tuple(row.channels[0] for row in off), text=text))
     return kept
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: 1 unit, 2 units."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 _WORDS: dict[str, Callable[[ChannelView], bool]] = {

@@ -33,6 +33,7 @@ _FLAT_AT = 5 / 16
 #: The quantity that is shown is changed for another one that moves this many times as much.
 _MOVES_MORE = 2.0
 
+#: A unit and a number.
 Channel = tuple[str, int]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from agent.cli.watching.complaints import AgentWarning
+from agent.cli.watching.agent_warnings import AgentWarning
 from agent.cli.watching.glyphs import ASCII
 from agent.cli.watching.layout import channels_by_level, draw
 from agent.cli.watching.model import Model

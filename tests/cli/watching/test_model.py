@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cli.watching.complaints import Warnings
+from agent.cli.watching.agent_warnings import Warnings
 from agent.cli.watching.model import Model
 from agent.cli.watching.rows import filtered
 from agent.client.request import Target
@@ -211,6 +211,7 @@ def test_nothing_is_ever_sent_without_its_question(fleet: Bench, keys: list[str]
         ({"text": "\x1b[2Jx"}, "warning bench: �[2Jx"),
         ({"level": 3, "unit": 4, "text": "t", "time": "yesterday"}, "warning bench: t"),
         ({"unit": "psu1", "text": "psu1: gone"}, "warning bench: psu1: gone"),
+        ({"unit": "psu1", "text": "psu10 has the same supply"}, "warning bench psu1: psu10 has the same supply"),
         ({"level": "error"}, None),
         ({"text": " "}, None),
         ([], None),

@@ -46,7 +46,7 @@ class Warnings:
             return None
         level = level.lower() if isinstance(level, str) else "warning"
         time = _clock(told.get("time"))
-        place = agent if not isinstance(unit, str) or text.startswith(unit) else f"{agent} {unit}"
+        place = agent if not isinstance(unit, str) or text.startswith(f"{unit}:") else f"{agent} {unit}"
         line = clean(f"{time}{level[:10]} {place}: {' '.join(text[:_LONGEST].split())}")
         warning = AgentWarning(line, is_error=level in ("error", "critical", "fatal"))
         self._kept.append(warning)
