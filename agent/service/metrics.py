@@ -45,10 +45,12 @@ class MetricsReader:
 
     def present(self, supplies: Iterable[Supply], now: float) -> Metrics:
         """The same without the poll rate and the age of states, which are 0. From any thread; it ends no interval of `read`."""
-        supplies = list(supplies)
         total = Counters()
-        for counters in (self._retired, *(supply.counters for supply in supplies)):
-            _add(total, counters)
+        # Those first: of a unit that is retired meanwhile nothing is counted for a moment, where it would be counted twice.
+        _add(total, self._retired)
+        supplies = list(supplies)
+        for supply in supplies:
+            _add(total, supply.counters)
         return Metrics(
             time=utc_now(),
             agent=self._agent,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from agent.mqtt.item import Item, Kind
 
@@ -51,7 +52,7 @@ class ValueQueue:
             self._tell_news()
 
     def _tell_news(self) -> None:
-        # Never without any: `take` ends it, which is called only where some wait, and until then nobody sleeps.
+        # If none waits it has to be false: nobody calls `take` then, which would end it, and the session's thread never sleeps.
         self.has_news = bool(self._waiting)
 
     @property
@@ -63,7 +64,7 @@ class ValueQueue:
         """The next ones, as far as there is room for so many in flight, with those that are in flight already."""
         with self._lock:
             self.has_news = False
-            topics = list(self._waiting)[: max(0, min(room, MOST_IN_FLIGHT) - self._in_flight)]
+            topics = list(islice(self._waiting, max(0, min(room, MOST_IN_FLIGHT) - self._in_flight)))
             for topic in topics:
                 del self._waiting[topic]
             self._in_flight += len(topics)

@@ -21,7 +21,8 @@ def parse(text: str) -> tuple[str, int]:
     """
     host, colon, digits = text.strip().rpartition(":")
     is_bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or not (digits.isascii() and digits.isdigit()) or not 1 <= int(digits[:6]) <= 65535:
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= 5
+    if not colon or not is_number or not 1 <= int(digits) <= 65535:
         raise AddressError(f"{text!r} names no port from 1 to 65535; {_FORM}")
     if is_bracketed:
         host = host[1:-1]
@@ -67,4 +68,4 @@ def _listening(host: str, port: int) -> socket.socket:
                     raise
         return socket.create_server(("", port), backlog=_BACKLOG)
     family, *_, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    return socket.create_server(found[:2], family=family, backlog=_BACKLOG)
+    return socket.create_server(found, family=family, backlog=_BACKLOG)

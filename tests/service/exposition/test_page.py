@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -17,6 +18,8 @@ from agent.service.exposition.page import Figures, Page
 from agent.service.metrics import MetricsReader
 from agent.simulator.loads import Resistor
 from agent.unit.standing import ALONE, Part, Standing
+from agent.unit.status import Counters
+from agent.unit.supply import Supply
 from tests.lab import Bench, Observer, wait_until
 
 OTHER = Conflict(agent="b", instance="1", host="h", unit="psu1", why="name")
@@ -198,6 +201,19 @@ def test_the_format_is_the_one_that_is_asked_for(accept: str, open_metrics: bool
     assert content_type.isascii()
     assert content_type.startswith("application/openmetrics-text" if open_metrics else "text/plain; version=0.0.4")
     assert text.endswith(b"# EOF\n") == open_metrics
+
+
+def test_a_unit_that_is_retired_meanwhile_is_not_counted_twice(bench: Bench) -> None:
+    """A counter that was too high would stand still until the others have made up for it."""
+    reader = MetricsReader("bench", bench.daemon.session, bench.daemon.store)
+    unit = cast("Supply", SimpleNamespace(counters=Counters(polls=7), online=True))
+
+    def supplies() -> Iterator[Supply]:
+        yield unit
+        reader.retire(unit.counters)
+
+    assert reader.present(supplies(), 0.0).polls == 7
+    assert reader.present([], 0.0).polls == 7
 
 
 def test_a_counter_never_falls(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
