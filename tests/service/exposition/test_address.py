@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -61,6 +62,18 @@ def test_an_empty_host_is_every_address(family: socket.AddressFamily) -> None:
             if family is socket.AF_INET:
                 raise
             pytest.skip("this host has no IPv6")
+
+
+def test_an_address_with_its_interface() -> None:
+    """It has no meaning without: nothing could listen there."""
+    told = Path("/proc/net/if_inet6")
+    lines = told.read_text().split("\n") if told.exists() else []
+    found = next((fields for line in lines if len(fields := line.split()) == 6 and fields[3] == "20"), None)
+    if found is None:
+        pytest.skip("this host has no link-local address")
+    host = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(found[0]))
+    with listen(f"[{host}%{found[5]}]:{free_port()}") as listener:
+        assert listener.getsockname()[0] == host
 
 
 def test_what_can_not_be_listened_on_is_told() -> None:
