@@ -78,6 +78,7 @@ class Exchange:
         self._progress = (0, 0)  # what had been answered at the last look
         self._answered_at = time.monotonic()
         self._asked = system_clock()  # no later than the PINGREQ whose answer comes next
+        self._status = ""  # the topic of the agent's status
         self._announced_at = self._asked  # no later than the status of this connection is sent
         self._is_announced = False  # the broker has acknowledged that
         self._is_holding = False
@@ -145,16 +146,16 @@ class Exchange:
         """Publish a message that is not retained before anything else is published on this connection."""
         self.connection.publish(Item(Kind.PASSING, topic, message))
 
-    def tell_retained(self, first: str) -> None:
+    def tell_retained(self, status: str) -> None:
         """Queue everything that is retained, for a broker that has confirmed the subscriptions.
 
-        :param first: the topic that goes ahead of all others
+        :param status: the topic of the agent's status, which goes ahead of all others
         """
-        self._announced_at = system_clock()
+        self._status, self._announced_at = status, system_clock()
         self._refusals.begin()
         # States that came while the connection was made are older than those that are published now: they are backlog, or
         # a present state would go back in time.
-        older, retained = self._inbox.begin_connection(first)
+        older, retained = self._inbox.begin_connection(status)
         self._spooling.keep(older)
         self.receipts.spooled(older)
         self.receipts.recover()
@@ -249,7 +250,9 @@ class Exchange:
             self._is_holding = waiting > MOST_RESPONSES
             self.connection.hold_acknowledgements(self._is_holding)
         while self.outbox.has_rejected:
-            self.values.left_out(rejected := self.outbox.take_rejected())
+            rejected = self.outbox.take_rejected()
+            for item in rejected:
+                self.values.ended(item, was_taken=False)
             self._refusals.take_rejected(rejected, self.connection.abilities.largest_packet or 0)
             self.outbox.send(self.connection.publish, now, backlog=False)
 
@@ -377,7 +380,7 @@ class Exchange:
         if self._presence.is_silent:
             # Not with the next look: what comes behind it may be a setting for a unit that has come meanwhile.
             self._presence.watch(now, 0.0, now)
-        if not self._is_announced:
+        if not self._is_announced and (item.topic == self._status or self.is_silent):
             # Only now do others hear that this agent is there. Until then the time runs after which they take its units over.
             self._is_announced, self._presence.heard = True, self._announced_at
         if self._suspects.caution.is_beginning:

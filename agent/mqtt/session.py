@@ -251,7 +251,7 @@ class Session(Sending):
         fallen_back = self._attempts.has_fallen_back
         self._complaints.tell_losses(self._address(), has_fallen_back=fallen_back, retains=self._retains)
         self._inbox.retain(Item(Kind.KEEP, self._status, b"online"))
-        self._exchange.tell_retained(first=self._status)
+        self._exchange.tell_retained(self._status)
         self._connected_at = time.monotonic()
         self._presence.found(self._connected_at, attempts.SHORT_LIVED)
         self._attempts.accepted()

@@ -87,11 +87,6 @@ class _Channel:
         value: float = getattr(state, field)
         return abs(value - self._told_numbers[field]) > deadband * ROUNDING
 
-    def unknown(self) -> dict[str, bytes]:
-        """What removes all of its values from the broker, by topic."""
-        self._told.clear()
-        return dict.fromkeys(self._topics.values(), fields.UNKNOWN)
-
 
 class _Unit:
     """One unit whose values are published. The lock keeps anything from being published after they were removed."""

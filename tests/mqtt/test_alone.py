@@ -13,7 +13,6 @@ import pytest
 from agent.config import Mqtt
 from agent.local.broker import LocalBroker
 from agent.mqtt import connection as connection_module
-from agent.mqtt.broker import attempts
 from agent.mqtt.incoming import Incoming
 from agent.mqtt.item import Item
 from agent.mqtt.session import Session
@@ -26,20 +25,7 @@ from tests.mqtt.alone import TOPICS, Alone
 from tests.mqtt.reports import event, info, response, state
 from tests.store.disk import Disk
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "FIRST_RETRY", 0.05)
-    monkeypatch.setattr(attempts, "LAST_RETRY", 0.1)
-    monkeypatch.setattr(attempts, "RETRY_JITTER", 0.02)
-    monkeypatch.setattr(attempts, "SHORT_LIVED", 0.0)
-
-
-@pytest.fixture
-def alone(broker: LocalBroker, tmp_path: Path) -> Iterator[Alone]:
-    alone = Alone(broker, tmp_path)
-    yield alone
-    alone.close()
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_a_report_is_published_in_its_order(alone: Alone) -> None:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import time
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from agent.mqtt.broker.abilities import Abilities
+from agent.mqtt.connection import Connection
+from agent.mqtt.item import Item
 from agent.mqtt.presence import SILENCE, Presence
+from agent.protocol.report import ReplyTo, Report
+from agent.timing import system_clock
+from tests.mqtt.alone import Alone
+from tests.mqtt.reports import response
 from tests.properties import examples
 
 ENOUGH = 5.0
@@ -143,3 +155,30 @@ class LifeMachine(RuleBasedStateMachine):
 
 
 TestLifeMachine = LifeMachine.TestCase
+
+
+def test_the_agent_is_heard_from_the_acknowledgement_of_its_status_on(alone: Alone) -> None:
+    """Others count from its last will until they hear that: a response that is acknowledged before gives it no more time."""
+    session, status = alone.session, "psu/agents/bench/status"
+    sent: list[str] = []
+
+    def publish(item: Item) -> int:
+        sent.append(item.topic)
+        return len(sent)
+
+    for topic in (status, *(f"psu/{number}/info" for number in range(100))):  # so many that a response goes first
+        session.keep(topic, b"x")
+    exchange = session._exchange
+    exchange._connection = cast(
+        "Connection", SimpleNamespace(publish=publish, abilities=Abilities(), hold_acknowledgements=lambda _: None)
+    )
+    exchange.tell_retained(status)
+    session.report(Report(response=response("a"), reply_to=ReplyTo("clients/x")))
+    exchange.take_inbox()
+    exchange.send(time.monotonic())
+    assert sent[:2] == ["clients/x", status]
+    exchange.on_acknowledged(1, 0)
+    assert session.heard == -math.inf
+    exchange.on_acknowledged(2, 0)
+    assert -math.inf < session.heard <= system_clock()
+    exchange._connection = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 
 from agent.mqtt.item import Item, Kind
@@ -70,13 +70,11 @@ class ValueQueue:
             self._in_flight += len(topics)
             return [Item(Kind.VALUE, topic, self._newest[topic]) for topic in topics]
 
-    def left_out(self, items: Iterable[Item]) -> None:
-        """Take note of messages that the broker does not get."""
-        for item in items:
-            self.ended(item, was_taken=False)
-
     def ended(self, item: Item, *, was_taken: bool) -> None:
-        """Take note that a message, if it is a value, is not in flight any more."""
+        """Take note that a message, if it is a value, is not in flight any more.
+
+        :param was_taken: the broker has it; False if it refused it, or can't be given it
+        """
         if item.kind is not Kind.VALUE:
             return
         with self._lock:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import settings as rules
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from agent.local.broker import LocalBroker
-from agent.mqtt.broker import attempts
 from agent.mqtt.item import Item, Kind
 from agent.mqtt.outbox import Outbox
 from agent.mqtt.queues.values import MOST_IN_FLIGHT, ValueQueue
@@ -23,20 +19,7 @@ from tests.mqtt.alone import Alone
 from tests.mqtt.reports import state
 from tests.properties import FUZZ
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "FIRST_RETRY", 0.05)
-    monkeypatch.setattr(attempts, "LAST_RETRY", 0.1)
-    monkeypatch.setattr(attempts, "RETRY_JITTER", 0.02)
-    monkeypatch.setattr(attempts, "SHORT_LIVED", 0.0)
-
-
-@pytest.fixture
-def alone(broker: LocalBroker, tmp_path: Path) -> Iterator[Alone]:
-    alone = Alone(broker, tmp_path)
-    yield alone
-    alone.close()
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def payloads(alone: Alone, topic: str) -> list[bytes]:
@@ -205,7 +188,7 @@ def test_while_states_wait_there_is_no_room_for_values() -> None:
 def test_what_is_no_value_does_not_count() -> None:
     queue = ValueQueue()
     queue.put({"a": b"1"})
-    queue.left_out([Item(Kind.KEEP, "a", b"1")])
+    queue.ended(Item(Kind.KEEP, "a", b"1"), was_taken=False)
     assert [item.topic for item in queue.take(1)] == ["a"]
-    queue.left_out([Item(Kind.VALUE, "a", b"1")])
+    queue.ended(Item(Kind.VALUE, "a", b"1"), was_taken=False)
     assert not queue.waits
