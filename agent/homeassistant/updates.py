@@ -123,7 +123,9 @@ class Updates:
         return True
 
     def leave(self, unit: str) -> None:
-        """Publish nothing more of this unit by itself: another agent serves it."""
+        """Publish no state of this unit any more that was reported before: another agent serves it."""
+        with self._lock:
+            self._held = {place: state for place, state in self._held.items() if place[0] != unit}
         self._again.forget(unit)
 
     def serve(self, units: Collection[str]) -> None:
@@ -147,9 +149,8 @@ class _Again:
         self._publisher = publisher
         self._clock = clock
         self._lock = threading.Lock()  # so that an older state never comes behind a newer one
-        self._waiting: dict[
-            str, tuple[str, list[float], bytes]
-        ] = {}  # topic → unit, when it is published again, and what
+        #: By topic: the unit, the moments at which it is published again, and the payload.
+        self._waiting: dict[str, tuple[str, list[float], bytes]] = {}
 
     def publish(self, unit: str, topic: str, payload: bytes, *, again: bool) -> None:
         """Publish a state now, and again after each of `AGAIN`, or what is newer on its topic by then."""

@@ -112,6 +112,19 @@ def test_the_last_sample_of_a_unit_that_publishes_changes_only_follows_by_itself
     assert publisher.shown().voltage_limit == 9.0
 
 
+def test_a_sample_that_is_held_does_not_follow_once_another_agent_serves_the_unit() -> None:
+    now = [100.0]
+    publisher = Publisher()
+    found = updates(publisher, clock=lambda: now[0])
+    found.follow(unit_info(heartbeat=3600.0))
+    found.publish([state(voltage=5.0)])
+    found.publish([state(voltage=5.01)])
+    found.leave("psu1")
+    now[0] += 60
+    found.tick()
+    assert publisher.shown().voltage == 5.0
+
+
 def test_a_unit_that_is_not_served_any_more_publishes_nothing() -> None:
     publisher = Publisher()
     found = updates(publisher)
