@@ -8,20 +8,10 @@ from typing import Any
 from agent.homeassistant.throttle import BURST, Scale, Throttle
 from agent.protocol.messages import ChannelState, utc_now
 from tests.homeassistant.units import unit_info
+from tests.mqtt import reports
 
 SCALE = Scale.of(unit_info().channels[1])  # 25 V, 2 A
-QUIET = {
-    "online": True,
-    "state": True,
-    "voltage": 5.0,
-    "current": 0.5,
-    "power": 2.5,
-    "voltage_limit": 5.0,
-    "current_limit": 1.0,
-    "mode": "CV",
-    "voltage_protection": 27.5,
-    "current_protection": False,
-}
+QUIET = {"online": True, **reports.ON, "voltage_protection": 27.5, "current_protection": False}
 
 
 def sample(**changes: Any) -> ChannelState:

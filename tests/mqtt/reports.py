@@ -6,6 +6,17 @@ from typing import Any
 
 from agent.protocol.messages import ChannelInfo, ChannelState, Event, Response, UnitInfo, utc_now
 
+#: The fields of an output that is on and keeps its voltage.
+ON: dict[str, Any] = {
+    "state": True,
+    "voltage": 5.0,
+    "current": 0.5,
+    "power": 2.5,
+    "voltage_limit": 5.0,
+    "current_limit": 1.0,
+    "mode": "CV",
+}
+
 
 def state(seq: int, index: int = 1, unit: str = "psu1", **fields: Any) -> ChannelState:
     name = f"CH{index}"

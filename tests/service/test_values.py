@@ -22,17 +22,7 @@ from agent.store.store import Store
 from tests.mqtt import reports
 from tests.properties import examples
 
-ON: dict[str, Any] = {
-    "state": True,
-    "voltage": 5.0,
-    "current": 0.5,
-    "power": 2.5,
-    "voltage_limit": 5.0,
-    "current_limit": 1.0,
-    "mode": "CV",
-    "energy": 1.0,
-    "charge": 0.5,
-}
+ON = {**reports.ON, "energy": 1.0, "charge": 0.5}
 
 
 class Desk:

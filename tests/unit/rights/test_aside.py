@@ -123,12 +123,17 @@ class OffAtClose(FakeDriver):
         super().close()
 
 
+def yield_and_turn_off(unit: Unit, driver: OffAtClose) -> None:
+    """The off comes while the link is closed."""
+    driver.unit = unit
+    unit.supply.stand(ASIDE)
+    assert unit.sheet.code("off") == "ok"
+
+
 def test_an_off_that_comes_while_the_link_is_closed() -> None:
     driver = OffAtClose()
     with Unit(driver) as unit:
-        driver.unit = unit
-        unit.supply.stand(ASIDE)
-        assert unit.sheet.code("off") == "ok"
+        yield_and_turn_off(unit, driver)
         assert unit.driver.writes == [OFF_1]
         assert driver.unit is None
 

@@ -8,7 +8,7 @@ from agent.instruments.driver import Profile
 from agent.unit.standing import ALONE
 from tests.lab import wait_until
 from tests.unit.fakedriver import Breaks, Unit, is_write
-from tests.unit.rights.test_aside import ASIDE, OFF_1, OffAtClose
+from tests.unit.rights.test_aside import OFF_1, OffAtClose, yield_and_turn_off
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -29,9 +29,7 @@ def test_the_driver_knows_that_the_link_is_opened_for_an_off() -> None:
     """A text driver waits for no other unit then, and on a shared line the unit goes ahead."""
     driver = Asked()
     with Unit(driver) as unit:
-        driver.unit = unit
-        unit.supply.stand(ASIDE)
-        assert unit.sheet.code("off") == "ok"
+        yield_and_turn_off(unit, driver)
         wait_until(lambda: not unit.supply.online, "the end of the link")
         driver.script = Breaks(is_write("state"))
         assert unit.ask(1, "again", state=False) == "ok"
@@ -52,8 +50,6 @@ def test_an_off_that_comes_in_a_moment_of_yielding_is_done_at_once() -> None:
 
     driver = BackAtClose()
     with Unit(driver) as unit:
-        driver.unit = unit
-        unit.supply.stand(ASIDE)
-        assert unit.sheet.code("off") == "ok"
+        yield_and_turn_off(unit, driver)
         assert unit.driver.writes == [OFF_1]
         wait_until(lambda: unit.supply.online, "the unit")
