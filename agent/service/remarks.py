@@ -36,7 +36,8 @@ _SENDING = 1.0
 _TRACEBACK = " (the traceback is in the agent's own log)"
 #: The names of variables of the environment whose values no remark shows.
 _SECRET_NAMES = re.compile(r"PASS|PWD|TOKEN|SECRET|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
-_LOGIN = re.compile(r"(\w://)[^\s'\"]+@")
+_WORD = re.compile(r"[^\s'\"]+")
+_SCHEME = re.compile(r"\w://")
 _ASSIGNED = re.compile(
     r"((?:password|passwd|pwd|token|secret|api[-_]?key)[\"']?\s*(?:=|(?<=[\"'])\s*:)\s*[\"']?)[^\s\"',;&]+",
     re.IGNORECASE,
@@ -237,9 +238,17 @@ class Remarks(logging.Handler):
 
     def _shown(self, text: str) -> str:
         text = self._secrets.conceal(text)
-        text = _BEARER.sub(r"\1 ***", _ASSIGNED.sub(r"\1***", _LOGIN.sub(r"\1***@", text)))
+        text = _BEARER.sub(r"\1 ***", _ASSIGNED.sub(r"\1***", _WORD.sub(_without_login, text)))
         text = printable(" ".join(text.split()))
         return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _without_login(word: re.Match[str]) -> str:
+    """A word without the user and the password of a URL in it."""
+    # Not by one expression: for a long text with many schemes and no @ it would take seconds of the main thread.
+    text = word[0]
+    scheme, at = _SCHEME.search(text), text.rfind("@")
+    return text if scheme is None or at < scheme.end() else f"{text[: scheme.end()]}***{text[at:]}"
 
 
 def _left_out(count: int, level: Level) -> _Remark:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,6 +142,18 @@ def test_a_traceback_stays_at_home_and_a_text_is_one_line(desk: Desk, monkeypatc
 def test_secrets_are_not_told(desk: Desk, text: str, told: str) -> None:
     log.warning("%s", text)
     assert desk.texts() == [told]
+
+
+def test_a_long_text_with_many_addresses_takes_no_longer_than_another(desk: Desk) -> None:
+    """It takes time of the main thread, which has other duties; a text may come from a program of the user."""
+
+    def takes(text: str) -> float:
+        log.warning("%s", text)
+        began = time.process_time()
+        assert len(desk.tick()) == 1
+        return time.process_time() - began
+
+    assert takes("a://" * 20_000) < 200 * takes("a b " * 20_000)
 
 
 @given(st.text(max_size=700))
