@@ -80,8 +80,9 @@ def scan(timeout: float, serial: bool, interfaces: tuple[str, ...], as_json: boo
     \b
     psu-agent scan > psu-agent.yaml
 
-    What was searched, and what could not be, goes to stderr. A unit is asked who it is, and nothing that any supply takes for
-    a setting; a serial port takes up to a minute. Not to be used beside a running agent: some units allow two sessions in all.
+    The places that were searched, and those that could not be, go to stderr. A unit is asked who it is, and nothing that any
+    supply takes for a setting; a serial port takes up to a minute. Not to be used beside a running agent: some units allow two
+    sessions in all.
     Exit code 0 if an instrument was found, 1 if none was.
     """
     from agent.cli.printing import print_scan

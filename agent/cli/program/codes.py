@@ -43,6 +43,7 @@ EXIT_CODES: Mapping[int, tuple[str, tuple[str, ...]]] = MappingProxyType(
 )
 #: Characters of a line of the help, which every terminal has.
 _WIDTH = 76
+_BAR = r"\|"
 
 
 def as_lines() -> list[str]:
@@ -56,7 +57,8 @@ def as_lines() -> list[str]:
 
 def as_markdown() -> str:
     """The table for the documentation."""
-    rows = [f"| {code} | {with_commands(code)} |" for code in EXIT_CODES]
+    # A bar within a cell would end it, in code as well.
+    rows = [f"| {code} | {with_commands(code).replace('|', _BAR)} |" for code in EXIT_CODES]
     return "\n".join(["| exit code | |", "|---|---|", *rows, ""])
 
 
