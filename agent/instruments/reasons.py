@@ -18,17 +18,20 @@ from typing import Literal
 from pyvisa import rname
 
 from agent.instruments import resource
+from agent.local.installing import how_to_add
 
 Kind = Literal["raw socket", "VXI-11", "HiSLIP", "Modbus", "serial", "USB", "GPIB", "other"]
 
 _PORTMAPPER, _HISLIP = 111, 4880
 #: Parts of libraries' texts that say nothing to a user.
 _FOREIGN = re.compile(r"(?i:VI_|VisaIO|Errno|Traceback|0x|pyvisa)|\b[A-Z]\w*(?:Error|Exception)\b|<.*>")
-#: In the texts of libraries that lack another one.
+#: In the texts of a library that needs another one, which is not there.
 _OF_LIBRARIES = ("pyusb", "no backend", "linux-gpib", "visa implementation", "visa library", "pyserial", "libusb")
 _GONE = (errno.EIO, errno.ENODEV, errno.ENXIO, errno.EBADF)
-_UDEV_RULE = "give your user the right by a udev rule (examples/systemd/70-psu-agent.rules), then plug it in again"
+#: What to do where a user may not use a unit on USB.
+UDEV_RULE = "give your user the right by a udev rule (examples/systemd/70-psu-agent.rules), then plug it in again"
 
+MOST_CLIENTS = "it may have as many clients as it takes: end other programs that use it"
 LOCKED = "the unit is locked by another client; release the lock there, or end that program"
 
 
@@ -87,9 +90,9 @@ def of_system(error: OSError, way: Way) -> str:
         return silent(way)
     if number in (errno.EMFILE, errno.ENFILE):
         return "too many files and connections are open; raise the limit (`ulimit -n`, LimitNOFILE= of systemd)"
-    known = {"serial": _of_port, "USB": _of_usb}.get(way.kind, _of_network)(number, error, way)
-    if known is not None:
-        return known
+    known = _of_network if way.is_network else {"serial": _of_port, "USB": _of_usb}.get(way.kind)
+    if known is not None and (told := known(number, error, way)) is not None:
+        return told
     if number is None:
         return plain(str(error)) or unknown(way)  # a sentence of the agent's own
     return f"{plain(os.strerror(number)) or 'it failed'}; {checks(way)}"
@@ -147,7 +150,7 @@ def _of_port(number: int | None, error: OSError, way: Way) -> str | None:
 
 def _of_usb(number: int | None, error: OSError, way: Way) -> str | None:
     if number in (errno.EACCES, errno.EPERM):
-        return f"this user may not use the unit on USB; {_UDEV_RULE}"
+        return f"this user may not use the unit on USB; {UDEV_RULE}"
     if number == errno.EBUSY:
         return (
             "another program, or the kernel's own driver, uses the unit on USB; end that program (another VISA library, "
@@ -186,8 +189,7 @@ def closed(way: Way, error: BaseException | None = None) -> str:
     if said and "closed the connection" not in said:
         return said
     # One that has answered before was not full.
-    advice = "; it may have as many clients as it takes: end other programs that use it"
-    return f"the unit closed the connection{advice if way.is_opening or way.kind == 'Modbus' else ''}"
+    return f"the unit closed the connection{f'; {MOST_CLIENTS}' if way.is_opening or way.kind == 'Modbus' else ''}"
 
 
 def missing(way: Way) -> str:
@@ -199,24 +201,25 @@ def missing(way: Way) -> str:
     if way.kind == "USB":
         return (
             "there is no such unit on USB; is it on, and its cable plugged in? `psu-agent scan` lists those that are there. If "
-            f"this user may not use it, {_UDEV_RULE}"
+            f"this user may not use it, {UDEV_RULE}"
         )
     if way.kind == "GPIB":
         return "there is no such unit on GPIB; is it on, and is this its address?"
     return f"there is no unit at {way.place}; check `uri`"
 
 
-def without_library(way: Way) -> str:
+def without_library(kind: Kind) -> str:
     """The program that this kind of link needs is not installed."""
-    if way.kind == "USB":
+    if kind == "USB":
         return "USB needs libusb, which is not installed (Debian, Ubuntu: sudo apt install libusb-1.0-0)"
-    if way.kind == "GPIB":
-        return "GPIB needs linux-gpib and its Python package, which is not installed (pip install gpib-ctypes)"
+    if kind == "GPIB":
+        package = how_to_add("gpib-ctypes")
+        return f"GPIB needs linux-gpib and its Python package, which is not installed ({package})"
     return "the VISA library that `visabackend` names is not installed; '@py' is always there"
 
 
 def garbled(way: Way) -> str:
-    """What answers does not keep to the protocol."""
+    """The answer does not keep to the protocol."""
     if way.is_network:
         return f"something else than {way.kind} answers at {way.place}, port {way.port}; check the port and the kind of `uri`"
     return "the answer breaks the rules of this kind of link; check `uri`, and turn the unit off and on if that goes on"
@@ -242,7 +245,7 @@ def of_text(text: str, way: Way) -> str:
         return of_system(OSError(int(found[1]), os.strerror(int(found[1]))), way)
     lowered = text.casefold()
     if any(part in lowered for part in _OF_LIBRARIES):
-        return without_library(way)
+        return without_library(way.kind)
     if "no device found" in lowered or "device not found" in lowered:
         return missing(way)
     if "dropped by server" in lowered:

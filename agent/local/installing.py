@@ -22,7 +22,12 @@ def how_to_install(extra: str) -> str:
     and no index has to know psu-agent. An example: ``/opt/psu-agent/bin/pip install 'pymodbus<3.17,>=3.11'``. A copy from the
     Debian package takes no additions; then the text says what does.
     """
-    packages = " ".join(shlex.quote(requirement) for requirement in _requirements(extra))
+    return how_to_add(*_requirements(extra))
+
+
+def how_to_add(*requirements: str) -> str:
+    """The command that adds packages to this copy of psu-agent, as `how_to_install` has it for those of an extra."""
+    packages = " ".join(map(shlex.quote, requirements))
     if _installer() == DEBIAN:
         return f"pip install {packages}, in a psu-agent installed with pip: the Debian package takes no additions"
     return f"{_command()} {packages}"

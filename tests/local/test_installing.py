@@ -14,7 +14,7 @@ import pytest
 
 from agent.local import broker
 from agent.local.broker import NoBrokerError, available_kind
-from agent.local.installing import how_to_install
+from agent.local.installing import how_to_add, how_to_install
 
 
 class Described:
@@ -42,6 +42,10 @@ def test_it_names_packages_that_somebody_owns_for_the_pip_of_this_copy(
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "pip").touch()
     assert shlex.split(how_to_install("modbus")) == [f"{tmp_path}/bin/pip", "install", "pymodbus<3.17,>=3.11"]
+
+
+def test_a_package_of_no_extra_is_added_in_the_same_way(described: Described) -> None:
+    assert how_to_add("pymodbus<3.17,>=3.11") == how_to_install("modbus")
 
 
 def test_without_a_pip_of_its_own(described: Described, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from pyvisa import constants
 from pyvisa_py.sessions import Session as PyVisaSession
 
+from agent.instruments import reasons
+
 #: pyvisa-py's names of what is searched here; networks are searched by the other modules.
 _KINDS = {
     constants.InterfaceType.usb: "USB",
@@ -17,7 +19,6 @@ _KINDS = {
     constants.InterfaceType.asrl: "serial ports (--serial asks who is there)",
 }
 _FAULTS = (OSError, ValueError, RuntimeError, NotImplementedError, AttributeError)
-_USB_RULE = "give your user the right by a udev rule (examples/systemd/70-psu-agent.rules), then plug it in again"
 
 
 def search(remarks: list[str], root: Path = Path("/")) -> tuple[list[str], list[str]]:
@@ -41,14 +42,13 @@ def search(remarks: list[str], root: Path = Path("/")) -> tuple[list[str], list[
                 searched.append(title)
             except _FAULTS as error:
                 if title != "USB":  # it has a sentence of its own
-                    remarks.append(f"{title} could not be searched: {shortened(str(error)) or 'it is not known why'}")
+                    remarks.append(
+                        f"{title} could not be searched: {reasons.plain(str(error)) or 'it is not known why'}"
+                    )
     remarks += _usb(root, "USB" in searched)
-    if constants.InterfaceType.gpib in missing and any(
-        (root / "dev").glob("gpib*")
-    ):  # few have it: not a word without a sign
-        remarks.append(
-            "GPIB was not searched: linux-gpib's Python package is missing; `pip install gpib-ctypes` brings one"
-        )
+    # Few have a card for it: not a word without a sign of one.
+    if constants.InterfaceType.gpib in missing and any((root / "dev").glob("gpib*")):
+        remarks.append(f"GPIB was not searched: {reasons.without_library('GPIB')}")
     return names, searched
 
 
@@ -57,11 +57,11 @@ def _usb(root: Path, is_searched: bool) -> Iterator[str]:
     devices = _usb_instruments(root)
     if not is_searched:
         there = f", and {' and '.join(map(_name, devices))} is plugged in" if devices else ""
-        yield f"USB was not searched{there}: libusb is missing; install it (Debian, Ubuntu: sudo apt install libusb-1.0-0)"
+        yield f"USB was not searched{there}: {reasons.without_library('USB')}"
     for device in devices:
         node = root / f"dev/bus/usb/{_number(device / 'busnum'):03d}/{_number(device / 'devnum'):03d}"
         if not os.access(node, os.R_OK | os.W_OK):
-            yield f"{_name(device)} on USB may not be used by this user ({node}): {_USB_RULE}"
+            yield f"{_name(device)} on USB may not be used by this user ({node}): {reasons.UDEV_RULE}"
 
 
 def _usb_instruments(root: Path) -> list[Path]:
@@ -89,8 +89,3 @@ def _text(path: Path) -> str:
 def _number(path: Path) -> int:
     text = _text(path)
     return int(text) if text.isdecimal() else 0
-
-
-def shortened(text: str) -> str:
-    """The text in one line of at most 120 characters."""
-    return " ".join(text.split())[:120]

@@ -37,7 +37,6 @@ _FAULTS = (
     struct.error,  # protocols/usbtmc.py: a header that is too short
     termios.error,  # pyserial: the port of a serial adapter that was pulled out
 )
-_NO_MORE_CLIENTS = "it may have as many clients as it takes; end other programs that use it"
 #: Why a unit makes no link (VXI-11, B.5.2), and what to do.
 _LINK_REFUSALS = {
     3: "the unit has no device of that name, or it did not answer in time; check the resource name behind the host",
@@ -167,7 +166,7 @@ def reason_of(error: BaseException, way: Way) -> str:
     if "received 'FatalError" in text:  # protocols/hislip.py, RxHeader
         said = re.search(r"b'([^']*)'", text)
         why = reasons.plain(said[1]) if said else ""
-        return f"the unit refuses the connection: {why or _NO_MORE_CLIENTS}"
+        return f"the unit refuses the connection: {why or reasons.MOST_CLIENTS}"
     if isinstance(error, UnicodeError) and way.is_network:  # the encoding of host names
         return f"{way.place} is no name of a host; check `uri`"
     if isinstance(error, _GARBLED) or (
@@ -191,5 +190,5 @@ def _of_code(code: int, way: Way) -> str:
     if code == StatusCode.error_connection_lost:
         return reasons.closed(way)
     if code in (StatusCode.error_library_not_found, StatusCode.error_interface_number_not_configured):
-        return reasons.without_library(way)
+        return reasons.without_library(way.kind)
     return reasons.unknown(way)

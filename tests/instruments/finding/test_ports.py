@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from pyvisa import constants
 from pyvisa_py.sessions import Session
 
+from agent.instruments import reasons
 from agent.instruments.finding import announced, portmap, ports
 from agent.instruments.finding.interfaces import interfaces
+from agent.local.installing import how_to_add
 
 NUMBER = b"abcd"
 
@@ -66,9 +68,8 @@ def test_without_libusb_it_is_said_how_to_install_it(classes: dict[tuple[object,
     without_usb(classes)
     remarks: list[str] = []
     _, searched = ports.search(remarks, tmp_path)
-    assert remarks == [
-        "USB was not searched: libusb is missing; install it (Debian, Ubuntu: sudo apt install libusb-1.0-0)"
-    ]
+    assert remarks == [f"USB was not searched: {reasons.without_library('USB')}"]
+    assert "sudo apt install libusb-1.0-0" in remarks[0]
     assert "USB" not in searched
 
 
@@ -131,6 +132,7 @@ def test_gpib_without_its_library_is_told_where_a_card_is(
     ports.search(remarks, tmp_path)
     (remark,) = remarks
     assert remark.startswith("GPIB was not searched: ")
+    assert how_to_add("gpib-ctypes") in remark
 
 
 def answer(port: int, *, number: bytes = NUMBER, verifier: bytes = b"", outcome: int = 0) -> bytes:

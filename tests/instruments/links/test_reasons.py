@@ -328,6 +328,12 @@ def test_usb(error: Exception, told: str) -> None:
     assert told in reason_of(error, way_of(USB))
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ECONNREFUSED, errno.ENETUNREACH])
+def test_a_unit_without_a_network_is_not_told_of_one(number: int) -> None:
+    said = reason_of(OSError(number, os.strerror(number)), way_of("GPIB0::5::INSTR"))
+    assert said == f"{os.strerror(number)}; is the unit on, and is this its GPIB address?"
+
+
 @pytest.mark.parametrize("uri", [form.format("10.0.0.5", 4880) for form in NETWORK])
 def test_what_the_visa_library_calls_insufficient_location_information(uri: str) -> None:
     said = reason_of(pyvisa.errors.VisaIOError(StatusCode.error_resource_not_found), way_of(uri))
