@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from agent.config.source import as_yaml
 
 OPTIONS = Path("/data/options.json")
 MADE = Path("/data/psu-agent.yaml")
@@ -87,19 +87,7 @@ def configuration(options: Mapping[str, Any], service: Service | None) -> dict[s
     settings["mqtt"] = broker(options, service) | {"base_topic": options.get("base_topic") or "psu"}
     if options.get("homeassistant", True):
         settings["homeassistant"] = {}
-    made: dict[str, Any] = _literal({"settings": settings, "units": list(units.values())})
-    return made
-
-
-def _literal(value: Any) -> Any:
-    """The same, with no text that psu-agent would take for a variable: a password may hold ``${``."""
-    if isinstance(value, str):
-        return value.replace("${", "$${")
-    if isinstance(value, list):
-        return [_literal(one) for one in value]
-    if isinstance(value, dict):
-        return {name: _literal(one) for name, one in value.items()}
-    return value
+    return {"settings": settings, "units": list(units.values())}
 
 
 def environment(service: Service | None) -> dict[str, str]:
@@ -125,7 +113,7 @@ def main() -> None:
         except OptionError as error:
             sys.exit(f"psu-agent add-on: {error}")
         MADE.touch(0o600)
-        MADE.write_text(yaml.safe_dump(made, allow_unicode=True, sort_keys=False), encoding="utf-8")
+        MADE.write_text(as_yaml(made), encoding="utf-8")
     Path(STATE).mkdir(mode=0o700, exist_ok=True)
     command = ["psu-agent", "run", str(path), "--log-level", options.get("log_level") or "info"]
     os.execvpe(command[0], command, os.environ | environment(service))

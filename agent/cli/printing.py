@@ -86,7 +86,8 @@ def print_scan(result: Scan) -> None:
 
     The places that were searched, and those that could not be, are told on stderr.
     """
-    from agent.instruments.scan import as_yaml, unit_entries
+    from agent.config.source import as_yaml
+    from agent.instruments.scan import unit_entries
 
     for place in result.searched:
         print(f"searched: {clean(place)}", file=sys.stderr)
@@ -107,7 +108,7 @@ def print_scan(result: Scan) -> None:
         print(f"# {clean(item.uri)}{where}: {clean(idn)}{unknown}")
     entries = unit_entries(result.found)
     if entries:
-        sys.stdout.write(as_yaml(entries))
+        sys.stdout.write(as_yaml({"units": entries}))
         return
     if result.has_found:
         fault = "none answered"

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
+from agent.config.source import as_yaml
 from agent.instruments import catalogue, scan
 from agent.local.ports import is_free
 from agent.simulator import (
@@ -65,7 +66,7 @@ def describe(simulator: NetworkInstrument, instrument: E36300 | Supply, name: st
     except catalogue.UnknownModelError:
         return "\n".join([*lines, "# no series file describes it, so the agent can't use it", ""])
     entry = scan.unit_entry(name, model, simulator.resource, instrument.serial)
-    return "\n".join(lines) + "\n" + scan.as_yaml([entry])
+    return "\n".join(lines) + "\n" + as_yaml({"units": [entry]})
 
 
 def find_model(text: str) -> str:

@@ -118,6 +118,19 @@ def escaped(text: str) -> str:
     return re.sub(r"\$+(?=\{)", lambda match: match[0] * 2, text)
 
 
+def as_yaml(data: Mapping[str, object]) -> str:
+    """A file that holds these plain data, each text as it is."""
+    return str(yaml.safe_dump(_escaped(data), sort_keys=False, allow_unicode=True, width=1000))
+
+
+def _escaped(value: object) -> object:
+    if isinstance(value, str):
+        return escaped(value)
+    if isinstance(value, Mapping):
+        return {name: _escaped(one) for name, one in value.items()}
+    return [_escaped(one) for one in value] if isinstance(value, list) else value
+
+
 def from_data(data: object) -> Source:
     """A source of plain data that was never YAML text: its values have key paths and no lines."""
     source = Source(data)

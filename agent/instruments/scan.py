@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from agent.instruments.catalogue import AmbiguousModelError, Model, candidates
 from agent.instruments.claims import tells_no_serial
 from agent.instruments.driver import DriverError, Identity
 from agent.instruments.finding import announced, portmap, ports
-from agent.instruments.finding.candidates import Candidate as Candidate
-from agent.instruments.finding.candidates import is_serial, merged
+from agent.instruments.finding.candidates import Candidate, is_serial, merged
 from agent.instruments.finding.interfaces import Interface, chosen, overlaps
 from agent.instruments.recognizing import modbus_missing, recognize, recognize_serial
 
@@ -203,19 +199,6 @@ def unit_entry(
     if serial:
         entry["serial"] = serial
     return entry
-
-
-def as_yaml(entries: Sequence[dict[str, Any]]) -> str:
-    """`units:` with these entries, ready to paste."""
-    # `${` stands for a variable of the environment in a configuration; two dollar signs before a brace are one.
-    escaped = [
-        {
-            key: re.sub(r"\$+(?=\{)", lambda match: match[0] * 2, value) if isinstance(value, str) else value
-            for key, value in entry.items()
-        }
-        for entry in entries
-    ]
-    return yaml.safe_dump({"units": escaped}, sort_keys=False, allow_unicode=True, width=1000)
 
 
 def _ask_all(candidates: Sequence[Candidate], serial: bool) -> list[Found]:

@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from agent.cli.printing import print_scan
+from agent.config.source import as_yaml
 from agent.instruments import scan
 from agent.instruments.driver import DriverError, Identity, IdentityError, LinkError
+from agent.instruments.finding.candidates import Candidate
 from agent.instruments.recognizing import questions, recognize, recognize_serial, recognized
 from agent.instruments.scan import Found, unit_entries
 from agent.simulator import SUPPLIES, NetworkInstrument, Simulator, Supply, make_supply
@@ -51,7 +53,7 @@ def test_a_unit_on_a_serial_line_is_recognized_and_nothing_is_set(model: str) ->
 def test_serial_ports_are_asked_only_where_that_was_wanted() -> None:
     supply = make_supply("KA3005P", log_size=100)
     with NetworkInstrument(supply, socket_port=None, pty=True) as network:
-        candidate = scan.Candidate([network.resource])
+        candidate = Candidate([network.resource])
         (found,) = scan._ask_all([candidate], False)
         assert "--serial asks it" in (found.problem or "")
         assert supply.log == []
@@ -74,7 +76,7 @@ def test_each_genesys_of_a_line_is_recognized_by_its_address_and_named_with_the_
         {"name": "psu1", "model": "Genesys,GEN40-38", "uri": uri, "address": 2},
         {"name": "psu2", "model": "Genesys,GEN100-33", "uri": uri, "address": 30},
     ]
-    assert yaml.safe_load(scan.as_yaml(entries)) == {"units": entries}
+    assert yaml.safe_load(as_yaml({"units": entries})) == {"units": entries}
 
 
 def test_units_of_one_line_are_shown_with_their_addresses_and_speed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,11 +16,12 @@ from zeroconf import ServiceInfo, Zeroconf
 
 from agent import config
 from agent.cli.printing import print_scan
+from agent.config.source import as_yaml
 from agent.instruments import scan
 from agent.instruments.catalogue import candidates
 from agent.instruments.driver import Identity
-from agent.instruments.finding.candidates import merged
-from agent.instruments.scan import Candidate, Found
+from agent.instruments.finding.candidates import Candidate, merged
+from agent.instruments.scan import Found
 from agent.simulator import Simulator
 from tests.commandline import invoke
 
@@ -192,4 +193,4 @@ def test_entries() -> None:
         ("psu4", None),
         ("psu5", "MY$3"),
     ]
-    assert yaml.safe_load(scan.as_yaml(entries[3:]))["units"][0]["serial"] == "MY$3"
+    assert yaml.safe_load(as_yaml({"units": entries[3:]}))["units"][0]["serial"] == "MY$3"

@@ -17,6 +17,7 @@ import yaml
 
 from agent.instruments import scan
 from agent.instruments.driver import DriverError, IdentityError
+from agent.instruments.finding.candidates import Candidate
 from agent.instruments.recognizing import modbus_missing, questions, recognize_serial
 from agent.local.installing import how_to_install
 from agent.simulator import E36300, SUPPLIES, NetworkInstrument, make_supply
@@ -225,7 +226,7 @@ def test_a_unit_is_found_at_the_speed_that_it_is_set_to(
             supply, "answer", lambda request: answer(request) if termios.tcgetattr(port)[5] == speed else None
         )
         try:
-            found = scan._ask_all([scan.Candidate([network.resource])], serial=True)
+            found = scan._ask_all([Candidate([network.resource])], serial=True)
         finally:
             network.stop()
             os.close(port)
@@ -242,7 +243,7 @@ def test_a_unit_with_an_unknown_signature_is_told_and_gets_no_entry(monkeypatch:
             IdentityError, match=r"answers in Modbus at 9600 baud, but no .* RD60xx it has signature 60066"
         ):
             recognize_serial(network.resource, QUICK)
-        (found,) = scan._ask_all([scan.Candidate([network.resource])], serial=True)
+        (found,) = scan._ask_all([Candidate([network.resource])], serial=True)
     assert "signature 60066" in (found.problem or "")
     assert scan.unit_entries([found]) == []
 
