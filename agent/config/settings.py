@@ -269,7 +269,7 @@ class Settings(Section):
         default_factory=PublishSettings,
         description="{changes_only: true, deadband: …, heartbeat: 60} to publish fewer states of all units",
     )
-    publish_fields: bool = Field(
+    publish_fields: Flag = Field(
         default=False,
         description="true to publish each value of a channel on a topic of its own, too, for tools that read no JSON, or false",
     )

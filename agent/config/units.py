@@ -141,7 +141,7 @@ class UnitSettings(Section, title="Unit"):
         default=None,
         description="{changes_only: true, deadband: …, heartbeat: 60} to publish fewer states of this unit",
     )
-    publish_fields: bool | None = Field(
+    publish_fields: Flag | None = Field(
         default=None,
         description="true to publish each value of this unit's channels on a topic of its own, too, or false",
     )

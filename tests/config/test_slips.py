@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from agent import config
 from agent.config import Settings
+from agent.config.values import Section
 from tests.config.samples import UNIT, faults, one_fault, read, unit
 from tests.properties import examples
 
@@ -119,6 +122,24 @@ def test_a_flag_that_is_not_set(word: str) -> None:
     assert (settings.homeassistant, settings.mqtt.tls, settings.mqtt.port, settings.publish.changes_only) == (
         None, None, 1883, False
     )  # fmt: skip
+
+
+def _sections(of: type[Section] = Section) -> Iterator[type[Section]]:
+    for section in of.__subclasses__():
+        yield section
+        yield from _sections(section)
+
+
+def test_every_flag_of_the_file_takes_these_words() -> None:
+    """Each is a `Flag`: a plain `bool` takes `true` and `false` alone."""
+    kinds = {
+        f"{section.__name__}.{name}": str(kind)
+        for section in _sections()
+        for name, kind in section.__annotations__.items()
+        if re.search(r"\b(?:bool|Flag)\b", str(kind))
+    }
+    assert len(kinds) > 5
+    assert {name: kind for name, kind in kinds.items() if "bool" in kind} == {}
 
 
 def test_what_a_variable_stands_for_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
