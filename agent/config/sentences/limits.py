@@ -14,7 +14,7 @@ def unlisted(unit: UnitSettings) -> str | None:
 
     Of a unit whose channels only the unit itself tells: ``every other channel``.
     """
-    known = {channel.index for model in unit.candidates for channel in model.channels}
+    known = _known(unit)
     if not known:
         return "every other channel" if unit.channels else "every channel"
     missing = sorted(known - unit.channels.keys())
@@ -22,26 +22,30 @@ def unlisted(unit: UnitSettings) -> str | None:
 
 
 def missing_limits(channel: ChannelSettings) -> str | None:
-    """What the file does not limit of a channel: ``voltage_max``, ``current_max``, or both; None where it limits both."""
+    """The limits that the file does not give a channel: ``voltage_max``, ``current_max``, or both; None where it has both."""
     keys = [key for key in ("voltage_max", "current_max") if getattr(channel, key) is None]
     return " and ".join(keys) if keys else None
 
 
 def without_limits(unit: UnitSettings) -> Iterator[str]:
     """A sentence for all channels of a unit that have no limit but their ratings, and one for those that lack one of the two."""
+    known = _known(unit)
     lacking: dict[str, list[int]] = {}
-    for index, channel in sorted(unit.channels.items()):
-        if (missing := missing_limits(channel)) is not None:
+    for index in sorted(known | unit.channels.keys()):
+        if (missing := missing_limits(unit.channel(index))) is not None:
             lacking.setdefault(missing, []).append(index)
-    everything = [_named(lacking.pop(_BOTH))] if _BOTH in lacking else []
-    if (others := unlisted(unit)) is not None:
-        known = sorted({c.index for model in unit.candidates for c in model.channels} - unit.channels.keys())
-        listed = [index for index, channel in sorted(unit.channels.items()) if missing_limits(channel) == _BOTH]
-        everything = [_named(sorted({*known, *listed}))] if known else [*everything, others]
-    if everything:
-        yield f"{unit.name}: no limit but the rating on {' and '.join(everything)}; {_BOTH} set one"
+    without = [_named(lacking.pop(_BOTH))] if _BOTH in lacking else []
+    if not known and (others := unlisted(unit)) is not None:
+        without.append(others)
+    if without:
+        yield f"{unit.name}: no limit but the rating on {' and '.join(without)}; {_BOTH} set one"
     for missing, indices in lacking.items():
         yield f"{unit.name}: no {missing} but the rating on {_named(indices)}"
+
+
+def _known(unit: UnitSettings) -> set[int]:
+    """The channels of all models that the unit may be; none where only the unit tells."""
+    return {channel.index for model in unit.candidates for channel in model.channels}
 
 
 def _named(indices: list[int]) -> str:

@@ -11,6 +11,9 @@ from pyvisa import rname
 
 from agent.instruments import resource
 
+#: Equal for all spellings of one address.
+_Key = tuple[str, ...]
+
 
 @dataclass(slots=True)
 class Candidate:
@@ -35,34 +38,35 @@ def merged(candidates: Iterable[Candidate]) -> list[Candidate]:
     Those that announce themselves by names of their own are different ones, also at one address: simulators and gateways. So
     are the ports of this host itself.
     """
-    result: dict[tuple[str, ...], Candidate] = {}
-    first_of_host: dict[str, Candidate] = {}
+    result: list[Candidate] = []
+    by_address: dict[_Key, Candidate] = {}
+    by_host: dict[str, Candidate] = {}
+    by_server: dict[tuple[str, str], Candidate] = {}
+    held: set[tuple[int, _Key]] = set()
     for candidate in candidates:
         for name in candidate.names:
             try:
-                same = resource.same_instrument_key(name)
+                address = resource.same_instrument_key(name)
             except resource.ResourceNameError:
                 continue
             host = _host(name)
-            key = same if host is None else ("TCPIP", host, candidate.server)
-            known = result.get(key)
-            if known is None and not candidate.server:
-                known = next((one for one in result.values() if same in _keys(one)), None)
+            if host is not None and candidate.server:
+                known = by_server.get((host, candidate.server))
+            else:
+                known = by_address.get(address)
                 if known is None and host is not None and not _is_loopback(host):
-                    known = first_of_host.get(host)
-                elif host is not None and _is_loopback(host):
-                    key = same
+                    known = by_host.get(host)
             if known is None:
-                known = result.setdefault(key, Candidate([], candidate.announced, candidate.server))
+                known = Candidate([], candidate.announced, candidate.server)
+                result.append(known)
+            by_address.setdefault(address, known)
             if host is not None:
-                first_of_host.setdefault(host, known)
-            if same not in _keys(known):
+                by_host.setdefault(host, known)
+                by_server.setdefault((host, candidate.server), known)
+            if (id(known), address) not in held:
+                held.add((id(known), address))
                 known.names.append(name)
-    return list(result.values())
-
-
-def _keys(candidate: Candidate) -> list[tuple[str, ...]]:
-    return [resource.same_instrument_key(name) for name in candidate.names]
+    return result
 
 
 def _host(name: str) -> str | None:
