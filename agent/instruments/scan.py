@@ -19,7 +19,6 @@ from agent.instruments.recognizing import modbus_missing, recognize, recognize_s
 #: ms for opening, and for the answer to *IDN?.
 _OPEN_TIMEOUT, _ASK_TIMEOUT = 2000, 2000
 _MOST_AT_ONCE = 32
-_METHODS = ("mDNS", "VXI-11")
 #: s that the questions of all languages at all speeds take on a serial line where nobody answers, at most.
 _SERIAL_SEARCH = 90
 
@@ -87,44 +86,53 @@ def scan(*, timeout: float = 3.0, interfaces: Iterable[str] = (), serial: bool =
     :raises NoSuchInterfaceError: this host has no such interface
     """
     networks, remarks = chosen(interfaces)
+
+    def by_mdns(told: list[str]) -> _Search:
+        return _Search(*announced.search(networks, timeout, told))
+
+    def by_vxi11(told: list[str]) -> _Search:
+        hosts, asked = portmap.search(networks, min(timeout, 2.0), told)
+        return _Search([Candidate([f"TCPIP::{host}::inst0::INSTR"]) for host in hosts], asked)
+
+    def at_ports(told: list[str]) -> _Search:
+        names, kinds = ports.search(told)
+        return _Search([Candidate([name]) for name in names], kinds=kinds)
+
     result = Scan(remarks=remarks + overlaps(networks))
-    methods: dict[str, Sequence[Interface]] = {}
-
-    def by_mdns(told: list[str]) -> list[Candidate]:
-        found, methods["mDNS"] = announced.search(networks, timeout, told)
-        return found
-
-    def by_vxi11(told: list[str]) -> list[Candidate]:
-        hosts, methods["VXI-11"] = portmap.search(networks, min(timeout, 2.0), told)
-        return [Candidate([f"TCPIP::{host}::inst0::INSTR"]) for host in hosts]
-
-    def at_ports(told: list[str]) -> list[Candidate]:
-        return [Candidate([name]) for name in _listed(result.searched, told)]
-
     if not networks:
         result.remarks.append(
             "no network was searched: this host has no network interface that is up and has an IPv4 address"
         )
-    candidates = merged(_search_all([by_mdns, by_vxi11, at_ports], timeout, result.remarks))
-    result.searched[:0] = _on_networks(methods)
+    mdns, vxi11, others = _search_all([by_mdns, by_vxi11, at_ports], timeout, result.remarks)
+    candidates = merged([*mdns.found, *vxi11.found, *others.found])
+    result.searched = [*_on_networks({"mDNS": mdns.asked, "VXI-11": vxi11.asked}), *others.kinds]
     if serial and any(is_serial(name) for one in candidates for name in one.names) and (reason := modbus_missing()):
         result.remarks.append(reason)
     result.found = _ask_all(candidates, serial)
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """The result of one way to search: by mDNS and VXI-11 on which interfaces, at this host's ports of which kinds."""
+
+    found: Sequence[Candidate] = ()
+    asked: Sequence[Interface] = ()
+    kinds: Sequence[str] = ()
+
+
 def _search_all(
-    searches: Sequence[Callable[[list[str]], list[Candidate]]], timeout: float, remarks: list[str]
-) -> list[Candidate]:
-    """All at the same time; what they find and remark in their order."""
-    results: list[tuple[list[Candidate], list[str]] | None] = [None] * len(searches)
+    searches: Sequence[Callable[[list[str]], _Search]], timeout: float, remarks: list[str]
+) -> list[_Search]:
+    """All at the same time; what they remark in their order. One that does not end in time, or fails, has found nothing."""
+    results: list[tuple[_Search, list[str]] | None] = [None] * len(searches)
 
     def work(number: int) -> None:
         told: list[str] = []
         try:
             results[number] = (searches[number](told), told)
         except OSError as error:
-            results[number] = ([], [*told, f"a search failed: {error.strerror or error}"])
+            results[number] = (_Search(), [*told, f"a search failed: {error.strerror or error}"])
 
     threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(searches))]
     for thread in threads:
@@ -132,22 +140,18 @@ def _search_all(
     deadline = time.monotonic() + timeout + 5
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    for result in results:
-        remarks += ["a search did not end in time; its instruments are left out"] if result is None else result[1]
-    return [candidate for result in results if result is not None for candidate in result[0]]
-
-
-def _listed(searched: list[str], remarks: list[str]) -> list[str]:
-    names, kinds = ports.search(remarks)
-    searched += kinds
-    return names
+    late = (_Search(), ["a search did not end in time; its instruments are left out"])
+    ended = [late if result is None else result for result in results]
+    for _, told in ended:
+        remarks += told
+    return [search for search, _ in ended]
 
 
 def _on_networks(methods: Mapping[str, Sequence[Interface]]) -> list[str]:
     """Which interfaces were searched by which methods."""
     groups: dict[tuple[str, ...], list[str]] = {}
-    for interface in dict.fromkeys(one for searched in methods.values() for one in searched):
-        by = tuple(method for method in _METHODS if interface in methods.get(method, ()))
+    for interface in dict.fromkeys(one for asked in methods.values() for one in asked):
+        by = tuple(method for method, asked in methods.items() if interface in asked)
         groups.setdefault(by, []).append(str(interface))
     return [f"{', '.join(names)} by {' and '.join(by)}" for by, names in groups.items()]
 

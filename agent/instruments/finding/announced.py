@@ -14,8 +14,7 @@ from zeroconf import ServiceBrowser, ServiceStateChange, Zeroconf
 
 from agent.instruments.catalogue import all_series
 from agent.instruments.finding.candidates import Candidate
-from agent.instruments.finding.interfaces import Interface
-from agent.instruments.finding.portmap import obstacle
+from agent.instruments.finding.interfaces import Interface, obstacle
 
 #: The resource names of announced services, in the order in which they are tried: those that say how they are reached first.
 _SERVICES: dict[str, Callable[[str, int], list[str]]] = {

@@ -30,23 +30,28 @@ class Interface:
     is_loopback: bool
     broadcast: str | None
 
+    @property
+    def card(self) -> str:
+        """The network card, without the label that an address may have (``eth0:1``)."""
+        return _card(self.name)
+
     def __str__(self) -> str:
         return f"{self.name} ({self.address})"
 
 
-def interfaces() -> tuple[list[Interface], list[str]]:
-    """The addresses that can be searched, loopback last; and for each interface that can't be, its name and why."""
+def interfaces() -> tuple[list[Interface], dict[str, str]]:
+    """The addresses that can be searched, loopback last; and the names of interfaces that can't be, with the reason."""
     usable: list[Interface] = []
-    left_out: list[str] = []
+    left_out: dict[str, str] = {}
     for adapter in ifaddr.get_adapters(include_unconfigured=True):
         name = adapter.name
         flags = _flags(name)
         if not flags & _UP:
-            left_out.append(f"{name} (it is down)")
+            left_out[name] = "it is down"
             continue
         found = [ip for ip in adapter.ips if ip.is_IPv4]
         if not found:
-            left_out.append(f"{name} (it has no IPv4 address)")
+            left_out[name] = "it has no IPv4 address"
         for ip in found:
             network = ipaddress.IPv4Network(f"{ip.ip}/{ip.network_prefix}", strict=False)
             has_broadcast = bool(flags & _BROADCAST) and network.prefixlen < 31
@@ -71,12 +76,12 @@ def chosen(wanted: Iterable[str]) -> tuple[list[Interface], list[str]]:
     usable, left_out = interfaces()
     names = list(wanted)
     if not names:
-        return usable, [f"left out: {', '.join(left_out)}"] if left_out else []
+        told = ", ".join(f"{name} ({why})" for name, why in left_out.items())
+        return usable, [f"left out: {told}"] if told else []
     for name in names:
         if not any(name in (one.name, one.address) for one in usable):
-            fault = next((text for text in left_out if text.partition(" (")[0] == name), None)
-            if fault is not None:
-                raise NoSuchInterfaceError(f"the interface {name} can't be searched: {fault.partition(' (')[2][:-1]}")
+            if name in left_out:
+                raise NoSuchInterfaceError(f"the interface {name} can't be searched: {left_out[name]}")
             there = ", ".join(map(str, usable)) or "none with an IPv4 address"
             raise NoSuchInterfaceError(f"this host has no interface {name!r}; it has {there}")
     return [one for one in usable if one.name in names or one.address in names], []
@@ -92,9 +97,20 @@ def overlaps(searched: Sequence[Interface]) -> list[str]:
     ]
 
 
+def obstacle(error: OSError) -> str:
+    """Why something can't be sent into a network, in the user's words."""
+    if isinstance(error, PermissionError):
+        return "the firewall of this host forbids it"
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+def _card(name: str) -> str:
+    return name.partition(":")[0]
+
+
 def _flags(name: str) -> int:
     """Of `SIOCGIFFLAGS`; 0 where the interface has gone meanwhile."""
-    request = struct.pack("16sH22x", name.partition(":")[0].encode()[:15], 0)
+    request = struct.pack("16sH22x", _card(name).encode()[:15], 0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
             answer = fcntl.ioctl(any_socket.fileno(), _SIOCGIFFLAGS, request)

@@ -10,7 +10,7 @@ import struct
 import time
 from collections.abc import Sequence
 
-from agent.instruments.finding.interfaces import Interface
+from agent.instruments.finding.interfaces import Interface, obstacle
 
 _PORT = 111
 _CALL, _REPLY, _ACCEPTED = 0, 1, 0
@@ -62,13 +62,6 @@ def search(
     return sorted(found, key=socket.inet_aton), [interface for _, _, interface in asked]
 
 
-def obstacle(error: OSError) -> str:
-    """Why something can't be sent into a network, in the user's words."""
-    if isinstance(error, PermissionError):
-        return "the firewall of this host forbids it"
-    return (error.strerror or str(error) or type(error).__name__).lower()
-
-
 def serves(answer: bytes, number: bytes) -> bool:
     """True if it is the answer to the question of that number, and says that VXI-11 is served."""
     try:
@@ -85,7 +78,7 @@ def _prepare(channel: socket.socket, interface: Interface) -> None:
     channel.setblocking(False)
     channel.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
     with contextlib.suppress(OSError):  # before Linux 5.7 for root alone; the route to the network does it as well
-        channel.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.name.partition(":")[0].encode())
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.card.encode())
     channel.bind((interface.address, 0))
 
 
