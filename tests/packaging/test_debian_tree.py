@@ -22,6 +22,7 @@ import yaml
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.lab import Observer, settings, unit
+from tests.support import trees
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
@@ -44,8 +45,7 @@ class Tree:
 
     def command(self, *command: str, mounts: str = "") -> list[str]:
         inside = shlex.join(["chroot", str(self.folder), *command])
-        # A mount namespace of its own: /proc and /dev end with it.
-        script = f"mount -t proc proc {self.folder}/proc; mount --rbind /dev {self.folder}/dev; {mounts} exec {inside}"
+        script = f"{mounts}{trees.mounts(self.folder)}; exec {inside}"
         return ["unshare", "--mount", "sh", "-ec", script]
 
     def run(self, *command: str) -> str:
@@ -72,8 +72,8 @@ class Tree:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
-    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0:
-        pytest.skip("mounts can't be kept apart here (`unshare --mount`)")
+    if (reason := trees.missing()) is not None:
+        pytest.skip(reason)
     spec = importlib.util.spec_from_file_location("build_deb", ROOT / "package" / "debian" / "build.py")
     assert spec is not None
     assert spec.loader is not None
@@ -133,7 +133,7 @@ def test_the_service_does_what_its_unit_says(tree: Tree, broker: LocalBroker, tm
     state = tree.path("/var/lib/psu-agent")
     mounts = (
         f"mount --bind {tree.folder} {tree.folder}; mount -o remount,bind,ro {tree.folder}; "
-        f"mount --bind {state} {state}; mount -o remount,bind,rw {state}; mount -t proc proc {tree.folder}/proc; "
+        f"mount --bind {state} {state}; mount -o remount,bind,rw {state}; "
     )
     command = [*identity, "env", "STATE_DIRECTORY=/var/lib/psu-agent", *shlex.split(start)]
     try:

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support import trees
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
@@ -161,9 +162,7 @@ class Image:
 
     def run(self, command: list[str], user: int = 10001, directory: str = "/") -> subprocess.CompletedProcess[str]:
         shell = ["sh", "-ec", f'cd {directory}; exec "$@"', "sh", *command]
-        # A mount namespace of its own: /proc and /dev end with it, whatever happens.
-        inside = shlex.join([*self.chroot(user), *shell])
-        script = f"mount -t proc proc {self.tree}/proc; mount --rbind /dev {self.tree}/dev; exec {inside}"
+        script = f"{trees.mounts(self.tree)}; exec {shlex.join([*self.chroot(user), *shell])}"
         return subprocess.run(
             ["unshare", "--mount", "sh", "-ec", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -177,9 +176,8 @@ def allowed_context() -> list[str]:
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    # What a tree mounts must not be seen outside of it; within a plain chroot, whose root is no mount, that can't be had.
-    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode != 0:
-        pytest.skip("mounts can't be kept apart here (`unshare --mount`)")
+    if (reason := trees.missing()) is not None:
+        pytest.skip(reason)
     folder = tmp_path_factory.mktemp("image")
     yield Image(folder)
     subprocess.run(["rm", "-rf", "--one-file-system", folder], check=True)
@@ -221,9 +219,7 @@ def test_process_1_ends_cleanly_and_buries_its_children(image: Image, tmp_path: 
     # An orphan of the agent's: init has to reap it.
     shell = 'sh -c "sleep 0.2 & exit" & exec "$@"'
     inner = shlex.join([*image.chroot(10001), "sh", "-c", shell, "sh", *command])
-    script = (
-        f"ip link set lo up; mount -t proc proc {image.tree}/proc; mount --rbind /dev {image.tree}/dev; exec {inner}"
-    )
+    script = f"ip link set lo up; {trees.mounts(image.tree)}; exec {inner}"
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", script]
     process = Process(unshare, tmp_path / "image.log")
     process.start()
