@@ -73,8 +73,7 @@ class Exchange:
         self._presence = presence
         self._connection: Connection | None = None
         self._has_more = False  # packets that have been read from the socket and not handled
-        self._acknowledged = 0
-        self._refused = 0
+        self._acknowledged = self._refused = 0
         self._progress = (0, 0)  # what had been answered at the last look
         self._answered_at = time.monotonic()
         self._asked = system_clock()  # no later than the PINGREQ whose answer comes next
@@ -323,14 +322,15 @@ class Exchange:
     def _has_work(self) -> bool:
         if not self._presence.connected:  # messages that came meanwhile wait for the subscriptions
             return self.is_ending
-        has_messages = self._inbox.items or self.values.has_news
-        return bool(has_messages or self._subscriptions.has_changed or self._spooling.has_delivered)
+        return bool(
+            self._inbox.items or self.values.has_news or self._subscriptions.has_changed or self._spooling.has_delivered
+        )
 
     @property
     def is_idle(self) -> bool:
         """True if all but the backlog has been sent and acknowledged."""
-        values_wait = self.values.waits and not self.is_silent
-        return not (self._inbox.items or values_wait) and self.outbox.is_idle and self.receipts.is_idle
+        waits = self._inbox.items or (self.values.waits and not self.is_silent)
+        return not waits and self.outbox.is_idle and self.receipts.is_idle
 
     def repeat_retained(self, now: float) -> None:
         """Publish again what is said of units and of this agent, once in `REPETITION` s, where the broker retains nothing.
@@ -394,10 +394,9 @@ class Exchange:
             return
         if item.ticket is not None or item.number:
             self.receipts.delivered(item)
-        if item.kind is Kind.KEEP:
-            if item.content == b"":
-                self._inbox.confirmed(item)
-            elif self.kept is not None:
-                self.kept(item.topic)
+        if item.kind is Kind.KEEP and item.content == b"":
+            self._inbox.confirmed(item)
+        elif item.kind is Kind.KEEP and self.kept is not None:
+            self.kept(item.topic)
         if item.row:
             self._spooling.acknowledged(item)

@@ -354,6 +354,8 @@ TEXTS = st.text(max_size=60) | st.sampled_from(
         "VisaIOError",
     ]
 )
+COMMON = (OSError, ValueError, RuntimeError, TypeError, AttributeError, IndexError, EOFError, Exception, TimeoutError)
+OF_LIBRARIES = (ConnectionResetError, BrokenPipeError, UnicodeError, struct.error, RPCError, RPCUnpackError, Vxi11Error)
 ERRORS = st.one_of(
     st.builds(
         pyvisa.errors.VisaIOError, st.sampled_from([code.value for code in StatusCode]) | st.integers(-(2**31), 2**31)
@@ -364,30 +366,7 @@ ERRORS = st.one_of(
     st.builds(lambda number: termios.error(number, os.strerror(number)), st.sampled_from(sorted(errno.errorcode))),
     st.builds(
         lambda kind, text: kind(text),
-        st.sampled_from(
-            [
-                *(
-                    OSError,
-                    ValueError,
-                    RuntimeError,
-                    TypeError,
-                    AttributeError,
-                    IndexError,
-                    EOFError,
-                    Exception,
-                    TimeoutError,
-                ),
-                *(
-                    ConnectionResetError,
-                    BrokenPipeError,
-                    UnicodeError,
-                    struct.error,
-                    RPCError,
-                    RPCUnpackError,
-                    Vxi11Error,
-                ),
-            ]
-        ),
+        st.sampled_from([*COMMON, *OF_LIBRARIES]),
         TEXTS,
     ),
 )
