@@ -152,8 +152,7 @@ class Exchange:
         """
         self._status, self._announced_at = status, system_clock()
         self._refusals.begin()
-        # States that came while the connection was made are older than those that are published now: they are backlog, or
-        # a present state would go back in time.
+        # States that came while the connection was made are backlog: behind those that are published now they would go back.
         older, retained = self._inbox.begin_connection(status)
         self._spooling.keep(older)
         self.receipts.spooled(older)
@@ -322,9 +321,8 @@ class Exchange:
     def _has_work(self) -> bool:
         if not self._presence.connected:  # messages that came meanwhile wait for the subscriptions
             return self.is_ending
-        return bool(
-            self._inbox.items or self.values.has_news or self._subscriptions.has_changed or self._spooling.has_delivered
-        )
+        has_messages = self._inbox.items or self.values.has_news
+        return bool(has_messages or self._subscriptions.has_changed or self._spooling.has_delivered)
 
     @property
     def is_idle(self) -> bool:
