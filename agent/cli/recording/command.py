@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,6 +181,7 @@ class _Job:
         self._events = events
         self._existing = existing
         self._summary = summary
+        self._has_lost = False
         self._line = StatusLine(str(output or ""), is_shown=output is not None or not sys.stdout.isatty())
 
     def _choose_columns(self, fields: str | None, existing: Existing) -> tuple[str, ...]:
@@ -208,23 +208,24 @@ class _Job:
         from agent.client.connection import BrokerError, Client
         from agent.client.fleet import Fleet
         from agent.client.recording.files import FileError
-        from agent.client.recording.recorder import Recorder, RefusedError
+        from agent.client.recording.recorder import Recorder, UnreadableError
         from agent.client.recording.selection import UnknownTargetError
         from agent.client.recording.session import RecordingSession
         from agent.protocol.messages import AgentInfo
-        from agent.protocol.topics import AgentTopic
+        from agent.protocol.topics import AgentTopic, Topics
 
         began = int(time.time() * 1000)
-        fleet = Fleet(Client(address).topics)
+        topics = Topics(address.base_topic)
+        fleet = Fleet(topics)
         agents: list[AgentInfo] = []
         try:
             with Client(address) as client:
-                for message in client.retained(Fleet.filters(client.topics)):
+                for message in client.retained(Fleet.filters(topics)):
                     fleet.update(message.topic, message.payload)
-                    match client.topics.parse_published(message.topic):
+                    match topics.parse_published(message.topic):
                         case AgentTopic(_, "info") if message.payload:
                             agents += _agent_info(message.payload)
-                protocol, topics, retains = client.protocol, client.topics, client.retains
+                protocol, retains = client.protocol, client.retains
             if retains:
                 self._selection.check(fleet)
         except BrokerError as error:
@@ -266,7 +267,7 @@ class _Job:
             self._line.clear()
             self._tell_summary(recorder, events)
             raise NotFound(str(error)) from None
-        except RefusedError as error:
+        except UnreadableError as error:
             recorder.abandon()
             raise Failure(str(error)) from None
         except OSError:
@@ -322,10 +323,13 @@ class _Job:
                 self._say(f"writing {self._output}")
             recorder.finish()
 
-    def _client_id(self, base: str) -> str:
-        """The same for the same file, so that the broker keeps what comes while a recording that broke off is away."""
+    def _client_id(self, base: str) -> str | None:
+        """The same for the same file, so that the broker keeps what comes while a recording that broke off is away.
+
+        None for standard output, with which no recording can go on.
+        """
         if self._output is None:
-            return f"psu-agent-log-{uuid.uuid4().hex[:12]}"
+            return None
         place = f"{socket.gethostname()}\n{os.getuid()}\n{base}\n{self._output.absolute()}"
         return f"psu-agent-log-{hashlib.sha256(place.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
@@ -341,8 +345,6 @@ class _Job:
         self._has_lost = link.reason is not None
         if link.refused:
             self._say(f"the broker does not let this user read {', '.join(link.refused)}; recording without it")
-
-    _has_lost = False
 
     def _tell_summary(self, recorder: Recorder, events: EventFile | None) -> None:
         from agent.cli.recording import printing

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from agent.cli.terminal import clean
+from agent.client.recording.merging import by_name
 from agent.client.recording.recorder import Counts
 from agent.client.recording.runs import Missing
 from agent.client.recording.statistics import Extent, Statistics
@@ -97,7 +98,7 @@ def summary_json(
 ) -> str:
     """The summary as one JSON object. Energy in Wh, charge in Ah, times in s."""
     channels = []
-    for psu, index in sorted(statistics.keys() | missing.keys()):
+    for psu, index in sorted(statistics.keys() | missing.keys(), key=by_name):
         figures = statistics.get((psu, index), Statistics())
         gaps = missing.get((psu, index), ())
         channels.append(

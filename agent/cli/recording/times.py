@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|min|m|h|d)")
+_WITH_COMMA = re.compile(r"[0-9]+,[0-9]+(ms|s|min|m|h|d)?")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 #: s; ten years.
 _LONGEST = 10 * 365.25 * 86400
@@ -24,7 +25,8 @@ def parse_duration(text: str) -> float:
     elif compact and not _PART.sub("", compact):
         seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(compact))
     else:
-        raise ValueError(form)
+        hint = f"; write {text.strip().replace(',', '.')}, with a point" if _WITH_COMMA.fullmatch(compact) else ""
+        raise ValueError(form + hint)
     if not 0 < seconds <= _LONGEST:
         raise ValueError(f"{text!r} is out of range; give more than 0 s, and less than ten years")
     return seconds

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, auto
 
+from agent.client.fleet import natural
 from agent.client.recording.runs import Missing, Run, Sample
 from agent.protocol.messages import AgentInfo
 
@@ -123,8 +124,13 @@ class Merger:
 
     def missing(self) -> dict[tuple[str, int], list[Missing]]:
         """The samples that did not come, by unit and channel; channels without a gap are left out."""
-        found = {key: channel.missing() for key, channel in sorted(self._channels.items())}
+        found = {key: self._channels[key].missing() for key in sorted(self._channels, key=by_name)}
         return {key: gaps for key, gaps in found.items() if gaps}
+
+
+def by_name(channel: tuple[str, int]) -> tuple[object, int]:
+    """A sort key for units and channels: psu2 before psu10."""
+    return natural(channel[0]), channel[1]
 
 
 class ChannelMerger:

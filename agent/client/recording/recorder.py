@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from agent.client.recording.events import EventFile
-from agent.client.recording.merging import ChannelMerger, Merger, Source
+from agent.client.recording.merging import ChannelMerger, Merger, Source, by_name
 from agent.client.recording.outputs import Output
 from agent.client.recording.rows import Format
 from agent.client.recording.runs import Run, Sample
@@ -61,7 +61,7 @@ class _Batch:
     waiting: list[bytes] = field(default_factory=list)
 
 
-class RefusedError(Exception):
+class UnreadableError(Exception):
     """The broker does not let this user read the states. One sentence that says so."""
 
 
@@ -104,7 +104,9 @@ class Recorder:
     def statistics(self) -> dict[tuple[str, int], Statistics]:
         """The figures of each channel of which something was recorded, by unit and channel."""
         return {
-            key: channel.statistics for key, channel in sorted(self._channels.items()) if channel.statistics.samples
+            key: self._channels[key].statistics
+            for key in sorted(self._channels, key=by_name)
+            if self._channels[key].statistics.samples
         }
 
     def agent(self, info: AgentInfo, *, retained: bool = True) -> None:
@@ -125,7 +127,7 @@ class Recorder:
     def run(self, session: RecordingSession, is_over: Callable[[], bool], progress: Callable[[Counts], None]) -> None:
         """Record until ``is_over``.
 
-        :raises RefusedError: the broker does not let this user read
+        :raises UnreadableError: the broker does not let this user read
         :raises FileError: a file can't be written
         """
         self._adopt()
@@ -139,7 +141,7 @@ class Recorder:
     ) -> None:
         """Take what comes of the samples that are missing before others, and nothing new. It ends when none waits any more.
 
-        :raises RefusedError: the broker does not let this user read
+        :raises UnreadableError: the broker does not let this user read
         :raises FileError: a file can't be written
         """
         self._is_ending = True
@@ -217,7 +219,7 @@ class Recorder:
         if self.counts.lost != link.reason or link.refused:
             self._tell(link)
         if any(self._is_state(topic) for topic in link.refused):
-            raise RefusedError(f"the broker does not let this user read {', '.join(link.refused)}")
+            raise UnreadableError(f"the broker does not let this user read {', '.join(link.refused)}")
         self.counts.lost = link.reason
         self.merger.link(link.reason is None, time.monotonic())
 

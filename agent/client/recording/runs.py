@@ -52,10 +52,10 @@ class Missing:
 class Run:
     """One count of ``seq`` of a channel, from 1 on. Two runs of an agent are two of these.
 
-     ``floor``: lower numbers belong to another run. ``next``: the number that is written next; None before the first.
-     ``expected_from``: from here on a number that did not come is missing. ``period_from``: the lowest that was recorded.
-     ``time``: that of the first sample that came (ms), ``since``: when it came (s, of a clock that nobody sets).
-     ``is_closed``: a later run is being written. ``is_resumed``: nobody waits for what lies between the file and the next sample.
+    ``floor``: lower numbers belong to another run. ``next``: the number that is written next; None before the first.
+    ``expected_from``: from here on a number that did not come is missing. ``period_from``: the lowest that was recorded.
+    ``time``: that of the first sample that came (ms), ``since``: when it came (s, of a clock that nobody sets).
+    ``is_closed``: a later run is being written. ``is_resumed``: nobody waits for what lies between the file and the next sample.
     ``pending``: samples that wait for those before them, since ``waiting_since``.
     """
 

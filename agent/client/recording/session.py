@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -70,22 +71,27 @@ class RecordingSession:
         filters: Sequence[str],
         *,
         protocol: Literal["5", "3.1.1"],
-        client_id: str,
+        client_id: str | None,
         goes_on: bool,
     ) -> None:
-        """``goes_on``: take what the broker has kept for this client identifier; else that is forgotten."""
+        """Prepare it, without a connection.
+
+        :param client_id: None: one of its own, with which no recording will go on
+        :param goes_on: take what the broker has kept for this client identifier; else that is forgotten
+        """
         self.inbox: queue.SimpleQueue[Delivery | Link] = queue.SimpleQueue()
         self._address = address
         self._filters = list(filters)
         self._is_v5 = protocol == "5"
         self._goes_on = goes_on
+        self._ends_for_good = client_id is None
         self._connection = 0
         self._subscribing: dict[int | None, list[str]] = {}
         self._refused: list[str] = []
         self._has_subscribed = False
         self._client = PahoClient(
             CallbackAPIVersion.VERSION2,
-            client_id=client_id,
+            client_id=client_id or f"psu-agent-log-{uuid.uuid4().hex[:12]}",
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
             clean_session=None if self._is_v5 else True,
             manual_ack=True,
@@ -116,7 +122,9 @@ class RecordingSession:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         properties = None
-        if self._is_v5 and kind is None:  # else the broker keeps messages for a recording that goes on
+        if self._is_v5 and (
+            kind is None or self._ends_for_good
+        ):  # else the broker keeps messages for a recording that goes on
             properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = 0
         self._client.disconnect(properties=properties)

@@ -59,9 +59,7 @@ class Thinner:
             self._late = None
             self._write(state, True)
 
-    def flush(self, before: int | None = None) -> None:
-        """Write what waits: of intervals that ended before a time (ms), or of all."""
-        if self._late is not None and (before is None or self._late[0] < before // self._interval):
-            self._write_late()
-        if self._waiting is not None and (before is None or self._waiting[0] < before // self._interval):
-            self._write_waiting()
+    def flush(self) -> None:
+        """Write what waits."""
+        self._write_late()
+        self._write_waiting()

@@ -41,6 +41,12 @@ def test_what_is_no_duration(text: str) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize(("text", "right"), [("1,5h", "1.5h"), (" 0,5 ", "0.5"), ("2,5 min", "2.5 min")])
+def test_a_decimal_comma_is_told_with_what_to_write(text: str, right: str) -> None:
+    with pytest.raises(ValueError, match=f"; write {right}, with a point"):
+        parse_duration(text)
+
+
 @given(st.text())
 @examples()
 def test_any_text_is_a_duration_or_told_to_be_none(text: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agent.client.recording import merging
-from agent.client.recording.merging import WAIT
+from agent.client.recording.merging import WAIT, Merger, Source
+from agent.client.recording.runs import Sample
 from tests.client.recording.channel import BACKLOG, BEGAN, LIVE, RETAINED, Recording, info
 
 
@@ -91,6 +92,16 @@ def test_a_sample_that_comes_after_that_is_written_as_late(recording: Recording)
     assert recording.missing == [(2, 2)]
 
 
+def test_what_is_missing_is_told_in_the_order_in_which_people_count_units() -> None:
+    merger = Merger(BEGAN)
+    for unit in ("rack10", "rack2"):
+        channel = merger.channel(unit, 1, lambda *_: None)
+        for seq in (1, 3):
+            merger.add(channel, Sample("a", seq, BEGAN + seq, b""), LIVE, 100.0)
+    merger.flush()
+    assert list(merger.missing()) == [("rack2", 1), ("rack10", 1)]
+
+
 def test_an_agent_that_starts_anew_counts_anew(recording: Recording) -> None:
     recording.merger.agent(info(BEGAN - 5000), retained=True)
     recording.take(1)
@@ -103,31 +114,29 @@ def test_an_agent_that_starts_anew_counts_anew(recording: Recording) -> None:
     assert recording.missing == []
 
 
-def test_the_count_of_a_new_run_may_go_on_where_that_of_the_old_one_ended(recording: Recording) -> None:
-    """The new run's first samples are in its backlog: 3 is another one than the old run's next."""
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # The new run's first samples are in its backlog: 3 is another one than the old run's next.
+        ([(1, 100, LIVE), (2, 200, LIVE)], [(3, 1300, LIVE), (1, 1100, BACKLOG), (2, 1200, BACKLOG)]),
+        # The backlog of the old run comes before the new run.
+        (
+            [(1, 100, LIVE)],
+            [(2, 1200, LIVE), (2, 200, BACKLOG), (3, 300, BACKLOG), (1, 1100, BACKLOG)],
+        ),
+    ],
+)
+def test_the_counts_of_two_runs_are_told_apart(
+    recording: Recording, before: list[tuple[int, int, Source]], after: list[tuple[int, int, Source]]
+) -> None:
     recording.merger.agent(info(BEGAN - 5000), retained=True)
-    recording.take(1)
-    recording.take(2)
+    for seq, moment, source in before:
+        recording.take(seq, source, time=BEGAN + moment)
     recording.merger.agent(info(BEGAN + 1000), retained=False)
-    recording.take(3, time=BEGAN + 1300)
-    recording.take(1, BACKLOG, time=BEGAN + 1100)
-    recording.take(2, BACKLOG, time=BEGAN + 1200)
+    for seq, moment, source in after:
+        recording.take(seq, source, time=BEGAN + moment)
     recording.wait()
-    assert [time - BEGAN for _, _, time in recording.written] == [100, 200, 1100, 1200, 1300]
-    assert recording.late == []
-    assert recording.missing == []
-
-
-def test_the_backlog_of_the_old_run_comes_before_the_new_run(recording: Recording) -> None:
-    recording.merger.agent(info(BEGAN - 5000), retained=True)
-    recording.take(1)
-    recording.merger.agent(info(BEGAN + 1000), retained=False)
-    recording.take(2, time=BEGAN + 1200)
-    recording.take(2, BACKLOG, time=BEGAN + 200)
-    recording.take(3, BACKLOG, time=BEGAN + 300)
-    recording.take(1, BACKLOG, time=BEGAN + 1100)
-    recording.wait()
-    assert [time - BEGAN for _, _, time in recording.written] == [100, 200, 300, 1100, 1200]
+    assert [time - BEGAN for _, _, time in recording.written] == sorted(moment for _, moment, _ in before + after)
     assert recording.late == []
     assert recording.missing == []
 

@@ -13,7 +13,7 @@ import pytest
 from agent.client.recording import recorder as module
 from agent.client.recording.events import EventFile
 from agent.client.recording.outputs import CsvOutput
-from agent.client.recording.recorder import Recorder, RefusedError
+from agent.client.recording.recorder import Recorder, UnreadableError
 from agent.client.recording.rows import DEFAULT
 from agent.client.recording.selection import Selection
 from agent.client.recording.session import Delivery, Link, RecordingSession
@@ -155,7 +155,7 @@ def test_a_user_who_may_not_read_states_is_told_and_one_who_may_not_read_events_
     recorder, file = recording(tmp_path)
     play(recorder, Script(file, Link(None, refused=("psu/psu1/+/event",)), ("psu/psu1/1/state", sample(1))))
     assert len(rows(file)) == 1
-    with pytest.raises(RefusedError, match=r"does not let this user read psu/psu1/\+/state"):
+    with pytest.raises(UnreadableError, match=r"does not let this user read psu/psu1/\+/state"):
         play(recorder, Script(file, Link(None, refused=("psu/psu1/+/state", "psu/psu1/+/event"))))
     recorder.abandon()
 
