@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from agent.client.commanding import Commander, checked
-from agent.client.errors import ClientError, NobodyAnsweredError, WaitTimeoutError
+from agent.client.errors import ClientError, NobodyAnsweredError, OfflineError, WaitTimeoutError
 from agent.client.feeds import Feed
 from agent.client.request import Target
 from agent.protocol.messages import ChannelInfo, ChannelState, Event, LeaseState, Response, UnitInfo
@@ -214,7 +214,8 @@ class ChannelClient(_Addressed):
         """
         deadline = time.monotonic() + timeout
         live = self._commander.live
-        live.channel_info(self._target)
+        with contextlib.suppress(OfflineError):  # a supply that has no power yet is waited for
+            live.channel_info(self._target)
         last: ChannelState | None = None
         with live.feed_states(self._target, new_only=True) as feed:
             live.ask_to_poll(self._target)

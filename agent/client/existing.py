@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from agent.client.connection import BrokerError, Client, NobodyAnsweredError
 from agent.client.fleet import Fleet, natural
@@ -59,8 +59,13 @@ def misnamed(fleet: Fleet, target: Target) -> str:
     channels = _channels(fleet, target.unit)
     if target.channel is None or not channels or target.channel in {*map(str, channels), *channels.values()}:
         return ""
-    names = [str(i) if name == f"CH{i}" else f"{i} ({name})" for i, name in sorted(channels.items())]
-    return f"{target.unit} has no channel {target.channel}; it has {listed(names)}."
+    return f"{no_channel(target, channels)}."
+
+
+def no_channel(target: Target, channels: Mapping[int, str]) -> str:
+    """A clause on a channel that its unit does not have, with those that it has: their names, by number."""
+    names = [str(index) if name == f"CH{index}" else f"{index} ({name})" for index, name in sorted(channels.items())]
+    return f"{target.unit} has no channel {target.channel}; it has {listed(names)}"
 
 
 def units(fleet: Fleet) -> set[str]:

@@ -230,12 +230,7 @@ class LiveFleet:
                 return channel
         if not info.channels:
             raise OfflineError(f"{target.unit}: {info.reason or 'its channels are not known yet'}")
-        known = [
-            str(channel.index) if channel.name == f"CH{channel.index}" else f"{channel.index} ({channel.name})"
-            for channel in info.channels
-        ]
-        text = f"{target.unit} has no channel {target.channel}; it has {existing.listed(known)}"
-        raise RefusedError("unknown_channel", text)
+        raise RefusedError("unknown_channel", existing.no_channel(target, {c.index: c.name for c in info.channels}))
 
     def known_index(self, unit: str, channel: str) -> int | None:
         """The number of a channel, by its number or name; None where it is not known here."""

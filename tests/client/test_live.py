@@ -8,9 +8,11 @@ from typing import cast
 
 import pytest
 
-from agent.client import live
+from agent.client import ChannelClient, OfflineError, live
+from agent.client.commanding import Commander
 from agent.client.connection import LinkChange, Message
 from agent.client.live import LiveFleet
+from agent.client.request import Target
 from agent.client.shared import SharedClient
 from agent.protocol.topics import Topics
 from tests.client.test_fleet import info, state
@@ -25,19 +27,24 @@ def agent(status: bytes) -> Message:
 
 
 class Connection:
-    """A connection that there is. ``subscribed``: called at the end of each subscription."""
+    """A connection that there is. ``subscribed``, ``published``: called at the end of each subscription and publication."""
 
     retains = True
 
     def __init__(self) -> None:
         self.topics = Topics("psu")
         self.subscribed: Callable[[Iterable[str]], None] = lambda _: None
+        self.published: Callable[[], None] = lambda: None
 
     def check(self) -> None:
         pass
 
     def subscribe(self, filters: Iterable[str], qos: int = 0) -> None:
         self.subscribed(filters)
+
+    def publish(self, *_: object, **__: object) -> float:
+        self.published()
+        return 0.0
 
 
 @pytest.fixture
@@ -69,6 +76,17 @@ def test_a_feed_gives_the_state_once_it_is_known_that_the_unit_is_there(fleet: L
         fleet.handle(message)
     feed.close()
     assert next(reversed(list(feed))).online
+
+
+def test_a_supply_that_has_told_no_channels_yet_is_waited_for(fleet: LiveFleet, connection: Connection) -> None:
+    """As of one that had no power since the agent started."""
+    for message in (agent(b"online"), STATUS, Message("psu/psu1/info", info("psu1", channels=[]), retain=True)):
+        fleet.handle(message)
+    channel = ChannelClient(Commander(cast("SharedClient", connection), fleet, "me"), Target("psu1", "1"))
+    with pytest.raises(OfflineError):
+        channel.info()
+    connection.published = lambda: fleet.handle(Message("psu/psu1/1/state", state("psu1", 1)))
+    assert channel.wait(lambda told: told.state is not None).online
 
 
 def test_what_is_retained_is_waited_for_from_the_brokers_answer_on(
