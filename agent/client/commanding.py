@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from agent.client.connection import Client
 from agent.client.errors import BrokerError, NobodyAnsweredError, RefusedError
 from agent.client.live import LiveFleet
 from agent.client.request import CommandOutcome, Target
-from agent.client.shared import SharedClient
+from agent.client.shared import Borrowed, SharedClient
 from agent.protocol.messages import LeaseState, Response
 
 
@@ -67,8 +68,13 @@ class Commander:
     def all_off(self, timeout: float) -> CommandOutcome:
         """Turn all off, on a connection of its own, which waits for nothing else. See `Supplies.all_off`."""
         payload = {"id": uuid.uuid4().hex, "state": False}
-        with Client(self.connection.address) as own:
-            return request.send(own, Target("all"), payload, expiry=timeout, patience=timeout)
+        with contextlib.ExitStack() as stack:
+            client: Client | Borrowed
+            try:
+                client = stack.enter_context(Client(self.connection.address))
+            except BrokerError:  # it may take no more connections
+                client = stack.enter_context(self.connection.borrowed())
+            return request.send(client, Target("all"), payload, expiry=timeout, patience=timeout)
 
     def _answered(self, outcome: CommandOutcome, target: Target, patience: float) -> Response:
         if outcome.responses:

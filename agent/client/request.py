@@ -22,6 +22,7 @@ from agent.protocol import names
 from agent.protocol.commands import parse_command
 from agent.protocol.errors import Refusal
 from agent.protocol.messages import Response, UnitInfo, format_time, utc_now
+from agent.protocol.offs import is_off
 
 #: s for a command that takes no time of its own.
 PATIENCE = 10.0
@@ -152,8 +153,8 @@ def send(
 
 
 def is_plain_off(fields: Mapping[str, Any]) -> bool:
-    """True for a command that turns off and does nothing else."""
-    return fields.get("state") is False and fields.keys() <= _OF_A_PLAIN_OFF
+    """True for a command that turns off and does nothing else, in any form that an agent takes for an off."""
+    return is_off(fields.get("state")) and fields.keys() <= _OF_A_PLAIN_OFF
 
 
 def ask(
@@ -180,10 +181,12 @@ def ask(
     client.subscribe([topics.response(target.unit), topics.response(target.unit, "+")], qos=1)
     # Without a response topic the agent responds below the channel's number, where other programs read, and not below its name.
     by_name = target.channel is not None and not target.channel.isdigit()
+    if time.monotonic() >= deadline and not may_be_late:
+        raise BrokerError(f"{client.address} took more than {patience:g} s to answer; the command was not sent")
     client.publish(
         topic,
         payload,
-        expiry=expiry,
+        expiry=expiry if may_be_late else min(expiry, deadline - time.monotonic()),
         response_topic=None if by_name else topics.response(target.unit, target.channel),
         correlation=request_id.encode(),
         may_be_late=may_be_late,

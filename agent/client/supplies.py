@@ -188,14 +188,19 @@ def connect(
     :raises BrokerError: the broker can't be reached, or refuses the connection
     """
     if isinstance(broker, Address):
-        address = broker if base is None else replace(broker, base_topic=base)
+        if ca is not None:
+            raise ValueError("ca goes with an address as text; an Address has tls")
+        address = (
+            broker
+            if base is None
+            else replace(broker, base_topic=Address.parse("localhost", base_topic=base).base_topic)
+        )
     else:
-        if ca is not None and not (broker or "").startswith("mqtts://"):
+        named = broker or os.environ.get(BROKER_VARIABLE) or None
+        if ca is not None and not (named or "").startswith("mqtts://"):
             raise ValueError("ca is for TLS; give the broker as mqtts://HOST")
         try:
-            address = find_address(
-                broker or os.environ.get(BROKER_VARIABLE) or None, base_topic=base, ca=None if ca is None else Path(ca)
-            )
+            address = find_address(named, base_topic=base, ca=None if ca is None else Path(ca))
         except ConfigError as error:
             raise ValueError(str(error)) from None
     if password is not None:

@@ -64,7 +64,11 @@ class PsuAgentPowerDriver(Driver, PowerResetMixin, PowerProtocol):
 
     def on_activate(self):
         self._supplies = self._do(lambda: connect(self.port.broker, base=self.port.base))
-        self._channel = self._do(lambda: self._supplies.channel(self.port.channel))
+        try:
+            self._channel = self._do(lambda: self._supplies.channel(self.port.channel))
+        except ExecutionError:
+            self.on_deactivate()
+            raise
 
     def on_deactivate(self):
         supplies, self._supplies, self._channel = self._supplies, None, None

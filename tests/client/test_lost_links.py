@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
-from agent.client import (
-    BrokerError,
-    Supplies,
-    connect,
-)
+from agent.client import BrokerError, Supplies, connect, request
 from agent.client.address import Address
-from agent.client.connection import Client
+from agent.client.connection import Client, Message
+from agent.client.request import Target
 from agent.local.broker import LocalBroker
+from agent.protocol.topics import Topics
 from tests.client.conftest import is_back
 from tests.lab import PATIENCE, Bench, wait_until
 from tests.support.processes import ROOT
@@ -96,12 +96,65 @@ def test_an_off_does_not_wait_for_a_link_that_hangs(
         wait_until(lambda: is_back(dut), "a new connection")
         dut.on()
         relay.hang()
+        assert dut.send(state="OFF").ok
+        wait_until(lambda: is_back(dut), "a new connection")
+        dut.on()
+        relay.hang()
         assert supplies.all_off()[0].ok
         relay.hang()
         with pytest.raises(BrokerError):
             dut.on()
         wait_until(lambda: is_back(dut), "a new connection")
         assert dut.state().state is False
+
+
+def test_everything_off_where_the_broker_takes_no_more_connections(
+    bench: Bench, supplies: Supplies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All off has a connection of its own, and did not use the one that there was."""
+
+    def refused(_: Client) -> Client:
+        raise BrokerError("it takes no more connections")
+
+    supplies.channel("psu1/DUT").set(voltage_limit=1, state=True)
+    monkeypatch.setattr(Client, "__enter__", refused)
+    assert supplies.all_off()[0].ok
+    assert supplies.channel("psu1/DUT").state().state is False
+
+
+class _Slow:
+    """A client to which the broker's answer to a subscription comes late."""
+
+    address = Address()
+    topics = Topics("psu")
+
+    def __init__(self) -> None:
+        self.sent: list[float | None] = []
+        self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+
+    def subscribe(self, *_: object, **__: object) -> None:
+        threading.Event().wait(0.1)
+
+    def publish(self, *_: object, expiry: float | None = None, **__: object) -> None:
+        self.sent.append(expiry)
+
+
+def test_a_command_is_not_sent_once_its_time_is_over() -> None:
+    """Nobody waits for its response any more then, and the broker would have kept it for as long again. An off is sent."""
+
+    def send(fields: dict[str, object], patience: float) -> list[float | None]:
+        client = _Slow()
+        with contextlib.suppress(BrokerError):
+            request.send(
+                cast("Client", client), Target("psu1", "1"), {"id": "1"} | fields, expiry=patience, patience=patience
+            )
+        return client.sent
+
+    assert send({"voltage_limit": 3}, 0.05) == []
+    assert send({"state": False}, 0.05) == [0.05]
+    [expiry] = send({"voltage_limit": 3}, 0.5)
+    assert expiry is not None
+    assert expiry < 0.45
 
 
 @pytest.mark.parametrize("may_be_late", [False, True])

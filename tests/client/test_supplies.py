@@ -292,6 +292,9 @@ def test_every_text_is_a_channel_or_told_to_be_none(text: str) -> None:
         ({"broker": "http://here"}, "http:// is no address"),
         ({"broker": "mqtt://user:secret@here"}, "password"),
         ({"broker": "localhost", "base": "a/#"}, "base"),
+        ({"broker": Address("localhost"), "base": "a/#"}, "base"),
+        ({"broker": Address("localhost"), "ca": "ca.crt"}, "an Address has tls"),
+        ({"broker": "localhost", "ca": "ca.crt"}, "ca is for TLS"),
         ({"broker": "localhost", "off_if_lost": "a b"}, "'a b' names no unit"),
     ],
 )
@@ -309,6 +312,9 @@ def test_the_environment_names_the_broker(bench: Bench, broker: LocalBroker, mon
         supplies.states()
     with pytest.raises(BrokerError, match="is it running there"):
         connect("mqtt://127.0.0.1:1")
+    monkeypatch.setenv("PSU_AGENT_BROKER", "mqtts://127.0.0.1:1")
+    with pytest.raises(ValueError, match=r"none\.crt"):  # not that its address is no mqtts://
+        connect(ca="none.crt")
 
 
 def test_a_user_who_may_only_read(
