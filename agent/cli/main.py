@@ -20,7 +20,7 @@ from agent.cli.completing import answering
 from agent.cli.completing.command import completion
 from agent.cli.options import discard_output, output_fault
 from agent.cli.program import codes, errors, streams
-from agent.cli.program.commands import man
+from agent.cli.program.manual import man
 from agent.cli.recording.command import log
 
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)

@@ -31,7 +31,7 @@ class Failure(click.ClickException):
     exit_code = 2
 
     def as_errors(self) -> list[Error]:
-        """What is wrong, for ``--json``."""
+        """The errors, for ``--json``."""
         return [Error(self.message)]
 
     def show(self, file: Any = None) -> None:

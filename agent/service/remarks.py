@@ -107,8 +107,8 @@ class _Remark:
 class Remarks(logging.Handler):
     """Takes the agent's records from any thread, and publishes them in the main thread. No record waits for anything.
 
-    While there is no broker the newest `MOST_WAITING` wait, and are told with their time when it is back. What was told right
-    before a connection broke is told again on the next one.
+    While there is no broker the newest `MOST_WAITING` wait, and are told with their time when it is back. A remark that was
+    told right before a connection broke is told again on the next one.
 
     :param topic: where they are published
     :param units: gives the names of the units that are served

@@ -32,7 +32,7 @@ class ValueSession(Protocol):
 
 
 class _Channel:
-    """What was published last of one channel."""
+    """The values that were published last of one channel."""
 
     __slots__ = ("_deadbands", "_places", "_told", "_told_at", "_told_numbers", "_topics")
 

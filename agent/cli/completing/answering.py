@@ -24,7 +24,7 @@ def script(shell: str) -> str:
 
 
 def answer(command: Command, environment: Mapping[str, str]) -> str:
-    """What is to be printed: for each completion a line with ``value``, the value and its description, between tabs.
+    """The text to be printed: for each completion a line with ``value``, the value and its description, between tabs.
 
     ``file`` or ``dir`` stand alone: the shell completes it. Nothing if the words make no sense.
     """
@@ -50,8 +50,7 @@ def _of_bash(command: Command, environment: Mapping[str, str]) -> list[str]:
     line = Line.parse(environment[_LINE])
     typed = environment.get(_WORD, line.raw)
     lines = []
-    items = _items(command, line.words[1:])
-    for item in items:
+    for item in _items(command, line.words[1:]):
         if item.type != "plain":
             lines.append(item.type)
         else:

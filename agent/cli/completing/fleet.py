@@ -21,7 +21,7 @@ _QUIET, _FIRST = 0.06, 0.3
 
 @dataclass
 class Known:
-    """What is known: by the names of units their channels, by number, with their names; and the agents."""
+    """The names that are known: of agents, and of units with their channels, by number."""
 
     units: dict[str, dict[int, str]] = field(default_factory=dict)
     agents: set[str] = field(default_factory=set)
@@ -38,7 +38,7 @@ def _is_plain(name: str) -> bool:
 
 
 def known(options: Mapping[str, Any], *, with_broker: bool = True) -> Known:
-    """All that is known within `PATIENCE` s. What can't be read or reached adds nothing.
+    """The names that are known within `PATIENCE` s. A configuration or a broker that can't be read or reached adds none.
 
     :param options: the values of the command's options so far, with the names of `agent.cli.options.broker_options`
     """
@@ -46,12 +46,12 @@ def known(options: Mapping[str, Any], *, with_broker: bool = True) -> Known:
     with contextlib.suppress(Exception):
         _read_configuration(options.get("config_path"), found)
     if with_broker:
-        found = _of_broker(options, found)
+        _ask_broker(options, found)
     return found
 
 
 def _read_configuration(path: Path | None, found: Known) -> None:
-    """The names in a configuration file, which may have faults. It is not checked, as that takes long."""
+    """Add the names in a configuration file, which may have faults. It is not checked, as that takes long."""
     import yaml
 
     named = path or os.environ.get("PSU_AGENT_CONF")
@@ -70,12 +70,12 @@ def _read_configuration(path: Path | None, found: Known) -> None:
             found.add(unit["name"], names)
 
 
-def _of_broker(options: Mapping[str, Any], found: Known) -> Known:
-    """The same with what the broker retains."""
+def _ask_broker(options: Mapping[str, Any], found: Known) -> None:
+    """Add the names in the infos that the broker retains."""
     from agent.client.address import find_address
     from agent.client.connection import Client, Message
 
-    units: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    infos: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def ask() -> None:
         names = ("broker", "config_path", "base_topic", "ca", "password_file")
@@ -89,16 +89,15 @@ def _of_broker(options: Mapping[str, Any], found: Known) -> Known:
                 message = client.inbox.get(timeout=patience)
                 if isinstance(message, Message):
                     patience = _QUIET
-                    units.put(message.payload)
-        units.put(None)
+                    infos.put(message.payload)
+        infos.put(None)
 
     threading.Thread(target=ask, name="broker", daemon=True).start()
     deadline = time.monotonic() + PATIENCE
     with contextlib.suppress(queue.Empty):
-        while (message := units.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
+        while (info := infos.get(timeout=max(0.0, deadline - time.monotonic()))) is not None:
             with contextlib.suppress(Exception):
-                _take(json.loads(message), found)
-    return found
+                _take(json.loads(info), found)
 
 
 def _take(info: Any, found: Known) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 _PLAIN = re.compile(r"[\w./:=@%+,-]")
-#: What keeps its meaning between double quotes.
+#: Characters that keep their meaning between double quotes.
 _IN_DOUBLE = re.compile(r'([$`"\\])')
 
 
@@ -25,7 +25,7 @@ class Line:
 
     @classmethod
     def parse(cls, text: str) -> Line:
-        """Take a line apart by bash's rules of quoting. What bash would expand stays as it is."""
+        """Take a line apart by bash's rules of quoting. A part that bash would expand stays as it is."""
         words: list[str] = []
         word = quote = before = ""
         start, is_begun = 0, False
@@ -59,7 +59,7 @@ class Line:
         return cls([*words, word], text[start:], quote, before if quote else "")
 
     def completed(self, value: str, typed: str) -> str:
-        """What bash is to put in the place of the word that it calls the current one.
+        """The text that bash is to put in the place of the word that it calls the current one.
 
         :param value: the whole value of the word, or that of an option behind ``--option=``
         :param typed: the word that bash calls the current one: `raw`, or what is behind a ``:`` or ``=`` in it

@@ -1,1 +1,1 @@
-"""What belongs to the program as a whole: how it begins and ends, its exit codes, its manual page, completion in shells."""
+"""The program as a whole: how it begins and ends, its exit codes, its errors, its manual page."""

@@ -13,7 +13,7 @@ INTERNAL_ERROR, OUTPUT_ERROR = 70, 74
 #: 128 and the number of SIGINT, as shells have it.
 INTERRUPTED = 130
 
-#: What each code means, and the commands that can end with it where that is not every one.
+#: The meaning of each code, and the commands that can end with it where that is not every one.
 EXIT_CODES: Mapping[int, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
         DONE: ("Done. Also where the reader of the output has gone, as in `psu-agent models | head -1`.", ()),

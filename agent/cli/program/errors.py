@@ -1,4 +1,4 @@
-"""What is wrong, as JSON: the output of a command that was given ``--json`` and failed."""
+"""Errors as JSON: the output of a command that was given ``--json`` and failed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def is_json_wanted(arguments: Sequence[str]) -> bool:
 
 
 def errors_of(error: BaseException) -> list[Error]:
-    """What an exception that ends a command tells the user."""
+    """The errors that an exception tells the user of, which ends a command."""
     if hasattr(error, "as_errors"):
         found: list[Error] = error.as_errors()
         return found

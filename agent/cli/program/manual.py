@@ -1,4 +1,4 @@
-"""The manual page, made from the help of all commands."""
+"""`psu-agent man`: the manual page, made from the help of all commands."""
 
 from __future__ import annotations
 
@@ -36,6 +36,19 @@ _EXAMPLES = (
     ("Turn every output of every agent off:", "psu-agent set all --state off"),
 )
 _CODE = re.compile(r"`([^`]+)`")
+
+
+@click.command()
+@click.pass_context
+def man(context: click.Context) -> None:
+    """Print the manual page.
+
+    \b
+    psu-agent man | man -l -
+    """
+    program = context.find_root().command
+    assert isinstance(program, click.Group)
+    click.echo(page(program), nl=False)
 
 
 def page(program: click.Group) -> str:

@@ -1,4 +1,4 @@
-"""The live screen: draws the fleet four times a second, takes keys at once, and tells what became of the offs."""
+"""The live screen: draws the fleet four times a second, takes keys at once, and tells the outcomes of the offs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Board:
         self._told_until = 0.0
 
     def run(self) -> None:
-        """Draw until the user presses `q`, or an exception ends it. What became of an off is waited for, and printed."""
+        """Draw until the user presses `q`, or an exception ends it. The outcome of an off is waited for, and printed."""
         try:
             with Screen() as screen:
                 self._run(screen)
@@ -103,7 +103,7 @@ class Board:
         return self._feed.seen.trend(channel, now, cells, limit)
 
     def _finish(self) -> None:
-        """Print what became of offs that were under way at the end."""
+        """Print the outcomes of the offs that were under way at the end."""
         deadline = time.monotonic() + PATIENCE + 1
         if self._offs.pending:
             names = ", ".join(name_of(target) for target in self._offs.pending)

@@ -24,7 +24,7 @@ _AT_ONCE = 2000
 
 
 class Feed:
-    """What the broker tells, as far as it was taken in. ``lost``: why the broker is gone; None while it is there.
+    """The fleet as the broker has told of it so far. ``lost``: why the broker is gone; None while it is there.
 
     ``published``: the channels of which a state has come.
     """

@@ -126,7 +126,7 @@ def _top(scene: Scene, width: int) -> list[Line]:
 
 
 def _counts(counts: Counts, width: int) -> Line:
-    """What there is how often. Where there is no room the least important is left out."""
+    """The counts of channels and units; the least important are left out where there is no room."""
     whole = counts.units_online == counts.units
     parts = [  # what is left out first has the highest number
         (3, f"{counts.units_online} of {counted(counts.units, 'unit')} online", GREEN if whole else RED),

@@ -1,4 +1,4 @@
-"""What the user has chosen on the screen: the selected row, how far it is scrolled, the filter, and a question. Pure.
+"""The choices of the user on the screen: the selected row, how far it is scrolled, the filter, and a question. Pure.
 
 Keys go in; offs that the user has confirmed come out. There is no key that turns anything on.
 """

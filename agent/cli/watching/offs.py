@@ -23,7 +23,7 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of an off, in sentences. ``is_done``: every output that it is for is off."""
+    """The outcome of an off, in sentences. ``is_done``: every output that it is for is off."""
 
     target: Target
     lines: tuple[str, ...]
@@ -31,7 +31,7 @@ class Result:
 
 
 class Offs:
-    """Sends offs and tells what became of them. For one thread."""
+    """Sends offs and tells their outcomes. For one thread."""
 
     def __init__(self, address: Address) -> None:
         self._address = address

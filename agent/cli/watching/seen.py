@@ -58,7 +58,7 @@ class _Track:
 
 
 class Seen:
-    """What was seen of each channel, and when. Not for several threads."""
+    """The states that were seen of each channel, and when. Not for several threads."""
 
     def __init__(self) -> None:
         self._tracks: dict[Channel, _Track] = {}
@@ -91,7 +91,7 @@ class Seen:
             track.values.popleft()
 
     def interrupt(self, now: float) -> None:
-        """Note that from now on (s) nothing is seen of any channel, as the broker is gone. What it has kept comes anew."""
+        """Note that from now on (s) nothing is seen of any channel, as the broker is gone. Its retained messages come anew."""
         for track in self._tracks.values():
             track.values.append((now, None))
             track.spacings.clear()

@@ -42,7 +42,7 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the header tells. ``power``: W of the channels whose power is known; ``power_is_whole``: it is of all that are on."""
+    """The header's figures. ``power``: W of the channels whose power is known; ``power_is_whole``: it is of all that are on."""
 
     units: int = 0
     units_online: int = 0

@@ -13,7 +13,7 @@ MOST_IN_FLIGHT = 50
 
 
 class ValueQueue:
-    """What is to be retained as plain values, for any thread. Nothing here waits, or grows beyond one value a topic."""
+    """The plain values that are to be retained, for any thread. Nothing here waits, or grows beyond one value a topic."""
 
     def __init__(self) -> None:
         """Begin empty."""

@@ -1,4 +1,4 @@
-"""What `/metrics` says: every channel and the agent's own figures, made by Prometheus' client library."""
+"""The page of `/metrics`: every channel and the agent's own figures, made by Prometheus' client library."""
 
 from __future__ import annotations
 

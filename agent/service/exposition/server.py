@@ -202,7 +202,7 @@ class MetricsServer:
         if left:
             left[0] = left[0][sent:]
             return
-        # What the client still sends is read: to close before would be a reset, by which it may lose the answer.
+        # The rest of the request is read: to close before would be a reset, by which it may lose the answer.
         connection.is_answered = True
         connection.deadline = min(connection.deadline, time.monotonic() + _LINGERING)
         connection.sock.shutdown(socket.SHUT_WR)
