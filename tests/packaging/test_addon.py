@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -23,14 +22,11 @@ from hypothesis import example, given, settings
 from agent.config import load
 from tests.commandline import invoke
 from tests.support.processes import ROOT
+from tests.support.scripts import load as load_script
 
 HERE = ROOT / "homeassistant-addon"
 
-_spec = importlib.util.spec_from_file_location("addon_run", HERE / "run.py")
-assert _spec is not None
-assert _spec.loader is not None
-run = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(run)
+run = load_script(HERE / "run.py")
 
 #: A type of an option, as the Supervisor reads it (supervisor/addons/options.py).
 _RANGE = r"(?:\((?:[\d.]+)?,(?:[\d.]+)?\))?"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import gzip
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,16 +15,13 @@ import pytest
 
 from tests.commandline import invoke
 from tests.support.processes import ROOT
+from tests.support.scripts import load
 
 HERE = ROOT / "package" / "debian"
 
 pytest.importorskip("hatch_vcs", reason="hatch-vcs is not installed (make sets it up)")
 
-_spec = importlib.util.spec_from_file_location("build_deb", HERE / "build.py")
-assert _spec is not None
-assert _spec.loader is not None
-build_deb = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(build_deb)
+build_deb = load(HERE / "build.py")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import grp
-import importlib.util
 import os
 import pwd
 import shlex
@@ -24,6 +23,7 @@ from agent.simulator import Simulator
 from tests.lab import Observer, settings, unit
 from tests.support import trees
 from tests.support.processes import ROOT, Process
+from tests.support.scripts import load
 from tests.support.waiting import wait_until
 
 BASE = ROOT / ".cache" / "debian"
@@ -74,11 +74,7 @@ class Tree:
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
     if (reason := trees.missing()) is not None:
         pytest.skip(reason)
-    spec = importlib.util.spec_from_file_location("build_deb", ROOT / "package" / "debian" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    builder = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(builder)
+    builder = load(ROOT / "package" / "debian" / "build.py")
     folder = tmp_path_factory.mktemp("debian")
     package: Path = builder.build(folder, builder.host_architecture(), None, "gzip")
     tree = Tree(folder / "tree")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from typing import Any
 
 import pytest
 
 from tests.support.processes import ROOT
+from tests.support.scripts import load
 
 pytest.importorskip("hatchling", reason="hatchling is not installed (make sets it up)")
 
-_spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
-assert _spec is not None
-assert _spec.loader is not None
-hatch_build = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(hatch_build)
+hatch_build = load(ROOT / "hatch_build.py")
 
 HERE = "https://code.example/owner/psu-agent"
 #: Addresses in Markdown and in HTML.
