@@ -29,14 +29,20 @@ SYSTEM_FILE = Path("/etc/psu-agent") / FILE_NAME
 def find(path: str | os.PathLike[str] | None = None) -> Path:
     """The file to use: `path`, ``$PSU_AGENT_CONF``, ``./psu-agent.yaml`` or ``/etc/psu-agent/psu-agent.yaml``.
 
+    The last one also where its folder is closed to this user, who is told so when it is read.
+
     :raises ConfigError: nothing was named and neither of the two files is there
     """
     named = path or os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
         return Path(named)
-    for place in (Path(FILE_NAME), SYSTEM_FILE):
-        if place.exists():
-            return place
+    if os.path.exists(FILE_NAME):
+        return Path(FILE_NAME)
+    try:
+        if SYSTEM_FILE.exists():
+            return SYSTEM_FILE
+    except PermissionError:
+        return SYSTEM_FILE
     places = f"./{FILE_NAME} nor {SYSTEM_FILE}"
     message = f"no configuration file: there is neither {places}; name one, or set ${ENVIRONMENT_VARIABLE}"
     raise ConfigError([Fault("psu-agent", 0, "", message)])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from agent import config
 from agent.config import ConfigError
 from agent.mqtt.settings import BrokerSettings
+from tests.commandline import environment
 from tests.config.samples import CONTRACT, PSUDAEMON, UNIT, mqtt, read
 
 
@@ -104,6 +109,39 @@ def test_a_file_that_can_t_be_read(path: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"can't be read: .*; give the path of a configuration file") as raised:
         config.load(str(tmp_path / path))
     assert len(str(raised.value).splitlines()) == 1
+
+
+CLOSED = """
+import os, sys
+from pathlib import Path
+from agent import config
+from agent.config import loading
+folder = Path(sys.argv[1])
+loading.SYSTEM_FILE = folder / "etc" / "psu-agent.yaml"
+os.chdir(folder / sys.argv[2])
+os.setgroups([])
+os.setgid(54321)
+os.setuid(54321)
+try:
+    config.load(config.find())
+except config.ConfigError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's folder needs root")
+@pytest.mark.parametrize("place", ["open", "closed"])
+def test_a_folder_that_is_closed_to_this_user(place: str) -> None:
+    """As the Debian package makes it. The present folder may be closed, too, and is passed over then."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # another user comes to no folder below pytest's own
+        os.chmod(folder, 0o755)
+        for name, mode in (("etc", 0o750), ("open", 0o755), ("closed", 0o700)):
+            Path(folder, name).mkdir(mode)
+        command = [sys.executable, "-c", CLOSED, folder, place]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.stdout == (
+        f"{folder}/etc/psu-agent.yaml: can't be read: Permission denied; give the path of a configuration file\n"
+    ), done.stderr
 
 
 def test_publish() -> None:
