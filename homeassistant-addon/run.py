@@ -105,7 +105,7 @@ def main() -> None:
     service = mqtt_service()
     path = OWN
     if OWN.exists():
-        print(f"psu-agent add-on: {OWN} is taken, and the options units and channels are not", file=sys.stderr)
+        print(f"psu-agent add-on: {OWN} is taken; of the options log_level alone counts", file=sys.stderr)
     else:
         path = MADE
         try:

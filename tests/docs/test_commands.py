@@ -23,7 +23,7 @@ from tests.support.processes import Process
 ELSEWHERE = {
     r"docker |docker compose ": "containers: tests/stack",
     r"make ": "this project's targets: CI",
-    r"sudo |~/psu-agent/bin/": "they change the host: tests/packaging/test_install_page.py",
+    r"sudo |~/psu-agent-env/bin/": "they change the host: tests/packaging/test_install_page.py",
     r"(apt|apt-get|systemctl|install|dpkg|udevadm|journalctl|usermod|adduser|loginctl) ": "they change the host",
     r".*secrets": "it needs the stack: tests/stack",
     r"psu-agent verify ": "it asks if nothing is connected: tests/cli/test_verify.py",

@@ -227,7 +227,9 @@ def test_it_becomes_the_agent(tmp_path: Path) -> None:
         assert load(made).settings.mqtt.username == "addons"
         (tmp_path / "own").mkdir()
         (tmp_path / "own" / "psu-agent.yaml").write_text("units: []\n")
-        assert start().stdout.startswith(f"run {tmp_path}/own/psu-agent.yaml ")
+        done = start()
+        assert done.stdout.startswith(f"run {tmp_path}/own/psu-agent.yaml --log-level debug\n")
+        assert "of the options log_level alone counts" in done.stderr
         (tmp_path / "own" / "psu-agent.yaml").unlink()
         (tmp_path / "options.json").write_text(json.dumps(options()))
         done = start()

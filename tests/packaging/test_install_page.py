@@ -46,6 +46,12 @@ def test_each_target_of_make_is_one() -> None:
         assert re.search(rf"^{target}:", makefiles, re.MULTILINE), target
 
 
+def test_a_release_is_checked_by_what_belongs_to_it() -> None:
+    """`make deb` and `make addon` put theirs into dist/ as well, which no checker of wheels reads."""
+    _, *recipe = (ROOT / "packaging.mk").read_text().partition("\ndist:")[2].partition("\n\n")[0].splitlines()
+    assert set(re.findall(r"\bdist/\S*", "\n".join(recipe))) == {"dist/psu_agent-*", "dist/psu_agent-*.whl"}
+
+
 def test_each_file_of_the_checkout_is_there() -> None:
     named = {word for line in LINES for word in words(line) if word.startswith("examples/")}
     assert len(named) == 4
