@@ -89,6 +89,7 @@ class RecordingSession:
         self._subscribing: dict[int | None, list[str]] = {}
         self._refused: list[str] = []
         self._has_subscribed = False
+        self._was_refused = False
         self._client = PahoClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id or f"psu-agent-log-{uuid.uuid4().hex[:12]}",
@@ -141,6 +142,7 @@ class RecordingSession:
     # Called by paho, in its thread.
 
     def _on_connect(self, client: PahoClient, _: Any, flags: ConnectFlags, code: ReasonCode, __: Any) -> None:
+        self._was_refused = code.is_failure
         if code.is_failure:
             self.inbox.put(Link(f"it refuses the connection: {faults.meaning(code.value, str(code).lower())}"))
             return
@@ -162,6 +164,8 @@ class RecordingSession:
             self.inbox.put(Link(None, refused=tuple(self._refused)))
 
     def _on_disconnect(self, _: PahoClient, __: Any, flags: DisconnectFlags, code: ReasonCode, ___: Any) -> None:
+        if self._was_refused:
+            return  # the broker's reason was told
         text = faults.lost(code.value, str(code).lower(), by_broker=flags.is_disconnect_packet_from_server)
         self.inbox.put(Link(text))
 

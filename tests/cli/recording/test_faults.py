@@ -112,6 +112,23 @@ def test_the_broker_goes_and_comes_back(scene: Scene) -> None:
     assert summary["samples"] == len(scene.rows())
 
 
+def test_a_broker_that_lets_nobody_in_any_more_is_told_once(scene: Scene) -> None:
+    with scene.log() as log:
+        scene.wait_rows()
+        scene.broker.stop()
+        log.wait_for("the connection to the broker is lost: ")
+        scene.broker.conf += "\nallow_anonymous false"
+        scene.broker.start()
+        log.wait_for("lost: it refuses the connection: not authorized; trying again")
+        tries = len(scene.broker.log.read_text().splitlines())
+        wait_until(
+            lambda: len(scene.broker.log.read_text().splitlines()) >= tries + 12, "it and the agent to try again"
+        )
+        assert log.text().count("the connection to the broker is lost: ") == 2, log.text()
+        log.end(signal.SIGINT)
+        assert "Traceback" not in log.text()
+
+
 def test_the_agent_is_killed_and_starts_again(scene: Scene) -> None:
     with scene.log("--summary", "json") as log:
         scene.wait_rows()
