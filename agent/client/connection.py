@@ -108,6 +108,7 @@ class Client:
         self._filters: dict[str, int] = {}
         self._lock = threading.Lock()
         self._established = False
+        self._was_refused = False
         self._resubscribing: set[int | None] = set()  # packet identifiers of SUBSCRIBE after a reconnection
         self._client: PahoClient | None = None
         self._has_sent = False
@@ -331,6 +332,7 @@ class Client:
 
     def _on_connect(self, client: PahoClient, _: Any, flags: ConnectFlags, code: ReasonCode, properties: Any) -> None:
         self.retains = getattr(properties, "RetainAvailable", 1) != 0
+        self._was_refused = code.is_failure
         if not self._established:
             self._answers.put(_Answer("connack", code=code.value, text=str(code)))
         elif not code.is_failure:
@@ -353,7 +355,8 @@ class Client:
         text = faults.lost(code.value, str(code).lower(), by_broker=flags.is_disconnect_packet_from_server)
         self._answers.put(_Answer("lost", text=text))
         if self._established:
-            self.inbox.put(LinkChange(text))
+            if not self._was_refused:  # else the broker's reason was told
+                self.inbox.put(LinkChange(text))
         else:
             client.loop_stop()  # or paho's thread would sleep before the next connection, and its end be waited for
 

@@ -17,7 +17,7 @@ import pytest
 
 from agent.client import BrokerError, Supplies, connect, request
 from agent.client.address import Address
-from agent.client.connection import Client, Message
+from agent.client.connection import Client, LinkChange, Message
 from agent.client.request import Target
 from agent.local.broker import LocalBroker
 from agent.protocol.topics import Topics
@@ -120,6 +120,23 @@ def test_everything_off_where_the_broker_takes_no_more_connections(
     monkeypatch.setattr(Client, "__enter__", refused)
     assert supplies.all_off()[0].ok
     assert supplies.channel("psu1/DUT").state().state is False
+
+
+def test_a_broker_that_lets_nobody_in_any_more_is_told_with_its_reason(
+    make_broker: Callable[..., LocalBroker],
+) -> None:
+    """`watch` showed by turns that it refuses the connection, and that it closed it."""
+    broker = make_broker(kind="mosquitto")
+    with Client(Address("127.0.0.1", broker.port)) as client:
+        broker.stop()
+        broker.conf += "\nallow_anonymous false"
+        broker.start()
+        told = [client.inbox.get(timeout=PATIENCE) for _ in range(3)]
+    reasons = [change.reason or "" for change in told if isinstance(change, LinkChange)]
+    assert [reason.partition(":")[0] for reason in reasons] == [
+        "it closed the connection",
+        *["it refuses the connection"] * 2,
+    ]
 
 
 class _Slow:
