@@ -145,9 +145,8 @@ class HeldFile:
             self.found = [line for line in content.split(b"\n") if line]
             # They stay in the file until the first `settle`: by then they are written, or wait again.
             self._file = self._opened(self.path)
-            os.ftruncate(
-                self._file, content.rfind(b"\n") + 1
-            )  # the next one begins a line also behind one that was cut short
+            # The next one begins a line also behind one that was cut short.
+            os.ftruncate(self._file, content.rfind(b"\n") + 1)
         except OSError as error:
             raise self._fault(error) from None
 
