@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,8 @@ from agent.instruments.finding import announced, portmap, ports
 from agent.instruments.finding.candidates import Candidate, is_serial, merged
 from agent.instruments.finding.interfaces import Interface, chosen, overlaps
 from agent.instruments.recognizing import modbus_missing, recognize, recognize_serial
+
+log = logging.getLogger(__name__)
 
 #: ms for opening, and for the answer to *IDN?.
 _OPEN_TIMEOUT, _ASK_TIMEOUT = 2000, 2000
@@ -133,6 +136,9 @@ def _search_all(
             results[number] = (searches[number](told), told)
         except OSError as error:
             results[number] = (_Search(), [*told, f"a search failed: {error.strerror or error}"])
+        except Exception:  # the thread ends here
+            log.debug("a search failed", exc_info=True)
+            results[number] = (_Search(), [*told, "a search failed, and nobody foresaw why; please report it"])
 
     threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(searches))]
     for thread in threads:

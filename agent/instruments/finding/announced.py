@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import logging
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from zeroconf import Error as ZeroconfError
 from zeroconf import ServiceBrowser, ServiceStateChange, Zeroconf
 
 from agent.instruments.catalogue import all_series
-from agent.instruments.finding.candidates import Candidate
+from agent.instruments.finding.candidates import Candidate, is_loopback
 from agent.instruments.finding.interfaces import Interface, obstacle
 
 #: The resource names of announced services, in the order in which they are tried: those that say how they are reached first.
@@ -60,7 +60,7 @@ def search(
 
     def on_change(*, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
         if state_change is not ServiceStateChange.Removed:
-            services.setdefault((service_type, name), zeroconf)
+            services.setdefault((service_type, _as_zeroconf_has_it(service_type, name)), zeroconf)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(_silence())
@@ -88,10 +88,15 @@ def _resolved(
     deadline = time.monotonic() + seconds
     resolved: dict[tuple[str, str], tuple[str, int, str, str]] = {}
     without: dict[str, None] = {}
+    nameless: dict[tuple[str, str], None] = {}
     while time.monotonic() < deadline:
-        for key in [key for key in services if key not in resolved]:
+        for key in [key for key in services if key not in resolved and key not in nameless]:
             left = deadline - time.monotonic()
-            info = services[key].get_service_info(*key, timeout=round(min(500, left * 1000))) if left > 0 else None
+            try:
+                info = services[key].get_service_info(*key, timeout=round(min(500, left * 1000))) if left > 0 else None
+            except ZeroconfError:  # anybody in the network can send such a name
+                nameless.setdefault(key)
+                continue
             if info is None:
                 continue
             addresses = info.parsed_scoped_addresses()
@@ -103,6 +108,9 @@ def _resolved(
                 without.setdefault(description)
         time.sleep(0.05)
     remarks += [f"{one} announces itself with an IPv6 address alone, and was not asked" for one in without]
+    remarks += [
+        f"{name[:80]!a} is announced as an instrument, is no name of one, and was not asked" for _, name in nameless
+    ]
     return resolved
 
 
@@ -116,11 +124,16 @@ def _candidates(resolved: dict[tuple[str, str], tuple[str, int, str, str]]) -> l
     ports = sorted({series.link.lan.port for series in all_series() if series.link.lan and series.link.lan.port})
     hosts = [host for host, _ in by_host]
     for (host, _), candidate in by_host.items():
-        if ipaddress.ip_address(host.partition("%")[0]).is_loopback or hosts.count(host) > 1:
+        if is_loopback(host) or hosts.count(host) > 1:
             continue  # simulators and gateways, each at a port of its own
         # Some announce their web page or VXI-11 alone, and answer on a raw socket only.
         candidate.names += [name for port in ports if (name := f"TCPIP::{host}::{port}::SOCKET") not in candidate.names]
     return list(by_host.values())
+
+
+def _as_zeroconf_has_it(kind: str, name: str) -> str:
+    """The name with its kind in small letters: to the network capitals are the same (RFC 6762, 16)."""
+    return name[: -len(kind)] + kind if name.casefold().endswith(f".{kind}") else name
 
 
 def _best_address(addresses: Iterable[str]) -> str | None:

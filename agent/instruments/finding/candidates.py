@@ -54,7 +54,7 @@ def merged(candidates: Iterable[Candidate]) -> list[Candidate]:
                 known = by_server.get((host, candidate.server))
             else:
                 known = by_address.get(address)
-                if known is None and host is not None and not _is_loopback(host):
+                if known is None and host is not None and not is_loopback(host):
                     known = by_host.get(host)
             if known is None:
                 known = Candidate([], candidate.announced, candidate.server)
@@ -76,7 +76,8 @@ def _host(name: str) -> str | None:
     return None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """True for an address of this host itself."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -99,6 +100,70 @@ def test_without_an_entry_it_is_said_that_this_is_no_configuration(
     printed = capsys.readouterr()
     assert told in printed.err
     assert yaml.safe_load(printed.out) is None
+
+
+def listing(kind: str, name: str) -> bytes:
+    """A message that lists a service under its kind (RFC 6762; RFC 6763, 4)."""
+
+    def encoded(text: str) -> bytes:
+        labels = [label.encode() for label in text.removesuffix(".").split(".")]
+        return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+    target = encoded(name)
+    return (
+        struct.pack(">6H", 0, 0x8400, 0, 1, 0, 0)
+        + encoded(kind)
+        + struct.pack(">HHIH", 12, 1, 120, len(target))
+        + target
+    )
+
+
+def test_strange_names_hide_no_other_instrument(zeroconf: Zeroconf) -> None:
+    """Anybody in the network can send them."""
+    strange = [
+        f"{OWN}\x1b[2J._scpi-raw._tcp.local.",  # a control character
+        f"{OWN}2._SCPI-RAW._TCP.local.",
+        f"{OWN}3._http._tcp.local.",  # of another kind than it is listed under
+        "_tcp.local.",
+    ]
+    ended = threading.Event()
+
+    def repeat() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+            channel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+            while not ended.wait(0.1):
+                for name in strange:
+                    channel.sendto(listing("_scpi-raw._tcp.local.", name), ("224.0.0.251", 5353))
+
+    sender = threading.Thread(target=repeat)
+    with Simulator("E36312A", OWN) as supply:
+        assert supply.socket_port is not None
+        announce(zeroconf, "_scpi-raw._tcp", supply.socket_port)
+        sender.start()
+        try:
+            result = invoke("scan", "--interface", "127.0.0.1", "--timeout", "2.5")
+        finally:
+            ended.set()
+            sender.join()
+    assert f"Keysight Technologies,E36312A,{OWN}," in result.stdout
+    assert f"'{OWN}\\x1b[2J._scpi-raw._tcp.local.' is announced as an instrument, is no name of one" in result.stderr
+    assert f"{OWN}2" not in result.stderr  # capitals are the same: it is a name, of which nothing more is known
+    assert "\x1b" not in result.stderr
+
+
+def test_a_search_that_fails_ends_no_other_one() -> None:
+    def fail(told: list[str]) -> scan._Search:
+        told.append("before")
+        raise RuntimeError("VI_ERROR")
+
+    def find(told: list[str]) -> scan._Search:
+        return scan._Search([Candidate(["TCPIP::a::INSTR"])])
+
+    remarks: list[str] = []
+    failed, found = scan._search_all([fail, find], 1, remarks)
+    assert remarks == ["before", "a search failed, and nobody foresaw why; please report it"]
+    assert not failed.found
+    assert found.found
 
 
 def test_one_with_an_ipv6_address_alone_is_told(zeroconf: Zeroconf) -> None:
