@@ -171,7 +171,7 @@ def print_outcome(target: Target, result: CommandOutcome, patience: float, *, as
     if not result.responses and not result.silent:
         text = (
             f"nobody answered for {target} within {patience:g} s; is the name right, and is its agent running? "
-            f"Whether it was carried out is not known. {clean(instead)}".rstrip()
+            f"The command's outcome is not known. {clean(instead)}".rstrip()
         )
         missing.append((None, text))
     for unit, text in missing:
