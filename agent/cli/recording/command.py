@@ -141,14 +141,13 @@ def _rate(text: str) -> int:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[list[int]]:
-    """The signals that came: each of them ends the recording in good order."""
-    came: list[int] = []
+def _stopped_by_signals(came: list[int]) -> Iterator[None]:
+    """Puts the signals that come into a list: each of them ends the recording in good order."""
     # `nohup` has SIGHUP ignored, which it is to stay.
     mine = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP]
     before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in mine}
     try:
-        yield came
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -182,6 +181,7 @@ class _Job:
         self._existing = existing
         self._summary = summary
         self._has_lost = False
+        self._signals: list[int] = []  # that came
         self._line = StatusLine(str(output or ""), is_shown=output is not None or not sys.stdout.isatty())
 
     def _choose_columns(self, fields: str | None, existing: Existing) -> tuple[str, ...]:
@@ -290,7 +290,7 @@ class _Job:
                     raise FileError(f"{path} exists; add to it with --append, or replace it with --force")
         output: Output
         if self._output is None:
-            output = StreamOutput(sys.stdout, ",".join(self._columns))
+            output = StreamOutput(sys.stdout, ",".join(self._columns), lambda: bool(self._signals))
         else:
             output = (ParquetOutput if self._form == "parquet" else CsvOutput)(
                 self._output, self._columns, self._existing
@@ -307,7 +307,8 @@ class _Job:
         return output, events
 
     def _record(self, recorder: Recorder, session: RecordingSession) -> None:
-        with _stopped_by_signals() as came, session:
+        came = self._signals
+        with _stopped_by_signals(came), session:
 
             def is_over() -> bool:
                 return bool(came) or self._ends()

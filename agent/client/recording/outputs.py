@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import select
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -12,6 +16,11 @@ from agent.client.recording.files import Existing, FileError, HeldFile, RowFile
 from agent.client.recording.rows import Key, keys, split
 
 Form = Literal["csv", "parquet"]
+
+#: s that a reader has for the rest, once the recording is to end.
+_LAST_WAIT = 1.0
+#: s between two looks at that while a reader takes nothing.
+_LOOK = 0.1
 
 
 class Output(ABC):
@@ -59,17 +68,46 @@ class Output(ABC):
 
 
 class StreamOutput(Output):
-    """CSV to an open stream."""
+    """CSV to an open stream.
 
-    def __init__(self, stream: TextIO, header: str) -> None:
+    :param is_ending: true once the recording is to end, also if the reader of the stream takes nothing
+    """
+
+    def __init__(self, stream: TextIO, header: str, is_ending: Callable[[], bool]) -> None:
         self._stream = stream
+        self._is_ending = is_ending
+        self._poll: select.poll | None = None
+        try:
+            number = stream.fileno()
+        except io.UnsupportedOperation:  # a stream in memory
+            pass
+        else:
+            self._poll = select.poll()
+            self._poll.register(number, select.POLLOUT)
         self.write([header])
 
     def write(self, lines: Sequence[str]) -> None:
-        """Append rows, and have the reader see them. An error of the stream is the caller's to tell."""
-        if lines:
-            self._stream.write("\n".join(lines) + "\n")
+        """Append rows, and have the reader see them. An error of the stream is the caller's to tell.
+
+        :raises OSError: of the stream; ``EIO`` also where its reader takes nothing, and the recording is to end
+        """
+        text = "".join(f"{line}\n" for line in lines)
+        # In pieces that a pipe takes whole, as soon as it takes anything: a write that waits would outlast every signal. A
+        # character has four bytes at most.
+        most = select.PIPE_BUF // 4
+        for begin in range(0, len(text), most):
+            self._await_reader()
+            self._stream.write(text[begin : begin + most])
             self._stream.flush()
+
+    def _await_reader(self) -> None:
+        deadline: float | None = None
+        while self._poll is not None and not self._poll.poll(1000 * _LOOK):
+            if not self._is_ending():
+                continue
+            deadline = deadline or time.monotonic() + _LAST_WAIT
+            if time.monotonic() >= deadline:
+                raise OSError(errno.EIO, "its reader takes nothing; the last rows were not written")
 
     def hold(self, payloads: Collection[bytes]) -> None:
         """Do nothing: what a reader has can't be gone on with."""

@@ -6,16 +6,18 @@ import csv
 import io
 import json
 import os
+import select
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from agent.cli.program import codes
 from agent.client.recording.rows import ALL, DEFAULT
 from tests.cli.lab import Lab
 from tests.commandline import Running, called
-from tests.lab import wait_until
+from tests.lab import PATIENCE, wait_until
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -190,6 +192,35 @@ def test_a_reader_that_goes_ends_it(lab: Lab, tmp_path: Path) -> None:
         log.wait_for("psu1")
         assert log.end() == 0
         assert "Traceback" not in log.text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_reader_that_hangs_does_not_keep_it_from_its_end(lab: Lab, number: int) -> None:
+    import fcntl
+    import subprocess
+
+    from tests.commandline import COMMAND, environment
+
+    command = [*COMMAND, "log", "psu1", "--summary", "none"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, env=environment(PSU_AGENT_BROKER=lab.url), text=True
+    ) as log:
+        assert log.stdout is not None
+        assert log.stderr is not None
+        fcntl.fcntl(log.stdout, fcntl.F_SETPIPE_SZ, 8192)
+        poll = select.poll()  # of the end that it writes to
+        end = os.open(f"/proc/self/fd/{log.stdout.fileno()}", os.O_WRONLY)
+        poll.register(end, select.POLLOUT)
+        wait_until(lambda: not poll.poll(0), "a full pipe")
+        os.close(end)
+        last = lab.get("psu1/1")["seq"]
+        wait_until(lambda: lab.get("psu1/1")["seq"] > last + 3, "samples that find no room")
+        log.send_signal(number)
+        assert log.wait(PATIENCE) == codes.OUTPUT_ERROR
+        assert log.stderr.read() == (
+            "psu-agent: the output can't be written: its reader takes nothing; the last rows were not written\n"
+        )
 
 
 @pytest.fixture
