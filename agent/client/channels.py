@@ -152,6 +152,8 @@ class ChannelClient(_Addressed):
 
         The agent checks it whole, then does it in the safe order: off first, or settings before on.
 
+        While the connection is lost or hangs, an off is sent by a new one, without the other fields, and `BrokerError` says so.
+
         :param state: output on or off
         :param voltage_limit: V
         :param current_limit: A

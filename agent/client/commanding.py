@@ -16,6 +16,7 @@ from agent.client.live import LiveFleet
 from agent.client.request import CommandOutcome, Target
 from agent.client.shared import Borrowed, SharedClient
 from agent.protocol.messages import LeaseState, Response
+from agent.protocol.offs import is_off
 
 
 class Commander:
@@ -57,12 +58,20 @@ class Commander:
         try:
             with self.connection.borrowed() as client:
                 outcome = request.send(client, target, payload, expiry=expiry, patience=patience)
-        except BrokerError:
-            if not request.is_plain_off(payload):
+        except BrokerError as error:
+            if not is_off(payload.get("state")):
                 raise
-            # An off does not wait until the connection has come back.
+            # An off does not wait until the connection has come back. What else was asked for may have been sent, or not.
+            off = {name: value for name, value in payload.items() if name in request.OF_A_PLAIN_OFF}
             with Client(self.connection.address) as own:
-                outcome = request.send(own, target, payload, expiry=expiry, patience=patience)
+                outcome = request.send(own, target, off, expiry=expiry, patience=patience)
+            response = self._answered(outcome, target, patience)
+            if response.ok and off != payload:
+                text = (
+                    f"{target} was turned off on a new connection; of the rest of the command nothing is known: {error}"
+                )
+                raise BrokerError(text) from None
+            return response
         return self._answered(outcome, target, patience)
 
     def all_off(self, timeout: float) -> CommandOutcome:

@@ -27,7 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.client import faults
 from agent.client.address import Address
-from agent.client.errors import BrokerError, NobodyAnsweredError, NotAllowedError, SilentBrokerError
+from agent.client.errors import BrokerError, NobodyAnsweredError, NotAllowedError, NotReadableError, SilentBrokerError
 from agent.mqtt.broker.attempts import Attempts, Outcome
 from agent.mqtt.broker.filters import packets
 from agent.mqtt.setup import prepare
@@ -212,7 +212,8 @@ class Client:
     def subscribe(self, filters: Iterable[str], qos: int = 0) -> None:
         """Subscribe, and again after each loss of the connection. Messages arrive in `inbox`.
 
-        :raises BrokerError: the broker does not confirm it, or refuses it
+        :raises NotReadableError: the broker refuses it
+        :raises BrokerError: the broker does not confirm it
         """
         wanted = list(filters)
         try:
@@ -245,7 +246,7 @@ class Client:
         refused = [topic for topic, code in zip(wanted, answer.codes, strict=False) if code >= 128]
         if refused:
             why = faults.meaning(answer.code, answer.text.lower())
-            raise BrokerError(f"{self.address} does not let this user read {', '.join(refused)}: {why}")
+            raise NotReadableError(f"{self.address} does not let this user read {', '.join(refused)}: {why}")
         with self._lock:
             self._filters.update(dict.fromkeys(wanted, qos))
 

@@ -22,6 +22,10 @@ class NotAllowedError(BrokerError):
     """The broker does not let this user publish there (MQTT 5; an older broker does not tell)."""
 
 
+class NotReadableError(BrokerError):
+    """The broker does not let this user read there."""
+
+
 class NobodyAnsweredError(ClientError):
     """No agent answered in time. If that was a command, it is not known if it was carried out."""
 

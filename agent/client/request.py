@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import ValidationError
 
 from agent.client.connection import QUIET, Client, LinkChange, Message
-from agent.client.errors import BrokerError
+from agent.client.errors import BrokerError, NotReadableError
 from agent.client.fleet import Fleet
 from agent.client.shared import Borrowed
 from agent.protocol import names
@@ -31,7 +31,8 @@ ANOTHER_WAIT = 1.0
 #: V that a ramp may have to go: from the highest voltage of any supported supply, or to the target if that is higher still. A
 #: ramp whose command expires stands still halfway.
 _WIDEST_RAMP = 600.0
-_OF_A_PLAIN_OFF = frozenset(("state", "id", "lease", "expires_at"))
+#: The fields of a command that turns off and does nothing else.
+OF_A_PLAIN_OFF = frozenset(("state", "id", "lease", "expires_at"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def send(
 
 def is_plain_off(fields: Mapping[str, Any]) -> bool:
     """True for a command that turns off and does nothing else, in any form that an agent takes for an off."""
-    return is_off(fields.get("state")) and fields.keys() <= _OF_A_PLAIN_OFF
+    return is_off(fields.get("state")) and fields.keys() <= OF_A_PLAIN_OFF
 
 
 def ask(
@@ -178,7 +179,9 @@ def ask(
     """
     deadline = time.monotonic() + patience
     topics = client.topics
-    client.subscribe([topics.response(target.unit), topics.response(target.unit, "+")], qos=1)
+    unreadable = _subscribe(
+        client, [topics.response(target.unit), topics.response(target.unit, "+")], may_be_late=may_be_late
+    )
     # Without a response topic the agent responds below the channel's number, where other programs read, and not below its name.
     by_name = target.channel is not None and not target.channel.isdigit()
     if time.monotonic() >= deadline and not may_be_late:
@@ -191,8 +194,25 @@ def ask(
         correlation=request_id.encode(),
         may_be_late=may_be_late,
     )
+    _check_readable(unreadable)
     response = _await_response(client, request_id, deadline)
     return CommandOutcome() if response is None else CommandOutcome([response])
+
+
+def _subscribe(client: Client | Borrowed, responses: list[str], *, may_be_late: bool) -> NotReadableError | None:
+    """Subscribe to responses. An off is sent also where this user may not read them: then the error is returned."""
+    try:
+        client.subscribe(responses, qos=1)
+    except NotReadableError as error:
+        if not may_be_late:
+            raise
+        return error
+    return None
+
+
+def _check_readable(error: NotReadableError | None) -> None:
+    if error is not None:
+        raise BrokerError(f"no response can be read, so it is not known if it was carried out: {error}")
 
 
 def _send_to_all(
@@ -203,9 +223,10 @@ def _send_to_all(
     fleet = Fleet(topics)
     command_id = str(fields["id"])
     answered: dict[str, list[Response]] = {}
-    client.subscribe([topics.response("+")], qos=1)
+    unreadable = _subscribe(client, [topics.response("+")], may_be_late=True)
     payload, correlation = json.dumps(fields).encode(), command_id.encode()
     client.publish(topics.set("all"), payload, expiry=expiry, correlation=correlation, may_be_late=True)
+    _check_readable(unreadable)
     client.subscribe([topics.agent_status("+"), topics.agent_info("+")])
     quiet_since = time.monotonic()
     while (now := time.monotonic()) < deadline:

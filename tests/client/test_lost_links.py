@@ -23,6 +23,7 @@ from agent.local.broker import LocalBroker
 from agent.protocol.topics import Topics
 from tests.client.conftest import is_back
 from tests.lab import PATIENCE, Bench, wait_until
+from tests.mqtt.broker.gatekeeper import Gatekeeper
 from tests.support.processes import ROOT
 from tests.support.relay import Relay
 
@@ -106,6 +107,12 @@ def test_an_off_does_not_wait_for_a_link_that_hangs(
             dut.on()
         wait_until(lambda: is_back(dut), "a new connection")
         assert dut.state().state is False
+        dut.on()
+        relay.hang()
+        with pytest.raises(BrokerError, match=r"turned off on a new connection; of the rest .* does not answer"):
+            dut.set(state=False, voltage_limit=2)
+        wait_until(lambda: is_back(dut), "a new connection")
+        assert (dut.state().state, dut.state().voltage_limit) == (False, 1)
 
 
 def test_everything_off_where_the_broker_takes_no_more_connections(
@@ -199,6 +206,24 @@ def test_a_link_that_hangs_is_reset_but_not_for_an_off(monkeypatch: pytest.Monke
                     ends.append(type(error))
         thread.join()
     assert ends[-1] == (b"" if may_be_late else ConnectionResetError)
+
+
+@pytest.mark.parametrize("target", ["psu1/2", "psu1", "all"])
+def test_an_off_is_sent_also_where_its_response_may_not_be_read(bench: Bench, broker: LocalBroker, target: str) -> None:
+    wanted = Target.parse(target)
+    response = {"psu1/2": "psu/psu1/response", "psu1": "psu/psu1/response", "all": "psu/+/response"}[target]
+    output = bench.simulator.instrument.channels[2]
+    bench.simulator.instrument.panel.press_all(True)
+    with Gatekeeper(broker.port) as gate:
+        gate.refused = response.encode()
+        with Client(Address(host="127.0.0.1", port=gate.port, protocol="5")) as client:
+            with pytest.raises(BrokerError, match=r"not known if it was carried out: .* does not let this user read"):
+                request.send(client, wanted, {"id": target, "state": False}, expiry=10, patience=10)
+            wait_until(lambda: not output.output, "off")
+            if target == "psu1/2":
+                with pytest.raises(BrokerError, match="does not let this user read"):
+                    request.send(client, wanted, {"id": "on", "state": True}, expiry=10, patience=10)
+                assert not [message for message in bench.observer.on("psu/psu1/2/set") if message.json["state"]]
 
 
 _DIES = """
