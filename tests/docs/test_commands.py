@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -60,7 +61,9 @@ class Desk:
 
     def __init__(self, host: Host, folder: Path, stack: contextlib.ExitStack) -> None:
         self._host = host
-        self._folder = folder
+        self._folder = folder / "home"
+        self._folder.mkdir()
+        self._logs = folder
         self._stack = stack
         programs = folder / "bin"
         programs.mkdir()
@@ -69,18 +72,25 @@ class Desk:
         self._environment: Mapping[str, str] = environment(
             PATH=os.pathsep.join([str(programs), os.environ["PATH"], "/usr/sbin"]),
             XDG_STATE_HOME=str(folder / "state"),
-            HOME=str(folder),
+            HOME=str(self._folder),
         )
         (folder / "mosquitto.conf").write_text("listener 1883 127.0.0.1\nallow_anonymous true\n")
-        (folder / "psu-agent.yaml").write_text(CONFIGURATION)
-        self._start("mosquitto -c mosquitto.conf")
+        (self._folder / "psu-agent.yaml").write_text(CONFIGURATION)
+        self._start("mosquitto -c ../mosquitto.conf")
         self._start("psu-agent simulate")
         self._agent = self._start("psu-agent run")
+        self._is_of_page = False
         self._wait_for_agent()
-        assert self._call("psu-agent set psu1/1 --current-limit 0.5").returncode == 0
 
-    def lay_out(self, page: str) -> None:
-        """Write the files that a page shows, under the names in their first lines."""
+    def begin(self, page: str) -> None:
+        """Be as before any command, with the files that a page shows, under the names in their first lines."""
+        for path in self._folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (self._folder / "psu-agent.yaml").write_text(CONFIGURATION)
+        if self._is_of_page:
+            self._use("psu-agent run")
+            self._is_of_page = False
+        assert self._call("psu-agent set psu1/1 --current-limit 0.5").returncode == 0
         for name, text in re.findall(r"^```yaml\n# (\S+\.yaml)\n(.*?)^```", text_of(page), re.MULTILINE | re.DOTALL):
             (self._folder / name).write_text(f"# {name}\n{text}")
 
@@ -90,9 +100,8 @@ class Desk:
         An agent goes on until the next one, what else goes on for ever until it has said something.
         """
         if re.search(r"psu-agent run\b", command.text):
-            self._agent.stop()
-            self._agent = self._start(command.text)
-            self._wait_for_agent()
+            self._use(command.text)
+            self._is_of_page = True
             return 0, ""
         if ENDLESS.search(command.text):
             with self._start(command.text, is_kept=False) as process:
@@ -109,10 +118,15 @@ class Desk:
             done = self._call(command.text)
         return done.returncode, done.stdout + done.stderr
 
+    def _use(self, command: str) -> None:
+        self._agent.stop()
+        self._agent = self._start(command)
+        self._wait_for_agent()
+
     def _start(self, command: str, *, is_kept: bool = True) -> Process:
         process = Process(
             [*self._host.way, "bash", "-c", f"exec {command}"],
-            self._folder / f"{command.split()[0]}.log",
+            self._logs / f"{command.split()[0]}.log",
             environment=self._environment,
             folder=self._folder,
         )
@@ -133,22 +147,23 @@ def is_like(shown: str, said: str) -> bool:
     return re.sub(NUMBER, "N", shown) == re.sub(NUMBER, "N", said)
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     needs("mosquitto")
     needs("mosquitto_pub")
+    folder = tmp_path_factory.mktemp("desk")
     with contextlib.ExitStack() as stack:
         try:
-            host = Host("bench3", [], owner=None, log=tmp_path / "host.log")
+            host = Host("bench3", [], owner=None, log=folder / "host.log")
         except NoNamespacesError as error:
             pytest.skip(str(error))
         stack.callback(host.close)
-        yield Desk(host, tmp_path, stack)
+        yield Desk(host, folder, stack)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_does_what_the_page_says(page: str, desk: Desk) -> None:
-    desk.lay_out(page)
+    desk.begin(page)
     for command in commands(page):
         if reason_elsewhere(command):
             continue

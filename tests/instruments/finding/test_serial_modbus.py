@@ -195,7 +195,7 @@ def test_the_command_prints_the_entry_of_a_unit_that_speaks_modbus(
 ) -> None:
     only_modbus(monkeypatch)
     with NetworkInstrument(instrument, socket_port=None, pty=True) as network:
-        monkeypatch.setattr(scan, "_listed", lambda *_: [network.resource])
+        monkeypatch.setattr("agent.instruments.finding.ports.search", lambda *_: ([network.resource], []))
         result = invoke("scan", "--serial", "--interface", "127.0.0.1", "--timeout", "0.2")
         assert result.exit_code == 0
         assert yaml.safe_load(result.stdout) == {"units": [{**entry, "uri": network.resource}]}
@@ -276,7 +276,7 @@ def test_without_the_library_a_line_says_so_and_no_modbus_is_asked(monkeypatch: 
     monkeypatch.setitem(__import__("sys").modules, "pymodbus.framer", None)
     assert all(together[0].modbus is None for _, together in questions())
     monkeypatch.setattr("agent.instruments.recognizing.questions", lambda: iter(()))
-    monkeypatch.setattr(scan, "_listed", lambda *_: ["ASRL/dev/ttyNONE::INSTR"])
+    monkeypatch.setattr("agent.instruments.finding.ports.search", lambda *_: (["ASRL/dev/ttyNONE::INSTR"], []))
     told = f"units that speak Modbus (DPS, RD60xx) were not looked for: that needs pymodbus: {how_to_install('modbus')}"
     arguments = ("--interface", "127.0.0.1", "--timeout", "0.2")
     assert told in invoke("scan", "--serial", *arguments).stderr.splitlines()

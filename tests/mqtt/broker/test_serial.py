@@ -78,6 +78,7 @@ def test_a_retained_command_does_not_hold_up_the_connection(
         bench = Bench(relay.port, tmp_path, [simulator], observer_port=broker.port)
         with bench:
             assert relay.held > 0
-            assert bench.observer.responses("psu1", 1)[0]["error"]["code"] == "retained"
+            response = bench.observer.wait("psu/psu1/1/response")
+            assert (response["id"], response["error"]["code"]) == ("old", "retained")
             assert not simulator.instrument.channels[1].output
             assert relay.connections == 1
