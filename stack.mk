@@ -8,6 +8,12 @@ secrets:  ## passwords and access control list of the stack, into secrets/; once
 certs:  ## the stack's own certificate authority and the broker's certificate; NAMES="broker.lab 10.0.0.5" for more names
 	@NAMES="$(NAMES)" scripts/make_certs.sh
 
+.PHONY: test-stack
+
+# The folders are named because collecting all of tests/ takes half a minute in each worker.
+test-stack: $(call STAMP,dev)  ## the tests of the stack that take minutes: its containers under Podman, its alerts on real faults
+	@PSU_AGENT_STACK=1 $(BIN)/python -m pytest -q -m stack -n 2 --dist loadscope tests/stack $(wildcard tests/containers)
+
 lock: $(VENV)/bin/python  ## renew the locked dependencies of the container image
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \

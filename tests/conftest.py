@@ -38,6 +38,18 @@ hypothesis.settings.register_profile(
     database=None,
 )
 
+#: The tests that have a target of their own, by their marker, with the variable that the target sets.
+_APART = {"long": "PSU_AGENT_FLEET", "stack": "PSU_AGENT_STACK"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests that take minutes to `make fleet` and `make test-stack`."""
+    left = {name for name, variable in _APART.items() if not os.environ.get(variable)}
+    apart = [item for item in items if any(item.get_closest_marker(name) for name in left)]
+    if apart:
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in set(apart)]
+
 
 @pytest.fixture(autouse=True)
 def _shipped_series() -> Iterator[None]:
