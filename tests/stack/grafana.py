@@ -32,3 +32,12 @@ def fill_in(query: str, **variables: str) -> str:
 
 
 ALL = {"agent": ".*", "psu": ".*", "channel": ".*"}
+
+
+def leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """Every value that is in there, by its path."""
+    if isinstance(value, dict):
+        return {key: leaf for name, item in value.items() for key, leaf in leaves(item, f"{path}.{name}").items()}
+    if isinstance(value, list):
+        return {key: leaf for index, item in enumerate(value) for key, leaf in leaves(item, f"{path}[{index}]").items()}
+    return {path: value}

@@ -1,4 +1,4 @@
-"""The provisioned dashboards and alert rules: checked against Grafana's schema, and every query against real samples.
+"""The provisioned dashboards: checked against Grafana's schema, and every query against real samples.
 
 Grafana itself is not to be had here. What it would do with a query is done by hand: its macros are filled in, and the
 query is put to the real InfluxDB, over samples that the real Telegraf wrote.
@@ -20,7 +20,7 @@ from agent.protocol.messages import By
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
-from .grafana import ALL, DASHBOARDS, GRAFANA, PANELS, RULES, Rows, fill_in
+from .grafana import ALL, DASHBOARDS, GRAFANA, PANELS, Rows, fill_in, leaves
 from .publisher import START, Channel, Publisher, metrics
 from .services import Broker, Store, Telegraf
 
@@ -245,73 +245,7 @@ def test_events_are_annotations(lab: Store) -> None:
     assert [row[column] for column in target["tagsColumn"].split(",")] == ["command", "voltage_limit"]
 
 
-# Alerts. --------------------------------------------------------------------------------------------------------------
-
-
-def firing(store: Store, rule: dict[str, Any]) -> set[str] | None:
-    """The instances that the rule's query, reduced to its last value and compared, would fire for. None: no data."""
-    query, reduce, threshold = (part["model"] for part in rule["data"])
-    assert (reduce["reducer"], reduce["expression"], threshold["expression"]) == ("last", "A", "B")
-    series = store.query(fill_in(query["query"]))
-    if not series:
-        return None
-    evaluator = threshold["conditions"][0]["evaluator"]
-    compare = {"gt": float.__gt__, "lt": float.__lt__}[evaluator["type"]]
-    found = set()
-    for one_series in series:
-        values = [row[1] for row in one_series["values"] if row[1] is not None]
-        assert all(isinstance(value, int | float) and not isinstance(value, bool) for value in values), rule["title"]
-        if values and compare(float(values[-1]), float(evaluator["params"][0])):
-            tags = one_series.get("tags", {})
-            found.add(" ".join(tags[tag] for tag in ("agent", "psu", "channel") if tag in tags))
-    return found
-
-
-FIRING = {
-    "Unit offline": {"psu3"},
-    "Trip": {"bench4 psu2 3"},
-    "Unexpected CC": {"bench4 psu2 1"},
-    "Near the current limit": {"bench4 psu5 1"},
-    "Near over-voltage protection": {"bench4 psu5 1"},
-    "Agent gone": {"bench5"},
-    "Backlog growing": {"bench4"},
-    "Samples dropped": {"bench4"},
-    "Nothing is stored": set[str](),
-}
-
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["title"])
-def test_every_rule_fires_for_what_it_is_for_and_for_nothing_else(lab: Store, rule: dict[str, Any]) -> None:
-    assert firing(lab, rule) == FIRING[rule["title"]]
-
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["title"])
-def test_an_empty_store_is_an_alert_of_one_rule_alone(empty: Store, rule: dict[str, Any]) -> None:
-    assert firing(empty, rule) is None
-    assert rule["noDataState"] == ("Alerting" if rule["title"] == "Nothing is stored" else "OK")
-
-
-def test_a_label_that_a_text_names_is_a_tag_of_the_query() -> None:
-    for rule in RULES:
-        named = set(re.findall(r"\.Labels\.(\w+)", json.dumps(rule["annotations"])))
-        grouped = set(re.findall(r'"(\w+)"', rule["data"][0]["model"]["query"].rpartition("GROUP BY")[2]))
-        assert named <= grouped, rule["title"]
-
-
-def test_no_dollar_sign_in_the_provisioned_rules() -> None:
-    """Grafana would put an environment variable there."""
-    assert "$" not in (GRAFANA / "provisioning" / "alerting" / "rules.yaml").read_text()
-
-
 # The files themselves. -----------------------------------------------------------------------------------------------
-
-
-def leaves(value: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {key: leaf for name, item in value.items() for key, leaf in leaves(item, f"{path}.{name}").items()}
-    if isinstance(value, list):
-        return {key: leaf for index, item in enumerate(value) for key, leaf in leaves(item, f"{path}[{index}]").items()}
-    return {path: value}
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
@@ -326,16 +260,6 @@ def test_dashboards_hold_nothing_that_grafanas_schema_does_not_know(name: str) -
     lost = {path: value for path, value in leaves(DASHBOARDS[name]).items() if leaves(again).get(path) != value}
     # The schema knows only Grafana's own annotations there, not a data source's; test_events_are_annotations has it.
     assert {path for path in lost if not re.match(r"\.annotations\.list\[0\]\.target\.", path)} == set()
-
-
-def test_rules_hold_nothing_that_grafanas_schema_does_not_know() -> None:
-    sdk = pytest.importorskip("grafana_foundation_sdk.models.alerting", reason="pip install grafana-foundation-sdk")
-    from grafana_foundation_sdk.cog.encoder import JSONEncoder
-
-    for rule in RULES:
-        again = json.loads(json.dumps(sdk.Rule.from_json(rule), cls=JSONEncoder))
-        lost = {path for path, value in leaves(rule).items() if leaves(again).get(path) != value}
-        assert {path for path in lost if not path.startswith(".data")} == set(), rule["title"]
 
 
 def test_everything_refers_to_something_that_is_there() -> None:
@@ -357,10 +281,6 @@ def test_everything_refers_to_something_that_is_there() -> None:
         ]
         assert len(set(cells)) == len(cells), "panels overlap"
         assert max(x for x, _ in cells) < 24
-    for rule in RULES:
-        assert [part["datasourceUid"] for part in rule["data"]] == [source["uid"], "__expr__", "__expr__"]
-        board = next(b for b in DASHBOARDS.values() if b["uid"] == rule["annotations"]["__dashboardUid__"])
-        assert int(rule["annotations"]["__panelId__"]) in {panel["id"] for panel in board["panels"]}
     (provider,) = yaml.safe_load((GRAFANA / "provisioning" / "dashboards" / "psu.yaml").read_text())["providers"]
     grafana = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["grafana"]
     targets = {volume["target"]: volume["source"] for volume in grafana["volumes"] if isinstance(volume, dict)}
