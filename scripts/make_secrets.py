@@ -36,7 +36,6 @@ SERVICE_USERS = ("agent", "telegraf")
 #: Secrets of the services themselves.
 SERVICE_SECRETS = (
     ("influxdb", "admin_password"),
-    ("influxdb", "admin_token"),
     ("grafana", "admin_password"),
 )
 #: The topics of an agent's messages below {base}/{unit}/ and below {base}/agents/{agent}/.

@@ -133,7 +133,7 @@ def test_every_file_a_service_reads_from_its_secrets_is_generated(tmp_path: Path
     read = {
         "mosquitto": set(re.findall(r"/run/secrets/([\w/.]+)", (ROOT / "mosquitto" / "mosquitto.conf").read_text())),
         "agent": set(re.findall(r"/run/secrets/(\w+)", (ROOT / "examples" / "stack" / "psu-agent.yaml").read_text())),
-        "influxdb": set(re.findall(r"/run/secrets/(\w+)", json.dumps(SERVICES["influxdb"]["environment"]))),
+        "influxdb": {"admin_password"},
         "grafana": set(re.findall(r"/run/secrets/(\w+)", json.dumps(SERVICES["grafana"]["environment"]))),
         "telegraf": set(re.findall(r"@\{secrets:(\w+)\}", (ROOT / "telegraf" / "telegraf.conf").read_text()))
         | set(re.findall(r"/run/secrets/(\w+)", json.dumps(SERVICES["telegraf"]["entrypoint"]))),
@@ -219,58 +219,3 @@ def test_windows_are_in_the_right_order() -> None:
     )
     assert len({one["client_id"] for one in inputs}) == len(inputs)
     assert telegraf["outputs"]["health"][0]["compares"][0]["lt"] < window
-
-
-# influxdb/setup.sh --------------------------------------------------------------------------------------------------
-
-#: The command-line client of InfluxDB 2 is not to be had here: this answers as its documentation shows.
-INFLUX = """#!/bin/bash
-echo "$INFLUX_TOKEN|$INFLUX_ORG|$*" >>"$CALLS"
-case "$*" in
-  "bucket list --name psu --json")
-    [ -e "$CALLS.nobucket" ] || printf '[\\n\\t{\\n\\t\\t"id": "0123456789abcdef",\\n\\t\\t"name": "psu"\\n\\t}\\n]\\n' ;;
-  "auth list --json") cat "$CALLS.known" 2>/dev/null || echo '[]' ;;
-  "auth create --description psu "*)
-    token="made-$(wc -l <"$CALLS")=="
-    printf '{\\n\\t"id": "1",\\n\\t"description": "%s",\\n\\t"token": "%s"\\n}\\n' "$4" "$token"
-    printf '[{"token": "%s"}]\\n' "$token" >>"$CALLS.known" ;;
-  *) echo "unknown: $*" >&2; exit 1 ;;
-esac
-"""
-
-
-def test_the_stores_tokens_are_made_once_and_again_for_a_new_store(tmp_path: Path) -> None:
-    influx = tmp_path / "bin" / "influx"
-    influx.parent.mkdir()
-    influx.write_text(INFLUX)
-    influx.chmod(0o755)
-    (tmp_path / "admin_token").write_text("admin")
-    calls, tokens = tmp_path / "calls", tmp_path / "tokens"
-    tokens.mkdir()
-    environment = {"PATH": f"{influx.parent}:/usr/bin:/bin", "CALLS": str(calls), "SECRETS": str(tmp_path),
-                   "TOKENS": str(tokens), "INFLUX_ORG": "lab", "INFLUX_BUCKET": "psu"}  # fmt: skip
-
-    def setup() -> subprocess.CompletedProcess[str]:
-        command = ["bash", str(ROOT / "influxdb" / "setup.sh")]
-        return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-    first = setup()
-    assert first.returncode == 0, first.stderr
-    made = {name: (tokens / name).read_text() for name in ("telegraf", "grafana")}
-    assert set(os.listdir(tokens)) == set(made)
-    assert len(set(made.values())) == 2
-    asked = calls.read_text()
-    assert "admin|lab|auth create --description psu telegraf --write-bucket 0123456789abcdef --json" in asked
-    assert "admin|lab|auth create --description psu grafana --read-bucket 0123456789abcdef --json" in asked
-
-    again = setup()
-    assert again.stdout.count("kept") == 2
-    assert {name: (tokens / name).read_text() for name in made} == made
-
-    Path(f"{calls}.known").unlink()  # the store was created anew
-    assert setup().stdout.count("new") == 2
-    assert made["telegraf"] != (tokens / "telegraf").read_text()
-
-    Path(f"{calls}.nobucket").touch()
-    failed = setup()
-    assert (failed.returncode, failed.stderr) == (1, "InfluxDB has no bucket psu\n")

@@ -1,0 +1,111 @@
+"""InfluxDB's HTTP interface, as far as setup.py needs it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+#: Seconds for one request.
+TIMEOUT = 30.0
+
+
+class Fault(Exception):
+    """What stops the program. Its text says what is wrong and what to do; ``code`` is the exit code."""
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Store:
+    """InfluxDB's HTTP interface. ``headers`` say who asks."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self.headers: dict[str, str] = {}
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any, Mapping[str, str]]:
+        """The status, the answer (JSON where it is, else text) and the headers, of a refusal as well.
+
+        :raises Fault: there was no answer
+        """
+        url = self._url + path + ("?" + urllib.parse.urlencode(query) if query else "")
+        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        asking = dict(self.headers if headers is None else headers)
+        request = urllib.request.Request(url, data, asking, method=method)  # noqa: S310 - the address is compose.yaml's
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+                status, text, found = answer.status, answer.read(), answer.headers
+        except urllib.error.HTTPError as error:
+            status, text, found = error.code, error.read(), error.headers
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error or type(error).__name__
+            raise Fault(
+                f"InfluxDB does not answer at {self._url}: {reason}. See `docker compose logs influxdb`"
+            ) from None
+        with contextlib.suppress(ValueError):
+            return status, json.loads(text), found
+        return status, text.decode(errors="replace"), found
+
+    def get(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Any:
+        """The answer to a request that has to succeed.
+
+        :raises Fault: it did not
+        """
+        status, answer, _ = self.ask(method, path, body, query=query)
+        if status >= 300:
+            raise Fault(f"InfluxDB answers {method} {path} with {status}: {reason_of(answer)}")
+        return answer
+
+    def wait(self, seconds: float) -> None:
+        """Return when the store is ready.
+
+        :raises Fault: it is not, after this time
+        """
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                status, answer, _ = self.ask("GET", "/health")
+                if status == 200:
+                    return
+                fault = Fault(f"InfluxDB is not well: {reason_of(answer)}. See `docker compose logs influxdb`")
+            except Fault as error:
+                fault = error
+            if time.monotonic() > end:
+                raise fault
+            time.sleep(0.2)
+
+    def signed_in(self, user: str, password: str) -> dict[str, str] | None:
+        """The headers of somebody who has signed in with this password, or nothing where it is refused."""
+        basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+        status, answer, found = self.ask("POST", "/api/v2/signin", headers={"Authorization": f"Basic {basic}"})
+        if status == 401:
+            return None
+        if status >= 300:
+            raise Fault(f"InfluxDB answers the sign-in of {user} with {status}: {reason_of(answer)}")
+        return {"Cookie": str(found["Set-Cookie"]).partition(";")[0]}
+
+
+def reason_of(answer: Any) -> str:
+    """What InfluxDB says is wrong."""
+    return str(answer.get("message") or answer) if isinstance(answer, dict) else str(answer).strip()
+
+
+def with_token(token: str) -> dict[str, str]:
+    return {"Authorization": f"Token {token}"}
