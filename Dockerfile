@@ -18,10 +18,12 @@ RUN if [ "$(dpkg --print-architecture)" = armhf ]; then compiled="--no-binary py
  && /opt/build/bin/pip --python /opt/psu-agent install --no-cache-dir --disable-pip-version-check --no-index --no-deps /opt/wheels/*.whl
 COPY pyproject.toml hatch_build.py .git_archival.txt README.md LICENSE ./
 COPY agent ./agent
+COPY docker/healthcheck.py ./docker/
 # There is no git here to ask. Without the argument it is a version below the first release.
 ARG VERSION=
 RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_PSU_AGENT="$VERSION" SOURCE_DATE_EPOCH=0 /opt/build/bin/pip wheel --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir /opt/wheel . \
- && /opt/build/bin/pip --python /opt/psu-agent install --no-cache-dir --disable-pip-version-check --no-deps /opt/wheel/*.whl
+ && /opt/build/bin/pip --python /opt/psu-agent install --no-cache-dir --disable-pip-version-check --no-deps /opt/wheel/*.whl \
+ && install -m 0644 docker/healthcheck.py /opt/psu-agent/
 
 FROM debian:12.12-slim
 LABEL org.opencontainers.image.title="psu-agent" org.opencontainers.image.licenses="MIT" org.opencontainers.image.description="Bench power supplies on MQTT"
@@ -33,7 +35,6 @@ RUN apt-get update && apt-get install -y --no-install-recommends python3 libusb-
 RUN groupadd --system --gid 10001 psu && useradd --system --uid 10001 --gid psu --groups dialout --no-create-home --home-dir /var/lib/psu-agent psu \
  && install -d -o psu -g psu -m 0750 /var/lib/psu-agent /etc/psu-agent
 COPY --from=build /opt/psu-agent /opt/psu-agent
-COPY docker/healthcheck.py /opt/psu-agent/healthcheck.py
 ENV PATH=/opt/psu-agent/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PSU_AGENT_CONF=/etc/psu-agent/psu-agent.yaml
 USER 10001:10001
 VOLUME ["/var/lib/psu-agent"]
