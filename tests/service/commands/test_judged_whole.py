@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 
 import pytest
 
+from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
-from tests.lab import Bench, Observer, wait_until
+from tests.lab import Bench, Observer, unit, wait_until
 from tests.service.commands.commanding import later, unique, writes
 
 
@@ -305,14 +307,17 @@ def test_an_on_that_a_slow_unit_would_carry_out_too_late_is_not_sent(bench: Benc
     assert not is_on(bench)
 
 
-def test_an_on_that_expires_on_its_way_to_a_slow_unit_is_not_sent(bench: Bench, observer: Observer) -> None:
+def test_an_on_that_expires_on_its_way_to_a_slow_unit_is_not_sent(make_bench: Callable[..., Bench]) -> None:
     """One message takes the unit longer than what is left when it has answered the look before."""
+    simulator = Simulator().start()
+    # The unit is far from its time-out, and busy with no poll when a command comes.
+    bench = make_bench([simulator], [unit("psu1", simulator, pyvisa_args={"timeout": 5000}, poll_interval=60)])
     for command in ({"state": True}, {"voltage_limit": 3}, {"current_limit": 1.5}):
         bench.simulator.instrument.execute("CURR 0.5,(@2)")
         bench.simulator.instrument.clear_log()
         bench.simulator.latency = 0.3
         try:
-            response = observer.ask("psu/psu1/2/set", {**command, "expires_at": later(0.5)})
+            response = bench.observer.ask("psu/psu1/2/set", {**command, "expires_at": later(0.5)})
         finally:
             bench.simulator.latency = 0.0
         assert response["error"]["code"] == "expired"
