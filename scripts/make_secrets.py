@@ -95,7 +95,7 @@ def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
 def telegraf_rules(_user: dict[str, Any], base: str, _prefix: str) -> Iterator[str]:
     yield f"topic deny {base}/+/set/+"  # which …/+/+/state would let through
     yield from (f"topic read {base}/+/+/{leaf}" for leaf in ("state", "backlog", "event"))
-    yield f"topic read {base}/+/status"
+    yield from (f"topic read {base}/+/{leaf}" for leaf in ("status", "info"))
     yield from (f"topic read {base}/agents/+/{leaf}" for leaf in ("status", "metrics"))
 
 

@@ -108,6 +108,24 @@ def metrics(agent: str = "bench3", time: datetime = START, **changed: Any) -> di
     return values | changed
 
 
+def info(psu: str = "psu1", time: datetime = START, **changed: Any) -> dict[str, Any]:
+    """What an agent says of a unit."""
+    values: dict[str, Any] = {
+        "time": stamp(time),
+        "agent": "bench3",
+        "psu": psu,
+        "online": True,
+        "reason": None,
+        "model": "E36313A",
+        "poll_interval": 1.0,
+        "channels": [{"index": 1, "name": "CH1"}],
+        "heartbeat": None,
+        "serves": True,
+        "conflict": None,
+    }
+    return values | changed
+
+
 class Publisher:
     """An agent's connection: QoS 1, and `acknowledged` counts what the broker has taken over."""
 

@@ -26,6 +26,7 @@ from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
 
 TELEGRAF_CONF = ROOT / "telegraf" / "telegraf.conf"
+INPUTS = TELEGRAF_CONF.read_text().count("[[inputs.mqtt_consumer]]")
 BUCKET = "psu"
 
 
@@ -269,7 +270,7 @@ class Telegraf(Process):
         super().start()
         if wait:
             wait_until(
-                lambda: self.text().count("Connected [") >= before + 5 or self._give_up(), "Telegraf is connected"
+                lambda: self.text().count("Connected [") >= before + INPUTS or self._give_up(), "Telegraf is connected"
             )
         return self
 

@@ -125,7 +125,10 @@ MAY_READ = {
     "bench3": MEASURED | REQUESTS | TAKEOVER | LEASES | ALL | ODD | BIRTH | DISCOVERY | METRICS | WHO_SERVES_WHAT,
     "bench4": ALL | WHO_SERVES_WHAT,
     "telegraf": {
-        topic for topic in ANY_PUBLISHED if topic.endswith(("/state", "/backlog", "/event", "/status", "/metrics"))
+        topic
+        for topic in ANY_PUBLISHED
+        if topic.endswith(("/state", "/backlog", "/event", "/status", "/metrics", "/info"))
+        and not ("/agents/" in topic and topic.endswith("/info"))
     },
     "commands": ANY_PUBLISHED | LIKE_A_STATE | {"reply/commands/1", "psu/response/commands", "psu/response/commands/1"},
     "reader": ANY_PUBLISHED | {"reply/reader/1", "psu/response/reader/1"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests.support.waiting import wait_until
 
-from .publisher import START, Channel, Publisher, metrics, milliseconds
+from .publisher import START, Channel, Publisher, info, metrics, milliseconds
 from .services import Broker, Store, Telegraf, generate_secrets, stopping
 
 
@@ -157,6 +158,30 @@ def test_events_metrics_and_status(broker: Broker, store: Store) -> None:
 
 
 @pytest.mark.usefixtures("telegraf")
+def test_what_an_agent_says_of_a_unit_and_after_how_long_it_is_silent(broker: Broker, store: Store) -> None:
+    rival = {"agent": "bench4", "instance": "i", "host": "h", "unit": "asked", "why": "name"}
+    said: list[dict[str, Any]] = [
+        {"poll_interval": 1.0},
+        {"poll_interval": 20.0, "online": False, "reason": 'nobody answers at "192.0.2.7"'},
+        {"poll_interval": 20.1, "serves": False, "conflict": rival},
+        {"poll_interval": 1.0, "heartbeat": 60.0},
+        {"poll_interval": 0.0, "heartbeat": 30.0},
+    ]
+    with Publisher(broker) as publisher:
+        for second, changed in enumerate(said):
+            publisher.send("asked/info", info("asked", START + timedelta(seconds=second), **changed), retain=True)
+        publisher.settle()
+    rows = rows_of(store, "psu_unit", "asked", 5)
+    assert [row["time"] for row in rows] == [milliseconds(START + timedelta(seconds=second)) for second in range(5)]
+    assert [row["silent_after"] for row in rows] == pytest.approx([60.0, 60.0, 60.3, 90.0, 60.0])
+    assert [row["serves"] for row in rows] == [True, True, False, True, True]
+    assert [row["reason"] for row in rows] == [None, 'nobody answers at "192.0.2.7"', None, None, None]
+    assert [row["conflict"] for row in rows] == [None, None, "bench4", None, None]
+    assert {row["agent"] for row in rows} == {"bench3"}
+    assert {row["status"] for row in rows} == {None}
+
+
+@pytest.mark.usefixtures("telegraf")
 @pytest.mark.parametrize("payload", ["", "{", "[]", '{"time": "soon"}', '{"time": "2026-11-23T09:15:02Z"}', "\x00\xff"])
 def test_a_message_that_is_none_harms_no_other(broker: Broker, store: Store, payload: str) -> None:
     psu = f"spoilt{abs(hash(payload))}"
@@ -260,7 +285,7 @@ def test_no_sample_is_lost_or_doubled_over_restarts_of_each(stack: Stack) -> Non
 
     stack.broker.stop()
     wait_until(lambda: "connection lost" in stack.telegraf.text(), "Telegraf says that the broker is gone")
-    # Long enough that reconnecting fails, several times for each of the five connections: Telegraf 1.32 to 1.37 came back
+    # Long enough that reconnecting fails, several times for each of the connections: Telegraf 1.32 to 1.37 came back
     # from that, but stopped after one window of messages (influxdata/telegraf #16035, #18452).
     with socket.create_server(("127.0.0.1", stack.broker.port)) as nobody:
         for _ in range(10):
