@@ -1,7 +1,7 @@
 """The cost of a sample behind the agent: bytes at the broker and in the store, processor of Mosquitto, Telegraf and InfluxDB.
 
-The real agent with simulated supplies, the shipped mosquitto.conf and telegraf.conf, and InfluxDB 1.6, whose files (TSM) are
-those of 2. Writes ``measured.json`` beside this file, which `benchmarks.scaleparts.costs` computes with.
+The real agent with simulated supplies, the shipped mosquitto.conf and telegraf.conf, and InfluxDB 2. Writes ``measured.json``
+beside this file, which `benchmarks.scaleparts.costs` computes with.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ from tests.support.waiting import wait_until
 
 FILE = Path(__file__).with_name("measured.json")
 #: InfluxDB is to write what it has to its files, and to compact them, at once and not after hours.
-_EAGER = {
-    "INFLUXDB_DATA_CACHE_SNAPSHOT_WRITE_COLD_DURATION": "2s",
-    "INFLUXDB_DATA_COMPACT_FULL_WRITE_COLD_DURATION": "2s",
-}
+_EAGER = ("--storage-cache-snapshot-write-cold-duration=2s", "--storage-compact-full-write-cold-duration=2s")
 #: s without a change after which the store's files count as final.
 _QUIET = 12.0
 
@@ -75,7 +72,7 @@ def measure(units: int = 10, interval: float = 0.05, seconds: float = 90.0) -> d
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine(),
         "versions": ", ".join(
-            (_version("mosquitto", "-h"), _version(telegraf.command[0], "version"), _version("influxd", "version"))
+            (_version("mosquitto", "-h"), _version(telegraf.command[0], "version"), _version(store.program, "version"))
         ),
         "samples": total,
         "samples_a_second": round(rate),

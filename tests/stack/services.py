@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import gzip
+import functools
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import pytest
 
@@ -27,13 +27,15 @@ from tests.support.waiting import wait_until
 
 TELEGRAF_CONF = ROOT / "telegraf" / "telegraf.conf"
 INPUTS = TELEGRAF_CONF.read_text().count("[[inputs.mqtt_consumer]]")
-BUCKET = "psu"
+#: As in compose.yaml.
+ORG, BUCKET = "lab", "psu"
 
 
 def tool(name: str, hint: str) -> str:
     """The program's path, or a skip that says how to get it."""
-    places = [os.environ.get("PATH", ""), "/usr/sbin", str(ROOT / ".cache" / "tools")]
-    if found := shutil.which(name, path=os.pathsep.join(places)):
+    # What was built for the tests comes first: Debian's influxd is InfluxDB 1.
+    places = [str(ROOT / ".cache" / "tools"), os.environ.get("PATH", ""), "/usr/sbin"]
+    if found := shutil.which(name, path=os.pathsep.join(places[:1] if name == "influxd" else places)):
         return found
     pytest.skip(f"{name} is not here: {hint}")
 
@@ -100,71 +102,30 @@ class Broker(Process):
 
 
 class Store:
-    """InfluxDB 1, as Debian has it, behind the one route of InfluxDB 2 that Telegraf writes to.
+    """InfluxDB 2 on loopback, set up with the bucket, the organization and the two tokens of the stack.
 
-    The front checks the token, then hands the request on as it came, so what is read back from the store is what
-    Telegraf's `outputs.influxdb_v2` wrote with the shipped configuration.
+    `influxdb/setup.py` does that once a process; each store begins as a copy of that one, so all know the same tokens.
     """
 
-    TOKEN = "write-only-token"
-
-    def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
-        """``settings``: more of InfluxDB's, by the names of its environment."""
-        folder.mkdir(parents=True, exist_ok=True)
-        program = tool("influxd", "install the Debian package influxdb")
-        self.port, self._inner = free_port(), free_port()
-        rpc = free_port()
-        environment = {
-            "INFLUXDB_REPORTING_DISABLED": "true",
-            "INFLUXDB_META_DIR": str(folder / "meta"),
-            "INFLUXDB_DATA_DIR": str(folder / "data"),
-            "INFLUXDB_DATA_WAL_DIR": str(folder / "wal"),
-            "INFLUXDB_BIND_ADDRESS": f"127.0.0.1:{rpc}",
-            "INFLUXDB_HTTP_BIND_ADDRESS": f"127.0.0.1:{self._inner}",
-            "INFLUXDB_HTTP_LOG_ENABLED": "false",
-            "INFLUXDB_MONITOR_STORE_ENABLED": "false",
-            "INFLUXDB_DATA_QUERY_LOG_ENABLED": "false",
-            # What a query of Grafana may take at most before it is a mistake.
-            "INFLUXDB_COORDINATOR_QUERY_TIMEOUT": "10s",
-        } | (settings or {})
-        self._process = Process([program, "-config", os.devnull], folder / "influxd.log", environment=environment)
-        self._front: ThreadingHTTPServer | None = None
-        #: An answer to give to writes instead of writing: (status, JSON body).
-        self.refuse: tuple[int, dict[str, str]] | None = None
-        self.writes = 0
+    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+        """``options``: more of influxd's."""
+        self.folder = folder
+        if not (folder / "engine").exists():
+            shutil.copytree(_set_up_once(), folder, dirs_exist_ok=True)
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._process = _influxd(folder, self.port, options)
+
+    @staticmethod
+    def token(name: str) -> str:
+        """The token of `telegraf`, which can only write, of `grafana`, which can only read, or of `admin`, setup.py's own."""
+        if name == "admin":
+            return str(json.loads((_set_up_once() / "state" / name).read_text())["token"])
+        return (_set_up_once() / "tokens" / name).read_text()
 
     def start(self) -> None:
         self._process.start()
-        wait_until(lambda: accepts(self._inner) or self._give_up(), "influxd listens")
-        self.query(f'CREATE DATABASE "{BUCKET}"')
-        store = self
-
-        class Front(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = b""
-                if "chunked" in self.headers.get("Transfer-Encoding", ""):
-                    while size := int(self.rfile.readline(), 16):
-                        body += self.rfile.read(size)
-                        self.rfile.readline()
-                    self.rfile.readline()
-                else:
-                    body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                status, answer = store.take(self.path, dict(self.headers.items()), body)
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._front = ThreadingHTTPServer(("127.0.0.1", self.port), Front)
-        self._front.daemon_threads = True
-        threading.Thread(target=self._front.serve_forever, args=(0.05,), daemon=True).start()
+        wait_until(lambda: is_healthy(self.url) or self._give_up(), "influxd is ready")
 
     def _give_up(self) -> bool:
         assert self._process.ended() is None, self._process.text()
@@ -175,42 +136,31 @@ class Store:
         """InfluxDB's process."""
         return self._process.pid
 
-    def take(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-        """One write: 401 without the token, 404 for another bucket, else what InfluxDB says."""
-        url = urllib.parse.urlsplit(path)
-        query = dict(urllib.parse.parse_qsl(url.query))
-        if url.path != "/api/v2/write":
-            return 404, b'{"code": "not found", "message": "path not found"}'
-        if headers.get("Authorization") != f"Token {self.TOKEN}":
-            return 401, b'{"code": "unauthorized", "message": "unauthorized access"}'
-        if query.get("bucket") != BUCKET or query.get("org") != "lab":
-            return 404, b'{"code": "not found", "message": "bucket not found"}'
-        if self.refuse:
-            return self.refuse[0], json.dumps(self.refuse[1]).encode()
-        if headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        self.writes += 1
-        inner = f"http://127.0.0.1:{self._inner}/write?db={BUCKET}&precision=n"
-        try:
-            with urllib.request.urlopen(urllib.request.Request(inner, body), timeout=20) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
-        except OSError:
-            return 503, b'{"code": "unavailable", "message": "store is down"}'
+    @property
+    def program(self) -> str | Path:
+        """InfluxDB's program."""
+        return self._process.command[0]
+
+    def text(self) -> str:
+        """InfluxDB's log."""
+        return self._process.text()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        if self._front:
-            self._front.shutdown()
-            self._front.server_close()
-            self._front = None
         self._process.stop(how)
 
     def query(self, text: str, epoch: str = "ms") -> list[dict[str, Any]]:
-        """The series of the answer to the last statement, as InfluxDB gives them; an error fails the test."""
-        data = urllib.parse.urlencode({"q": text, "db": BUCKET, "epoch": epoch}).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._inner}/query", data, timeout=20) as answer:
-            results = json.load(answer)["results"]
+        """The series of the answer to the last statement, as Grafana's data source asks; an error fails the test.
+
+        The time limit is what a query of Grafana may take at most before it is a mistake.
+        """
+        url = f"{self.url}/query?{urllib.parse.urlencode({'db': BUCKET, 'epoch': epoch})}"
+        headers = {"Authorization": f"Token {self.token('grafana')}"}
+        request = urllib.request.Request(url, urllib.parse.urlencode({"q": text}).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                results = json.load(answer)["results"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{text}: {error} {error.read().decode()}") from None
         for result in results:
             assert "error" not in result, f"{text}: {result['error']}"
         series: list[dict[str, Any]] = results[-1].get("series", [])
@@ -224,6 +174,63 @@ class Store:
             for values in series["values"]
         ]
 
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """What a request to the API answers to the administrator; None where that is nothing. :raises HTTPError: it refuses"""
+        headers = {"Content-Type": "application/json", "Authorization": f"Token {self.token('admin')}"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def write(self, psu: str, number: int) -> None:
+        """Write a channel's sample of now with this sequence number by Telegraf's token. :raises HTTPError: refused"""
+        line = f"psu_channel,psu={psu} seq={number}i"
+        headers = {"Authorization": f"Token {self.token('telegraf')}"}
+        url = f"{self.url}/api/v2/write?org={ORG}&bucket={BUCKET}"
+        urllib.request.urlopen(urllib.request.Request(url, line.encode(), headers), timeout=20).close()
+
+    def forget(self, predicate: str) -> None:
+        """Delete the points of some series, such as `_measurement="psu_unit" AND psu="psu1"`."""
+        span = {"start": "2000-01-01T00:00:00Z", "stop": "2100-01-01T00:00:00Z"}
+        self.call("POST", f"/api/v2/delete?org={ORG}&bucket={BUCKET}", span | {"predicate": predicate})
+
+
+def _influxd(folder: Path, port: int, options: Sequence[str] = ()) -> Process:
+    program = tool("influxd", "run .ci/influxdb-tools, which builds it where Go and cargo are")
+    places = {"bolt-path": "influxd.bolt", "sqlite-path": "influxd.sqlite", "engine-path": "engine"}
+    paths = [f"--{option}={folder / name}" for option, name in places.items()]
+    command = [program, *paths, f"--http-bind-address=127.0.0.1:{port}", "--reporting-disabled", *options]
+    # It takes settings from a file config.* in the folder that it runs in.
+    return Process(command, folder / "influxd.log", environment={"INFLUXD_CONFIG_PATH": str(folder)})
+
+
+def is_healthy(url: str) -> bool:
+    """True when InfluxDB answers there and is well."""
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=10):
+            return True
+    except OSError:
+        return False
+
+
+@functools.cache
+def _set_up_once() -> Path:
+    """The folder of a store that `influxdb/setup.py` has set up, stopped, with its tokens beside it."""
+    kept = tempfile.TemporaryDirectory(prefix="psu-agent-store-")
+    atexit.register(kept.cleanup)
+    folder, port = Path(kept.name), free_port()
+    environment = {"INFLUX_HOST": f"http://127.0.0.1:{port}", "PSU_RETENTION": "0"}
+    for name in ("SECRETS", "TOKENS", "STATE"):
+        (folder / name.lower()).mkdir()
+        environment[name] = str(folder / name.lower())
+    (folder / "secrets" / "admin_password").write_text("the-admin-password")
+    with _influxd(folder, port) as process:
+        command = [sys.executable, "-S", "-B", str(ROOT / "influxdb" / "setup.py")]
+        done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}{process.text()}"
+    process.log.unlink()
+    return folder
+
 
 class Telegraf(Process):
     """Telegraf with telegraf/telegraf.conf as it is; what differs comes by the environment, as in compose.yaml."""
@@ -234,7 +241,7 @@ class Telegraf(Process):
         broker: Broker,
         store_url: str,
         *,
-        token: str = Store.TOKEN,
+        token: str | None = None,
         password: str | None = None,
         base_topic: str = "psu",
         drop_ins: list[Path] | None = None,
@@ -246,7 +253,7 @@ class Telegraf(Process):
         secrets.mkdir(exist_ok=True)
         tokens.mkdir(exist_ok=True)
         (secrets / "mqtt_password").write_text(password or broker.password("telegraf"))
-        (tokens / "telegraf").write_text(token)
+        (tokens / "telegraf").write_text(Store.token("telegraf") if token is None else token)
         self.health_port = free_port()
         command = [program, "--config", str(TELEGRAF_CONF)]
         for path in drop_ins or []:
@@ -288,8 +295,12 @@ class Telegraf(Process):
             return 0
 
 
+class Stoppable(Protocol):
+    def stop(self) -> object: ...
+
+
 @contextlib.contextmanager
-def stopping(*services: Process | Store) -> Iterator[None]:
+def stopping(*services: Stoppable) -> Iterator[None]:
     """Stop everything at the end, in this order."""
     try:
         yield

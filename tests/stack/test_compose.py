@@ -19,7 +19,7 @@ import yaml
 
 from tests.support.processes import ROOT
 
-from .services import generate_secrets, tool
+from .services import Store, generate_secrets, tool
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -237,6 +237,11 @@ def test_the_telegraf_of_the_tests_is_the_one_that_compose_runs() -> None:
         [tool("telegraf", "run .ci/stack-tools"), "version"], capture_output=True, text=True
     ).stdout
     assert SERVICES["telegraf"]["image"] == f"telegraf:{version.split()[1]}"
+
+
+def test_the_influxdb_of_the_tests_is_the_one_that_compose_runs(tmp_path: Path) -> None:
+    version = subprocess.run([Store(tmp_path).program, "version"], capture_output=True, text=True).stdout
+    assert SERVICES["influxdb"]["image"] == f"influxdb:{version.split()[1].removeprefix('v')}"
 
 
 def test_windows_are_in_the_right_order() -> None:
