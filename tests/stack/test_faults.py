@@ -15,7 +15,7 @@ from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
 from .publisher import Channel, Publisher
-from .services import Broker, Store, Telegraf, stopping
+from .services import INPUTS, Broker, Store, Telegraf, stopping
 
 
 def sequence(store: Store, psu: str) -> list[int]:
@@ -64,7 +64,7 @@ def test_everything_may_start_in_any_order(secrets: Path, tmp_path: Path) -> Non
         wait_until(lambda: "connection refused; retrying" in telegraf.text(), "Telegraf says what is missing")
         broker.start()
         publish(broker, "early", 1)
-        wait_until(lambda: telegraf.text().count("Connected [") == 5, "Telegraf is there")
+        wait_until(lambda: telegraf.text().count("Connected [") == INPUTS, "Telegraf is there")
         publish(broker, "early", 2)
         store.start()
         wait_until(lambda: sequence(store, "early")[-1:] == [2], "the retained sample and the live one")
