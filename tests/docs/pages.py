@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Folders that have pages for users, or for those who work on the agent.
-_FOLDERS = (".", "docs", "docs/decisions", "examples", "benchmarks", "tests/soak")
+_FOLDERS = (".", "docs", "docs/decisions", "examples", "examples/prometheus", "benchmarks", "tests/soak")
 
 
 def pages() -> list[str]:

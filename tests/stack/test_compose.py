@@ -21,11 +21,12 @@ from tests.support.processes import ROOT
 
 from .services import Store, generate_secrets, tool
 
+PROMETHEUS = ROOT / "examples" / "prometheus" / "compose.yaml"
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ALL_SERVICES = SERVICES | {
     name: service
-    for name, service in yaml.safe_load((ROOT / "compose.prometheus.yaml").read_text())["services"].items()
+    for name, service in yaml.safe_load(PROMETHEUS.read_text())["services"].items()
     if name not in SERVICES
 }
 
@@ -57,11 +58,11 @@ def test_compose_accepts_it_with_and_without_demo_and_prometheus() -> None:
     stack = {"agent", "mosquitto", "telegraf", "influxdb", "influxdb-setup", "grafana"}
     assert set(config()["services"]) == stack
     assert set(config("--profile", "demo")["services"]) == stack | {"simulator"}
-    files = ("-f", str(ROOT / "compose.yaml"), "-f", str(ROOT / "compose.prometheus.yaml"))
+    files = ("-f", str(ROOT / "compose.yaml"), "-f", str(PROMETHEUS))
     merged = config(*files)["services"]
     assert set(merged) == stack | {"prometheus"}
     mounted = {volume["target"] for volume in merged["telegraf"]["volumes"]}
-    assert {"/etc/telegraf", "/etc/telegraf/prometheus.conf", "/run/secrets", "/run/tokens"} <= mounted
+    assert {"/etc/telegraf", "/etc/telegraf-prometheus", "/run/secrets", "/run/tokens"} <= mounted
 
 
 def test_the_override_for_a_broker_that_is_there_already(tmp_path: Path) -> None:

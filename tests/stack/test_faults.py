@@ -148,7 +148,7 @@ def test_compose_says_which_secrets_are_missing() -> None:
     """Docker refuses to start a service whose bind has no source and names the path; without that it makes a folder."""
     import yaml
 
-    for file in ("compose.yaml", "compose.prometheus.yaml"):
+    for file in ("compose.yaml", "examples/prometheus/compose.yaml"):
         for name, service in yaml.safe_load((ROOT / file).read_text())["services"].items():
             for volume in service.get("volumes", []):
                 if isinstance(volume, dict) and volume["type"] == "bind":

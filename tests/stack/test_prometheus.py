@@ -20,6 +20,7 @@ from tests.support.waiting import wait_until
 from .publisher import Channel, Publisher, metrics
 from .services import Broker, Store, Telegraf, stopping, tool
 
+EXAMPLE = ROOT / "examples" / "prometheus"
 HINT = "install the Debian package prometheus"
 
 
@@ -27,11 +28,11 @@ class Prometheus(Process):
     def __init__(self, folder: Path, samples: int, status: int) -> None:
         folder.mkdir()
         self.port = free_port()
-        text = (ROOT / "prometheus" / "prometheus.yml").read_text()
+        text = (EXAMPLE / "server" / "prometheus.yml").read_text()
         for old, new in (
             ("telegraf:9273", f"127.0.0.1:{samples}"),
             ("telegraf:9274", f"127.0.0.1:{status}"),
-            ("/etc/prometheus/rules.yml", str(ROOT / "prometheus" / "rules.yml")),
+            ("/etc/prometheus/rules.yml", str(EXAMPLE / "server" / "rules.yml")),
             ("scrape_interval: 5s", "scrape_interval: 1s"),
             ("evaluation_interval: 10s", "evaluation_interval: 1s"),
         ):
@@ -69,7 +70,7 @@ def prometheus(broker: Broker, store: Store, tmp_path_factory: pytest.TempPathFa
     tool("prometheus", HINT)
     folder = tmp_path_factory.mktemp("prometheus")
     samples, status = free_port(), free_port()
-    drop_in = ROOT / "telegraf" / "prometheus.conf"
+    drop_in = EXAMPLE / "telegraf" / "prometheus.conf"
     listen = {"PSU_PROMETHEUS": f"127.0.0.1:{samples}", "PSU_PROMETHEUS_STATUS": f"127.0.0.1:{status}"}
     telegraf = Telegraf(folder / "telegraf", broker, store.url, drop_ins=[drop_in], environment=listen)
     prometheus = Prometheus(folder / "server", samples, status)
@@ -136,6 +137,6 @@ def test_the_present_samples_under_the_names_that_psudaemon_gave(
 def test_the_rules_are_right() -> None:
     tool("promtool", HINT)
     done = subprocess.run(
-        ["promtool", "check", "rules", ROOT / "prometheus" / "rules.yml"], capture_output=True, text=True
+        ["promtool", "check", "rules", EXAMPLE / "server" / "rules.yml"], capture_output=True, text=True
     )
     assert (done.returncode, "8 rules found" in done.stdout) == (0, True), done

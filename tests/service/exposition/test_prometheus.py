@@ -72,7 +72,7 @@ def test_the_real_prometheus_reads_it_over_a_reload(tmp_path: Path, supply: Simu
             "scrape_interval": "250ms",
             "static_configs": [{"targets": [f"127.0.0.1:{agent.port}"]}],
         }
-        rules = ROOT / "prometheus" / "rules.yml"
+        rules = ROOT / "examples" / "prometheus" / "server" / "rules.yml"
         (tmp_path / "prometheus.yml").write_text(
             yaml.safe_dump({"scrape_configs": [scrape], "rule_files": [str(rules)]})
         )
