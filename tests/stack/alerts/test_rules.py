@@ -1,60 +1,15 @@
-"""The provisioned alert rules: checked against Grafana's schema, and every query against real samples."""
+"""The file of the provisioned alert rules: Grafana's schema, and what it refers to."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.stack.grafana import DASHBOARDS, GRAFANA, RULES, fill_in, leaves
-from tests.stack.services import Store
-from tests.stack.test_grafana import empty, lab  # noqa: F401
-
-
-def firing(store: Store, rule: dict[str, Any]) -> set[str] | None:
-    """The instances that the rule's query, reduced to its last value and compared, would fire for. None: no data."""
-    query, reduce, threshold = (part["model"] for part in rule["data"])
-    assert (reduce["reducer"], reduce["expression"], threshold["expression"]) == ("last", "A", "B")
-    series = store.query(fill_in(query["query"]))
-    if not series:
-        return None
-    evaluator = threshold["conditions"][0]["evaluator"]
-    compare = {"gt": float.__gt__, "lt": float.__lt__}[evaluator["type"]]
-    found = set()
-    for one_series in series:
-        values = [row[1] for row in one_series["values"] if row[1] is not None]
-        assert all(isinstance(value, int | float) and not isinstance(value, bool) for value in values), rule["title"]
-        if values and compare(float(values[-1]), float(evaluator["params"][0])):
-            tags = one_series.get("tags", {})
-            found.add(" ".join(tags[tag] for tag in ("agent", "psu", "channel") if tag in tags))
-    return found
-
-
-FIRING = {
-    "Unit offline": {"psu3"},
-    "Trip": {"bench4 psu2 3"},
-    "Unexpected CC": {"bench4 psu2 1"},
-    "Near the current limit": {"bench4 psu5 1"},
-    "Near over-voltage protection": {"bench4 psu5 1"},
-    "Agent gone": {"bench5"},
-    "Backlog growing": {"bench4"},
-    "Samples dropped": {"bench4"},
-    "Nothing is stored": set[str](),
-}
-
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["title"])
-def test_every_rule_fires_for_what_it_is_for_and_for_nothing_else(lab: Store, rule: dict[str, Any]) -> None:  # noqa: F811
-    assert firing(lab, rule) == FIRING[rule["title"]]
-
-
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["title"])
-def test_an_empty_store_is_an_alert_of_one_rule_alone(empty: Store, rule: dict[str, Any]) -> None:  # noqa: F811
-    assert firing(empty, rule) is None
-    assert rule["noDataState"] == ("Alerting" if rule["title"] == "Nothing is stored" else "OK")
+from tests.stack.grafana import DASHBOARDS, GRAFANA, RULES, leaves
+from tests.support.processes import ROOT
 
 
 def test_a_label_that_a_text_names_is_a_tag_of_the_query() -> None:
@@ -82,6 +37,27 @@ def test_rules_hold_nothing_that_grafanas_schema_does_not_know() -> None:
 def test_everything_refers_to_something_that_is_there() -> None:
     (source,) = yaml.safe_load((GRAFANA / "provisioning" / "datasources" / "influxdb.yaml").read_text())["datasources"]
     for rule in RULES:
-        assert [part["datasourceUid"] for part in rule["data"]] == [source["uid"], "__expr__", "__expr__"]
+        asked = {part["refId"] for part in rule["data"] if part["datasourceUid"] == source["uid"]}
+        worked_out = {part["refId"] for part in rule["data"] if part["datasourceUid"] == "__expr__"}
+        assert (rule["condition"], asked | worked_out) == ("C", {"A", "B", "C"})
+        assert asked in ({"A"}, {"A", "B"}), rule["title"]
         board = next(b for b in DASHBOARDS.values() if b["uid"] == rule["annotations"]["__dashboardUid__"])
         assert int(rule["annotations"]["__panelId__"]) in {panel["id"] for panel in board["panels"]}
+
+
+def test_the_table_in_the_documentation_is_of_these_rules() -> None:
+    text = (ROOT / "docs" / "stack.md").read_text().partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines() if line.startswith("| **")
+    ]
+    assert [(row[0].strip("*"), row[1]) for row in rows] == [
+        (rule["title"], rule["labels"]["severity"]) for rule in RULES
+    ]
+    assert {len(row) for row in rows} == {6}
+
+
+def test_while_the_store_cannot_be_asked_one_rule_alone_says_so() -> None:
+    states = {rule["title"]: (rule["noDataState"], rule["execErrState"]) for rule in RULES}
+    assert states.pop("Nothing is stored") == ("Alerting", "Alerting")
+    assert set(states.values()) == {("OK", "KeepLast")}
+    assert len(states) == 8
