@@ -1,9 +1,12 @@
 # The stack: included by the Makefile. docs/stack.md tells what each is for.
-.PHONY: secrets certs lock
+.PHONY: secrets rotate certs lock
 
 secrets:  ## passwords and access control list of the stack, into secrets/; once, and after a change in mosquitto/users.toml; AGENTS="bench1:psu1,psu2 bench2:psu3" for more agents
 	@python3 scripts/make_secrets.py $(if $(AGENTS),--agents $(AGENTS))
 	@[ -e secrets/mosquitto/tls/server.crt ] || scripts/make_certs.sh
+
+rotate:  ## a new password or token in the place of one, and the services told: NAME=telegraf; without a NAME it lists them
+	@python3 scripts/rotate.py $(NAME)
 
 certs:  ## the stack's own certificate authority and the broker's certificate; NAMES="broker.lab 10.0.0.5" for more names
 	@NAMES="$(NAMES)" scripts/make_certs.sh

@@ -287,6 +287,31 @@ def bridge(config: dict[str, Any], template: str, out: Path) -> None:
     write(target, re.sub(r"\{([a-z]+)\}", lambda match: str(values.get(match[1], match[0])), template))
 
 
+def steps_after(name: str, out: Path) -> list[str]:
+    """What tells the running services of a new secret, as arguments of `docker compose`: an MQTT user's, or another's."""
+    reread = "kill -s HUP mosquitto"
+    reset = "exec -T grafana grafana cli --homepath /usr/share/grafana admin reset-admin-password --password-from-stdin"
+    others = {
+        "influxdb": ["run --rm influxdb-setup --renew admin"],
+        "grafana": [f"{reset} < {shown(out)}/grafana/admin_password"],
+        "telegraf-token": ["run --rm influxdb-setup --renew telegraf", "restart telegraf"],
+        "grafana-token": ["run --rm influxdb-setup --renew grafana", "restart grafana"],
+        "certificate": [reread],
+    }
+    return others.get(name, [reread, *([f"restart {name}"] if name in SERVICE_USERS else [])])
+
+
+def new_names(before: set[Path], out: Path) -> list[str]:
+    """The names, for `steps_after`, of the secrets that were not there before."""
+    made = [path for path in out.rglob("*") if path.is_file() and path not in before]
+    services = [path.parent.name for path in made if path.name in ("mqtt_password", "admin_password")]
+    return sorted([*services, *(path.name for path in made if path.parent.name == "users")])
+
+
+def shown(path: Path) -> Path:
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
 def generate(users_toml: Path, out: Path, words: list[str]) -> dict[str, dict[str, Any]]:
     """Write everything below ``out``. Returns the MQTT users.
 
@@ -340,6 +365,7 @@ def main() -> int:
         help="a user for each of these agents; or a file with lines `NAME: UNIT UNIT`. They are remembered in OUT/agents",
     )
     arguments = parser.parse_args()
+    before = set(arguments.out.rglob("*"))
     try:
         users = generate(arguments.users, arguments.out, arguments.agents)
     except Fault as fault:
@@ -351,6 +377,10 @@ def main() -> int:
             units = f" for {', '.join(user['units'])}" if user["role"] == "agent" else ""
             print(f"  MQTT user {name} ({user['role']}{units}): {file}")
     print(f"  Grafana user admin: {arguments.out / 'grafana' / 'admin_password'}")
+    if before:
+        for name in new_names(before, arguments.out):
+            steps = " && ".join(f"docker compose {step}" for step in steps_after(name, arguments.out))
+            print(f"  New for {name}. Services that run go on with the old one until: {steps}")
     agents = [name for name, user in users.items() if user["role"] == "agent"]
     for name in agents:
         if len(agents) > 1 and "+" in (users[name]["name"], *users[name]["units"]):
