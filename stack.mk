@@ -1,5 +1,5 @@
 # The stack: included by the Makefile. docs/stack.md tells what each is for.
-.PHONY: secrets rotate certs lock
+.PHONY: secrets rotate backup restore certs lock
 
 secrets:  ## passwords and access control list of the stack, into secrets/; once, and after a change in mosquitto/users.toml; AGENTS="bench1:psu1,psu2 bench2:psu3" for more agents
 	@python3 scripts/make_secrets.py $(if $(AGENTS),--agents $(AGENTS))
@@ -7,6 +7,12 @@ secrets:  ## passwords and access control list of the stack, into secrets/; once
 
 rotate:  ## a new password or token in the place of one, and the services told: NAME=telegraf; without a NAME it lists them
 	@python3 scripts/rotate.py $(NAME)
+
+backup:  ## all that the stack keeps, its secrets among it, into backups/, or into TO=FILE
+	@python3 scripts/backup.py save $(TO)
+
+restore:  ## FROM=FILE back into an installation that has nothing yet; OVERWRITE=yes: into any
+	@python3 scripts/backup.py restore $(FROM) $(if $(filter yes,$(OVERWRITE)),--overwrite)
 
 certs:  ## the stack's own certificate authority and the broker's certificate; NAMES="broker.lab 10.0.0.5" for more names
 	@NAMES="$(NAMES)" scripts/make_certs.sh

@@ -51,7 +51,11 @@ VALUE_TOPICS = (
 
 
 class Fault(Exception):
-    """Something the user can put right; its text says how."""
+    """Something the user can put right; its text says how. ``code`` is the exit code."""
+
+    def __init__(self, text: str, code: int = 2) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 def published(base: str, unit: str = "+", agent: str = "+") -> Iterator[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -21,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import make_secrets
+from scripts.composing import Compose
 from scripts.make_secrets import ROOT, Fault, steps_after
 
 #: What is no MQTT user: the file that is made anew, if it is one of secrets/.
@@ -33,33 +33,13 @@ OTHERS = {
 }
 
 
-class Compose:
-    """`docker compose`, or what the environment variable COMPOSE names instead."""
-
-    def __init__(self) -> None:
-        self.command = shlex.split(os.environ.get("COMPOSE") or "docker compose")
-
-    def running(self) -> set[str]:
-        """The services that run.
-
-        :raises Fault: compose cannot be asked
-        """
-        asked = [*self.command, "ps", "--services", "--status", "running"]
-        try:
-            done = subprocess.run(asked, check=False, capture_output=True, text=True, cwd=ROOT)  # noqa: S603
-        except OSError as error:
-            raise Fault(f'{self.command[0]}: {error.strerror}; COMPOSE="podman compose" names another one') from None
-        if done.returncode != 0:
-            raise Fault(f"{shlex.join(asked)}: {done.stderr.strip()}")
-        return set(done.stdout.split())
-
-    def run(self, step: str) -> bool:
-        """Carry a step out. A step is the arguments, and ``< FILE`` where it reads one."""
-        words, _, source = step.partition(" < ")
-        print(f"$ {shlex.join(self.command)} {step}", flush=True)
-        with open(ROOT / source if source else os.devnull) as stdin:
-            command = [*self.command, *shlex.split(words)]
-            return subprocess.run(command, check=False, stdin=stdin, cwd=ROOT).returncode == 0  # noqa: S603
+def carry_out(compose: Compose, step: str) -> bool:
+    """True if it succeeded. A step is what follows `docker compose`, and ``< FILE`` where it reads one."""
+    words, _, source = step.partition(" < ")
+    if not source:
+        return compose.run(words) == 0
+    with open(ROOT / source, "rb") as file:
+        return compose.run(words, file) == 0
 
 
 def users_of(path: Path, out: Path) -> dict[str, Any]:
@@ -83,7 +63,7 @@ def rotate(name: str, users_toml: Path, out: Path) -> int:
     compose = Compose()
     running = compose.running()
     file = OTHERS.get(name, f"{name}/mqtt_password" if name in make_secrets.SERVICE_USERS else f"users/{name}")
-    if name == "influxdb" and not compose.run("run --rm influxdb-setup"):
+    if name == "influxdb" and not carry_out(compose, "run --rm influxdb-setup"):
         # Without entry of its own the setup could not exchange a password that nobody has any more.
         raise Fault("Nothing was changed: InfluxDB has to be well first")
     if file:
@@ -100,10 +80,10 @@ def rotate(name: str, users_toml: Path, out: Path) -> int:
         service = remaining[0].split()[-1]
         if remaining[0].startswith(("kill", "restart")) and service not in running:
             print(f"{service} does not run: it reads what is new when it starts")
-        elif not compose.run(remaining[0]):
+        elif not carry_out(compose, remaining[0]):
             print("That did not succeed. It remains to run:", file=sys.stderr)
             for step in remaining:
-                print(f"  {shlex.join(compose.command)} {step}", file=sys.stderr)
+                print(f"  {compose.shown(step)}", file=sys.stderr)
             return 1
         remaining = remaining[1:]
     if name == "influxdb":

@@ -84,8 +84,9 @@ def test_ports_are_on_loopback_unless_told_otherwise() -> None:
 
     assert addresses() == {("127.0.0.1", "1883"), ("127.0.0.1", "8883"), ("127.0.0.1", "3000")}
     assert addresses(PSU_BIND="0.0.0.0") == {("127.0.0.1", "1883"), ("0.0.0.0", "8883"), ("0.0.0.0", "3000")}
-    # What looks for supplies asks everybody on the host's networks, and serves nobody.
-    assert {name for name, service in SERVICES.items() if "network_mode" in service} == {"scan"}
+    # What looks for supplies asks everybody on the host's networks, and serves nobody; what copies volumes has none.
+    modes = {name: service["network_mode"] for name, service in SERVICES.items() if "network_mode" in service}
+    assert modes == {"scan": "host", "backup": "none"}
     assert set(config("--profile", "scan")["services"]["scan"]) >= {"network_mode", "read_only", "cap_drop"}
 
 
@@ -128,13 +129,14 @@ def test_each_service_is_closed_and_comes_back(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "privileged" not in service
-    assert "cap_add" not in service
+    # Files of several owners are read, and written back.
+    assert service.get("cap_add", []) == (["DAC_OVERRIDE", "CHOWN", "FOWNER"] if name == "backup" else [])
     assert service["read_only"] is True
     if name == "influxdb-setup":  # it ends when it has done its work
         assert service["restart"].startswith("on-failure")
         return
-    if name == "scan":  # by hand, once
-        assert (service["restart"], service["profiles"]) == ("no", ["scan"])
+    if name in ("scan", "backup"):  # by hand, once
+        assert (service["restart"], service["profiles"]) == ("no", [name])
         return
     assert service["restart"] == "unless-stopped"
     if name in ("agent", "simulator"):

@@ -1,0 +1,257 @@
+"""`make backup` and `make restore` on the real InfluxDB, where plain folders stand for the volumes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.local.ports import accepts
+from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
+
+from .influxd import Influxd, Room
+
+#: In the place of docker compose: the store is a process, the volumes are folders, and the rest is noted.
+COMPOSE = """#!/bin/sh
+echo "$*" >>"$HOST/calls"
+case "$*" in
+  "ps --services --status running") cat "$HOST/running" 2>/dev/null || true ;;
+  "run --rm -T backup "*) shift 4; [ "$1" != "$FAILING" ] || exit 9
+    VOLUMES="$HOST/volumes" exec "$PYTHON" -S -B "$PROJECT/backup/volumes.py" "$@" ;;
+  "stop influxdb"|stop) : >"$HOST/stopped"; while [ -e "$HOST/stopped" ]; do sleep 0.02; done ;;
+  "start "*influxdb*|"up -d") : >"$HOST/started"; while [ -e "$HOST/started" ]; do sleep 0.02; done ;;
+esac
+"""
+
+
+class Host:
+    """The project's folder and the volumes of a host, with or without a stack that runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.root, self.volumes = folder, folder / "project", folder / "volumes"
+        self.root.mkdir(parents=True)
+        for name in ("agent", "influxdb", "influxdb-setup", "grafana", "tokens"):
+            (self.volumes / name).mkdir(parents=True)
+        self.store = Influxd(self.volumes / "influxdb")
+        self.store.log = folder / "influxd.log"
+        self.room = Room(folder / "room", self.store.url)
+        self.room.state, self.room.tokens = self.volumes / "influxdb-setup", self.volumes / "tokens"
+        self.room.secrets = self.root / "secrets" / "influxdb"
+        self.compose = folder / "compose"
+        self.compose.write_text(COMPOSE)
+        self.compose.chmod(0o755)
+
+    def fill(self) -> None:
+        """Files and a store, as they are in use; what `make secrets` and people make."""
+        self.room.secrets.mkdir(parents=True)
+        (self.root / "secrets").chmod(0o700)
+        self.room.password = "the-password"
+        (self.root / "mosquitto").mkdir()
+        (self.root / "mosquitto" / "users.toml").write_text("# mine\n")
+        (self.root / ".env").write_text("# PSU_AGENT_FOLDER=./no\nPSU_AGENT_FOLDER=./config\n")
+        (self.root / "config").mkdir()
+        (self.root / "config" / "psu-agent.yaml").write_text("units: []\n")
+        (self.volumes / "agent" / "energy.json").write_text("{}")
+        (self.volumes / "grafana" / "grafana.db").write_bytes(os.urandom(70_000))
+        self.store.start()
+        assert self.room.setup().returncode == 0
+        (self.folder / "running").write_text("agent\nmosquitto\ntelegraf\ninfluxdb\ngrafana\n")
+
+    def write(self, value: int) -> None:
+        assert self.store.write(self.room.token("telegraf"), f"kept v={value}i") == 204
+
+    def values(self) -> list[int] | None:
+        return self.store.values(self.room.token("grafana"), "kept")
+
+    def backup(self, *words: str | Path, failing: str = "") -> subprocess.CompletedProcess[str]:
+        process = self.start(*words, failing=failing)
+        while process.poll() is None:
+            self.serve()
+        text, told = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, text, told)
+
+    def start(self, *words: str | Path, failing: str = "") -> subprocess.Popen[str]:
+        (self.folder / "calls").write_text("")
+        environment = {
+            "PATH": os.environ["PATH"], "COMPOSE": str(self.compose), "HOST": str(self.folder), "PYTHON": sys.executable,
+            "PROJECT": str(ROOT), "FAILING": failing,
+        }  # fmt: skip
+        command = [sys.executable, str(ROOT / "scripts" / "backup.py"), *map(str, words), "--root", str(self.root)]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def serve(self) -> None:
+        """Do with the store what compose was asked to."""
+        if (self.folder / "stopped").exists():
+            self.store.stop()
+            (self.folder / "stopped").unlink()
+        if (self.folder / "started").exists():
+            if not self.store.runs:
+                self.store.start()
+            (self.folder / "started").unlink()
+
+    def calls(self) -> list[str]:
+        return [line for line in (self.folder / "calls").read_text().splitlines() if not line.startswith("ps ")]
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    host = Host(tmp_path_factory.mktemp("host"))
+    host.fill()
+    yield host
+    host.store.stop()
+
+
+@pytest.fixture(scope="module")
+def archive(host: Host) -> Path:
+    host.write(1)
+    done = host.backup("save")
+    assert done.returncode == 0, done.stderr
+    (path,) = (host.root / "backups").iterdir()
+    assert f"{path}: " in done.stdout
+    # The store first; the agent only for its own, because nothing can be switched meanwhile. Mosquitto and Telegraf go on.
+    assert host.calls() == [
+        "stop grafana",
+        "stop influxdb",
+        "run --rm -T backup save influxdb influxdb-setup tokens grafana",
+        "start influxdb grafana",
+        "stop agent",
+        "run --rm -T backup save agent",
+        "start agent",
+    ]
+    host.write(2)
+    return path
+
+
+def test_it_is_one_file_for_its_owner_alone(archive: Path) -> None:
+    assert stat.S_IMODE(archive.stat().st_mode) == 0o600
+    assert stat.S_IMODE(archive.parent.stat().st_mode) == 0o700
+    with tarfile.open(archive, ignore_zeros=True) as tar:
+        names = tar.getnames()
+    assert {name.split("/")[1] for name in names if name.startswith("files/")} == {
+        "secrets",
+        "mosquitto",
+        ".env",
+        "config",
+    }
+    assert {"volumes/influxdb/influxd.bolt", "volumes/agent/energy.json", "files/config/psu-agent.yaml"} <= set(names)
+
+
+def test_into_an_empty_folder_on_another_host(archive: Path, tmp_path: Path) -> None:
+    other = Host(tmp_path)
+    done = other.backup("restore", archive)
+    assert done.returncode == 0, done.stderr
+    assert other.calls() == ["run --rm -T backup empty", "run --rm -T backup restore"]
+    assert f"{other.compose} up -d starts the stack" in done.stdout
+    assert (other.root / "config" / "psu-agent.yaml").read_text() == "units: []\n"
+    assert stat.S_IMODE((other.root / "secrets").stat().st_mode) == 0o700
+    with other.store:
+        assert other.values() == [1]
+        assert other.room.setup().stdout == "token for telegraf: works, kept\ntoken for grafana: works, kept\n"
+
+
+def test_onto_a_stack_that_runs(host: Host, archive: Path) -> None:
+    """It refuses, unless it is told; then the store is as it was, and what was there is put aside."""
+    host.room.password = "changed-since"
+    assert host.room.setup().returncode == 0
+    refused = host.backup("restore", archive)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("there already. OVERWRITE=yes replaces them, and what the services keep\n")
+    assert host.calls() == []
+    assert host.values() == [1, 2]
+
+    done = host.backup("restore", archive, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert host.calls() == ["stop", "run --rm -T backup restore", "up -d"]
+    assert host.values() == [1]
+    assert host.room.setup().returncode == 0
+    assert not list(host.volumes.glob("*/.restoring"))
+    (aside,) = (host.root / "backups").glob("replaced-*")
+    assert (aside / "secrets" / "influxdb" / "admin_password").read_text() == "changed-since"
+    host.write(2)
+
+
+def test_volumes_that_hold_something_are_not_replaced_unasked(archive: Path, tmp_path: Path) -> None:
+    other = Host(tmp_path)
+    (other.volumes / "grafana" / "grafana.db").write_text("mine")
+    done = other.backup("restore", archive)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "The volumes are not empty. OVERWRITE=yes replaces what the services keep\n",
+    )
+    assert (other.volumes / "grafana" / "grafana.db").read_text() == "mine"
+    assert not (other.root / "secrets").exists()
+
+
+def test_a_file_that_is_not_whole_is_refused_before_anything_is_touched(
+    host: Host, archive: Path, tmp_path: Path
+) -> None:
+    size = archive.stat().st_size
+    for number, kept in enumerate((0, 512, size // 3, size - 10_240, size - 10_752)):
+        cut = tmp_path / f"{number}.tar"
+        cut.write_bytes(archive.read_bytes()[:kept])
+        done = host.backup("restore", cut, "--overwrite")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "not whole" in done.stderr or "damaged" in done.stderr
+        assert host.calls() == []
+    assert "No such file" in host.backup("restore", tmp_path / "none.tar").stderr
+    assert host.backup("restore").stderr == "Which backup? make restore FROM=backups/psu-….tar\n"
+
+
+@pytest.mark.parametrize("failing", ["save", "restore"])
+def test_what_fails_leaves_everything_as_it_was_and_running(
+    host: Host, archive: Path, tmp_path: Path, failing: str
+) -> None:
+    before = sorted((host.root / "backups").iterdir())
+    if failing == "save":
+        done = host.backup("save", tmp_path / "new.tar", failing="save")
+        assert host.calls()[-1] == "start influxdb grafana"
+        assert list(tmp_path.iterdir()) == []
+    else:
+        done = host.backup("restore", archive, "--overwrite", failing="restore")
+        assert host.calls()[-1] == "start agent grafana influxdb mosquitto telegraf"
+    assert done.returncode != 0
+    assert host.values() == [1, 2]
+    assert sorted((host.root / "backups").iterdir()) == before
+
+
+def test_a_backup_that_is_there_is_not_written_over(host: Host, archive: Path) -> None:
+    done = host.backup("save", archive)
+    assert (done.returncode, done.stderr) == (2, f"{archive} is there already: give another name, TO=FILE\n")
+
+
+def test_services_go_on_also_when_it_is_ended(host: Host, tmp_path: Path) -> None:
+    process = host.start("save", tmp_path / "new.tar")
+    wait_until((host.folder / "stopped").exists, "the store is to stand still")
+    process.send_signal(signal.SIGTERM)
+    while process.poll() is None:
+        host.serve()
+    process.communicate()
+    assert process.returncode == 1
+    assert host.calls()[-1] == "start influxdb grafana"
+    assert list(tmp_path.iterdir()) == []
+    assert accepts(host.store.port)
+
+
+def test_volumes_stay_as_they_are_when_the_new_content_is_not_whole(archive: Path, tmp_path: Path) -> None:
+    volumes = tmp_path / "volumes"
+    for name in ("influxdb", "grafana"):
+        (volumes / name).mkdir(parents=True)
+        (volumes / name / "mine").write_text("mine")
+    command = [sys.executable, str(ROOT / "backup" / "volumes.py"), "restore"]
+    text = archive.read_bytes()
+    done = subprocess.run(
+        command, input=text[: len(text) // 2], env=os.environ | {"VOLUMES": str(volumes)}, capture_output=True
+    )
+    assert done.returncode == 1
+    assert b"The volumes are as they were" in done.stderr
+    assert [path.name for path in volumes.glob("*/*")] == ["mine", "mine"]
+    shutil.rmtree(volumes)
