@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed-$(1)
 
 MINUTES ?= 5
 
-.PHONY: help demo test lint types fuzz bench bench-scale soak fleet man clean
+.PHONY: help demo test lint types fuzz bench bench-scale soak fleet man pictures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ fleet: $(call STAMP,dev)  ## the long tests of several agents on hosts of their 
 
 man: $(call STAMP,dev)  ## the manual page docs/psu-agent.1, made from the help
 	@$(BIN)/psu-agent man >docs/psu-agent.1
+
+pictures: $(call STAMP,dev)  ## the pictures of docs/images, of terminals and dashboards, some 15 minutes: NAMES="watch fleet" for some
+	@$(BIN)/python scripts/pictures.py $(NAMES)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,7 +1,7 @@
-"""Draws the pictures of the documentation from what the commands print: `python scripts/pictures.py [NAME …]`, a minute each.
+"""Draws the pictures of the documentation from what users see: `make pictures`, with NAMES="watch fleet" for some; a minute each.
 
 Each command runs on a terminal, with a real broker, the real agent and simulated supplies; what a user would see there is the
-picture. For another one add a function to `PICTURES` that returns its screen.
+picture. For another one add a function to `PICTURES` that returns its screen. The dashboards are drawn by tests/pictures.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from agent.local.ports import free_port  # noqa: E402
 from agent.simulator import E36300, NetworkInstrument, Reactor, loads, make_supply  # noqa: E402
 from tests.cli.watching.terminal import Terminal  # noqa: E402
 from tests.commandline import Running  # noqa: E402
+from tests.pictures import documentation as dashboards  # noqa: E402
 
 FOLDER = ROOT / "docs" / "images"
 #: rich's, without the font from a server elsewhere: a picture in a page asks nobody for anything.
@@ -220,18 +221,26 @@ PICTURES: dict[str, tuple[Callable[[Path], Terminal], str]] = {
 
 
 def main(names: list[str]) -> int:
-    """Draw the pictures of these names, or all; 2 if there is none of a name."""
-    unknown = [name for name in names if name not in PICTURES]
+    """Draw the pictures of these names, or all; 2 if there is none of a name, or something is missing here."""
+    there = [*PICTURES, *dashboards.PICTURES]
+    unknown = [name for name in names if name not in there]
     if unknown:
-        print(f"there is no picture {unknown[0]!r}; there are {', '.join(PICTURES)}", file=sys.stderr)
+        print(f"there is no picture {unknown[0]!r}; there are {', '.join(there)}", file=sys.stderr)
         return 2
-    for name in names or PICTURES:
+    for name in names or there:
+        if name not in PICTURES:
+            continue
         make, title = PICTURES[name]
         with tempfile.TemporaryDirectory(prefix="psu-agent-picture-") as folder:
             screen = make(Path(folder)).screen
         path = FOLDER / f"{name}.svg"
         path.write_text(svg(screen, title, name), encoding="utf-8")
         print(path.relative_to(ROOT))
+    try:
+        dashboards.draw([name for name in names or there if name not in PICTURES])
+    except (dashboards.NotThere, dashboards.Failed) as error:
+        print(f"the dashboards could not be drawn: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

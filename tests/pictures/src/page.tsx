@@ -1,5 +1,5 @@
 // The page: one dashboard at one width. The driver reads `window.done`, what a user reads, once everything is drawn.
-import { DataFrame, ThemeContext, createTheme, dateTime, rangeUtil, TimeRange } from '@grafana/data';
+import { DataFrame, ThemeContext, TimeRange, createTheme, rangeUtil } from '@grafana/data';
 import { GlobalStyles, PanelChrome } from '@grafana/ui';
 import '@fontsource/inter/400.css';
 import '@fontsource/inter/500.css';
