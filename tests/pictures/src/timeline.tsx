@@ -70,7 +70,7 @@ export function Timeline({ frames, range, theme, panel, width, height }: Drawn &
       <VizLegend displayMode={'list' as any} placement="bottom" items={items} />
     </VizLayout.Legend>
   );
-  const left = 10 + Math.min(Math.max(...lanes.map(({ name }) => name.length)) * 7, width / 3);
+  const left = 16 + Math.min(Math.max(...lanes.map(({ name }) => name.length)) * 8, width / 3);
   const [from, to] = [range.from.valueOf(), range.to.valueOf()];
   return (
     <VizLayout width={width} height={height} legend={legend}>

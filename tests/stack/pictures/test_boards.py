@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.pictures.drawing import Drawing, is_fetched
+from tests.pictures.drawing import Drawing
 from tests.pictures.lab import Lab
 from tests.stack.grafana import DASHBOARDS
 from tests.support.waiting import wait_until
@@ -23,12 +22,8 @@ Told = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def drawings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[bool, Drawing]]:
+def drawings(drawable: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[bool, Drawing]]:
     """Of a lab where much is wrong (False), and of one where nothing is (True); both at work."""
-    if not is_fetched():
-        pytest.skip("Grafana's display components are not here: `make pictures` fetches them (620 MB)")
-    if shutil.which("chromium") is None:
-        pytest.skip("chromium is not here: install the Debian package chromium")
     with contextlib.ExitStack() as stack:
         made = {}
         for well in (False, True):
