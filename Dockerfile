@@ -4,7 +4,7 @@
 # It builds for linux/amd64, linux/arm64 and linux/arm/v7 (docs/install.md). All packages have wheels for these, but PyYAML has none
 # for 32-bit ARM: it is compiled there, against libyaml, without which reading a configuration takes ten times as long.
 
-FROM debian:12.12-slim AS build
+FROM debian:12.15-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-venv \
  && if [ "$(dpkg --print-architecture)" = armhf ]; then apt-get install -y --no-install-recommends gcc libc6-dev libyaml-dev python3-dev; fi \
  && rm -rf /var/lib/apt/lists/*
@@ -25,7 +25,7 @@ RUN SETUPTOOLS_SCM_PRETEND_VERSION_FOR_PSU_AGENT="$VERSION" SOURCE_DATE_EPOCH=0 
  && /opt/build/bin/pip --python /opt/psu-agent install --no-cache-dir --disable-pip-version-check --no-deps /opt/wheel/*.whl \
  && install -m 0644 docker/healthcheck.py /opt/psu-agent/
 
-FROM debian:12.12-slim
+FROM debian:12.15-slim
 LABEL org.opencontainers.image.title="psu-agent" org.opencontainers.image.licenses="MIT" org.opencontainers.image.description="Bench power supplies on MQTT"
 # libusb for USBTMC, the certificates for brokers with public ones, tini because process 1 has to reap
 # processes that its children leave (`model: external` starts programs).

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.docs.pages import pages as pages_for_users
+from tests.docs.pages import text_of
 from tests.support.processes import ROOT
 
 from .services import Store, generate_secrets, tool
@@ -245,6 +247,28 @@ def test_the_telegraf_of_the_tests_is_the_one_that_compose_runs() -> None:
 def test_the_influxdb_of_the_tests_is_the_one_that_compose_runs(tmp_path: Path) -> None:
     version = subprocess.run([Store(tmp_path).program, "version"], capture_output=True, text=True).stdout
     assert SERVICES["influxdb"]["image"] == f"influxdb:{version.split()[1].removeprefix('v')}"
+
+
+def test_versions_stand_in_one_place_and_are_told_in_one_table() -> None:
+    files = (ROOT / "compose.yaml", PROMETHEUS)
+    images: dict[str, str] = {}
+    for file in files:
+        text = file.read_text()
+        images |= (named := yaml.safe_load(text)["x-images"])
+        assert [text.count(image) for image in named.values()] == [1] * len(named)
+    used = {service["image"] for service in ALL_SERVICES.values() if "image" in service}
+    assert used == {"psu-agent", *images.values()} - {images["debian"]}
+    for dockerfile in (ROOT / "Dockerfile", ROOT / "homeassistant-addon" / "Dockerfile"):
+        bases = set(re.findall(r"^FROM (\S*:\S+)", dockerfile.read_text(), re.MULTILINE))
+        assert bases == {images["debian"]}, dockerfile
+    pages = {page: text_of(page) for page in pages_for_users() if page != "CHANGELOG.md"}
+    table = pages["docs/stack.md"].partition("## Versions")[2].partition("## ")[0]
+    assert {
+        f"{image}:{tag}" for image, tag in re.findall(r"^\| ([\w/-]+) \| (v?\d\S+) \|", table, re.MULTILINE)
+    } == set(images.values())
+    names = "|".join(image.partition(":")[0] for image in images.values())
+    for page, text in pages.items():
+        assert not re.findall(rf"(?:{names}):v?\d+\.\S*", text), page
 
 
 def test_windows_are_in_the_right_order() -> None:
