@@ -7,6 +7,7 @@ import os
 import subprocess
 import urllib.error
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -41,18 +42,59 @@ def test_a_wrong_mqtt_password_is_told_by_telegraf_and_the_broker(broker: Broker
     assert "not authorised" in broker.text()
 
 
-def test_a_wrong_token_of_the_store_is_told_and_nothing_is_lost(broker: Broker, store: Store, tmp_path: Path) -> None:
-    telegraf = Telegraf(tmp_path, broker, store.url, token="old", environment={"PSU_CLIENT_ID": "token"})
+def test_a_token_that_is_revoked_is_told_and_nothing_is_lost(broker: Broker, store: Store, tmp_path: Path) -> None:
+    (bucket,) = (found for found in store.call("GET", "/api/v2/buckets")["buckets"] if found["name"] == "psu")
+    resource = {"type": "buckets", "id": bucket["id"], "orgID": bucket["orgID"]}
+    wanted = {"orgID": bucket["orgID"], "permissions": [{"action": "write", "resource": resource}]}
+    made = store.call("POST", "/api/v2/authorizations", wanted)
+    telegraf = Telegraf(tmp_path, broker, store.url, token=made["token"], environment={"PSU_CLIENT_ID": "token"})
     with stopping(telegraf):
         telegraf.start()
-        publish(broker, "token", 1, 2, 3)
+        publish(broker, "token", 1)
+        wait_until(lambda: sequence(store, "token") == [1], "what is written with it")
+        store.call("DELETE", f"/api/v2/authorizations/{made['id']}")
+        publish(broker, "token", 2, 3)
         wait_until(lambda: "(401 Unauthorized): unauthorized" in telegraf.text(), "the refusal in the log")
         telegraf.stop()
-    assert sequence(store, "token") == []
+    assert sequence(store, "token") == [1]
     right = Telegraf(tmp_path, broker, store.url, environment={"PSU_CLIENT_ID": "token"})
     with stopping(right):
         right.start()
         wait_until(lambda: sequence(store, "token") == [1, 2, 3], "what was refused")
+
+
+def test_a_clock_that_is_wrong_costs_other_agents_nothing(broker: Broker, tmp_path: Path) -> None:
+    """An hour ahead: stored at its own time. Far behind, as of a computer without a battery: refused, and told by name."""
+    store, now = Store(tmp_path / "store"), datetime.now(UTC).replace(microsecond=0)
+    telegraf = Telegraf(tmp_path / "telegraf", broker, store.url, environment={"PSU_CLIENT_ID": "clocks"})
+    starts = {"right": now, "ahead": now + timedelta(hours=1), "behind": datetime(1970, 1, 1, 0, 10, tzinfo=UTC)}
+    with stopping(telegraf, store):
+        store.start()
+        (bucket,) = (found for found in store.call("GET", "/api/v2/buckets")["buckets"] if found["name"] == "psu")
+        retention = {"type": "expire", "everySeconds": 52 * 604800, "shardGroupDurationSeconds": 604800}
+        store.call("PATCH", f"/api/v2/buckets/{bucket['id']}", {"retentionRules": [retention]})
+        telegraf.start()
+        with Publisher(broker) as publisher:
+            for seq in range(20):
+                for psu, start in starts.items():
+                    publisher.state(Channel(agent=f"agent-{psu}", psu=psu, start=start).state(seq))
+            publisher.settle()
+        wait_until(lambda: "agent=agent-behind" in telegraf.text(), "the refused agent in Telegraf's log")
+        assert "outside retention policy" in telegraf.text()
+        for psu in ("right", "ahead"):
+            wait_until(lambda psu=psu: sequence(store, psu) == list(range(20)), psu)  # type: ignore[misc]
+        assert sequence(store, "behind") == []
+        # Nothing of the refused waits to be refused again.
+        publish(broker, "after", 1)
+        wait_until(lambda: sequence(store, "after") == [1], "what comes after it")
+        wait_until(lambda: telegraf.health() == 200, "Telegraf is well")
+        # A question for the present finds that of the one, and takes the other's future for it, unless it has an end.
+        question = "SELECT last(seq) FROM psu_channel WHERE psu =~ /^(right|ahead)$/ AND time > now() - 1h"
+        rows = {end: store.rows(f"{question} {end} GROUP BY psu") for end in ("", "AND time <= now() + 10m")}
+        assert [{row["psu"]: row["last"] for row in found} for found in rows.values()] == [
+            {"right": 19, "ahead": 19},
+            {"right": 19},
+        ]
 
 
 def test_everything_may_start_in_any_order(secrets: Path, tmp_path: Path) -> None:
