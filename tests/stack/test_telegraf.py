@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
+import urllib.parse
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
 from .publisher import START, Channel, Publisher, info, metrics, milliseconds
@@ -201,6 +204,28 @@ def test_names_with_every_sign_of_line_protocol(broker: Broker, store: Store, te
     (row,) = rows_of(store, "psu_channel", "named", 1)
     assert row["name"] == name
     assert telegraf.health() == 200
+
+
+@pytest.mark.usefixtures("telegraf")
+def test_the_task_of_the_fleet_page_makes_means(broker: Broker, store: Store) -> None:
+    """As docs/fleet.md has it: a bucket beside, filled by InfluxDB itself."""
+    (task,) = re.findall(r"```flux\n(.*?)```", (ROOT / "docs" / "fleet.md").read_text(), re.DOTALL)
+    minute = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=30)
+    with Publisher(broker) as publisher:
+        for seq in range(60):
+            publisher.state(Channel(psu="means", start=minute).state(seq, voltage=float(seq)))
+        publisher.settle()
+    rows_of(store, "psu_channel", "means", 60)
+    (bucket,) = (found for found in store.call("GET", "/api/v2/buckets")["buckets"] if found["name"] == "psu")
+    two_years = {"type": "expire", "everySeconds": 2 * 365 * 86400}
+    store.call(
+        "POST", "/api/v2/buckets", {"orgID": bucket["orgID"], "name": "psu-means", "retentionRules": [two_years]}
+    )
+    made = store.call("POST", "/api/v2/tasks", {"orgID": bucket["orgID"], "flux": task})
+    store.call("POST", f"/api/v2/tasks/{made['id']}/runs", {})
+    query = urllib.parse.urlencode({"db": "psu-means", "q": "SELECT voltage FROM psu_channel WHERE psu = 'means'"})
+    series = wait_until(lambda: store.call("GET", f"/query?{query}")["results"][0].get("series"), "the task's means")
+    assert [value for _, value in series[0]["values"]] == [29.5]
 
 
 def test_a_base_topic_of_several_levels(secrets: Path, store: Store, tmp_path: Path) -> None:
