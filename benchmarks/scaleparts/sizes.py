@@ -114,7 +114,7 @@ def _version(program: str | Path, option: str) -> str:
     """The name of a program and its version."""
     done = subprocess.run([program, option], capture_output=True, text=True, env={"PATH": "/usr/bin:/usr/sbin"})
     found = re.search(r"(\w+) +(?:version +)?v?(\d[\w.]+)", done.stdout + done.stderr)
-    return f"{found[1].capitalize()} {found[2]}" if found else str(program)
+    return f"{found[1][0].upper()}{found[1][1:]} {found[2]}" if found else str(program)
 
 
 def main() -> None:
