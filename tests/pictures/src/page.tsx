@@ -42,6 +42,13 @@ function place(job: Job, { x, y, w, h }: { x: number; y: number; w: number; h: n
 }
 
 async function framesOf(panel: any, job: Job, variables: Variables, range: TimeRange): Promise<DataFrame[]> {
+  const [other] = panel.targets ?? [];
+  if (panel.datasource?.uid === '-- Dashboard --') {
+    const source = job.dashboard.panels.find(({ id }: any) => id === other.panelId);
+    const frames = await framesOf(source, job, variables, range);
+    const words = (text: string) => variables.fillIn(text);
+    return other.withTransforms ? transform(source.transformations ?? [], frames, words) : frames;
+  }
   const points = panel.maxDataPoints ?? Math.floor(place(job, panel.gridPos).width);
   const interval = stepOf(range, points, panel.interval);
   const answers = (panel.targets ?? [])

@@ -42,6 +42,8 @@ export function fillIn(query: string, range: TimeRange, interval: string, variab
   return variables.fillIn(
     query
       .replace(/\$timeFilter\b/g, filter)
+      .replace(/\$(__from\b|\{__from\})/g, String(range.from.valueOf()))
+      .replace(/\$(__to\b|\{__to\})/g, String(range.to.valueOf()))
       .replace(/\$(__interval_ms|\{__interval_ms\})/g, milliseconds)
       .replace(/\$(__interval\b|\{__interval\})/g, interval)
       .replace(/\$interval\b/g, interval)
