@@ -4,6 +4,7 @@
 secrets:  ## passwords and access control list of the stack, into secrets/; once, and after a change in mosquitto/users.toml; AGENTS="bench1:psu1,psu2 bench2:psu3" for more agents
 	@python3 scripts/make_secrets.py $(if $(AGENTS),--agents $(AGENTS))
 	@[ -e secrets/mosquitto/tls/server.crt ] || scripts/make_certs.sh
+	@python3 scripts/mounts.py
 
 rotate:  ## a new password or token in the place of one, and the services told: NAME=telegraf; without a NAME it lists them
 	@python3 scripts/rotate.py $(NAME)
