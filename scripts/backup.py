@@ -39,6 +39,8 @@ COPIES = (
 )
 #: What people have written or `make secrets` has made, by its path from the project's folder.
 FILES = ("secrets", "mosquitto/users.toml", ".env", "compose.override.yaml")
+#: Of these, what a new checkout has: it gives no reason to refuse.
+SHIPPED = ("mosquitto/users.toml", "examples/stack")
 RUN = "run --rm -T backup"
 #: The last member: without it the file is not whole.
 END = "backup.json"
@@ -179,7 +181,7 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
     names = content(path)["files"]
     running = compose.running()
     if not overwrite:
-        there = [name for name in names if (root / name).exists()]
+        there = [name for name in names if name not in SHIPPED and (root / name).exists()]
         if there:
             raise Fault(f"{', '.join(there)}: there already. OVERWRITE=yes replaces them, and what the services keep")
         if compose.run(f"{RUN} empty") != 0:

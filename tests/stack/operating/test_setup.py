@@ -27,11 +27,10 @@ def first(store: Influxd, tmp_path_factory: pytest.TempPathFactory) -> tuple[Roo
     return room, room.setup()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def room(first: tuple[Room, subprocess.CompletedProcess[str]]) -> Room:
-    """A store that was set up, and everything as it should be."""
-    room, _ = first
-    done = room.setup()
+    """A store that was set up. Each test leaves everything as it should be."""
+    room, done = first
     assert done.returncode == 0, done.stderr
     return room
 

@@ -1,0 +1,162 @@
+"""A host with the stack, as far as operating goes: store and broker as processes, volumes as folders, a stand-in for compose."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.stack.services import Broker
+from tests.support.processes import ROOT
+
+from .influxd import Influxd, Room, influxd
+
+#: In the place of docker compose. What it asks of processes the test does (`Host.serve`); all is noted.
+COMPOSE = """#!/bin/bash
+ask() { : >"$HOST/$1"; while [ -e "$HOST/$1" ]; do sleep 0.02; done; }
+setup() { "$PYTHON" -S -B "$PROJECT/influxdb/setup.py" "$@"; }
+[ ! -e .env ] || . ./.env
+export PSU_RETENTION
+echo "$*" >>"$HOST/calls"
+case "$*" in
+  "ps --services --status running") cat "$HOST/running" 2>/dev/null || true ;;
+  "run --rm -T backup "*) shift 4; [ "$1" != "$FAILING" ] || exit 9
+    VOLUMES="$HOST/volumes" exec "$PYTHON" -S -B "$PROJECT/backup/volumes.py" "$@" ;;
+  "run --rm influxdb-setup"*) setup "${@:4}" ;;
+  "run --rm --no-deps --entrypoint influxd influxdb "*) exec "$INFLUXD" "${@:7}" ;;
+  "stop influxdb"|stop) ask stopped ;;
+  "start "*influxdb*) ask started ;;
+  "up -d") ask started; setup ;;
+  "kill -s HUP mosquitto") ask hup ;;
+  "exec -T grafana grafana cli "*) cat >"$HOST/grafana.password" ;;
+  "stop "*|"start "*|"restart "*|"build "*|"pull "*) ;;
+  *) echo "what is $*?" >&2; exit 64 ;;
+esac
+"""
+
+
+class Host:
+    """The project's folder and the volumes of a host, with or without a stack that runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.root, self.volumes = folder, folder / "project", folder / "volumes"
+        self.root.mkdir(parents=True)
+        for name in ("agent", "influxdb", "influxdb-setup", "grafana", "tokens"):
+            (self.volumes / name).mkdir(parents=True)
+        self.store = Influxd(self.volumes / "influxdb")
+        self.store.log = folder / "influxd.log"
+        self.broker: Broker | None = None
+        self.room = Room(folder / "room", self.store.url)
+        self.room.state, self.room.tokens = self.volumes / "influxdb-setup", self.volumes / "tokens"
+        self.room.secrets = self.root / "secrets" / "influxdb"
+        programs = folder / "bin"
+        programs.mkdir()
+        self.compose = programs / "compose"
+        for name, text in (
+            ("compose", COMPOSE),
+            ("docker", f'#!/bin/sh\nshift\nexec {self.compose} "$@"\n'),
+            ("git", "#!/bin/sh\n"),
+            ("python3", f'#!/bin/sh\nexec {sys.executable} "$@"\n'),
+        ):
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        (folder / "calls").write_text("")
+
+    def fill(self) -> None:
+        """Files and a store, as they are in use; what `make secrets` and people make."""
+        self.room.secrets.mkdir(parents=True, exist_ok=True)
+        (self.root / "secrets").chmod(0o700)
+        self.room.password = "the-password"
+        (self.root / "mosquitto").mkdir(exist_ok=True)
+        (self.root / "mosquitto" / "users.toml").write_text("# mine\n")
+        self.configure()
+        self.store.start()
+        assert self.room.setup().returncode == 0
+
+    def configure(self) -> None:
+        """What an agent and Grafana have, and the settings of the host."""
+        (self.root / ".env").write_text("# PSU_AGENT_FOLDER=./no\nPSU_AGENT_FOLDER=./config\n")
+        (self.root / "config").mkdir()
+        (self.root / "config" / "psu-agent.yaml").write_text("units: []\n")
+        (self.volumes / "agent" / "energy.json").write_text("{}")
+        (self.volumes / "grafana" / "grafana.db").write_bytes(os.urandom(70_000))
+        (self.folder / "running").write_text("agent\nmosquitto\ntelegraf\ninfluxdb\ngrafana\n")
+
+    def write(self, value: int) -> None:
+        assert self.store.write(self.room.token("telegraf"), f"kept v={value}i") == 204
+
+    def values(self) -> list[int] | None:
+        return self.store.values(self.room.token("grafana"), "kept")
+
+    def backup(self, *words: str | Path, failing: str = "") -> subprocess.CompletedProcess[str]:
+        """scripts/backup.py, to its end."""
+        return self.wait(self.start(*words, failing=failing))
+
+    def start(self, *words: str | Path, failing: str = "") -> subprocess.Popen[str]:
+        command = [sys.executable, ROOT / "scripts" / "backup.py", *words, "--root", self.root]
+        return self._start(command, COMPOSE=str(self.compose), FAILING=failing)
+
+    def shell(self, command: str) -> subprocess.CompletedProcess[str]:
+        """A line of the documentation, in the project's folder."""
+        return self.wait(self._start(["bash", "-c", command]))
+
+    def _start(self, command: list[str | Path], **more: str) -> subprocess.Popen[str]:
+        (self.folder / "calls").write_text("")
+        _, environment = self.room.command()
+        del environment["PSU_RETENTION"]
+        environment |= {
+            "PATH": f"{self.compose.parent}:{os.environ['PATH']}", "HOST": str(self.folder), "PYTHON": sys.executable,
+            "PROJECT": str(ROOT), "INFLUXD": influxd(), **more,
+        }  # fmt: skip
+        return subprocess.Popen(
+            [str(word) for word in command], env=environment, cwd=self.root, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def wait(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+        while process.poll() is None:
+            self.serve()
+        text, told = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, text, told)
+
+    def serve(self) -> None:
+        """Do with the processes what compose was asked to."""
+        for name in ("stopped", "started", "hup"):
+            if not (self.folder / name).exists():
+                continue
+            if name == "stopped":
+                self.store.stop()
+            elif name == "started" and not self.store.runs:
+                self.store.start()
+            elif name == "hup" and self.broker:
+                self.broker.signal(1)
+            (self.folder / name).unlink()
+
+    def calls(self) -> list[str]:
+        return [line for line in (self.folder / "calls").read_text().splitlines() if not line.startswith("ps ")]
+
+
+#: What of the project `make` needs.
+PARTS = (
+    "Makefile",
+    "stack.mk",
+    "packaging.mk",
+    "scripts",
+    "mosquitto",
+    "influxdb",
+    "telegraf",
+    "grafana",
+    "backup",
+    "docker",
+)
+
+
+def checkout(host: Host) -> None:
+    """The project in the host's folder, as `git clone` makes it."""
+    for name in PARTS:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, host.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, host.root / name)
