@@ -37,13 +37,14 @@ def paths(folder: Path) -> list[str]:
 class Influxd(Process):
     """An empty store, until `Room.setup` has been there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
+        """``more``: options of InfluxDB; `command` may be changed between two starts."""
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.folder = folder
         options = [f"--http-bind-address=127.0.0.1:{self.port}", "--reporting-disabled", "--log-level=error"]
-        super().__init__([influxd(), *options, *paths(folder)], folder / "influxd.log")
+        super().__init__([influxd(), *options, *paths(folder), *more], folder / "influxd.log")
 
     def start(self) -> Self:
         super().start()

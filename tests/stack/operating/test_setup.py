@@ -270,8 +270,12 @@ def test_a_lost_password_is_set_while_the_store_stands_still(tmp_path: Path) -> 
 
 
 def test_a_store_from_before_this_program_goes_on(tmp_path: Path) -> None:
-    """The image's own setup made it, and tokens of which nobody noted the ids; the administrator's token is in secrets/."""
-    with Influxd(tmp_path / "influxd") as store:
+    """The image's own setup made it, and tokens of which nobody noted the ids; the administrator's token is in secrets/.
+
+    It kept them in the clear, as InfluxDB before 2.8 does; at its next start this one hashes them.
+    """
+    clear = "--use-hashed-tokens=false"
+    with Influxd(tmp_path / "influxd", clear) as store:
         room = Room(tmp_path / "room", store.url)
         body = {"username": "admin", "password": room.password, "org": "lab", "bucket": "psu", "token": "legacy-token"}
         status, made = store.ask("POST", "/api/v2/setup", "", json.dumps(body | {"retentionPeriodSeconds": 31449600}))
@@ -283,6 +287,13 @@ def test_a_store_from_before_this_program_goes_on(tmp_path: Path) -> None:
             _, answer = store.ask("POST", "/api/v2/authorizations", "legacy-token", json.dumps(wish))
             (room.tokens / name).write_text(answer["token"])
         assert store.write(room.token("telegraf"), "kept v=7") == 204
+        shown = store.ask("GET", "/api/v2/authorizations", "legacy-token")[1]["authorizations"]
+        assert {one["token"] for one in shown} > {"legacy-token"}
+    store.command = [word for word in store.command if word != clear]
+    with store:
+        shown = store.ask("GET", "/api/v2/authorizations", "legacy-token")[1]["authorizations"]
+        assert {one["token"] for one in shown} == {""}
+        assert (rights(store, room.token("telegraf")), rights(store, room.token("grafana"))) == ("w", "r")
         old = room.token("telegraf")
         (room.secrets / "admin_token").write_text("legacy-token\n")
         room.password = "and-the-password-was-lost"
