@@ -1,0 +1,176 @@
+"""compose.yaml as it is shipped, brought up under Podman: each service in its container, from the supply to a query."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.waiting import wait_until
+
+from .compose import LONG, Stack, checkout
+from .engine import Engine
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+
+#: The user that each service runs as, and whether a file system of its own, but for volumes, can be written.
+USERS = {"agent": 10001, "mosquitto": 1883, "influxdb": 1000, "grafana": 472, "simulator": 10001}
+
+
+@pytest.fixture(scope="module")
+def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack with the simulated supply, as the first two commands of docs/stack.md bring it up."""
+    folder = tmp_path_factory.mktemp("stack") / "psu-agent"
+    with Stack(engine, checkout(folder), "demo") as stack:
+        stack.run("make -s secrets")
+        stack.run("docker compose up -d")
+        yield stack
+
+
+def query(stack: Stack, text: str) -> list[dict[str, Any]]:
+    """What a panel would show: Grafana's user asks, Grafana hands the query on with its own token. Rows with tags."""
+    secret = base64.b64encode(f"admin:{stack.secret('grafana/admin_password')}".encode()).decode()
+    url = "http://127.0.0.1:3000/api/datasources/proxy/uid/psu/query"
+    status, body = stack.ask(url, f"Basic {secret}", urllib.parse.urlencode({"q": text, "epoch": "ms"}))
+    assert status == 200, body
+    (result,) = json.loads(body)["results"]
+    assert "error" not in result, result
+    return [
+        dict(zip(series["columns"], values, strict=True)) | series.get("tags", {})
+        for series in result.get("series", [])
+        for values in series["values"]
+    ]
+
+
+def sequence(stack: Stack) -> list[int]:
+    """The numbers of the first channel's samples that are stored, in their order."""
+    return [row["seq"] for row in query(stack, "SELECT seq FROM psu_channel WHERE psu = 'demo' AND channel = '1'")]
+
+
+def without_gap(numbers: list[int]) -> int:
+    """How many agents counted these samples, one after another; 0 where one is missing or there twice."""
+    agents = 1
+    for before, number in itertools.pairwise(numbers):
+        if number == 1:
+            agents += 1
+        elif number != before + 1:
+            return 0
+    return agents
+
+
+def grows(stack: Stack) -> None:
+    """Wait for a sample that is newer than all that are stored."""
+    before = len(sequence(stack))
+    wait_until(lambda: len(sequence(stack)) > before, f"a new sample in the store\n{stack.state()}", LONG)
+
+
+def well(stack: Stack, service: str) -> None:
+    """Wait for a service's health check to be content."""
+    wait_until(lambda: stack.health(service) == "healthy", f"{service} to be healthy", LONG)
+
+
+def answers(stack: Stack) -> None:
+    """Wait for Grafana."""
+    wait_until(lambda: stack.ask("http://127.0.0.1:3000/api/health")[0] == 200, "Grafana answers", LONG)
+
+
+def test_every_service_becomes_healthy(stack: Stack) -> None:
+    for name, service in stack.services().items():
+        if "profiles" in service and service["profiles"] != ["demo"]:
+            continue
+        if name == "influxdb-setup":
+            assert stack.inspect(name)["State"]["ExitCode"] == 0
+        else:
+            well(stack, name)
+
+
+def test_a_sample_of_the_simulator_is_seen_through_the_token_that_can_only_read(stack: Stack) -> None:
+    rows = wait_until(
+        lambda: query(stack, "SELECT * FROM psu_channel WHERE psu = 'demo' AND online = true LIMIT 3"), "samples", LONG
+    )
+    assert {row["name"] for row in rows} <= {"LOGIC", "MOTOR", "HEATER"}
+    assert all(row["agent"] == "lab" and row["voltage"] is not None for row in rows)
+    # What Grafana has can't write, and what Telegraf has can't read.
+    tokens = {name: stack.inside("grafana", "cat", f"/run/tokens/{name}").strip() for name in ("grafana", "telegraf")}
+    write = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-d", "psu_x value=1"]
+    url = "http://influxdb:8086/api/v2/write?org=lab&bucket=psu"
+    for name, status in (("grafana", "403"), ("telegraf", "204")):
+        assert stack.inside("telegraf", *write, "-H", f"Authorization: Token {tokens[name]}", url) == status, name
+
+
+def test_no_container_can_do_more_than_it_has_to(stack: Stack) -> None:
+    for name, uid in USERS.items():
+        status = dict(
+            line.split(":", 1) for line in stack.inside(name, "cat", "/proc/1/status").splitlines() if ":" in line
+        )
+        assert int(status["Uid"].split()[0]) == uid, name
+        assert {int(status[each], 16) for each in ("CapEff", "CapPrm", "CapBnd")} == {0}, name
+        assert status["NoNewPrivs"].strip() == "1", name
+        assert "Read-only file system" in stack.inside(name, "touch", "/usr/x", fails=True), name
+    for name, path in (("agent", "/etc/psu-agent/x"), ("mosquitto", "/mosquitto/config/x"),
+                       ("telegraf", "/etc/telegraf/x"), ("grafana", "/etc/grafana/provisioning/x"),
+                       ("agent", "/run/secrets/x")):  # fmt: skip
+        assert "Read-only file system" in stack.inside(name, "touch", path, fails=True), (name, path)
+    # Each has its own secrets alone, and no network of the store leads to people or supplies.
+    assert stack.inside("agent", "ls", "/run/secrets").split() == ["mqtt_password"]
+    for service, host in (("agent", "influxdb"), ("telegraf", "simulator"), ("grafana", "mosquitto")):
+        reach = f"import socket; socket.getaddrinfo({host!r}, 1)"
+        program = "python" if service == "agent" else "python3"
+        expected = host == "mosquitto"  # both are published to the lab
+        assert ("not known" in stack.inside(service, program, "-c", reach, fails=not expected)) != expected
+
+
+def test_an_output_is_switched_off_by_the_brokers_own_client(stack: Stack) -> None:
+    """The command of docs/stack.md, in the broker's container."""
+    password = stack.secret("users/commands")
+    request = ["mosquitto_rr", "-h", "localhost", "-V", "mqttv5", "-u", "commands", "-P", password, "-q", "1", "-W", "20",
+               "-t", "psu/demo/1/set", "-m", '{"id": "42", "state": false}', "-e", "reply/commands/shell"]  # fmt: skip
+    response = json.loads(stack.inside("mosquitto", *request))
+    assert (response["id"], response["ok"], response["result"]["state"]) == ("42", True, False)
+    last = "SELECT last(state) AS state FROM psu_channel WHERE psu = 'demo' AND channel = '1'"
+    wait_until(lambda: query(stack, last)[0]["state"] is False, "the output is seen off", LONG)
+
+
+def test_a_configuration_that_an_editor_replaces_is_taken_over(stack: Stack) -> None:
+    """The folder is the one of .env: `examples/stack` without one. An editor writes a new file and gives it the old name."""
+    file = stack.folder / "examples" / "stack" / "psu-agent.yaml"
+    changed = file.with_name("new")
+    changed.write_text(file.read_text().replace("name: MOTOR", "name: FAN"))
+    changed.replace(file)
+    stack.run("docker compose kill -s HUP agent")
+    names = "SELECT last(seq) FROM psu_channel WHERE psu = 'demo' AND channel = '2' GROUP BY \"name\""
+    wait_until(lambda: {row["name"] for row in query(stack, names)} == {"MOTOR", "FAN"}, "the new name", LONG)
+
+
+def test_scan_on_the_hosts_network_finds_what_is_there(stack: Stack) -> None:
+    said = stack.run("docker compose run --rm -T scan --timeout 1")
+    assert "Keysight Technologies,E36313A" in said
+    assert "TCPIP::" in said
+
+
+@pytest.mark.parametrize("service", ["grafana", "influxdb", "telegraf", "mosquitto", "agent"])
+def test_a_service_that_crashes_comes_back_and_no_sample_is_lost_or_doubled(stack: Stack, service: str) -> None:
+    grows(stack)
+    stack.kill(service)
+    if service in ("influxdb", "grafana"):  # which are asked below
+        well(stack, "influxdb")
+        answers(stack)
+    grows(stack)
+    # What waited may arrive after what is new. An agent that is started anew begins at 1 again.
+    runs = wait_until(lambda: without_gap(sequence(stack)), "every sample in the store", LONG)
+    agents_so_far = 2 if service == "agent" else 1
+    assert runs == agents_so_far
+
+
+def test_what_is_stopped_in_good_order_comes_back_with_everything(stack: Stack) -> None:
+    before = sequence(stack)
+    stack.run("docker compose down")
+    stack.run("docker compose up -d")
+    answers(stack)
+    assert sequence(stack)[: len(before)] == before
+    grows(stack)
