@@ -13,19 +13,20 @@ from agent.cli import terminal
 from agent.cli.program.errors import Error, document
 from agent.cli.terminal import clean
 from agent.client.fleet import Fleet
-from agent.config import ChannelSettings, Config
-from agent.config.sentences import limits
 from agent.protocol.messages import ChannelState, Response
 from agent.protocol.words import counted
 
 if TYPE_CHECKING:
     from agent.cli.check import Finding
     from agent.client.request import CommandOutcome, Target
+    from agent.config import ChannelSettings, Config
     from agent.instruments.scan import Scan
 
 
 def print_configuration(config: Config) -> None:
     """A summary of a configuration without fault, a line for each unit and each configured channel."""
+    from agent.config.sentences import limits
+
     settings = config.settings
     mqtt = settings.mqtt
     version = "5, or 3.1.1 if it refuses 5" if mqtt.protocol == "auto" else mqtt.protocol
@@ -50,6 +51,8 @@ def print_configuration(config: Config) -> None:
 
 
 def _limits(channel: ChannelSettings) -> str:
+    from agent.config.sentences import limits
+
     told = []
     if channel.voltage_max is not None:
         told.append(f"up to {channel.voltage_max:g} V")

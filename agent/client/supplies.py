@@ -11,6 +11,7 @@ from typing import Self
 
 from pydantic import SecretStr
 
+from agent import config
 from agent.client.address import Address, find_address
 from agent.client.channels import ChannelClient, UnitClient
 from agent.client.commanding import Commander
@@ -20,7 +21,6 @@ from agent.client.leases import default_holder
 from agent.client.live import LiveFleet
 from agent.client.request import Target
 from agent.client.shared import SharedClient
-from agent.config import ConfigError
 from agent.protocol.errors import ErrorCode
 from agent.protocol.messages import ChannelState, Event, Response
 from agent.protocol.topics import Topics
@@ -201,7 +201,7 @@ def connect(
             raise ValueError("ca is for TLS; give the broker as mqtts://HOST")
         try:
             address = find_address(named, base_topic=base, ca=None if ca is None else Path(ca))
-        except ConfigError as error:
+        except config.ConfigError as error:
             raise ValueError(str(error)) from None
     if password is not None:
         address = replace(address, password=SecretStr(password))

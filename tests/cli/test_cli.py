@@ -245,13 +245,23 @@ def test_an_error_of_ours_is_one_sentence_and_a_traceback_only_if_asked_for(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_run_does_not_carry_what_only_other_commands_need(tmp_path: Path) -> None:
-    names = ["rich", "agent.instruments.scan", "agent.client", "agent.simulator", "agent.config.editing"]
-    script = (
-        "import sys, agent.cli.main, agent.service.daemon, agent.config, agent.service.logs;"
-        f"print([name for name in {names} if name in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("read", "others"),
+    [
+        (
+            "agent.cli.main, agent.service.daemon, agent.config.loading, agent.service.logs",
+            ["rich", "agent.instruments.scan", "agent.client", "agent.simulator", "agent.config.editing"],
+        ),
+        (
+            "agent.cli.main, agent.cli.printing, agent.client",
+            ["yaml", "pyvisa", "agent.config.schema", "agent.instruments", "agent.service"],
+        ),
+    ],
+    ids=["run", "a client of a broker"],
+)
+def test_it_does_not_carry_what_only_other_commands_need(read: str, others: list[str]) -> None:
+    script = f"import sys, {read}; print([name for name in {others} if name in sys.modules])"
     result = subprocess.run(
         [COMMAND[0], "-c", script], capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
-    assert result.stdout == "[]\n"
+    assert (result.stdout, result.stderr) == ("[]\n", "")
