@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import pytest
+import yaml
 
 from agent.local.ports import accepts, free_port
 from tests.support.processes import ROOT, Process
@@ -102,7 +103,7 @@ class Broker(Process):
 
 
 class Store:
-    """InfluxDB 2 on loopback, set up with the bucket, the organization and the two tokens of the stack.
+    """InfluxDB 2 on loopback with the settings of compose.yaml, and the bucket, organization and tokens of the stack.
 
     `influxdb/setup.py` does that once a process; each store begins as a copy of that one, so all know the same tokens.
     """
@@ -145,8 +146,9 @@ class Store:
         """InfluxDB's log."""
         return self._process.text()
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        self._process.stop(how)
+    def stop(self, how: signal.Signals | None = None) -> None:
+        """End it as the container is ended, or by another signal."""
+        self._process.stop(how or signal.Signals[_as_composed()["stop_signal"]])
 
     def query(self, text: str, epoch: str = "ms") -> list[dict[str, Any]]:
         """The series of the answer to the last statement, as Grafana's data source asks; an error fails the test.
@@ -199,9 +201,17 @@ def _influxd(folder: Path, port: int, options: Sequence[str] = ()) -> Process:
     program = tool("influxd", "run .ci/influxdb-tools, which builds it where Go and cargo are")
     places = {"bolt-path": "influxd.bolt", "sqlite-path": "influxd.sqlite", "engine-path": "engine"}
     paths = [f"--{option}={folder / name}" for option, name in places.items()]
-    command = [program, *paths, f"--http-bind-address=127.0.0.1:{port}", "--reporting-disabled", *options]
+    command = [program, *paths, f"--http-bind-address=127.0.0.1:{port}", *options]
     # It takes settings from a file config.* in the folder that it runs in.
-    return Process(command, folder / "influxd.log", environment={"INFLUXD_CONFIG_PATH": str(folder)})
+    environment = _as_composed()["environment"] | {"INFLUXD_CONFIG_PATH": str(folder)}
+    return Process(command, folder / "influxd.log", environment=environment)
+
+
+@functools.cache
+def _as_composed() -> dict[str, Any]:
+    """The service influxdb of compose.yaml."""
+    service: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["influxdb"]
+    return service
 
 
 def is_healthy(url: str) -> bool:
@@ -228,6 +238,7 @@ def _set_up_once() -> Path:
         command = [sys.executable, "-S", "-B", str(ROOT / "influxdb" / "setup.py")]
         done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{done.stdout}{done.stderr}{process.text()}"
+        process.stop(signal.SIGINT)
     process.log.unlink()
     return folder
 
