@@ -11,7 +11,7 @@ import yaml
 
 from tests.support.processes import ROOT
 
-from .publisher import START
+from .publisher import START, milliseconds
 
 GRAFANA = ROOT / "grafana"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((GRAFANA / "dashboards").glob("*.json"))}
@@ -27,7 +27,8 @@ NOW = START + timedelta(seconds=60)
 def fill_in(query: str, **variables: str) -> str:
     """What Grafana makes of a query: a range of a quarter of an hour up to :data:`NOW`, and the dashboard's variables."""
     values = {"timeFilter": "time > now() - 15m AND time <= now()", "__interval": "10s"} | variables
-    filled = re.sub(r"\$([a-zA-Z_]\w*)", lambda match: values[match[1]], query)
+    values["__to"] = str(milliseconds(NOW))
+    filled = re.sub(r"\$(?:([a-zA-Z_]\w*)|\{(\w+)\})", lambda match: values[match[1] or match[2]], query)
     return filled.replace("now()", f"'{NOW.isoformat()}'".replace("+00:00", "Z"))
 
 
