@@ -99,21 +99,32 @@ async function prepared(panel: any, job: Job, variables: Variables, range: TimeR
   };
 }
 
-/** Texts that their places cut off, and what is wider than its panel. */
-function cutOff(element: Element): string[] {
-  const texts = new Set<string>();
-  for (const inner of element.querySelectorAll('*')) {
-    const style = getComputedStyle(inner);
-    const hides = style.overflowX === 'hidden' || style.overflowX === 'clip';
-    const ownText = [...inner.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent?.trim());
-    if (ownText && hides && inner.scrollWidth > inner.clientWidth + 1) {
-      texts.add(inner.textContent ?? '');
-    }
-    if (/auto|scroll/.test(style.overflowX) && inner.scrollWidth > inner.clientWidth + 1) {
-      texts.add(`(the table is ${inner.scrollWidth - inner.clientWidth} pixels wider than its panel)`);
+/** The texts that stand beyond the left or right edge of a place that hides what does. */
+function hidden(panel: Element): string[] {
+  const walker = document.createTreeWalker(panel, NodeFilter.SHOW_TEXT);
+  const texts = [];
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    const at = range.getBoundingClientRect();
+    for (let place = node.parentElement; at.width && place && place !== panel; place = place.parentElement) {
+      const edge = place.getBoundingClientRect();
+      const hides = getComputedStyle(place).overflowX !== 'visible';
+      if (hides && (at.right > edge.right + 1 || at.left < edge.left - 1)) {
+        texts.push(node.textContent ?? '');
+        break;
+      }
     }
   }
-  return [...texts];
+  return texts;
+}
+
+/** Texts that their places cut off, and tables that are wider than their panels. */
+function cutOff(panel: Element): string[] {
+  const tooWide = [...panel.querySelectorAll('*')]
+    .filter((place) => /auto|scroll/.test(getComputedStyle(place).overflowX) && place.scrollWidth > place.clientWidth + 1)
+    .map((place) => `(the table is ${place.scrollWidth - place.clientWidth} pixels wider than its panel)`);
+  return [...new Set([...tooWide, ...hidden(panel)])];
 }
 
 /** The most pixels that one has to scroll down to see the end of a table or a legend. */
