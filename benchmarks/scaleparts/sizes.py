@@ -24,7 +24,10 @@ from tests.support.waiting import wait_until
 
 FILE = Path(__file__).with_name("measured.json")
 #: InfluxDB is to write what it has to its files, and to compact them, at once and not after hours.
-_EAGER = ("--storage-cache-snapshot-write-cold-duration=2s", "--storage-compact-full-write-cold-duration=2s")
+_EAGER = {
+    "INFLUXD_STORAGE_CACHE_SNAPSHOT_WRITE_COLD_DURATION": "2s",
+    "INFLUXD_STORAGE_COMPACT_FULL_WRITE_COLD_DURATION": "2s",
+}
 #: s without a change after which the store's files count as final.
 _QUIET = 12.0
 

@@ -15,7 +15,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -108,14 +108,14 @@ class Store:
     `influxdb/setup.py` does that once a process; each store begins as a copy of that one, so all know the same tokens.
     """
 
-    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
-        """``options``: more of influxd's."""
+    def __init__(self, folder: Path, settings: dict[str, str] | None = None) -> None:
+        """``settings``: more of InfluxDB's, by the names of its environment."""
         self.folder = folder
         if not (folder / "engine").exists():
             shutil.copytree(_set_up_once(), folder, dirs_exist_ok=True)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._process = _influxd(folder, self.port, options)
+        self._process = _influxd(folder, self.port, settings)
 
     @staticmethod
     def token(name: str) -> str:
@@ -140,7 +140,7 @@ class Store:
     @property
     def program(self) -> str | Path:
         """InfluxDB's program."""
-        return self._process.command[0]
+        return self._process.command[2]
 
     def text(self) -> str:
         """InfluxDB's log."""
@@ -197,14 +197,20 @@ class Store:
         self.call("POST", f"/api/v2/delete?org={ORG}&bucket={BUCKET}", span | {"predicate": predicate})
 
 
-def _influxd(folder: Path, port: int, options: Sequence[str] = ()) -> Process:
+def _influxd(folder: Path, port: int, more: dict[str, str] | None = None) -> Process:
     program = tool("influxd", "run .ci/influxdb-tools, which builds it where Go and cargo are")
-    places = {"bolt-path": "influxd.bolt", "sqlite-path": "influxd.sqlite", "engine-path": "engine"}
-    paths = [f"--{option}={folder / name}" for option, name in places.items()]
-    command = [program, *paths, f"--http-bind-address=127.0.0.1:{port}", *options]
+    places = {"BOLT_PATH": "influxd.bolt", "SQLITE_PATH": "influxd.sqlite", "ENGINE_PATH": "engine"}
     # It takes settings from a file config.* in the folder that it runs in.
-    environment = _as_composed()["environment"] | {"INFLUXD_CONFIG_PATH": str(folder)}
-    return Process(command, folder / "influxd.log", environment=environment)
+    settings = {f"INFLUXD_{name}": str(folder / place) for name, place in places.items()} | {
+        "INFLUXD_CONFIG_PATH": str(folder),
+        "INFLUXD_HTTP_BIND_ADDRESS": f"127.0.0.1:{port}",
+        "PSU_APART_PORT": str(free_port()),
+    }
+    return Process(
+        ["bash", str(ROOT / "influxdb" / "start.sh"), program],
+        folder / "influxd.log",
+        environment=_as_composed()["environment"] | settings | (more or {}),
+    )
 
 
 @functools.cache

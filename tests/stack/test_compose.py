@@ -248,7 +248,8 @@ def test_versions_stand_in_one_place_and_are_told_in_one_table() -> None:
         assert [text.count(image) for image in named.values()] == [1] * len(named)
     used = {service["image"] for service in ALL_SERVICES.values() if "image" in service}
     assert used == {"psu-agent", *images.values()} - {images["debian"]}
-    for dockerfile in (ROOT / "Dockerfile", ROOT / "homeassistant-addon" / "Dockerfile"):
+    for folder in (".", "homeassistant-addon", "tests/containers/images"):
+        dockerfile = ROOT / folder / "Dockerfile"
         bases = set(re.findall(r"^FROM (\S*:\S+)", dockerfile.read_text(), re.MULTILINE))
         assert bases == {images["debian"]}, dockerfile
     pages = {page: text_of(page) for page in pages_for_users() if page != "CHANGELOG.md"}

@@ -158,22 +158,29 @@ def test_a_store_with_a_full_disk_is_told_and_nothing_is_lost(
         assert sequence(store, "full") == list(range(1, 500))
 
 
-def test_a_store_that_lost_power_in_the_middle_of_a_write_keeps_what_comes_after(tmp_path: Path) -> None:
-    """It writes on behind a gap, and reads up to that at its next start, unless it was told to stop before."""
-    store = Store(tmp_path)
+def test_a_store_that_is_killed_again_and_again_keeps_what_it_took(tmp_path: Path) -> None:
+    """It would write on behind the torn end of its log, and read up to that at its next start (`influxdb/start.sh`)."""
+    store, log = Store(tmp_path), tmp_path / "engine" / "wal"
     with stopping(store):
         store.start()
         for number in (1, 2):
             store.write("power", number)
         store.stop(signal.SIGKILL)
-        (log,) = (tmp_path / "engine" / "wal").rglob("*.wal")
-        os.truncate(log, log.stat().st_size - 7)  # so much of the second did not reach the disk
+        (segment,) = log.rglob("*.wal")
+        os.truncate(segment, segment.stat().st_size - 7)  # so much of the second did not reach the disk
+        for number in (3, 4):
+            store.start()
+            store.write("power", number)
+            store.stop(signal.SIGKILL)
         store.start()
-        assert sequence(store, "power") == [1]
-        store.write("power", 3)
+        assert sequence(store, "power") == [1, 3, 4]
+        store.write("power", 5)
         store.stop()
+        assert [path for path in log.rglob("*.wal") if path.stat().st_size] == [], "told to stop, it leaves no log"
+        told = store.text().count("it takes over its log")
         store.start()
-        assert sequence(store, "power") == [1, 3]
+        assert sequence(store, "power") == [1, 3, 4, 5]
+        assert store.text().count("it takes over its log") == told == 3
 
 
 def test_a_broker_with_a_full_disk_goes_on_and_says_so(secrets: Path, tmp_path: Path, brokers_disk: Path) -> None:
