@@ -110,21 +110,24 @@ def refuses(_query: str) -> list[dict[str, Any]]:
     raise QueryFailedError("connection refused")
 
 
-def evaluated(store: Store, timeline: Timeline, ends: dict[str, int]) -> dict[str, dict[str, list[Span]]]:
+def evaluated(
+    store: Store, timeline: Timeline, ends: dict[str, int], interval: int = INTERVAL
+) -> dict[str, dict[str, list[Span]]]:
     """For each of these rules its instances that fire, each with the spans in which it does.
 
     :param ends: for each rule the time of its last evaluation (s)
+    :param interval: s between two evaluations
     """
     evaluators = [Evaluator(BY_TITLE[title]) for title in ends]
     spans: dict[str, dict[str, list[Span]]] = {evaluator.title: {} for evaluator in evaluators}
-    for time in timeline.run(store, range(BEGIN, max(ends.values()) + 1, INTERVAL)):
+    for time in timeline.run(store, range(BEGIN, max(ends.values()) + 1, interval)):
         for evaluator in evaluators:
             if time > ends[evaluator.title]:
                 continue
             evaluator.evaluate(asks(store, timeline.at(time)), time)
             for name in evaluator.firing():
                 known = spans[evaluator.title].setdefault(name, [])
-                if known and known[-1][1] == time - INTERVAL:
+                if known and known[-1][1] == time - interval:
                     known[-1] = (known[-1][0], time)
                 else:
                     known.append((time, time))
