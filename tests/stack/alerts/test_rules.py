@@ -11,6 +11,19 @@ import yaml
 from tests.stack.grafana import DASHBOARDS, GRAFANA, RULES, leaves
 from tests.support.processes import ROOT
 
+#: The dashboard and the panel that a rule's alerts link to: where more is told of it.
+SHOWN = {
+    "Unit offline": ("Fleet", "What is wrong"),
+    "Trip": ("Fleet", "What is wrong"),
+    "Unexpected CC": ("Fleet", "What is wrong"),
+    "Near the current limit": ("Fleet", "Channels"),
+    "Near over-voltage protection": ("Fleet", "Channels"),
+    "Agent gone": ("Agents", "Agents"),
+    "Backlog growing": ("Agents", "Backlog"),
+    "Samples dropped": ("Agents", "Backlog"),
+    "Nothing is stored": ("Agents", "Samples stored"),
+}
+
 
 def test_a_label_that_a_text_names_is_a_tag_of_the_query() -> None:
     for rule in RULES:
@@ -42,7 +55,8 @@ def test_everything_refers_to_something_that_is_there() -> None:
         assert (rule["condition"], asked | worked_out) == ("C", {"A", "B", "C"})
         assert asked in ({"A"}, {"A", "B"}), rule["title"]
         board = next(b for b in DASHBOARDS.values() if b["uid"] == rule["annotations"]["__dashboardUid__"])
-        assert int(rule["annotations"]["__panelId__"]) in {panel["id"] for panel in board["panels"]}
+        (panel,) = (panel for panel in board["panels"] if panel["id"] == int(rule["annotations"]["__panelId__"]))
+        assert (board["title"], panel["title"]) == SHOWN[rule["title"]]
 
 
 def test_the_table_in_the_documentation_is_of_these_rules() -> None:
