@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The environment of the user who runs the tests has no influence on them.
 for _name in ("PSU_AGENT_CONF", "PSU_AGENT_BROKER", "PSU_AGENT_MQTT_PASSWORD", "PSU_AGENT_DEBUG", "STATE_DIRECTORY"):
     os.environ.pop(_name, None)
+
+# Images of containers often set this. Then each process compiles the agent anew, which is a third of its start (0.25 s), and each
+# worker of pytest-xdist rewrites the assertions of all tests (10 s).
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
     inside.ports_of_worker(int(_worker.removeprefix("gw")), int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
