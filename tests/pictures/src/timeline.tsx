@@ -56,7 +56,10 @@ function labels(range: TimeRange, width: number): Array<{ x: number; text: strin
   const made = [];
   for (let time = Math.ceil(from / step) * step; time < to; time += step) {
     const text = new Date(time).toISOString().slice(11, step < 60000 ? 19 : 16);
-    made.push({ x: ((time - from) / (to - from)) * width, text });
+    const x = ((time - from) / (to - from)) * width;
+    if (x < width - 30) {
+      made.push({ x, text });
+    }
   }
   return made;
 }
