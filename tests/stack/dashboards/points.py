@@ -16,6 +16,8 @@ UNKNOWN: dict[str, Any] = dict.fromkeys(
     ("state", "voltage", "current", "power", "voltage_limit", "current_limit", "mode", "voltage_protection")
 )
 
+Lines = Iterator[str]
+
 
 def point(measurement: str, ago: float, tags: dict[str, str], **fields: Any) -> str:
     """A line of line protocol; ``ago``: s before :data:`NOW`. A field that is None is absent."""
@@ -67,29 +69,13 @@ def info(agent: str, psu: str, ago: float, silent_after: float = 60.0, **fields:
 
 
 def figures(agent: str, ago: float, **changed: Any) -> str:
-    fields: dict[str, Any] = {
-        "version": "1.2.0",
-        "uptime": 3600.0,
-        "units": 2,
-        "units_online": 2,
-        "poll_rate": 2.0,
-        "late_polls": 0,
-    }
-    counters = {
-        "poll_rate": 2.0,
-        "late_polls": 0,
-        "errors": 0,
-        "reconnects": 0,
-        "commands": 3,
-        "refusals": 1,
-        "backlog": 0,
-        "dropped_samples": 0,
-    }
-    rest: dict[str, Any] = {"broker_reconnects": 0, "memory": 48_000_000}
-    return point("psu_agent", ago, {"agent": agent}, **fields | counters | rest | changed)
+    zero = ("late_polls", "errors", "reconnects", "backlog", "dropped_samples", "broker_reconnects")
+    fields = {"version": "1.2.0", "uptime": 3600.0, "units": 2, "units_online": 2, "poll_rate": 2.0, "commands": 3}
+    rest: dict[str, Any] = {"refusals": 1, "memory": 48_000_000} | dict.fromkeys(zero, 0) | fields
+    return point("psu_agent", ago, {"agent": agent}, **rest | changed)
 
 
-def well(agent: str = "bench3", psu: str = "psu1", channels: int = 2) -> Iterator[str]:
+def well(agent: str = "bench3", psu: str = "psu1", channels: int = 2) -> Lines:
     """A unit that is all right: one channel on, the others off."""
     yield status("agent", agent, 3600, "online")
     yield from (figures(agent, ago) for ago in range(2, 122, 10))
@@ -99,7 +85,7 @@ def well(agent: str = "bench3", psu: str = "psu1", channels: int = 2) -> Iterato
         yield from (sample(f"{agent}/{psu}/{channel}", ago, **(OFF if channel > 1 else {})) for ago in range(1, 121))
 
 
-def wrong() -> Iterator[str]:
+def wrong() -> Lines:
     """All that may be wrong, beside a unit that is well."""
     yield from well()
     # Two agents with a unit of one name and channels of equal names: 12 V at the second.
@@ -127,7 +113,7 @@ def wrong() -> Iterator[str]:
     trip: dict[str, Any] = OFF | {"tripped": "OVP"}
     yield from (sample("bench3/psu2/1", ago, **(trip if ago <= 20 else {})) for ago in range(1, 121))
     yield event("bench3/psu2/1", 1000, "tripped", "tripped none → OVP by the unit itself")
-    yield event("bench3/psu2/1", 900, "tripped", "tripped OVP → none by command 7", by="command", id="7")
+    yield event("bench3/psu2/1", 950, "tripped", "tripped OVP → none by command 7", by="command", id="7")
     yield event("bench3/psu2/1", 20, "tripped", "tripped none → OVP by the unit itself")
     yield from (sample("bench3/psu2/2", ago, **(trip if ago > 1 else OFF)) for ago in range(1, 121))
     # In CC for ten minutes, meant to be, going to and fro, and for 30 s only.
@@ -177,7 +163,7 @@ def wrong() -> Iterator[str]:
     yield event("bench3/psu1/1", 40, "state", "state on → off at the unit", by="panel")
 
 
-def fill(store: Store, lines: Iterator[str]) -> None:
+def fill(store: Store, lines: Lines) -> None:
     """Write the lines with Telegraf's token."""
     url = f"{store.url}/api/v2/write?org={ORG}&bucket={BUCKET}&precision=ms"
     headers = {"Authorization": f"Token {store.token('telegraf')}"}

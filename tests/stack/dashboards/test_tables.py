@@ -1,0 +1,207 @@
+"""The tables as a user reads them: each query's answer, through Grafana's own transformations and display processors.
+
+One lab where all is wrong that can be, and one that is well, with the tag columns in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pictures.drawing import Drawing, is_fetched
+from tests.stack.grafana import DASHBOARDS, NOW
+from tests.stack.publisher import stamp
+from tests.stack.services import BUCKET, Store, stopping
+
+from .points import Lines, fill, well, wrong
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
+GONE = "ended, or lost by the broker: nobody watches its units"
+Row = dict[str, dict[str, str]]
+
+
+def drawn(folder: Path, lines: Lines) -> Iterator[Drawing]:
+    if not is_fetched():
+        pytest.skip("Grafana's display components are not here: `make pictures` fetches them (620 MB)")
+    store = Store(folder)
+    store.start()
+    with stopping(store):
+        fill(store, lines)
+        with Drawing({"url": store.url, "token": store.token("grafana"), "database": BUCKET}) as drawing:
+            yield drawing
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawing]:
+    yield from drawn(tmp_path_factory.mktemp("bad"), wrong())
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawing]:
+    yield from drawn(tmp_path_factory.mktemp("good"), well())
+
+
+def panels(drawing: Drawing, board: str, **variables: str) -> dict[str, Any]:
+    """What each panel shows up to NOW, by its title."""
+    told = drawing.draw(
+        DASHBOARDS[board],
+        start=stamp(NOW - timedelta(minutes=15)),
+        end=stamp(NOW),
+        variables={name: [value] for name, value in variables.items()},
+        shuffled=True,
+    )
+    assert {panel["title"]: panel["error"] for panel in told["panels"] if "error" in panel} == {}
+    return {panel["title"]: panel for panel in told["panels"]}
+
+
+def rows(panel: dict[str, Any]) -> list[Row]:
+    (table,) = panel["tables"]
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+
+
+def texts(row: Row, *columns: str) -> tuple[str, ...]:
+    return tuple(row[column]["text"].strip() for column in columns)
+
+
+@pytest.fixture(scope="module")
+def fleet(bad: Drawing) -> dict[str, Any]:
+    return panels(bad, "fleet")
+
+
+def test_what_is_wrong(fleet: dict[str, Any]) -> None:
+    found = [texts(row, "What", "Unit", "Ch", "Name", "Agent", "Reason") for row in rows(fleet["What is wrong"])]
+    assert found == [
+        ("Tripped", "psu2", "1", "CH1", "bench3", "over-voltage protection"),
+        ("Agent is gone", "", "", "", "bench5", GONE),
+        ("Agent is gone", "", "", "", "bench8", GONE),
+        ("Unit is offline", "lost", "", "", "bench3", "Connection refused"),
+        ("Unit is offline", "never", "", "", "bench3", "no such host"),
+        ("Nothing is heard", "quiet", "", "", "bench3", "its agent says online, but sends no samples"),
+        ("In current limit", "psu3", "1", "CH1", "bench3", "in CC for more than a minute without a break"),
+        ("Clock is ahead", "", "", "", "bench3", ""),
+        ("Clock is ahead", "", "", "", "bench6", ""),
+        ("Two agents claim it", "psu2", "", "", "bench3", "bench9"),
+        ("Samples were lost", "", "", "", "bench4", ""),
+        ("Samples wait", "", "", "", "bench4", ""),
+    ]
+    assert fleet["Wrong"]["values"][0]["text"] == str(len(found))
+
+
+def test_nothing_is_wrong(good: Drawing) -> None:
+    """The figure beside the table is green then, and says so."""
+    told = panels(good, "fleet")
+    assert [row for table in told["What is wrong"]["tables"] for row in table["rows"]] == []
+    (value,) = told["Wrong"]["values"]
+    assert value["text"] == "all is well"
+    green = {
+        value["color"]
+        for title in ("Units offline", "Agents gone", "Channels tripped")
+        for value in told[title]["values"]
+    }
+    assert green == {value["color"]}
+
+
+#: unit/channel: what the dashboard says of it, and when it was heard of.
+STATUS = {
+    ("bench3", "psu2", "1"): ("online", "now"),
+    ("bench6", "early", "1"): ("clock ahead", "ahead"),
+    ("bench3", "lost", "1"): ("OFFLINE", "5 minutes"),
+    ("bench3", "never", "1"): ("OFFLINE", "10 minutes"),
+    ("bench5", "psu5", "1"): ("agent gone", "3 minutes"),
+    ("bench3", "quiet", "1"): ("silent", "6 minutes"),
+    ("bench3", "edge-in", "1"): ("online", "now"),
+    ("bench3", "edge-out", "1"): ("silent", "1 minute"),
+    ("bench3", "slow-in", "1"): ("online", "1 minute"),
+    ("bench3", "slow-out", "1"): ("silent", "1 minute"),
+    ("bench3", "psu4", "1"): ("online", "now"),
+    ("bench3", "psu1", "1"): ("online", "now"),
+    ("bench4", "psu1", "1"): ("online", "now"),
+}
+VALUES = ("Output", "Mode", "Trip", "Voltage", "set", "Current", "limit", "Power")
+
+
+def test_every_channel_and_how_old_it_is(fleet: dict[str, Any]) -> None:
+    """A minute or three polls; a unit that was taken out is not there."""
+    found = rows(fleet["Channels"])
+    status = {texts(row, "Agent", "Unit", "Ch"): texts(row, "Unit is", "Heard") for row in found}
+    assert {key: status[key] for key in STATUS} == STATUS
+    assert "out" not in {texts(row, "Unit")[0] for row in found}
+    for row in found:
+        if texts(row, "Unit is")[0] in ("silent", "agent gone", "OFFLINE"):
+            assert set(texts(row, *VALUES)) == {""}, "a last value is not passed off as a present one"
+            assert row["Output"]["painted"] == row["Mode"]["painted"] == "#00000000"
+
+
+def test_an_older_name_of_a_channel_is_no_row(fleet: dict[str, Any]) -> None:
+    assert [texts(row, "Name", "Output") for row in rows(fleet["Channels"]) if texts(row, "Unit") == ("psu4",)] == [
+        ("NEW", "ON")
+    ]
+
+
+def test_a_clock_that_was_set_right_hides_nothing(fleet: dict[str, Any]) -> None:
+    """What was written an hour ahead stays for an hour; the present sample is there beside it."""
+    mended = [texts(row, "Unit is", "Voltage") for row in rows(fleet["Channels"]) if texts(row, "Unit") == ("mended",)]
+    assert mended == [("clock ahead", "1.000 V"), ("online", "5.000 V")]
+
+
+def test_the_wrong_ones_come_first_then_unit_and_channel(fleet: dict[str, Any]) -> None:
+    order = [texts(row, "Unit", "Ch") for row in rows(fleet["Channels"])]
+    assert order[0] == ("psu2", "1")
+    assert order[1:3] == [("early", "1"), ("mended", "1")]
+    assert order[3:5] == [("lost", "1"), ("never", "1")]
+    assert order[5:7] == [("psu3", "1"), ("psu5", "1")]
+    assert sorted(order[7:10]) == [("edge-out", "1"), ("quiet", "1"), ("slow-out", "1")]
+    assert order[10:] == sorted(order[10:])
+
+
+def test_channels_of_one_name_are_apart(fleet: dict[str, Any]) -> None:
+    same = [row for row in rows(fleet["Channels"]) if texts(row, "Unit", "Ch") == ("psu1", "1")]
+    assert [texts(row, "Agent", "Voltage") for row in same] == [("bench3", "5.000 V"), ("bench4", "12.000 V")]
+
+
+def test_the_columns_have_their_places_in_any_order_of_the_tags(bad: Drawing) -> None:
+    for board in DASHBOARDS:
+        seen = [
+            [table["columns"] for panel in panels(bad, board).values() for table in panel.get("tables", [])]
+            for _ in range(3)
+        ]
+        assert seen[0] == seen[1] == seen[2]
+
+
+def test_the_unit_dashboard_opens_on_the_first_unit_of_the_first_agent(bad: Drawing) -> None:
+    told = panels(bad, "unit")
+    assert {texts(row, "Unit") for row in rows(told["Now"])} == {("edge-in",)}
+    assert all(curve["name"].startswith("edge-in CH1 ") for curve in told["Voltage"]["curves"])
+
+
+def test_a_unit_of_two_agents_is_one_of_them_at_a_time(bad: Drawing) -> None:
+    for agent, voltage in (("bench3", "5.0000 V"), ("bench4", "12.0000 V")):
+        told = panels(bad, "unit", agent=agent, psu="psu1", channel="1")
+        assert [texts(row, "Unit is", "Voltage") for row in rows(told["Now"])] == [("online", voltage)]
+        assert [curve["name"] for curve in told["Voltage"]["curves"]] == [
+            "psu1 CH1 measured",
+            "psu1 CH1 set",
+            "psu1 CH1 OVP",
+        ]
+
+
+def test_commands_and_trips_are_marked_on_the_curves(bad: Drawing) -> None:
+    told = panels(bad, "unit", agent="bench3", psu="psu1", channel="1")
+    assert {mark["text"] for mark in told["Voltage"]["marks"]} == {
+        "voltage_limit 5 V → 3.3 V by command 42",
+        "state on → off at the unit",
+    }
+    assert [
+        mark["text"] for mark in panels(bad, "unit", agent="bench3", psu="psu2", channel="1")["Power"]["marks"]
+    ] == ["tripped none → OVP by the unit itself"]
+
+
+def test_an_agent_that_is_gone_shows_no_figures(bad: Drawing) -> None:
+    told = {texts(row, "Agent")[0]: row for row in rows(panels(bad, "agents")["Agents"])}
+    assert texts(told["bench3"], "Agent is", "Heard", "Version", "Units") == ("online", "now", "1.2.0", "2")
+    assert texts(told["bench5"], "Agent is", "Heard", "Version", "Units") == ("GONE", "3 minutes", "", "")
+    assert texts(told["bench8"], "Agent is", "Heard", "Version", "Units") == ("GONE", "", "", "")
