@@ -29,7 +29,7 @@ case "$*" in
   "stop influxdb"|stop) ask stopped ;;
   "start "*influxdb*) ask started ;;
   "up -d") ask started; setup ;;
-  "kill -s HUP mosquitto") ask hup ;;
+  "kill -s HUP mosquitto"|"restart mosquitto") ask hup ;;
   "exec -T grafana grafana cli "*) cat >"$HOST/grafana.password" ;;
   "stop "*|"start "*|"restart "*|"build "*|"pull "*) ;;
   *) echo "what is $*?" >&2; exit 64 ;;
