@@ -140,7 +140,9 @@ class Desk:
         )  # fmt: skip
 
     def _wait_for_agent(self) -> None:
-        wait_until(lambda: self._call("psu-agent get psu1/1").returncode == 0, "the agent")
+        # A fresh state, not the one that the broker keeps of the agent before, by a program that starts in no time.
+        done = self._call("mosquitto_sub -R -C 1 -W 55 -t psu/psu1/1/state")
+        assert done.returncode == 0, f"no state came from the agent: {done.stderr}"
 
 
 def is_like(shown: str, said: str) -> bool:
@@ -151,7 +153,7 @@ def is_like(shown: str, said: str) -> bool:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     needs("mosquitto")
-    needs("mosquitto_pub")
+    needs("mosquitto_sub")
     folder = tmp_path_factory.mktemp("desk")
     with contextlib.ExitStack() as stack:
         try:
