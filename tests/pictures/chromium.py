@@ -63,16 +63,18 @@ class Chromium:
         os.close(self._read)
         self._folder.cleanup()
 
-    def draw(self, url: str, width: int, picture: Path | None) -> dict[str, Any]:
+    def draw(self, url: str, size: tuple[int, int], picture: Path | None) -> dict[str, Any]:
         """What the page's `window.done` resolves to, after the picture of all of it was written.
 
+        :param size: of the window, in pixels
         :raises Failed: the page's code has failed
         """
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._call("Runtime.enable", session)
         self._call("Page.enable", session)
-        self._size(session, width, 1000)
+        metrics: dict[str, Any] = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", session, **metrics)
         self._call("Page.navigate", session, url=url)
         self._event("Page.loadEventFired")
         result = self._call(
@@ -85,15 +87,11 @@ class Chromium:
             )
         told: dict[str, Any] = result["result"]["value"]
         if picture is not None:
-            self._size(session, width, int(told["height"]))
-            shot = self._call("Page.captureScreenshot", session, format="png", captureBeyondViewport=False)
+            clip = {"x": 0, "y": 0, "width": size[0], "height": told["height"], "scale": 1}
+            shot = self._call("Page.captureScreenshot", session, format="png", clip=clip)
             picture.write_bytes(base64.b64decode(shot["data"]))
         self._call("Target.closeTarget", targetId=target)
         return told
-
-    def _size(self, session: str, width: int, height: int) -> None:
-        metrics: dict[str, Any] = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self._call("Emulation.setDeviceMetricsOverride", session, **metrics)
 
     def _call(self, method: str, session: str | None = None, /, **parameters: Any) -> dict[str, Any]:
         self._number += 1

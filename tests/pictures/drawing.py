@@ -20,11 +20,6 @@ from .chromium import Chromium, Failed, NotThere
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent.parent / ".cache" / "dashboards"
-#: The forms of the packages that can be bundled together: Grafana's other one lacks some of its own exports.
-_FILES = {
-    "@grafana/data": "@grafana/data/dist/cjs/index.cjs",
-    "@grafana/ui": "@grafana/ui/dist/cjs/index.cjs",
-}
 _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <link rel="stylesheet" href="/page.css">
@@ -54,7 +49,6 @@ def page() -> Path:
     built = CACHE / f"page-{digest.hexdigest()[:16]}"
     if (built / "page.js").exists():
         return built
-    modules = CACHE / "node_modules"
     if not is_fetched():
         if shutil.which("npm") is None:
             raise NotThere("npm is not here: install Node.js 20 or newer with npm (Debian: apt install nodejs npm)")
@@ -68,7 +62,6 @@ def page() -> Path:
         _run(
             [
                 *("node_modules/.bin/esbuild", str(HERE / "src" / "page.tsx"), "--bundle", "--format=iife"),
-                *(f"--alias:{name}={modules / path}" for name, path in _FILES.items()),
                 *("--loader:.woff2=file", "--loader:.woff=empty", "--loader:.ttf=empty", "--define:global=window"),
                 *('--define:process.env.NODE_ENV="production"', f"--outfile={folder}/page.js", "--log-level=warning"),
             ]
@@ -181,7 +174,10 @@ class Drawing:
             "menu": menu,
             "shuffled": shuffled,
         }
-        return self._browser.draw(f"http://127.0.0.1:{self._server.server_port}/", width, picture)
+        places = [panel["gridPos"] for panel in dashboard["panels"]]
+        # A table draws its rows only where the window reaches, so the window has room for all: rows of 38 pixels and a head.
+        height = 100 + 38 * max((place["y"] + place["h"] for place in places), default=0)
+        return self._browser.draw(f"http://127.0.0.1:{self._server.server_port}/", (width, height), picture)
 
     def _ask(self, query: str) -> tuple[int, bytes]:
         data = urllib.parse.urlencode({"q": query, "db": self._store["database"], "epoch": "ms"}).encode()

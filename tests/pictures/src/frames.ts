@@ -7,6 +7,7 @@ import {
   GrafanaTheme2,
   Registry,
   applyFieldOverrides,
+  cacheFieldDisplayNames,
   identityOverrideProcessor,
   standardTransformers,
   standardTransformersRegistry,
@@ -58,6 +59,18 @@ export async function transform(transformations: any[], frames: DataFrame[], fil
   return lastValueFrom(transformDataFrame(transformations, frames, { interpolate: fillIn }));
 }
 
+/** What the table's panel does with a dashboard that was written for an older one: the wrapping of a text was the cell's. */
+function migrated(overrides: any[]): any[] {
+  return overrides.map(({ matcher, properties }) => ({
+    matcher,
+    properties: properties.flatMap((property: any) =>
+      property.id === 'custom.cellOptions' && property.value?.wrapText
+        ? [property, { id: 'custom.wrapText', value: true }]
+        : [property]
+    ),
+  }));
+}
+
 /** The configuration with the panel's defaults. */
 export function completed(type: string, config: any): FieldConfigSource {
   const given = DEFAULTS[type] ?? { color: 'thresholds', custom: {} };
@@ -73,7 +86,7 @@ export function completed(type: string, config: any): FieldConfigSource {
       ...structuredClone(defaults),
       custom: { ...given.custom, ...structuredClone(defaults.custom ?? {}) },
     },
-    overrides: config?.overrides ?? [],
+    overrides: migrated(structuredClone(config?.overrides ?? [])),
   };
 }
 
@@ -102,7 +115,7 @@ export function configured(
   timeZone: string,
   fillIn: (text: string) => string
 ): DataFrame[] {
-  return applyFieldOverrides({
+  const made = applyFieldOverrides({
     data: frames,
     fieldConfig: config,
     fieldConfigRegistry: registryOf(config),
@@ -110,6 +123,8 @@ export function configured(
     timeZone,
     replaceVariables: (text) => fillIn(text),
   });
+  cacheFieldDisplayNames(made);
+  return made;
 }
 
 /** The frames that have a curve: booleans as 0 and 1. */

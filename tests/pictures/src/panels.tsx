@@ -14,7 +14,8 @@ import {
   getFieldSeriesColor,
   sortDataFrame,
 } from '@grafana/data';
-import { BigValue, Table, TimeSeries, VizRepeater } from '@grafana/ui';
+import { BigValue, TimeSeries, VizRepeater } from '@grafana/ui';
+import { TableNG } from '@grafana/ui/unstable';
 import React from 'react';
 import { graphable } from './frames';
 import { Timeline, timelineTold } from './timeline';
@@ -218,7 +219,7 @@ export function Panel(drawn: Drawn & { width: number; height: number }) {
         return nothing;
       }
       return (
-        <Table
+        <TableNG
           data={frames[0]}
           width={width}
           height={height}
@@ -226,9 +227,10 @@ export function Panel(drawn: Drawn & { width: number; height: number }) {
           showTypeIcons={panel.options?.showTypeIcons}
           noHeader={panel.options?.showHeader === false}
           initialSortBy={panel.options?.sortBy}
-          footerOptions={panel.options?.footer}
-          enablePagination={panel.options?.footer?.enablePagination}
+          enablePagination={panel.options?.enablePagination}
           cellHeight={panel.options?.cellHeight}
+          maxRowHeight={panel.options?.maxRowHeight}
+          frozenColumns={panel.options?.frozenColumns?.left}
           timeRange={range}
           fieldConfig={config}
         />
