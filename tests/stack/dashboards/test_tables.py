@@ -179,7 +179,7 @@ def test_the_unit_dashboard_opens_on_the_first_unit_of_the_first_agent(bad: Draw
 
 
 def test_a_unit_of_two_agents_is_one_of_them_at_a_time(bad: Drawing) -> None:
-    for agent, voltage in (("bench3", "5.0000 V"), ("bench4", "12.0000 V")):
+    for agent, voltage in (("bench3", "5.000 V"), ("bench4", "12.000 V")):
         told = panels(bad, "unit", agent=agent, psu="psu1", channel="1")
         assert [texts(row, "Unit is", "Voltage") for row in rows(told["Now"])] == [("online", voltage)]
         assert [curve["name"] for curve in told["Voltage"]["curves"]] == [

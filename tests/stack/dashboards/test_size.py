@@ -1,0 +1,70 @@
+"""Dashboards of a lab of 300 channels ask for little."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack.grafana import ALL, DASHBOARDS, fill_in
+from tests.stack.services import Store
+
+from .points import event, figures, fill, info, sample, status
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
+
+UNITS, HOUR = 100, 3600
+
+
+def lab() -> Iterator[Iterator[str]]:
+    """Twenty minutes of 300 channels at 1 Hz, after a month with a sample each three hours; some thousand lines at a time."""
+    places = [f"bench{unit // 25}/psu{unit:03}/{channel}" for unit in range(UNITS) for channel in (1, 2, 3)]
+    yield (status("agent", f"bench{number}", HOUR, "online") for number in range(4))
+    yield (status("unit", f"psu{unit:03}", HOUR, "online") for unit in range(UNITS))
+    yield (info(f"bench{unit // 25}", f"psu{unit:03}", HOUR) for unit in range(UNITS))
+    yield (figures(f"bench{number}", ago) for number in range(4) for ago in range(0, HOUR, 10))
+    yield (
+        event(place, ago, "mode", "mode CV → CC by the unit itself")
+        for place in places[:5]
+        for ago in range(0, HOUR, 2)
+    )
+    for ago in range(29 * 24 * HOUR, HOUR, -3 * HOUR):
+        yield (sample(place, ago) for place in places)
+    for start in range(1200, 0, -30):
+        yield (sample(place, ago) for ago in range(start, start - 30, -1) for place in places)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    store = Store(tmp_path_factory.mktemp("large"))
+    store.start()
+    for lines in lab():
+        fill(store, lines)
+    yield store
+    store.stop()
+
+
+def processor_time(pid: int) -> float:
+    """s that the process has computed, whatever else the machine does."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_dashboard_of_300_channels_takes_less_than_two_seconds(store: Store, name: str) -> None:
+    """Of the processor, all its queries one after another."""
+    one_unit = {"agent": "bench0", "psu": "psu003"} if name == "unit" else {}
+    before = processor_time(store.pid)
+    answers = {}
+    for panel in DASHBOARDS[name]["panels"]:
+        for target in panel["targets"]:
+            if "query" in target:
+                interval = panel.get("interval", "10s" if name == "agents" else "1s")
+                text = fill_in(target["query"], **ALL | one_unit | {"__interval": interval})
+                answers[panel["title"], target["refId"]] = len(store.query(text))
+    taken = processor_time(store.pid) - before
+    print(f"{name}: {taken:.2f} s")
+    assert taken < 2
+    assert name != "fleet" or answers["Channels", "last"] == 300
