@@ -6,6 +6,7 @@ Compose is a stand-in here (`host.COMPOSE`), and plain folders stand for volumes
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,9 +123,12 @@ def test_backup_and_restore(host: Host, tmp_path: Path) -> None:
     (tmp_path / "psu.tar").write_bytes(archive.read_bytes())
     (other.root / "mosquitto" / "users.toml").write_text("# of another release\n")
     try:
-        for command in new:
-            run(other, command)
+        restore, up = new
+        assert "docker compose up -d starts the stack" in run(other, restore)
+        assert other.calls() == ["run --rm -T backup empty", "run --rm -T backup restore"]
+        run(other, up)
         assert_well(other)
+        assert stat.S_IMODE((other.root / "secrets").stat().st_mode) == 0o700
         users = [folder / "mosquitto" / "users.toml" for folder in (host.root, other.root)]
         assert users[0].read_text() == users[1].read_text()
     finally:
