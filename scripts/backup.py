@@ -97,7 +97,8 @@ def save(compose: Compose, root: Path, to: Path) -> None:
     try:
         with open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "r+b") as file:
             names = kept_files(root)
-            with tarfile.open(fileobj=file, mode="w") as archive:
+            # What a link leads to: the certificates of an authority are often links to another folder.
+            with tarfile.open(fileobj=file, mode="w", dereference=True) as archive:
                 for name in names:
                     archive.add(root / name, f"files/{name}")
             for volumes, services in COPIES:
@@ -105,7 +106,7 @@ def save(compose: Compose, root: Path, to: Path) -> None:
                     file.flush()
                     file.seek(0, os.SEEK_END)
                     if compose.run(f"{RUN} save {' '.join(volumes)}", stdout=file) != 0:
-                        raise Fault("The volumes could not be read")
+                        raise Fault("The volumes could not be copied: see above")
             file.seek(0, os.SEEK_END)
             with tarfile.open(fileobj=file, mode="w") as archive:
                 end = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "files": names}
@@ -117,7 +118,7 @@ def save(compose: Compose, root: Path, to: Path) -> None:
         content(part)
         part.rename(to)
     except OSError as error:
-        raise Fault(f"{to}: {error.strerror or error}") from None
+        raise Fault(f"{error.filename or to}: {error.strerror or error}") from None
     finally:
         part.unlink(missing_ok=True)
     print(f"{to}: {to.stat().st_size / 1e6:.1f} MB. It holds every secret of the stack: keep it as you keep those")

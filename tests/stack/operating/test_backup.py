@@ -136,6 +136,27 @@ def test_a_backup_that_is_there_is_not_written_over(host: Host, archive: Path) -
     assert (done.returncode, done.stderr) == (2, f"{archive} is there already: give another name, TO=FILE\n")
 
 
+def test_of_a_stack_that_stands_still_and_with_links(tmp_path: Path) -> None:
+    other = Host(tmp_path)
+    (tmp_path / "live.crt").write_text("certificate")
+    (other.root / "secrets").mkdir()
+    (other.root / "secrets" / "server.crt").symlink_to(tmp_path / "live.crt")
+    for name in ("agent", "influxdb", "grafana"):
+        (other.volumes / name / "file").write_text(name)
+    done = other.backup("save", tmp_path / "new" / "psu.tar")
+    assert done.returncode == 0, done.stderr
+    assert [call.split()[0] for call in other.calls()] == ["run", "run"]
+    (tmp_path / "live.crt").unlink()
+    again = other.backup("restore", tmp_path / "new" / "psu.tar", "--overwrite")
+    assert again.returncode == 0, again.stderr
+    assert (other.root / "secrets" / "server.crt").read_text() == "certificate"
+    # A link that leads nowhere is named, and leaves no file behind.
+    (other.root / "secrets" / "lost.crt").symlink_to(tmp_path / "live.crt")
+    done = other.backup("save", tmp_path / "new" / "again.tar")
+    assert (done.returncode, done.stderr) == (2, f"{other.root}/secrets/lost.crt: No such file or directory\n")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["psu.tar"]
+
+
 def test_services_go_on_also_when_it_is_ended(host: Host, tmp_path: Path) -> None:
     process = host.start("save", tmp_path / "new.tar")
     wait_until((host.folder / "stopped").exists, "the store is to stand still")
