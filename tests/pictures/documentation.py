@@ -25,7 +25,7 @@ FOLDER = ROOT / "docs" / "images"
 DASHBOARDS = ROOT / "grafana" / "dashboards"
 #: Seconds that the labs run before the first picture.
 LONG_ENOUGH = 420
-WIDTH = 1600
+WIDTH = 1366
 
 
 class Picture(NamedTuple):
@@ -37,9 +37,9 @@ class Picture(NamedTuple):
 
 
 PICTURES = {
+    "unit": Picture("unit", False, {"agent": ["bench1"], "psu": ["psu1"]}),
     "fleet": Picture("fleet", False, {}),
     "fleet-well": Picture("fleet", True, {}),
-    "unit": Picture("unit", False, {"agent": ["bench1"], "psu": ["psu1"]}),
     "agents": Picture("agents", False, {}),
 }
 
@@ -76,7 +76,7 @@ def draw(names: list[str]) -> None:
 def _draw(drawing: Drawing, name: str, picture: Picture) -> None:
     board: dict[str, Any] = json.loads((DASHBOARDS / f"{picture.dashboard}.json").read_text())
     path = FOLDER / f"{name}.png"
-    start = f"now-{LONG_ENOUGH // 60}m"
+    start = f"now-{LONG_ENOUGH // 60 + 2}m"
     drawing.draw(board, width=WIDTH, picture=path, variables=picture.variables, start=start)
     path.write_bytes(with_palette(path.read_bytes()))
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size // 1000} kB")
