@@ -206,3 +206,12 @@ def test_an_agent_that_is_gone_shows_no_figures(bad: Drawing) -> None:
     assert texts(told["bench3"], "Agent is", "Heard", "Version", "Units") == ("online", "now", "1.2.0", "2")
     assert texts(told["bench5"], "Agent is", "Heard", "Version", "Units") == ("GONE", "3 minutes", "", "")
     assert texts(told["bench8"], "Agent is", "Heard", "Version", "Units") == ("GONE", "", "", "")
+
+
+def test_a_lane_ends_where_nothing_is_known_any_more(bad: Drawing) -> None:
+    """Grafana draws the last state up to now, unless what follows is known to be nothing."""
+    told = panels(bad, "unit", agent="bench3", psu="lost")
+    for title in ("Output", "Mode"):
+        ((lane),) = told[title]["lanes"]
+        ends = [round(NOW.timestamp() - piece["to"] / 1000) for piece in lane["pieces"]]
+        assert 295 <= min(ends) <= 301, title
