@@ -22,20 +22,26 @@ from scripts.make_secrets import ROOT
 #: Folders that come with the project: they are mounted, or go into the image as they are.
 SHIPPED = ("mosquitto", "telegraf", "influxdb", "grafana", "backup", "docker", "examples/stack", "examples/prometheus")
 
+READ, ENTER = stat.S_IRGRP | stat.S_IROTH, stat.S_IXGRP | stat.S_IXOTH
+
 
 def unreadable(folder: Path) -> list[Path]:
-    """What others may not read in a folder, or not enter, itself among it."""
+    """What the group and others may not read in a folder, or not enter, itself among it.
+
+    Both, because a container's user may be in the group of the files, as Grafana's is in that of root: then what others
+    may counts for nothing.
+    """
     found = []
     for path in [folder, *folder.rglob("*")]:
         if not path.is_symlink():
-            needed = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
+            needed = READ | (ENTER if path.is_dir() else 0)
             if path.stat().st_mode & needed != needed:
                 found.append(path)
     return found
 
 
 def open_up(path: Path) -> None:
-    path.chmod(path.stat().st_mode | stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0))
+    path.chmod(path.stat().st_mode | READ | (ENTER if path.is_dir() else 0))
 
 
 def check(root: Path) -> list[str]:
@@ -55,7 +61,7 @@ def check(root: Path) -> list[str]:
     if not (path / "psu-agent.yaml").is_file():
         return [f"{path / 'psu-agent.yaml'} is missing, and PSU_AGENT_FOLDER in {root / '.env'} names its folder"]
     if closed := unreadable(path):
-        return [f"The agent's container may not read {closed[0]}: chmod -R o+rX {path}"]
+        return [f"The agent's container may not read {closed[0]}: chmod -R go+rX {path}"]
     return []
 
 

@@ -39,7 +39,7 @@ def test_what_containers_read_is_made_readable(checkout: Path) -> None:
     for name in SHIPPED:
         for path in [checkout / name, *(checkout / name).rglob("*")]:
             if path.exists():
-                assert path.stat().st_mode & stat.S_IROTH, path
+                assert path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) == stat.S_IRGRP | stat.S_IROTH, path
                 assert not path.is_dir() or path.stat().st_mode & stat.S_IXOTH, path
                 assert not path.stat().st_mode & stat.S_IWOTH, path
     assert mounts(checkout).stdout == ""
