@@ -36,7 +36,8 @@ RUN groupadd --system --gid 10001 psu && useradd --system --uid 10001 --gid psu 
  && install -d -o psu -g psu -m 0750 /var/lib/psu-agent /etc/psu-agent
 COPY --from=build /opt/psu-agent /opt/psu-agent
 ENV PATH=/opt/psu-agent/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PSU_AGENT_CONF=/etc/psu-agent/psu-agent.yaml
-USER 10001:10001
+# Without a group behind it: with one the user would be in that one alone, and not in dialout, whose the serial ports are.
+USER 10001
 VOLUME ["/var/lib/psu-agent"]
 HEALTHCHECK --interval=60s --timeout=30s --start-period=30s --retries=3 CMD ["python", "/opt/psu-agent/healthcheck.py"]
 STOPSIGNAL SIGTERM

@@ -184,7 +184,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
 
 
 def test_the_image_runs_as_a_user_of_its_own_and_has_what_the_agent_needs(image: Image) -> None:
-    assert image.settings["USER"] == "10001:10001"
+    assert image.settings["USER"] == "10001", "with a group behind it, it would not be in dialout"
     assert image.entrypoint == ["tini", "--", "psu-agent"]
     done = image.run(["psu-agent", "--version"])
     assert done.returncode == 0, done.stdout
