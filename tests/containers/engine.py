@@ -156,6 +156,13 @@ class Engine:
             assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def start(self, *command: str | Path) -> subprocess.Popen[bytes]:
+        """Run a command in the namespaces, and return at once."""
+        nowhere = subprocess.DEVNULL
+        return subprocess.Popen(
+            [*self.way, *command], env=self.environment, stdin=nowhere, stdout=nowhere, stderr=nowhere
+        )
+
     def podman(self, *command: str | Path, fails: bool = False, timeout: float = 300) -> str:
         """Run a podman command to its end. Its output."""
         return self.run("podman", *command, fails=fails, timeout=timeout).stdout

@@ -85,10 +85,15 @@ def _make() -> None:
         shutil.copytree(_STAND_INS, context)
         for name in PROGRAMS:
             shutil.copy(_TOOLS / name, context / name)
+        wanted = {f"{AGENT}:latest", "localhost/psu-agent-build:latest", f"{_HUB}{base()}"}
         for target, name in services().items():
             tag = f"docker.io/{name}" if "/" in name else f"{_HUB}{name}"
             engine.podman(*build, "--target", target, "--tag", tag, context, timeout=600)
-        # Those that had these names before.
+            wanted.add(tag)
+        # Those that had these names before, and those of other versions.
+        there = set(engine.podman("images", "--format", "{{.Repository}}:{{.Tag}}").split())
+        if old := [name for name in there - wanted if "<none>" not in name]:
+            engine.podman("rmi", *old)
         engine.podman("image", "prune", "--force")
 
 
@@ -132,7 +137,7 @@ def _key() -> str:
     allowed = [
         line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
     ]
-    for place in [ROOT / "Dockerfile", *(ROOT / name for name in allowed), _STAND_INS]:
+    for place in [ROOT / "Dockerfile", *(ROOT / name for name in allowed), _STAND_INS, Path(__file__)]:
         for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if file.is_file() and "__pycache__" not in file.parts:
                 digest.update(f"{file.relative_to(ROOT)} {file.stat().st_mode}".encode())

@@ -23,7 +23,7 @@ from tests.support.processes import Process
 #: Commands that are not run here, and the reason.
 ELSEWHERE = {
     r"docker |docker compose |podman ": "containers: tests/containers",
-    r"mkdir config |echo PSU_": "the folder of the stack: tests/containers",
+    r"mkdir config |echo PSU_|export DOCKER_HOST": "the folder of the stack: tests/containers",
     r"make ": "this project's targets: CI",
     r"sudo |~/psu-agent-env/bin/": "they change the host: tests/packaging/test_install_page.py",
     r"(apt|apt-get|systemctl|install|dpkg|udevadm|journalctl|usermod|adduser|loginctl) ": "they change the host",

@@ -97,6 +97,10 @@ class Grafana(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    if "reset-admin-password" in sys.argv:  # as `grafana cli` does it
+        assert "--password-from-stdin" in sys.argv
+        (DATA / "grafana.db").write_text(sys.stdin.read().strip())
+        sys.exit()
     admin_password()
     SOURCE = datasource()  # as Grafana, which reads a token's file once, when it starts
     print(f"{dashboards()} dashboards, datasource {SOURCE[0]}", flush=True)
