@@ -32,4 +32,5 @@ def test_every_word_of_a_mode_or_a_trip_has_its_colour(name: str, words: Any, kn
         if known_by in options
     ]
     assert found
-    assert all(list(options) == list(get_args(words)) for options in found)
+    known = list(get_args(words))  # the reasons of "What is wrong" go on with other words
+    assert all(list(options)[: len(known)] == known for options in found)
