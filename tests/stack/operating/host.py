@@ -28,7 +28,7 @@ case "$*" in
   "run --rm --no-deps --entrypoint influxd influxdb "*) exec "$INFLUXD" "${@:7}" ;;
   "stop influxdb"|stop) ask stopped ;;
   "start "*influxdb*) ask started ;;
-  "up -d") ask started; setup ;;
+  "up -d"|"up -d --force-recreate") ask started; setup ;;
   "kill -s HUP mosquitto"|"restart mosquitto") ask hup ;;
   "exec -T grafana grafana cli "*) cat >"$HOST/grafana.password" ;;
   "stop "*|"start "*|"restart "*|"build "*|"pull "*) ;;
