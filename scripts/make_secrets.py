@@ -297,10 +297,10 @@ def steps_after(name: str, out: Path) -> list[str]:
     """What tells the running services of a new secret, as arguments of `docker compose`: an MQTT user's, or another's."""
     reset = "exec -T grafana grafana cli --homepath /usr/share/grafana admin reset-admin-password --password-from-stdin"
     others = {
-        "influxdb": ["run --rm influxdb-setup --renew admin"],
+        "influxdb": ["run --rm --no-deps influxdb-setup --renew admin"],
         "grafana": [f"{reset} < {os.path.relpath(out, ROOT)}/grafana/admin_password"],
-        "telegraf-token": ["run --rm influxdb-setup --renew telegraf", "restart telegraf"],
-        "grafana-token": ["run --rm influxdb-setup --renew grafana", "restart grafana"],
+        "telegraf-token": ["run --rm --no-deps influxdb-setup --renew telegraf", "restart telegraf"],
+        "grafana-token": ["run --rm --no-deps influxdb-setup --renew grafana", "restart grafana"],
         "certificate": [REREAD],
     }
     if name == "telegraf":

@@ -63,7 +63,7 @@ def rotate(name: str, users_toml: Path, out: Path) -> int:
     compose = Compose()
     running = compose.running()
     file = OTHERS.get(name, f"{name}/mqtt_password" if name in make_secrets.SERVICE_USERS else f"users/{name}")
-    if name == "influxdb" and not carry_out(compose, "run --rm influxdb-setup"):
+    if name == "influxdb" and not carry_out(compose, "run --rm --no-deps influxdb-setup"):
         # Without entry of its own the setup could not exchange a password that nobody has any more.
         raise Fault("Nothing was changed: InfluxDB has to be well first")
     if file:

@@ -24,7 +24,7 @@ case "$*" in
   "ps --services --status running") cat "$HOST/running" 2>/dev/null || true ;;
   "run --rm -T backup "*) shift 4; [ "$1" != "$FAILING" ] || exit 9
     VOLUMES="$HOST/volumes" exec "$PYTHON" -S -B "$PROJECT/backup/volumes.py" "$@" ;;
-  "run --rm influxdb-setup"*) setup "${@:4}" ;;
+  "run --rm --no-deps influxdb-setup"*) setup "${@:5}" ;;
   "run --rm --no-deps --entrypoint influxd influxdb "*) exec "$INFLUXD" "${@:7}" ;;
   "stop influxdb"|stop) ask stopped ;;
   "start "*influxdb*) ask started ;;
