@@ -13,11 +13,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 def in_the_tree(name: str) -> Path:
     """A file or folder as the page names it: from the checkout, or from `agent/`."""
-    return (
-        ROOT / name
-        if name.startswith(("agent/", "tests/", "package/", "homeassistant-addon/"))
-        else ROOT / "agent" / name
-    )
+    return ROOT / name if (ROOT / name).exists() else ROOT / "agent" / name
 
 
 NAMES = sorted(set(re.findall(r"[`/>]((?:\w+/)+(?:\w+\.py)?)[`<\"]", PAGE)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,14 @@ class Acknowledged:
 
 
 @pytest.fixture
+def state() -> Iterator[Path]:
+    """A state folder in memory: a command is acknowledged without its record where the disk takes longer than 0.1 s."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="psu-agent-kills-", dir=memory) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def acknowledged() -> Acknowledged:
     return Acknowledged()
 
@@ -75,6 +85,7 @@ def test_ten_kills_under_load(tmp_path: Path, make_broker: Callable[..., LocalBr
 def test_what_was_taken_and_not_answered_is_answered_uncertain_once(
     tap: Tap,
     acknowledged: Acknowledged,
+    state: Path,
     tmp_path: Path,
     topic: str,
     command: dict[str, Any],
@@ -86,7 +97,7 @@ def test_what_was_taken_and_not_answered_is_answered_uncertain_once(
     observer = Observer(port)
     with Simulator() as simulator:
         entry = unit("psu1", simulator, pyvisa_args={"timeout": 10_000, "open_timeout": 10_000})
-        data = settings(tap.port, [entry], tmp_path / "state", poll_interval=60)
+        data = settings(tap.port, [entry], state, poll_interval=60)
         with AgentProcess(data, tmp_path) as agent:
             observer.wait_state("psu1", online=True)
             before = acknowledged.count
@@ -117,13 +128,13 @@ def test_what_was_taken_and_not_answered_is_answered_uncertain_once(
 
 
 def test_a_response_that_was_not_delivered_is_the_same_after_a_kill(
-    tap: Tap, acknowledged: Acknowledged, tmp_path: Path
+    tap: Tap, acknowledged: Acknowledged, state: Path, tmp_path: Path
 ) -> None:
     """The link is cut while the command is carried out, and the agent is killed before there is another one."""
     port: int = tap.broker_port  # type: ignore[attr-defined]
     observer = Observer(port)
     with Simulator(latency=0.1) as simulator:
-        data = settings(tap.port, [unit("psu1", simulator)], tmp_path / "state", poll_interval=60)
+        data = settings(tap.port, [unit("psu1", simulator)], state, poll_interval=60)
         with AgentProcess(data, tmp_path) as agent:
             observer.wait_state("psu1", online=True)
             before = acknowledged.count
@@ -131,7 +142,7 @@ def test_a_response_that_was_not_delivered_is_the_same_after_a_kill(
             wait_until(lambda: acknowledged.count > before, "the acknowledgement")
             tap.stop()
             wait_until(lambda: "done: voltage_limit" in agent.text(), "that it is done")
-            wait_until(lambda: _kept(tmp_path / "state" / "bench.sqlite3"), "the response on the disk")
+            wait_until(lambda: _kept(state / "bench.sqlite3"), "the response on the disk")
             agent.kill()
             tap.start()
             agent.start()

@@ -351,7 +351,7 @@ def test_secrets_stay_as_they_are_when_made_again(tmp_path: Path) -> None:
     secrets = generate_secrets(tmp_path / "secrets")
     kept = {path: path.read_bytes() for folder in ("users", "agent", "telegraf", "influxdb", "grafana")
             for path in (secrets / folder).iterdir()}  # fmt: skip
-    assert len({*kept.values()}) == len(kept) == 9
+    assert len({*kept.values()}) == len(kept) == 8
     assert all(len(value) >= 32 for value in kept.values())
     generate_secrets(secrets)
     assert {path: path.read_bytes() for path in kept} == kept

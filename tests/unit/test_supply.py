@@ -262,7 +262,7 @@ def test_other_units_start_while_one_hangs(make_bench: Callable[..., Bench]) -> 
     frozen.freeze()
     units = [unit("psu1", frozen, pyvisa_args={"timeout": 20_000}), unit("psu2", well)]
     bench = make_bench([frozen, well], units, online=False)
-    bench.observer.wait_state("psu2", online=True)
+    bench.observer.wait_online("psu2")
     assert bench.observer.ask("psu/psu2/1/set", {"state": True})["ok"]
     assert bench.observer.code("psu/psu1/1/set", {"state": True}) == "offline"
     assert bench.observer.states("psu1") == [] or bench.observer.states("psu1")[-1]["online"] is False
