@@ -37,6 +37,8 @@ OWN = "psu setup"
 #: What InfluxDB calls the tokens of an administrator that it makes itself. `--renew admin` ends them, too.
 ADMIN_TOKENS = (OWN, f"{USER}'s Token", f"{USER}'s Recovery Token")
 SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+#: Seconds. InfluxDB counts nanoseconds in 64 bits.
+LONGEST = 290 * 365 * SECONDS["d"]
 LOST = """\
 InfluxDB refuses the password in {password}, and this program's own token is {own}.
   If you have the password that it was set up with, write it into that file.
@@ -46,13 +48,16 @@ InfluxDB refuses the password in {password}, and this program's own token is {ow
 def write(path: Path, text: str, mode: int) -> None:
     """Replace a file in one step: its reader gets all of the old one or all of the new one, also after a loss of power."""
     temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        temporary.unlink(missing_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise Fault(f"{path}: {error.strerror}. The next run goes on from here") from None
 
 
 def seconds(duration: str) -> int:
@@ -72,6 +77,8 @@ def seconds(duration: str) -> int:
         raise Fault(
             f"PSU_RETENTION: {duration} is less than an hour, the least that InfluxDB takes; 0 keeps all for ever", 2
         )
+    if total > LONGEST:
+        raise Fault(f"PSU_RETENTION: {duration} is more than 290 years: 0 keeps all for ever", 2)
     return total
 
 
@@ -122,9 +129,12 @@ class Setup:
 
     def password(self) -> str:
         try:
-            password = self.password_file.read_text().strip()
+            # An editor of Windows begins a file with a mark of its encoding.
+            password = self.password_file.read_text(encoding="utf-8-sig").strip()
         except OSError as error:
             raise Fault(f"{self.password_file}: {error.strerror}: run `make secrets`", 2) from None
+        except UnicodeDecodeError:
+            raise Fault(f"{self.password_file} is not in UTF-8. Delete it, and run `make secrets`", 2) from None
         if not 8 <= len(password.encode()) <= 72:
             raise Fault(
                 f"{self.password_file}: InfluxDB takes passwords of 8 to 72 characters. Delete it, and run `make secrets`",
@@ -196,7 +206,7 @@ class Setup:
     # -- the bucket ------------------------------------------------------------------------------------------------------
     def one(self, kind: str, query: Mapping[str, str]) -> dict[str, Any]:
         status, answer, _ = self.store.ask("GET", f"/api/v2/{kind}", query=query)
-        found = answer.get(kind) if status == 200 else None
+        found = answer.get(kind) if status == 200 and isinstance(answer, dict) else None
         if not found:
             raise Fault(f"InfluxDB has no {kind[:-1]} {', '.join(query.values())}: {reason_of(answer)}", 2)
         return dict(found[0])
@@ -237,7 +247,7 @@ class Setup:
         self.keep(name, kept)
         if name == "admin":
             self.store.headers = with_token(made["token"])
-        self.end_others(kept)
+            self.end_others(kept)
         print(f"token for {'setup' if name == 'admin' else name}: new")
 
     def end_others(self, kept: Mapping[str, Any]) -> None:
@@ -253,7 +263,7 @@ class Setup:
         """See that the service has a token that can do this one thing, and nothing else."""
         description = (f"psu {name}",)
         known = self.kept(name)
-        if is_renewed or not known.get("id") or not self.does(known["token"], action):
+        if is_renewed or not known.get("id") or not self.does(str(known.get("token")), action):
             resource = {"type": "buckets", "id": self.ids["bucket"], "orgID": self.ids["org"]}
             self.make(name, [{"action": action, "resource": resource}], description)
             known = self.kept(name)
@@ -262,14 +272,18 @@ class Setup:
                     f"InfluxDB made a token for {name} that cannot {action} bucket {self.bucket} and nothing else"
                 )
         else:
-            self.end_others(known)
             print(f"token for {name}: works, kept")
+        self.hand_over(name, known["token"])
+        # Not before: where the new one can't be written down, as on a full disk, the service goes on with the old one.
+        self.end_others(known)
+
+    def hand_over(self, name: str, token: str) -> None:
         file = self.tokens / name
-        with contextlib.suppress(OSError):
-            if file.read_text() == known["token"]:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if file.read_text() == token:
                 return
         # The volume is mounted by the two services alone, whose users differ.
-        write(file, known["token"], 0o444)
+        write(file, token, 0o444)
         print(f"token for {name}: handed over; `docker compose restart {name}` if it runs already")
 
     def does(self, token: str, action: str) -> bool:
@@ -339,6 +353,9 @@ def main() -> int:
         return fault.code
     except OSError as error:
         print(f"{error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted: the next run goes on from here", file=sys.stderr)
         return 1
     return 0
 

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import http.client
 import json
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -25,12 +26,33 @@ class Fault(Exception):
         self.code = code
 
 
+class Answer(dict[str, Any]):
+    """A JSON object of the store's. What it lacks is a `Fault`: then it is another program that answers."""
+
+    def __missing__(self, key: str) -> Any:
+        raise Fault(f"The answer of InfluxDB lacks {key!r}: is it InfluxDB 2 that INFLUX_HOST names?")
+
+
+class Here(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: InfluxDB sends none, and a token is nothing for another address."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 class Store:
-    """InfluxDB's HTTP interface. ``headers`` say who asks."""
+    """InfluxDB's HTTP interface. ``headers`` say who asks.
+
+    :raises Fault: the address is none
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
+        if not re.fullmatch(r"https?://(\[[0-9A-Fa-f:.]+\]|[^/\s:@\[\]]+)(:\d+)?(/[^\s?#]*)?", self._url):
+            raise Fault(f"INFLUX_HOST: {url!r} is no address: write for instance http://influxdb:8086", 2)
         self.headers: dict[str, str] = {}
+        # Docker hands the host's proxy to containers (~/.docker/config.json), and the proxy does not know the store.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), Here)
 
     def ask(
         self,
@@ -48,19 +70,21 @@ class Store:
         url = self._url + path + ("?" + urllib.parse.urlencode(query) if query else "")
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         asking = dict(self.headers if headers is None else headers)
-        request = urllib.request.Request(url, data, asking, method=method)  # noqa: S310 - the address is compose.yaml's
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+            request = urllib.request.Request(url, data, asking, method=method)  # noqa: S310 - the address is compose.yaml's
+            try:
+                answer = self._opener.open(request, timeout=TIMEOUT)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
                 status, text, found = answer.status, answer.read(), answer.headers
-        except urllib.error.HTTPError as error:
-            status, text, found = error.code, error.read(), error.headers
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error or type(error).__name__
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
             raise Fault(
                 f"InfluxDB does not answer at {self._url}: {reason}. See `docker compose logs influxdb`"
             ) from None
         with contextlib.suppress(ValueError):
-            return status, json.loads(text), found
+            return status, json.loads(text, object_hook=Answer), found
         return status, text.decode(errors="replace"), found
 
     def get(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Any:
@@ -69,7 +93,7 @@ class Store:
         :raises Fault: it did not
         """
         status, answer, _ = self.ask(method, path, body, query=query)
-        if status >= 300:
+        if status >= 300 or (not isinstance(answer, dict) and status != 204):
             raise Fault(f"InfluxDB answers {method} {path} with {status}: {reason_of(answer)}")
         return answer
 
@@ -103,8 +127,9 @@ class Store:
 
 
 def reason_of(answer: Any) -> str:
-    """What InfluxDB says is wrong."""
-    return str(answer.get("message") or answer) if isinstance(answer, dict) else str(answer).strip()
+    """What InfluxDB says is wrong, in one line."""
+    text = str(answer.get("message") or answer) if isinstance(answer, dict) else str(answer)
+    return " ".join(text.split())[:200] or "nothing"
 
 
 def with_token(token: str) -> dict[str, str]:
