@@ -62,7 +62,10 @@ def lab(zero: datetime) -> Timeline:
     line.channel("cc-100", steps((BEGIN, CV)), agent="b")
     line.channel("cc-flips", [(time, CC if time % 2 else CV) for time in range(BEGIN, END)])
     line.channel("cc-flips-slowly", [(time, CV if time % 40 < 5 else CC) for time in range(BEGIN, END)])
-    line.channel("cc-meant", steps((BEGIN, CC)), name="LED CC")
+    for number, name in enumerate(("LED CC", "CC_LED", "LED (CC)", "CC", "Öfen;CC")):
+        line.channel(f"cc-meant-{number}", steps((BEGIN, CC)), name=name)
+    for number, name in enumerate(("VCC", "CC1", "ÜCC")):
+        line.channel(f"cc-no-word-{number}", steps((BEGIN, CV), (0, CC), (100, CV)), name=name)
     line.channel("cc-unknown", steps((BEGIN, UNKNOWN)))
     line.channel(
         "cc-lost-polls", steps((BEGIN, CV), (0, CC), (20, None), (22, OFFLINE), (23, None), (30, CC), (100, CV))
@@ -115,8 +118,8 @@ def lab(zero: datetime) -> Timeline:
         line.status(kind, "gone-31", (BEGIN, "online"), (0, "offline"), (31, "online"))
         line.status(kind, "gone-29", (BEGIN, "online"), (0, "offline"), (29, "online"))
         line.status(kind, "gone-then-taken-out", (BEGIN, "online"), (0, "offline"), (100, ""))
-        line.status(kind, "gone-29-days-ago", (-29 * 86400, "offline"))
-        line.status(kind, "online-29-days-ago", (-29 * 86400, "online"))
+        line.status(kind, "gone-for-long", (-360 * 86400, "offline"))
+        line.status(kind, "online-for-long", (-360 * 86400, "online"))
     # Backlogs.
     line.metrics(
         "backlog-grows", [*figures((-200, {}), end=0), *counting("backlog", 0, 240, 20, 20), *figures((240, {}))]
@@ -153,7 +156,7 @@ COMES_AND_GOES: dict[str, list[Span]] = {
     "gone-100": [(30, 90)],
     "gone-31": [(30, 30)],
     "gone-then-taken-out": [(30, 90)],
-    "gone-29-days-ago": [(-30, 120)],
+    "gone-for-long": [(-30, 120)],
 }
 #: When each case fires; it does not if it isn't here. A series that vanishes beside others is resolved at the second evaluation
 #: without it.
@@ -170,6 +173,7 @@ EXPECTED: dict[str, dict[str, list[Span]]] = {
     "Unexpected CC": {
         "a cc-100 1": [(50, 90)],
         "a cc-51 1": [(50, 50)],
+        **{f"a cc-no-word-{number} 1": [(50, 90)] for number in range(3)},
         "a cc-lost-polls 1": [(50, 90)],
         "a cc-changes-only 1": [(30, 190)],
         "a cc-then-removed 1": [(50, 170)],
@@ -197,7 +201,7 @@ EXPECTED: dict[str, dict[str, list[Span]]] = {
 ENDS = {"Unit offline": 120, "Trip": 200, "Unexpected CC": 260, "Near the current limit": 240,
         "Near over-voltage protection": 240, "Agent gone": 120, "Backlog growing": END, "Samples dropped": 420}  # fmt: skip
 #: The time 0 of each lab that nothing of the ones before it is in, however late it arrived.
-ZEROS = (ZERO + timedelta(days=100 * number) for number in itertools.count())
+ZEROS = (ZERO + timedelta(days=400 * number) for number in itertools.count())
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,8 @@ def case(series: dict[str, str], alert: str, at: str, fires: bool, identifier: s
         case({CC: "0x5 1x15 0x100"}, "UnexpectedCC", "120s", False, "CC is over"),
         case({CC: " ".join("10" * 12)}, "UnexpectedCC", "110s", False, "a mode that flips"),
         case({CC.replace("CH1", "LED CC"): "1x100"}, "UnexpectedCC", "90s", False, "meant to be CC"),
+        case({CC.replace("CH1", "LED (CC)"): "1x100"}, "UnexpectedCC", "90s", False, "the word in brackets"),
+        case({CC.replace("CH1", "VCC"): "1x100"}, "UnexpectedCC", "90s", True, "no word of its own"),
         case(ON | {CURRENT: "1.9x100", CC: "0x100"}, "NearCurrentLimit", "50s", False, "near for 50 s"),
         case(ON | {CURRENT: "1.9x100", CC: "0x100"}, "NearCurrentLimit", "70s", True, "near for a minute"),
         case(ON | {CURRENT: "1.7x100", CC: "0x100"}, "NearCurrentLimit", "300s", False, "not near"),

@@ -42,7 +42,7 @@ class Timeline:
     """What arrives in a store from :data:`BEGIN` on."""
 
     def __init__(self, zero: datetime) -> None:
-        """``zero``: the time 0 of all its points. It should be a month and more from that of another one in the same store."""
+        """``zero``: the time 0 of all its points. It should be a year and more from that of another one in the same store."""
         self.zero = zero
         self._points: list[Point] = []
 
