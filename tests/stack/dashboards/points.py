@@ -149,6 +149,8 @@ def wrong() -> Lines:
     # An hour ahead, and an agent whose clock was set right again.
     yield status("agent", "bench6", 3600, "online")
     yield from (sample("bench6/early/1", ago) for ago in range(-3600, -3540))
+    yield from (sample("bench6/early/2", ago, **trip) for ago in range(-3600, -3540))
+    yield from (figures("bench6", ago) for ago in range(-3600, -3540, 10))
     yield from (sample("bench3/mended/1", ago, voltage=1.0) for ago in range(-3600, -3590))
     yield from (sample("bench3/mended/1", ago) for ago in range(1, 30))
     # Claimed by a second agent, and no longer.
@@ -161,6 +163,52 @@ def wrong() -> Lines:
     )
     yield event("bench3/psu1/1", 50, "voltage_limit", "voltage_limit 5 V → 3.3 V by command 42", by="command", id="42")
     yield event("bench3/psu1/1", 40, "state", "state on → off at the unit", by="panel")
+    yield from changed()
+
+
+def changed() -> Lines:
+    """What was, and is no more, or is elsewhere now: none of it is wrong but what is said so."""
+    # A unit that another agent serves now, though the first is there (a takeover, or it was moved).
+    yield info("bench4", "moved", 3600)
+    yield from (sample("bench4/moved/1", ago) for ago in range(1000, 1060))
+    yield info("bench4", "moved", 880, serves=False)
+    # An agent that was given another name, and one that is gone with its unit; somebody cleared their statuses.
+    yield from (sample("renamed/kept/1", ago) for ago in range(1000, 1060))
+    yield from (sample("retired/scrapped/1", ago) for ago in range(1000, 1060))
+    yield info("renamed", "kept", 3600)
+    yield info("retired", "scrapped", 3600)
+    for agent in ("renamed", "retired"):
+        for ago, word in ((3600, "online"), (990, "offline"), (900, "")):
+            yield status("agent", agent, ago, word)
+    # Two agents claimed it; one no longer has it in its configuration. And one that neither has any more.
+    yield info("bench4", "settled", 2000, conflict="bench3")
+    yield info("bench4", "dropped", 2000, conflict="bench3")
+    for psu in ("moved", "kept", "settled"):
+        yield info("bench3", psu, 900)
+        yield from (sample(f"bench3/{psu}/1", ago) for ago in range(1, 60))
+    for psu in ("moved", "kept", "scrapped", "settled", "dropped"):
+        yield status("unit", psu, 3600, "online")
+    yield status("unit", "dropped", 1500, "")
+    # A clock that somebody put an hour ahead ten minutes ago.
+    yield status("agent", "jumper", 3600, "online")
+    yield status("unit", "jumped", 3600, "online")
+    yield info("jumper", "jumped", 3600)
+    yield from (sample("jumper/jumped/1", ago) for ago in range(601, 660))
+    yield from (sample("jumper/jumped/1", ago) for ago in range(-3600, -3540))
+    yield from (figures("jumper", ago) for ago in (650, 640, -3560, -3570, -3580, -3590))
+    # Heard of again after two hours without a broker, in which it lost samples.
+    yield status("agent", "cutoff", 9000, "online")
+    yield from (figures("cutoff", ago, dropped_samples=0 if ago > 300 else 500) for ago in (7310, 7300, 300, 290))
+    # Nothing new was to be said for 40 days, of a unit with a heartbeat of 10 minutes and of one that is off.
+    day = 86400
+    yield status("unit", "steady", 40 * day, "online")
+    yield info("bench3", "steady", 40 * day, 900.0)
+    yield sample("bench3/steady/1", 400)
+    yield status("unit", "put-away", 41 * day, "online")
+    yield status("unit", "put-away", 40 * day, "offline")
+    yield info("bench3", "put-away", 40 * day, reason="no answer within 2 s")
+    yield status("unit", "forgotten", 40 * day, "online")
+    yield info("bench3", "forgotten", 40 * day)
 
 
 def fill(store: Store, lines: Lines) -> None:

@@ -123,3 +123,22 @@ def test_a_tables_columns_have_places_widths_and_empty_cells(panel: dict[str, An
     assert len(flexible) <= 1, "one column may take the rest"
     assert min(widths.values()) >= 50, "Grafana makes no column narrower, but reckons with what stands there"
     assert sum(widths.values()) + 100 * len(flexible) <= (1268 + 8) * panel["gridPos"]["w"] / 24 - 8 - 28
+
+
+def test_a_curve_has_as_many_points_as_it_has_place_for() -> None:
+    """Whatever the range: a point a minute is a quarter of a million in six months."""
+    for board in DASHBOARDS.values():
+        for panel in board["panels"]:
+            if panel["type"] in ("timeseries", "state-timeline"):
+                for target in panel["targets"]:
+                    assert re.findall(r"GROUP BY time\((.*?)\)", target["query"])[-1] == "$__interval", panel["title"]
+
+
+def test_a_curve_bears_all_that_tells_it_from_others() -> None:
+    """Its name has the tags that its query groups by, but for the agent where one is chosen, and the number beside the name."""
+    for name, board in DASHBOARDS.items():
+        for panel in board["panels"]:
+            for target in panel["targets"] if panel["type"] in ("timeseries", "state-timeline") else ():
+                tags = set(re.findall(r'"(\w+)"', target["query"].rpartition("GROUP BY")[2]))
+                left_out = {"agent", "channel"} if name == "unit" else set()
+                assert tags - left_out <= set(re.findall(r"\$tag_(\w+)", target["alias"])), panel["title"]

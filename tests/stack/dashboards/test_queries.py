@@ -66,9 +66,9 @@ def test_every_query_bears_an_empty_store(empty: Store, text: str) -> None:
 @pytest.mark.parametrize(
     ("title", "value"),
     [
-        ("Units offline", {"sum": 2}),
+        ("Units offline", {"sum": 3}),
         ("Agents gone", {"sum": 2}),
-        ("Channels tripped", {"count": 1}),
+        ("Channels tripped", {"count": 2}),
         ("In current limit", {"count": 1}),
     ],
 )
@@ -81,14 +81,14 @@ def test_figures_of_the_fleet(lab: Store, title: str, value: dict[str, int]) -> 
 @pytest.mark.parametrize(
     ("ref", "since"),
     [
-        ("offline", {"lost": 300}),
+        ("offline", {"lost": 300, "put-away": 40 * 86400}),
         ("offlinealways", {"never": 600}),
         ("agentgone", {"bench5": 180}),
         ("agentgonealways", {"bench8": 7200}),
-        ("waitingsince", {"bench3": 2, "bench4": 132, "bench5": 181}),
+        ("waitingsince", {"bench3": 2, "bench4": 132, "bench5": 181, "cutoff": 290, "jumper": 640}),
         ("trippedsince", {"psu2": 20}),
         ("limitingsince", {"psu3": 600}),
-        ("lost", {"bench4": 22}),
+        ("lost", {"bench4": 22, "cutoff": 300}),
     ],
 )
 def test_since_when_something_is_wrong(lab: Store, ref: str, since: dict[str, int]) -> None:
@@ -142,12 +142,12 @@ def test_variables_offer_what_is_there(lab: Store) -> None:
         for variable in board["templating"]["list"]:
             found = lab.rows(fill_in(variable["query"], agent="bench4", psu="psu1"))
             offered[board["uid"], variable["name"]] = {row["value"] for row in found}
-    agents = {"bench3", "bench4", "bench5"}
+    agents = {"bench3", "bench4", "bench5", "bench6", "jumper", "renamed", "retired"}
     assert offered == {
-        ("psu-unit", "agent"): agents | {"bench6"},
-        ("psu-unit", "psu"): {"psu1"},
+        ("psu-unit", "agent"): agents,
+        ("psu-unit", "psu"): {"psu1", "moved"},
         ("psu-unit", "channel"): {"1"},
-        ("psu-agents", "agent"): agents | {"bench6", "bench8"},
+        ("psu-agents", "agent"): agents | {"bench8", "cutoff"},
     }
 
 

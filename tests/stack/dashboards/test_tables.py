@@ -6,7 +6,7 @@ One lab where all is wrong that can be, and one that is well, with the tag colum
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from .points import Lines, fill, well, wrong
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 GONE = "ended, or lost by the broker: nobody watches its units"
+SILENT = "no samples, though it is online: see its agent's log, and its clock"
 Row = dict[str, dict[str, str]]
 
 
@@ -45,12 +46,12 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawing]:
     yield from drawn(tmp_path_factory.mktemp("good"), well())
 
 
-def panels(drawing: Drawing, board: str, **variables: str) -> dict[str, Any]:
-    """What each panel shows up to NOW, by its title."""
+def panels(drawing: Drawing, board: str, end: datetime = NOW, **variables: str) -> dict[str, Any]:
+    """What each panel shows up to then, by its title."""
     told = drawing.draw(
         DASHBOARDS[board],
-        start=stamp(NOW - timedelta(minutes=15)),
-        end=stamp(NOW),
+        start=stamp(end - timedelta(minutes=15)),
+        end=stamp(end),
         variables={name: [value] for name, value in variables.items()},
         shuffled=True,
     )
@@ -76,16 +77,20 @@ def test_what_is_wrong(fleet: dict[str, Any]) -> None:
     found = [texts(row, "What", "Unit", "Ch", "Name", "Agent", "Reason") for row in rows(fleet["What is wrong"])]
     assert found == [
         ("Tripped", "psu2", "1", "CH1", "bench3", "over-voltage protection"),
+        ("Tripped", "early", "2", "CH2", "bench6", "over-voltage protection"),
         ("Agent is gone", "", "", "", "bench5", GONE),
         ("Agent is gone", "", "", "", "bench8", GONE),
         ("Unit is offline", "lost", "", "", "bench3", "Connection refused"),
         ("Unit is offline", "never", "", "", "bench3", "no such host"),
-        ("Nothing is heard", "quiet", "", "", "bench3", "its agent says online, but sends no samples"),
+        ("Unit is offline", "put-away", "", "", "bench3", "no answer within 2 s"),
+        ("Nothing is heard", "quiet", "", "", "bench3", SILENT),
         ("In current limit", "psu3", "1", "CH1", "bench3", "in CC for more than a minute without a break"),
         ("Clock is ahead", "", "", "", "bench3", ""),
         ("Clock is ahead", "", "", "", "bench6", ""),
+        ("Clock is ahead", "", "", "", "jumper", ""),
         ("Two agents claim it", "psu2", "", "", "bench3", "bench9"),
         ("Samples were lost", "", "", "", "bench4", ""),
+        ("Samples were lost", "", "", "", "cutoff", ""),
         ("Samples wait", "", "", "", "bench4", ""),
     ]
     assert fleet["Wrong"]["values"][0]["text"] == str(len(found))
@@ -150,13 +155,26 @@ def test_a_clock_that_was_set_right_hides_nothing(fleet: dict[str, Any]) -> None
 
 def test_the_wrong_ones_come_first_then_unit_agent_and_channel(fleet: dict[str, Any]) -> None:
     order = [texts(row, "Unit", "Ch") for row in rows(fleet["Channels"])]
-    assert order[0] == ("psu2", "1")
-    assert order[1:3] == [("early", "1"), ("mended", "1")]
-    assert order[3:5] == [("lost", "1"), ("never", "1")]
-    assert order[5:7] == [("psu3", "1"), ("psu5", "1")]
-    assert sorted(order[7:10]) == [("edge-out", "1"), ("quiet", "1"), ("slow-out", "1")]
-    well = [texts(row, "Unit", "Agent", "Ch") for row in rows(fleet["Channels"])][10:]
+    assert order[:2] == [("early", "2"), ("psu2", "1")]
+    assert order[2:5] == [("early", "1"), ("jumped", "1"), ("mended", "1")]
+    assert order[5:7] == [("lost", "1"), ("never", "1")]
+    assert order[7:10] == [("put-away", ""), ("psu3", "1"), ("psu5", "1")]
+    assert sorted(order[10:13]) == [("edge-out", "1"), ("quiet", "1"), ("slow-out", "1")]
+    well = [texts(row, "Unit", "Agent", "Ch") for row in rows(fleet["Channels"])][13:]
     assert well == sorted(well)
+
+
+def test_a_unit_has_rows_of_those_who_serve_it_now(fleet: dict[str, Any]) -> None:
+    """After a takeover, an agent's new name, and an agent's end; a clock that jumped ahead leaves no row of before."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for row in rows(fleet["Channels"]):
+        found.setdefault(texts(row, "Unit")[0], []).append(texts(row, "Agent", "Unit is", "Heard", "Voltage"))
+    present = ("bench3", "online", "now", "5.000 V")
+    assert found["moved"] == found["kept"] == found["settled"] == [present]
+    assert found["jumped"] == [("jumper", "clock ahead", "ahead", "5.000 V")]
+    assert found["steady"] == [("bench3", "online", "6 minutes", "5.000 V")]
+    assert found["put-away"] == [("bench3", "OFFLINE", "", "")]
+    assert not {"scrapped", "dropped", "forgotten", ""} & set(found)
 
 
 def test_channels_of_one_name_are_apart(fleet: dict[str, Any]) -> None:
@@ -206,6 +224,21 @@ def test_an_agent_that_is_gone_shows_no_figures(bad: Drawing) -> None:
     assert texts(told["bench3"], "Agent is", "Heard", "Version", "Units") == ("online", "now", "1.2.0", "2")
     assert texts(told["bench5"], "Agent is", "Heard", "Version", "Units") == ("GONE", "3 minutes", "", "")
     assert texts(told["bench8"], "Agent is", "Heard", "Version", "Units") == ("GONE", "", "", "")
+
+
+def test_an_agent_whose_clock_is_ahead_has_one_row(bad: Drawing) -> None:
+    found = [texts(row, "Agent", "Agent is", "Heard", "Version") for row in rows(panels(bad, "agents")["Agents"])]
+    assert [row for row in found if row[0] in ("bench6", "jumper")] == [
+        ("bench6", "online", "ahead", "1.2.0"),
+        ("jumper", "online", "ahead", "1.2.0"),
+    ]
+
+
+def test_agents_are_told_of_at_the_end_of_the_range(bad: Drawing) -> None:
+    """Not of now, where the range ended before it."""
+    told = panels(bad, "agents", end=NOW - timedelta(seconds=60))
+    found = {texts(row, "Agent")[0]: texts(row, "Heard", "Backlog") for row in rows(told["Agents"])}
+    assert found["bench3"] == ("now", "0")
 
 
 def test_a_lane_ends_where_nothing_is_known_any_more(bad: Drawing) -> None:
