@@ -142,3 +142,11 @@ def test_a_curve_bears_all_that_tells_it_from_others() -> None:
                 tags = set(re.findall(r'"(\w+)"', target["query"].rpartition("GROUP BY")[2]))
                 left_out = {"agent", "channel"} if name == "unit" else set()
                 assert tags - left_out <= set(re.findall(r"\$tag_(\w+)", target["alias"])), panel["title"]
+
+
+def test_of_many_events_the_newest_are_shown() -> None:
+    for name, board in DASHBOARDS.items():
+        annotations = [annotation["target"] for annotation in board["annotations"]["list"]]
+        for target in [*annotations, *(target for panel in board["panels"] for target in panel["targets"])]:
+            if re.search(r"psu_event.*LIMIT", target.get("query", "")):
+                assert "ORDER BY time DESC LIMIT" in target["query"], name

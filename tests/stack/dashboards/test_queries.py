@@ -68,8 +68,8 @@ def test_every_query_bears_an_empty_store(empty: Store, text: str) -> None:
     [
         ("Units offline", {"sum": 3}),
         ("Agents gone", {"sum": 2}),
-        ("Channels tripped", {"count": 2}),
-        ("In current limit", {"count": 1}),
+        ("Channels tripped", {"sum": 2}),
+        ("In current limit", {"sum": 1}),
     ],
 )
 def test_figures_of_the_fleet(lab: Store, title: str, value: dict[str, int]) -> None:

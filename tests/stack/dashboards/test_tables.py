@@ -110,6 +110,18 @@ def test_nothing_is_wrong(good: Drawing) -> None:
     assert green == {value["color"]}
 
 
+def test_a_store_that_has_nothing_is_not_well(tmp_path: Path) -> None:
+    """Nor is one that does not answer, which is no data, too."""
+    for drawing in drawn(tmp_path, iter(())):
+        told = panels(drawing, "fleet")
+    shown = {
+        title: told[title]["values"][0]
+        for title in ("Wrong", "Units offline", "Agents gone", "Channels tripped", "In current limit", "Outputs on")
+    }
+    assert {value["text"] for value in shown.values()} == {"no data"}
+    assert not {"#73BF69"} & {value["color"] for value in shown.values()}
+
+
 #: unit/channel: what the dashboard says of it, and when it was heard of.
 STATUS = {
     ("bench3", "psu2", "1"): ("online", "now"),
