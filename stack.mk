@@ -7,13 +7,14 @@ secrets:  ## passwords and access control list of the stack, into secrets/; once
 	@python3 scripts/mounts.py
 
 rotate:  ## a new password or token in the place of one, and the services told: NAME=telegraf; without a NAME it lists them
-	@python3 scripts/rotate.py $(NAME)
+	@python3 scripts/rotate.py $${NAME:+"$$NAME"}
 
-backup:  ## all that the stack keeps, its secrets among it, into backups/, or into TO=FILE
-	@python3 scripts/backup.py save $(TO)
+backup:  ## all that the stack keeps, its secrets among it, into backups/, or into TO=FILE or TO=FOLDER
+	@python3 scripts/backup.py save $${TO:+"$$TO"}
 
 restore:  ## FROM=FILE back into an installation that has nothing yet; OVERWRITE=yes: into any
-	@python3 scripts/backup.py restore $(FROM) $(if $(filter yes,$(OVERWRITE)),--overwrite)
+	@python3 scripts/backup.py restore $${FROM:+"$$FROM"} $(if $(filter yes,$(OVERWRITE)),--overwrite)
+	@python3 scripts/mounts.py
 
 certs:  ## the stack's own certificate authority and the broker's certificate; NAMES="broker.lab 10.0.0.5" for more names
 	@NAMES="$(NAMES)" scripts/make_certs.sh

@@ -17,6 +17,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -28,8 +29,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from scripts.common import ROOT, Fault, alone, told
 from scripts.composing import Compose
-from scripts.make_secrets import ROOT, Fault
 
 #: Volumes that are copied together, and who stands still for it. The agent only for its own: nothing can be switched, off
 #: included, while it does.
@@ -42,26 +43,52 @@ FILES = ("secrets", "mosquitto/users.toml", ".env", "compose.override.yaml")
 #: Of these, what a new checkout has: it gives no reason to refuse.
 SHIPPED = ("mosquitto/users.toml", "examples/stack")
 RUN = "run --rm -T backup"
+#: The exit code of backup/volumes.py where there is something in a volume.
+NOT_EMPTY = 3
 #: The last member: without it the file is not whole.
 END = "backup.json"
 
 
 def settings(root: Path) -> dict[str, str]:
-    """The lines of .env."""
-    with contextlib.suppress(OSError):
-        lines = (line.split("=", 1) for line in (root / ".env").read_text().splitlines() if "=" in line)
-        return {key.strip(): value.strip().strip("\"'") for key, value in lines if not key.lstrip().startswith("#")}
-    return {}
+    """The lines of .env, as compose takes them."""
+    try:
+        lines = (root / ".env").read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError:
+        raise Fault(f"{root / '.env'} is not in UTF-8") from None
+    found = {}
+    for line in lines:
+        if match := re.fullmatch(r"\s*(?:export\s+)?(\w+)\s*=\s*(.*?)\s*", line):
+            value = re.sub(r"\s#.*", "", match[2]).strip() if match[2][:1] not in ("'", '"') else match[2]
+            quoted = re.match(r"""(["'])(.*?)\1""", value)
+            found[match[1]] = quoted[2] if quoted else value
+    return found
+
+
+def configuration(root: Path) -> Path | None:
+    """The folder that PSU_AGENT_FOLDER names, if any.
+
+    :raises Fault: the secrets are in it
+    """
+    named = os.environ.get("PSU_AGENT_FOLDER") or settings(root).get("PSU_AGENT_FOLDER", "")
+    if not named:
+        return None
+    folder = (root / Path(os.path.expandvars(named)).expanduser()).resolve()
+    if any(one.resolve().is_relative_to(folder) for one in (root, root / "secrets")):
+        raise Fault(
+            f"PSU_AGENT_FOLDER={named} has secrets/ in it, which would all be the agent's to read: "
+            "mkdir config, move psu-agent.yaml into it, and name ./config"
+        )
+    return folder
 
 
 def kept_files(root: Path) -> list[str]:
     """Of `FILES`, and the folder of the agent's configuration, what is there."""
-    folder = os.environ.get("PSU_AGENT_FOLDER") or settings(root).get("PSU_AGENT_FOLDER", "")
     names = list(FILES)
-    if folder:
-        path = (root / folder).resolve()
-        if path.is_relative_to(root):
-            names.append(path.relative_to(root).as_posix())
+    if path := configuration(root):
+        if path.is_relative_to(root.resolve()):
+            names.append(path.relative_to(root.resolve()).as_posix())
         else:
             print(f"{path} is outside of this folder, and so not in the backup", file=sys.stderr)
     return [name for name in names if (root / name).exists()]
@@ -76,8 +103,12 @@ def still(compose: Compose, services: list[str]) -> Iterator[None]:
                 raise Fault(f"{service} could not be stopped")
         yield
     finally:
-        if services and compose.run(f"start {' '.join(reversed(services))}") != 0:
-            print(f"These services stand still: {compose.shown('up -d')} starts them", file=sys.stderr)
+        started = not services
+        try:
+            started = started or compose.run(f"start {' '.join(reversed(services))}") == 0
+        finally:  # also where somebody is impatient
+            if not started:
+                print(f"These services stand still: {compose.shown('up -d')} starts them", file=sys.stderr)
 
 
 # -- into a file ----------------------------------------------------------------------------------------------------------
@@ -91,10 +122,10 @@ def save(compose: Compose, root: Path, to: Path) -> None:
     if to.exists():
         raise Fault(f"{to} is there already: give another name, TO=FILE")
     running = compose.running()
-    to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = to.with_name(f"{to.name}.part")
-    part.unlink(missing_ok=True)
     try:
+        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
         with open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "r+b") as file:
             names = kept_files(root)
             # What a link leads to: the certificates of an authority are often links to another folder.
@@ -120,7 +151,8 @@ def save(compose: Compose, root: Path, to: Path) -> None:
     except OSError as error:
         raise Fault(f"{error.filename or to}: {error.strerror or error}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     print(f"{to}: {to.stat().st_size / 1e6:.1f} MB. It holds every secret of the stack: keep it as you keep those")
 
 
@@ -136,14 +168,17 @@ def content(path: Path) -> dict[str, Any]:
             for member in archive:
                 last = {}
                 if member.name == END and (file := archive.extractfile(member)):
-                    last = json.loads(file.read())
+                    found = json.loads(file.read())
+                    last = found if isinstance(found, dict) else {}
                 elif member.name.startswith("volumes/"):
                     volumes.add(member.name.split("/")[1])
     except OSError as error:
         raise Fault(f"{path}: {error.strerror or error}") from None
     except (tarfile.TarError, ValueError) as error:
         raise Fault(f"{path} is no backup of the stack, or damaged: {error}") from None
-    if missing := set(last.get("volumes", ["all"])) - volumes:
+    if not last or not {"files", "volumes"} <= last.keys():
+        raise Fault(f"{path} is not whole, or no backup of the stack: it lacks its end")
+    if missing := set(last["volumes"]) - volumes:
         raise Fault(f"{path} is not whole: it lacks {', '.join(sorted(missing))}")
     return last
 
@@ -185,22 +220,39 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
         there = [name for name in names if name not in SHIPPED and (root / name).exists()]
         if there:
             raise Fault(f"{', '.join(there)}: there already. OVERWRITE=yes replaces them, and what the services keep")
-        if compose.run(f"{RUN} empty") != 0:
+        if (code := compose.run(f"{RUN} empty")) == NOT_EMPTY:
             raise Fault("The volumes are not empty. OVERWRITE=yes replaces what the services keep")
+        if code != 0:
+            raise Fault("The volumes could not be looked at: see above")
     if running and compose.run("stop") != 0:
         raise Fault(f"The services could not be stopped. {compose.shown('up -d')} starts them again")
-    with path.open("rb") as file:
-        if compose.run(f"{RUN} restore", stdin=file) != 0:
-            if running:
-                compose.run(f"start {' '.join(sorted(running))}")
-            raise Fault("The backup could not be put back: see above, then run this again", 1)
-    aside = root / "backups" / time.strftime("replaced-%Y%m%dT%H%M%SZ", time.gmtime())
-    put_back_files(path, names, root, aside)
+    again = "Services stand still, and it is not all back: run this again, with OVERWRITE=yes"
+    try:
+        with path.open("rb") as file:
+            if compose.run(f"{RUN} restore", stdin=file) != 0:
+                if running:
+                    compose.run(f"start {' '.join(sorted(running))}")
+                raise Fault("The backup could not be put back: see above, then run this again", 1)
+        aside = root / "backups" / time.strftime("replaced-%Y%m%dT%H%M%SZ", time.gmtime())
+        put_back_files(path, names, root, aside)
+    except OSError as error:
+        raise Fault(f"{told(error)}. {again}", 1) from None
+    except KeyboardInterrupt:
+        raise Fault(f"Interrupted. {again}", 1) from None
     if aside.exists():
         print(f"What was there before is in {aside}")
     if running and compose.run("up -d") != 0:
         raise Fault("The backup is back, but not every service started: see above", 1)
     print("The backup is back." + ("" if running else f" {compose.shown('up -d')} starts the stack"))
+
+
+def save_into(compose: Compose, root: Path, to: Path | None) -> None:
+    """A backup into this file, or under its date into this folder; without either, into backups/."""
+    name = time.strftime("psu-%Y%m%dT%H%M%SZ.tar", time.gmtime())
+    if to is None:
+        save(compose, root, root / "backups" / name)
+    else:
+        save(compose, root, to / name if to.is_dir() else to)
 
 
 def main() -> int:
@@ -214,16 +266,19 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        if arguments.what == "save":
-            default = arguments.root / "backups" / time.strftime("psu-%Y%m%dT%H%M%SZ.tar", time.gmtime())
-            save(Compose(), arguments.root, arguments.file or default)
-        elif arguments.file is None:
-            raise Fault("Which backup? make restore FROM=backups/psu-….tar")
-        else:
-            restore(Compose(), arguments.root, arguments.file, overwrite=arguments.overwrite)
+        with alone(arguments.root):
+            if arguments.what == "save":
+                save_into(Compose(), arguments.root, arguments.file)
+            elif arguments.file is None:
+                raise Fault("Which backup? make restore FROM=backups/psu-….tar")
+            else:
+                restore(Compose(), arguments.root, arguments.file, overwrite=arguments.overwrite)
     except Fault as fault:
         print(fault, file=sys.stderr)
         return fault.code
+    except OSError as error:
+        print(told(error), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("Interrupted", file=sys.stderr)
         return 1

@@ -7,21 +7,24 @@ import shlex
 import subprocess
 from typing import IO
 
-from scripts.make_secrets import ROOT, Fault
+from scripts.common import ROOT, Fault
 
 
 class Compose:
     """`docker compose`, or what the environment variable COMPOSE names instead."""
 
     def __init__(self) -> None:
-        self.command = shlex.split(os.environ.get("COMPOSE") or "docker compose")
+        try:
+            self.command = shlex.split(os.environ.get("COMPOSE", "")) or ["docker", "compose"]
+        except ValueError as error:
+            raise Fault(f"COMPOSE={os.environ['COMPOSE']}: {error}") from None
 
     def running(self) -> set[str]:
-        """The services that run.
+        """The services that run, or are about to: one that fails at its start again and again, too.
 
         :raises Fault: compose cannot be asked
         """
-        asked = [*self.command, "ps", "--services", "--status", "running"]
+        asked = [*self.command, "ps", "--services", "--status", "running", "--status", "restarting"]
         try:
             done = subprocess.run(asked, check=False, capture_output=True, text=True, cwd=ROOT)  # noqa: S603
         except OSError as error:

@@ -15,7 +15,6 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,12 @@ try:
 except ModuleNotFoundError:
     sys.exit("make secrets takes Python 3.11 or newer, this is " + sys.version.split()[0])
 
-ROOT = Path(__file__).resolve().parent.parent
-NAME = re.compile(r"[A-Za-z0-9_.-]+")
-LEVEL = re.compile(r"[A-Za-z0-9_.-]+|\+")
-TOPIC = re.compile(r"(\+|[^/+#\s$][^/+#\s]*)(/(\+|[^/+#\s]+))*")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.common import ROOT, Fault, alone, told
+from scripts.rights import acl, check
+
 COMMENT = re.compile(r"(?:^|\s)#")
-#: Names that no unit may have: they are other things below the base topic.
-RESERVED_UNITS = {"all", "agents", "groups", "response"}
 #: The users that are services of the stack; the container mounts the folder of its name.
 SERVICE_USERS = ("agent", "telegraf")
 #: How the broker learns of new passwords: while it runs, and where sessions of clients that are away must lose nothing.
@@ -40,154 +38,15 @@ SERVICE_SECRETS = (
     ("influxdb", "admin_password"),
     ("grafana", "admin_password"),
 )
-#: The topics of an agent's messages below {base}/{unit}/ and below {base}/agents/{agent}/.
-CHANNEL_TOPICS = ("state", "backlog", "event", "lease", "response")
-UNIT_TOPICS = ("status", "info", "lease", "response")
-AGENT_TOPICS = ("status", "info", "metrics", "log")
-#: Those of a channel's plain values (docs/plain-values.md).
-VALUE_TOPICS = (
-    *("name", "online", "output", "voltage", "current", "power", "voltage_limit", "current_limit", "mode", "tripped"),
-    *("voltage_protection", "current_protection", "current_protection_level", "voltage_protection_state"),
-    *("energy", "charge"),
-)
-
-
-class Fault(Exception):
-    """Something the user can put right; its text says how. ``code`` is the exit code."""
-
-    def __init__(self, text: str, code: int = 2) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-def published(base: str, unit: str = "+", agent: str = "+") -> Iterator[str]:
-    """The filters of everything that agents publish, but for discovery and responses to a named topic."""
-    yield from (f"{base}/{unit}/+/{leaf}" for leaf in (*CHANNEL_TOPICS, *VALUE_TOPICS))
-    yield from (f"{base}/{unit}/{leaf}" for leaf in UNIT_TOPICS)
-    yield from (f"{base}/agents/{agent}/{leaf}" for leaf in AGENT_TOPICS)
-
-
-def requests(base: str) -> Iterator[str]:
-    """The filters of everything that can be asked of units, reservations (``…/lease/set``) among them."""
-    yield from (f"{base}/+/{leaf}" for leaf in ("set", "set/+", "+/set", "+/set/+", "+/lease/set", "get", "+/get"))
-
-
-def heard(base: str, unit: str) -> Iterator[str]:
-    """The filters that an agent subscribes to: all that means a command, so that one on an odd topic is answered, too."""
-    yield from (f"{base}/{unit}/{leaf}/#" for leaf in ("set", "+/set"))
-    if unit != "all":
-        yield from (f"{base}/{unit}/{leaf}/#" for leaf in ("+/+/set", "get", "+/get"))
-
-
-def agent_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
-    for unit in user["units"]:
-        yield from (f"topic write {topic}" for topic in published(base, unit, user["name"]))
-        yield f"topic write {base}/{unit}/+/homeassistant"
-        # What is retained of its units, by itself or by somebody who should not; and the wish that it take a unit over.
-        yield from (f"topic read {base}/{unit}/{leaf}" for leaf in ("lease", "+/lease", "takeover"))
-        yield from (f"topic read {topic}" for topic in heard(base, unit))
-    yield from (f"topic read {topic}" for topic in heard(base, "all"))
-    # Who else serves what, and lives: by that agents find out that two of them have one name, one unit or one supply.
-    yield from (f"topic read {base}/{topic}" for topic in ("+/info", "agents/+/status", "agents/+/info"))
-    yield f"topic read {base}/agents/{user['name']}/metrics"  # for its container's health check
-    yield f"topic readwrite {base}/agents/{user['name']}/check/#"  # where `psu-agent check --connect` measures the broker
-    yield from (f"topic write {topic}" for topic in ("reply/#", f"{base}/response/#"))
-    if user.get("discovery", True):
-        # Of all agents: the name of a device is made of the serial number that its supply tells.
-        yield f"topic readwrite {prefix}/device/+/config"
-        yield f"topic read {prefix}/status"
-
-
-def telegraf_rules(_user: dict[str, Any], base: str, _prefix: str) -> Iterator[str]:
-    yield f"topic deny {base}/+/set/+"  # which …/+/+/state would let through
-    yield from (f"topic read {base}/+/+/{leaf}" for leaf in ("state", "backlog", "event"))
-    yield from (f"topic read {base}/+/{leaf}" for leaf in ("status", "info"))
-    yield from (f"topic read {base}/agents/+/{leaf}" for leaf in ("status", "metrics"))
-
-
-def reader_rules(_user: dict[str, Any], base: str, _prefix: str) -> Iterator[str]:
-    yield f"topic deny {base}/+/set/+"
-    yield from (f"topic read {topic}" for topic in published(base))
-
-
-def command_rules(_user: dict[str, Any], base: str, _prefix: str) -> Iterator[str]:
-    yield from (f"topic read {topic}" for topic in published(base))
-    yield from (f"topic write {topic}" for topic in requests(base))
-    yield f"topic write {base}/+/takeover"
-
-
-def homeassistant_rules(user: dict[str, Any], base: str, prefix: str) -> Iterator[str]:
-    yield from command_rules(user, base, prefix)
-    yield f"topic read {base}/+/+/homeassistant"
-    yield f"topic read {prefix}/device/+/config"
-    yield f"topic readwrite {prefix}/status"
-
-
-def bridge_rules(user: dict[str, Any], _base: str, _prefix: str) -> Iterator[str]:
-    yield f"topic deny {user['base_topic']}/+/set/+"
-    yield from (f"topic write {topic}" for topic in published(user["base_topic"]))
-    yield from (f"topic read {topic}" for topic in requests(user["base_topic"]))
-    yield "topic write reply/#"
-
-
-def health_rules(_user: dict[str, Any], _base: str, _prefix: str) -> Iterator[str]:
-    yield "topic read $SYS/broker/uptime"
-
-
-ROLES: dict[str, Callable[[dict[str, Any], str, str], Iterator[str]]] = {
-    "agent": agent_rules,
-    "telegraf": telegraf_rules,
-    "commands": command_rules,
-    "readers": reader_rules,
-    "homeassistant": homeassistant_rules,
-    "bridge": bridge_rules,
-    "health": health_rules,
+#: What `make rotate` renews and is no MQTT user: the file that is made anew, if it is one of secrets/. An MQTT user of such a
+#: name is ``users/NAME``.
+OTHERS = {
+    "influxdb": "influxdb/admin_password",
+    "grafana": "grafana/admin_password",
+    "telegraf-token": None,
+    "grafana-token": None,
+    "certificate": None,
 }
-KEYS_OF_ROLE = {"agent": {"name", "units"}, "bridge": {"base_topic"}}
-OPTIONAL_KEYS_OF_ROLE = {"agent": {"discovery"}}
-
-
-def check(config: dict[str, Any]) -> list[str]:
-    """Every fault in users.toml, one sentence each."""
-    unknown = config.keys() - {"base_topic", "discovery_prefix", "users", "bridge"}
-    faults = [f"{key}: unknown; known are base_topic, discovery_prefix, [users.NAME] and [bridge]" for key in unknown]
-    faults += [
-        f'{key}: must be a topic, for instance "psu"; is {config.get(key)!r}'
-        for key in ("base_topic", "discovery_prefix")
-        if not isinstance(config.get(key), str) or not TOPIC.fullmatch(config[key])
-    ]
-    users = config.get("users")
-    if not isinstance(users, dict) or not users:
-        return [*faults, "users: must have a [users.NAME] for everybody who may connect"]
-    for name, user in users.items():
-        where = f"users.{name}"
-        if not NAME.fullmatch(name):
-            faults.append(f"{where}: a user name is made of letters, digits, '_', '.' and '-'")
-        role = user.get("role")
-        if role not in ROLES:
-            faults.append(f"{where}.role: must be one of {', '.join(ROLES)}; is {role!r}")
-            continue
-        expected = KEYS_OF_ROLE.get(role, set()) | {"role"}
-        known = expected | OPTIONAL_KEYS_OF_ROLE.get(role, set())
-        faults += [f"{where}.{key}: unknown for role {role}" for key in user.keys() - known]
-        faults += [f"{where}.{key}: missing; role {role} needs it" for key in sorted(expected - user.keys())]
-        if "name" in user and (not isinstance(user["name"], str) or not LEVEL.fullmatch(user["name"])):
-            faults.append(f'{where}.name: must be one topic level, for instance "bench3"; is {user["name"]!r}')
-        below = user.get("base_topic", "psu")
-        if not isinstance(below, str) or not TOPIC.fullmatch(below):
-            faults.append(f'{where}.base_topic: must be a topic, for instance "site1/psu"; is {below!r}')
-        if not isinstance(user.get("discovery", True), bool):
-            faults.append(f"{where}.discovery: must be true or false; is {user['discovery']!r}")
-        units = user.get("units", [])
-        if not isinstance(units, list) or not all(isinstance(unit, str) and LEVEL.fullmatch(unit) for unit in units):
-            faults.append(f'{where}.units: must be a list of names of units, for instance ["psu1"]; is {units!r}')
-        elif reserved := RESERVED_UNITS.intersection(units):
-            faults.append(f"{where}.units: no unit may be called {', '.join(sorted(reserved))}")
-    if "bridge" in config:
-        bridge = config["bridge"]
-        faults += [f"bridge.{key}: missing" for key in ("address", "username", "site") if not bridge.get(key)]
-        faults += [f"bridge.{key}: unknown" for key in bridge.keys() - {"address", "username", "site", "tls"}]
-    return faults
 
 
 def listed(words: list[str], out: Path) -> dict[str, list[str]]:
@@ -214,10 +73,13 @@ def with_agents(config: dict[str, Any], agents: dict[str, list[str]]) -> dict[st
 
     :raises Fault: one has no units, or a name that another user has
     """
-    users = dict(config.get("users") or {})
+    users = config.get("users") or {}
+    if not isinstance(users, dict):
+        return config  # and `check` tells it
+    users = dict(users)
     for name, units in agents.items():
         there = users.get(name, {"role": "agent"})
-        if there.get("role") != "agent" or name in SERVICE_USERS:
+        if not isinstance(there, dict) or there.get("role") != "agent" or name in SERVICE_USERS:
             raise Fault(f"agent {name}: there is a user of that name in users.toml; give the agent another name")
         served = units or there.get("units", [])
         if not served:
@@ -227,16 +89,6 @@ def with_agents(config: dict[str, Any], agents: dict[str, list[str]]) -> dict[st
             )
         users[name] = {**there, "role": "agent", "name": there.get("name", name), "units": served}
     return config | {"users": users}
-
-
-def acl(config: dict[str, Any]) -> str:
-    """The broker's access control list: a topic that nothing here allows is refused."""
-    base, prefix = config["base_topic"], config["discovery_prefix"]
-    lines = ["# Generated from mosquitto/users.toml by `make secrets`."]
-    lines += [f"pattern read {topic}/%u/#" for topic in ("reply", f"{base}/response")]
-    for name, user in config["users"].items():
-        lines += ["", f"user {name}", *ROLES[user["role"]](user, base, prefix)]
-    return "\n".join(lines) + "\n"
 
 
 def hashed(password: str) -> str:
@@ -259,9 +111,20 @@ def write(path: Path, text: str) -> None:
 def keep_or_make(path: Path) -> str:
     if not path.exists():
         write(path, secrets.token_urlsafe(24))
-    text = path.read_text().strip()
+    try:
+        kept = path.read_bytes()
+        text = kept.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise Fault(f"{path} is not in UTF-8: delete it, then run `make secrets` again for a new one") from None
     if not text:
         raise Fault(f"{path} is empty: delete it, then run `make secrets` again for a new one")
+    if not text.isprintable():
+        raise Fault(
+            f"{path} has several lines: a password is one; delete it, then run `make secrets` again for a new one"
+        )
+    if kept != text.encode():
+        # An editor's end of line and mark of encoding: some of the services would take them as a part of the password.
+        write(path, text)
     return text
 
 
@@ -282,12 +145,9 @@ def bridge(config: dict[str, Any], template: str, out: Path) -> None:
     if "bridge" not in config:
         target.unlink(missing_ok=True)
         return
-    password = out / "central_password"
-    if not password.exists():
-        raise Fault(f"{password} is missing: put the password there that the central broker has for this site")
     ca = out / "mosquitto" / "tls" / "central_ca.crt"
     where = "bridge_cafile /run/secrets/tls/central_ca.crt" if ca.exists() else "bridge_capath /etc/ssl/certs"
-    values = config["bridge"] | {"base": config["base_topic"], "password": password.read_text().strip()}
+    values = config["bridge"] | {"base": config["base_topic"], "password": keep_or_make(out / "central_password")}
     values["client"] = client_id(out / "bridge_client_id", f"{values['site']}-bridge", not target.exists())
     values["tls"] = where if config["bridge"].get("tls", True) else "# without TLS: `tls = false` in users.toml"
     write(target, re.sub(r"\{([a-z]+)\}", lambda match: str(values.get(match[1], match[0])), template))
@@ -303,6 +163,8 @@ def steps_after(name: str, out: Path) -> list[str]:
         "grafana-token": ["run --rm --no-deps influxdb-setup --renew grafana", "restart grafana"],
         "certificate": [REREAD],
     }
+    if name.startswith("users/"):
+        return [REREAD]
     if name == "telegraf":
         # Mosquitto that reads a new password again refuses all that comes for the session of the old one until its client is
         # back (2.0.11: five of five messages lost); one that starts keeps it.
@@ -314,7 +176,30 @@ def new_names(before: set[Path], out: Path) -> list[str]:
     """The names, for `steps_after`, of the secrets that were not there before."""
     made = [path for path in out.rglob("*") if path.is_file() and path not in before]
     services = [path.parent.name for path in made if path.name in ("mqtt_password", "admin_password")]
-    return sorted([*services, *(path.name for path in made if path.parent.name == "users")])
+    users = [path.name for path in made if path.parent.name == "users"]
+    return sorted([*services, *(f"users/{name}" if name in OTHERS else name for name in users)])
+
+
+def load(users_toml: Path, out: Path, words: list[str]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """What users.toml says, with the agents of the list, and these.
+
+    :param words: agents for `listed`
+    :raises Fault: it is wrong, or something is missing that it needs
+    """
+    try:
+        config = tomllib.loads(users_toml.read_text(encoding="utf-8-sig"))
+        agents = listed(words, out)
+    except OSError as error:
+        raise Fault(told(error)) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Fault(f"{users_toml}: {error}") from None
+    config = with_agents(config, agents)
+    if faults := check(config):
+        raise Fault("\n".join(f"{users_toml}: {fault}" for fault in faults))
+    password = out / "central_password"
+    if "bridge" in config and not password.exists():
+        raise Fault(f"{password} is missing: put the password there that the central broker has for this site")
+    return config, agents
 
 
 def generate(users_toml: Path, out: Path, words: list[str]) -> dict[str, dict[str, Any]]:
@@ -322,17 +207,7 @@ def generate(users_toml: Path, out: Path, words: list[str]) -> dict[str, dict[st
 
     :param words: agents for `listed`
     """
-    try:
-        config = tomllib.loads(users_toml.read_text())
-        agents = listed(words, out)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise Fault(
-            f"{users_toml if isinstance(error, tomllib.TOMLDecodeError) else ''}: {error}".lstrip(": ")
-        ) from None
-    config = with_agents(config, agents)
-    if faults := check(config):
-        raise Fault("\n".join(f"{users_toml}: {fault}" for fault in faults))
-
+    config, agents = load(users_toml, out, words)
     os.umask(0o022)
     out.mkdir(exist_ok=True)
     out.chmod(0o700)
@@ -370,11 +245,15 @@ def main() -> int:
         help="a user for each of these agents; or a file with lines `NAME: UNIT UNIT`. They are remembered in OUT/agents",
     )
     arguments = parser.parse_args()
-    before = set(arguments.out.rglob("*"))
     try:
-        users = generate(arguments.users, arguments.out, arguments.agents)
+        with alone(arguments.out.absolute().parent):
+            before = set(arguments.out.rglob("*"))
+            users = generate(arguments.users, arguments.out, arguments.agents)
     except Fault as fault:
         print(fault, file=sys.stderr)
+        return fault.code
+    except OSError as error:
+        print(f"{told(error)}. Nothing that was there is lost: run `make secrets` again then", file=sys.stderr)
         return 2
     print(f"{arguments.out}: passwords of {len(users)} MQTT users, of InfluxDB and of Grafana")
     for name, user in users.items():

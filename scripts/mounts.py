@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.backup import settings
-from scripts.make_secrets import ROOT
+from scripts.backup import configuration, settings
+from scripts.common import ROOT, Fault
 
 #: Folders that come with the project: they are mounted, or go into the image as they are.
 SHIPPED = ("mosquitto", "telegraf", "influxdb", "grafana", "backup", "docker", "examples/stack", "examples/prometheus")
@@ -51,17 +51,23 @@ def check(root: Path) -> list[str]:
         open_up(path)
     if mended:
         print(f"{len(mended)} files and folders may be read by the containers' users now (umask 077?)")
-    env = settings(root)
-    if "PSU_AGENT_CONF" in env and "PSU_AGENT_FOLDER" not in env:
-        gone = "PSU_AGENT_CONF is gone. Write PSU_AGENT_FOLDER, the folder of psu-agent.yaml, in its place"
-        return [f"{root / '.env'}: {gone}: of a file alone the agent would not see what an editor or git puts there"]
-    if not (folder := env.get("PSU_AGENT_FOLDER")):
-        return []
-    path = root / folder
-    if not (path / "psu-agent.yaml").is_file():
-        return [f"{path / 'psu-agent.yaml'} is missing, and PSU_AGENT_FOLDER in {root / '.env'} names its folder"]
-    if closed := unreadable(path):
-        return [f"The agent's container may not read {closed[0]}: chmod -R go+rX {path}"]
+    try:
+        env = settings(root)
+        folder = configuration(root)
+    except Fault as fault:
+        return [str(fault)]
+    if folder is None:
+        if "PSU_AGENT_CONF" not in env:
+            return []
+        todo = (
+            "Make a folder for that file (mkdir config), move it there under the name psu-agent.yaml, and write "
+            "PSU_AGENT_FOLDER=./config in the place of the line"
+        )
+        return [f"{root / '.env'}: PSU_AGENT_CONF is gone, so {env['PSU_AGENT_CONF']} is not read. {todo}"]
+    if not (folder / "psu-agent.yaml").is_file():
+        return [f"{folder / 'psu-agent.yaml'} is missing, and PSU_AGENT_FOLDER names its folder"]
+    if closed := unreadable(folder):
+        return [f"The agent's container may not read {closed[0]}: chmod -R go+rX {folder}"]
     return []
 
 

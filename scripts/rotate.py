@@ -11,26 +11,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import make_secrets
+from scripts.common import ROOT, Fault, alone, told
 from scripts.composing import Compose
-from scripts.make_secrets import ROOT, Fault, steps_after
-
-#: What is no MQTT user: the file that is made anew, if it is one of secrets/.
-OTHERS = {
-    "influxdb": "influxdb/admin_password",
-    "grafana": "grafana/admin_password",
-    "telegraf-token": None,
-    "grafana-token": None,
-    "certificate": None,
-}
+from scripts.make_secrets import OTHERS, steps_after
 
 
 def carry_out(compose: Compose, step: str) -> bool:
@@ -42,56 +33,83 @@ def carry_out(compose: Compose, step: str) -> bool:
         return compose.run(words, file) == 0
 
 
-def users_of(path: Path, out: Path) -> dict[str, Any]:
-    """The MQTT users, with further agents'.
+def file_of(name: str, out: Path) -> Path | None:
+    """Where the secret of this name is kept, if it is in secrets/."""
+    if name in OTHERS:
+        place = OTHERS[name]
+        return out / place if place else None
+    user = name.removeprefix("users/")
+    return out / (f"{user}/mqtt_password" if user in make_secrets.SERVICE_USERS else f"users/{user}")
 
-    :raises Fault: the file is wrong
+
+def renew(name: str, users_toml: Path, out: Path) -> None:
+    """Make the new one.
+
+    :raises Fault: the old one is still there
     """
+    if name == "certificate":
+        make = [str(ROOT / "scripts" / "make_certs.sh")]
+        if subprocess.run(make, env=os.environ | {"OUT": str(out)}, check=False).returncode != 0:  # noqa: S603
+            raise Fault("The certificate is as it was: see above")
+    if not (file := file_of(name, out)):
+        return
+    old = file.read_bytes() if file.exists() else None
+    # What is interrupted here, `make secrets` ends.
+    file.unlink(missing_ok=True)
     try:
-        config = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise Fault(f"{path}: {error}") from None
-    return dict(make_secrets.with_agents(config, make_secrets.listed([], out))["users"])
+        make_secrets.generate(users_toml, out, [])
+    except (Fault, OSError) as error:
+        if old is not None:
+            file.write_bytes(old)
+            file.chmod(0o444)
+        reason = told(error) if isinstance(error, OSError) else str(error)
+        raise Fault(f"{reason}\n{file} is as it was") from None
+    print(f"{file}: new")
 
 
 def rotate(name: str, users_toml: Path, out: Path) -> int:
-    users = users_of(users_toml, out)
-    if name not in users and name not in OTHERS:
-        raise Fault(f"{name or 'NAME'}: name one of {', '.join([*users, *OTHERS])}")
     if not (out / "mosquitto" / "passwd").exists():
         raise Fault(f"{out}: there are no secrets yet: `make secrets`")
+    users, _ = make_secrets.load(users_toml, out, [])
+    users = users["users"]
+    user = name.removeprefix("users/")
+    if user not in users and name not in OTHERS:
+        known = [f"users/{one}" if one in OTHERS else one for one in users]
+        raise Fault(f"{name or 'NAME'}: name one of {', '.join([*known, *OTHERS])}")
     compose = Compose()
     running = compose.running()
-    file = OTHERS.get(name, f"{name}/mqtt_password" if name in make_secrets.SERVICE_USERS else f"users/{name}")
     if name == "influxdb" and not carry_out(compose, "run --rm --no-deps influxdb-setup"):
         # Without entry of its own the setup could not exchange a password that nobody has any more.
         raise Fault("Nothing was changed: InfluxDB has to be well first")
-    if file:
-        # What is interrupted here, `make secrets` ends.
-        (out / file).unlink(missing_ok=True)
-        make_secrets.generate(users_toml, out, [])
-        print(f"{out / file}: new")
-    elif name == "certificate":
-        make = [str(ROOT / "scripts" / "make_certs.sh")]
-        subprocess.run(make, env=os.environ | {"OUT": str(out)}, check=True)  # noqa: S603
+    renew(name, users_toml, out)
 
-    remaining = steps_after(name, out)
+    remaining = steps_after(name if name in OTHERS else f"users/{user}" if user in OTHERS else user, out)
     if "telegraf" not in running:  # and so away: see `steps_after`
         remaining = [step.replace(make_secrets.REREAD, make_secrets.RESTART_BROKER) for step in remaining]
-    while remaining:
-        service = remaining[0].split()[-1]
-        if remaining[0].startswith(("kill", "restart")) and service not in running:
-            print(f"{service} does not run: it reads what is new when it starts")
-        elif not carry_out(compose, remaining[0]):
-            print("That did not succeed. It remains to run:", file=sys.stderr)
-            for step in remaining:
-                print(f"  {compose.shown(step)}", file=sys.stderr)
-            return 1
-        remaining = remaining[1:]
+    why = "That did not succeed."
+    try:
+        while remaining:
+            service = remaining[0].split()[-1]
+            if remaining[0].startswith(("kill", "restart")) and service not in running:
+                print(f"{service} does not run: it reads what is new when it starts")
+            elif not carry_out(compose, remaining[0]):
+                break
+            remaining = remaining[1:]
+    except KeyboardInterrupt:
+        why = "Interrupted."
+    if remaining:
+        print(f"{why} It remains to run:", file=sys.stderr)
+        for step in remaining:
+            print(f"  {compose.shown(step)}", file=sys.stderr)
+        return 1
     if name == "influxdb":
         (out / "influxdb" / "admin_token").unlink(missing_ok=True)  # of an earlier version; the store refuses it now
-    if name in users and users[name]["role"] not in ("telegraf", "health") and name not in make_secrets.SERVICE_USERS:
-        print(f"Whoever connects as {name} needs it now: {out / 'users' / name}")
+    if (
+        name not in OTHERS
+        and user not in make_secrets.SERVICE_USERS
+        and users[user]["role"] not in ("telegraf", "health")
+    ):
+        print(f"Whoever connects as {user} needs it now: {out / 'users' / user}")
     return 0
 
 
@@ -106,11 +124,19 @@ def main() -> int:
     parser.add_argument("--users", type=Path, default=ROOT / "mosquitto" / "users.toml")
     parser.add_argument("--out", type=Path, default=ROOT / "secrets")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return rotate(arguments.name, arguments.users, arguments.out)
+        with alone(arguments.out.absolute().parent):
+            return rotate(arguments.name, arguments.users, arguments.out)
     except Fault as fault:
         print(fault, file=sys.stderr)
-        return 2
+        return fault.code
+    except OSError as error:
+        print(f"{told(error)}. `make rotate` with the same NAME puts everything right then", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted. `make rotate` with the same NAME puts everything right", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from agent.protocol.fields import LEVELS
-from scripts.make_secrets import VALUE_TOPICS
+from scripts.rights import VALUE_TOPICS
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 

@@ -21,7 +21,7 @@ setup() { "$PYTHON" -S -B "$PROJECT/influxdb/setup.py" "$@"; }
 export PSU_RETENTION
 echo "$*" >>"$HOST/calls"
 case "$*" in
-  "ps --services --status running") cat "$HOST/running" 2>/dev/null || true ;;
+  "ps --services --status running --status restarting") cat "$HOST/running" 2>/dev/null || true ;;
   "run --rm -T backup "*) shift 4; [ "$1" != "$FAILING" ] || exit 9
     VOLUMES="$HOST/volumes" exec "$PYTHON" -S -B "$PROJECT/backup/volumes.py" "$@" ;;
   "run --rm --no-deps influxdb-setup"*) setup "${@:5}" ;;

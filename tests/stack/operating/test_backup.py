@@ -16,7 +16,7 @@ import pytest
 
 from agent.local.ports import accepts
 from scripts.backup import content
-from scripts.make_secrets import Fault
+from scripts.common import Fault
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 

@@ -59,8 +59,14 @@ def test_every_folder_that_compose_mounts_is_among_them() -> None:
 @pytest.mark.parametrize(
     ("env", "told"),
     [
-        ("PSU_AGENT_CONF=./psu-agent.yaml\n", "PSU_AGENT_CONF is gone. Write PSU_AGENT_FOLDER"),
-        ("PSU_AGENT_FOLDER=./config\n", "config/psu-agent.yaml is missing, and PSU_AGENT_FOLDER in "),
+        ("PSU_AGENT_CONF=./psu-agent.yaml\n", "PSU_AGENT_CONF is gone, so ./psu-agent.yaml is not read. Make a folder"),
+        ("PSU_AGENT_FOLDER=./config\n", "config/psu-agent.yaml is missing, and PSU_AGENT_FOLDER names its folder"),
+        ("PSU_AGENT_FOLDER=./config # of bench 3\r\n", "/config/psu-agent.yaml is missing"),
+        ("\ufeffexport PSU_AGENT_FOLDER = './open' # of bench 3\r\n", ""),
+        # All of the project, and what is kept in secrets/ with it: it is not opened up, and not the agent's to read.
+        ("PSU_AGENT_FOLDER=.\n", "PSU_AGENT_FOLDER=. has secrets/ in it"),
+        ("PSU_AGENT_FOLDER=..\n", "PSU_AGENT_FOLDER=.. has secrets/ in it"),
+        ("PSU_AGENT_FOLDER=./secrets\n", "PSU_AGENT_FOLDER=./secrets has secrets/ in it"),
         ("PSU_AGENT_FOLDER=./closed\n", "may not read "),
         ("PSU_AGENT_FOLDER=./open\nPSU_AGENT_CONF=./psu-agent.yaml\n", ""),
         ("# PSU_AGENT_CONF=./psu-agent.yaml\n", ""),

@@ -21,7 +21,7 @@ from .influxd import Influxd, Room
 COMPOSE = """#!/bin/sh
 echo "$*" >>"$CALLS"
 case "$*" in
-  "ps --services --status running") printf '%s\\n' $RUNNING ;;
+  "ps --services --status running --status restarting") printf '%s\\n' $RUNNING ;;
   "kill -s HUP mosquitto"|"restart mosquitto") kill -s HUP "$BROKER" ;;
   "run --rm --no-deps influxdb-setup"*) shift 4; exec "$PYTHON" -S -B "$SETUP" "$@" ;;
   "restart "*) [ "$2" != "$BROKEN" ] || { echo "no such container" >&2; exit 1; } ;;
