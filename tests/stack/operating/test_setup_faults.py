@@ -183,3 +183,22 @@ def test_a_token_that_cannot_be_handed_over_leaves_the_old_one_in_force(room: Ro
     assert "handed over" in room.setup().stdout
     assert store.write(old, "x v=1") == 401
     assert store.write(room.token("telegraf"), "x v=1") == 204
+
+
+def test_an_onboarding_that_the_store_has_not_ended_is_waited_for(tmp_path: Path) -> None:
+    """Its asker was killed. The store has a user already, and neither the password nor the token."""
+    judged: list[str] = []
+
+    def answers(handler: BaseHTTPRequestHandler) -> None:
+        judged.append(handler.path)
+        if handler.path == "/api/v2/setup":
+            give(200, '{"allowed": false}')(handler)
+        else:
+            give(401 if len(judged) < 6 else 503, "{}")(handler)
+
+    with answering(answers) as (url, _):
+        room = Room(tmp_path, url)
+        (room.state / "admin").write_text(json.dumps({"token": "given by the onboarding"}))
+        done = room.setup()
+    assert (done.returncode, "503" in done.stderr) == (1, True), done.stderr
+    assert len(judged) == 6
