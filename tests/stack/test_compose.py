@@ -97,6 +97,14 @@ def test_the_agents_folder_is_mounted_and_a_setting_of_former_releases_is_told()
     assert not Path(former).exists()
 
 
+def test_a_proxy_of_the_host_is_left_out_between_the_services() -> None:
+    """Docker hands it to each container, and curl, Telegraf and Grafana would ask it for their neighbours."""
+    for name in ("telegraf", "influxdb", "grafana"):
+        environment = config()["services"][name]["environment"]
+        for key in ("no_proxy", "NO_PROXY"):
+            assert {"127.0.0.1", "localhost", "influxdb"} <= set(environment[key].split(",")), name
+
+
 def test_folders_are_mounted_and_no_file() -> None:
     """A file that an editor or git replaces is another one: a container goes on with the one that it was given."""
     for name, service in config("--profile", "demo")["services"].items():
