@@ -83,6 +83,28 @@ def configuration(root: Path) -> Path | None:
     return folder
 
 
+def versions(root: Path) -> dict[str, str]:
+    """Of the services that keep files, the versions that compose.yaml starts."""
+    with contextlib.suppress(OSError):
+        text = (root / "compose.yaml").read_text(encoding="utf-8")
+        return dict(re.findall(r"^  (influxdb|grafana): &\w+ \S+:v?(\d+(?:\.\d+)+)", text, re.MULTILINE))
+    return {}
+
+
+def refuse_newer(kept: object, root: Path) -> None:
+    """
+    :raises Fault: the files in a backup are a newer version's than the one that would read them
+    """
+    here = versions(root)
+    for name, version in kept.items() if isinstance(kept, dict) else ():
+        present = here.get(name, str(version))
+        if [int(one) for one in re.findall(r"\d+", str(version))][:2] > [int(one) for one in present.split(".")][:2]:
+            raise Fault(
+                f"The backup is of {name} {version}, and this version of the project starts {present}, which may not read "
+                "its files: take the version that the backup was made with, or a newer one"
+            )
+
+
 def kept_files(root: Path) -> list[str]:
     """Of `FILES`, and the folder of the agent's configuration, what is there."""
     names = list(FILES)
@@ -140,7 +162,11 @@ def save(compose: Compose, root: Path, to: Path) -> None:
                         raise Fault("The volumes could not be copied: see above")
             file.seek(0, os.SEEK_END)
             with tarfile.open(fileobj=file, mode="w") as archive:
-                end = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "files": names}
+                end = {
+                    "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "files": names,
+                    "images": versions(root),
+                }
                 text = json.dumps(end | {"volumes": [name for volumes, _ in COPIES for name in volumes]}).encode()
                 member = tarfile.TarInfo(END)
                 member.size = len(text)
@@ -214,7 +240,9 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
 
     :raises Fault: nothing was done, or what its text says
     """
-    names = content(path)["files"]
+    end = content(path)
+    refuse_newer(end.get("images"), root)
+    names = end["files"]
     running = compose.running()
     if not overwrite:
         there = [name for name in names if name not in SHIPPED and (root / name).exists()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.backup import content, versions
 from scripts.common import alone
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
@@ -95,6 +97,24 @@ def test_a_file_of_another_kind(host: Host, end: object) -> None:
     done = host.backup("restore", archive(host.folder / "x.tar", end), "--overwrite")
     assert (done.returncode, done.stderr.count("\n"), host.calls()) == (2, 1, [])
     assert "is not whole" in done.stderr
+
+
+def test_a_backup_of_a_newer_version_is_refused_and_of_an_older_one_taken(host: Host) -> None:
+    shutil.copy(ROOT / "compose.yaml", host.root)
+    here = versions(ROOT)
+    assert set(here) == {"influxdb", "grafana"}
+    major, minor = (int(number) for number in here["influxdb"].split(".")[:2])
+    for version, is_newer in (
+        (f"{major}.{minor + 1}.0", True),
+        (f"{major}.{minor}.99", False),
+        (f"{major}.0.0", False),
+    ):
+        end = {"files": [], "volumes": [], "images": here | {"influxdb": version}}
+        done = host.backup("restore", archive(host.folder / "x.tar", end), "--overwrite")
+        assert (f"The backup is of influxdb {version}, and this version of" in done.stderr) == is_newer
+        assert (host.calls() == []) == is_newer
+    assert host.backup("save", host.folder / "psu.tar").returncode == 0
+    assert content(host.folder / "psu.tar")["images"] == here
 
 
 def test_volumes_that_cannot_be_looked_at_are_not_called_full(host: Host) -> None:
