@@ -22,22 +22,31 @@ if [ ! -e "$out/ca/ca.key" ]; then
   echo "a new authority: give $out/mosquitto/tls/ca.crt to every client"
 fi
 
-# Names once given stay in the certificate when it is renewed.
+# Names once given stay in the certificate when it is renewed; those that a certificate cannot have are not taken.
 touch "$out/ca/names"
-for name in ${NAMES:-}; do grep -qxF -- "$name" "$out/ca/names" || echo "$name" >>"$out/ca/names"; done
+set -f
+for name in ${NAMES:-}; do
+  [[ $name =~ ^([A-Za-z0-9_*][A-Za-z0-9_.*-]*|[0-9A-Fa-f:.]+)$ ]] ||
+    { echo "$name is no name and no address of a host. Write them with blanks between: NAMES=\"broker.lab 10.0.0.5\"" >&2; exit 2; }
+done
+all=$(printf '%s\n' $(cat "$out/ca/names") ${NAMES:-} | awk 'NF && !seen[$0]++')
 names="DNS:mosquitto,DNS:localhost,IP:127.0.0.1,IP:::1,DNS:$(hostname)"
-while read -r name; do
+for name in $all; do
   case $name in
     *[!0-9.]*) if [[ $name == *:* ]]; then names+=",IP:$name"; else names+=",DNS:$name"; fi ;;
     *) names+=",IP:$name" ;;
   esac
-done <"$out/ca/names"
+done
 tls="$out/mosquitto/tls"
 openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$tls/server.key.new" 2>/dev/null
-openssl req -new -key "$tls/server.key.new" -subj "/CN=$(hostname)" |
+if ! said=$(openssl req -new -key "$tls/server.key.new" -subj "/CN=$(hostname)" |
   openssl x509 -req -CA "$out/ca/ca.crt" -CAkey "$out/ca/ca.key" -CAcreateserial -sha256 -days "$days" -extfile <(
     printf '%s\n' "basicConstraints=critical,CA:FALSE" "extendedKeyUsage=serverAuth" "subjectAltName=$names"
-  ) -out "$tls/server.crt.new" 2>/dev/null
+  ) -out "$tls/server.crt.new" 2>&1); then
+  printf 'openssl makes no certificate for %s:\n%s\n' "$names" "$said" >&2
+  exit 1
+fi
+[ -z "$all" ] || printf '%s\n' "$all" >"$out/ca/names"
 mv -f "$tls/server.key.new" "$tls/server.key"
 mv -f "$tls/server.crt.new" "$tls/server.crt"
 cp -f "$out/ca/ca.crt" "$tls/ca.crt"

@@ -175,3 +175,29 @@ def test_who_stops_it_is_told_what_remains(bench: Bench) -> None:
     assert process.returncode == 1
     assert told == f"Interrupted. It remains to run:\n  {bench.folder / 'compose'} restart agent\n"
     assert bench.run("rotate.py", "agent").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "told"),
+    [
+        ("broker.lab,10.0.0.5", 2, "broker.lab,10.0.0.5 is no name and no address of a host. Write them with blanks"),
+        ("broker.lab:8883", 2, "broker.lab:8883 is no name"),
+        ("good.lab 300.1.1.1", 1, "openssl makes no certificate for DNS:mosquitto,"),
+    ],
+)
+def test_a_name_that_a_certificate_cannot_have_is_told_and_not_kept(
+    bench: Bench, names: str, code: int, told: str
+) -> None:
+    def certs(names: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "OUT": str(bench.secrets), "NAMES": names}
+        return subprocess.run([ROOT / "scripts" / "make_certs.sh"], env=environment, capture_output=True, text=True)
+
+    before = (bench.secrets / "mosquitto" / "tls" / "server.crt").read_bytes()
+    done = certs(names)
+    assert done.returncode == code
+    assert done.stderr.startswith(told)
+    assert (bench.secrets / "mosquitto" / "tls" / "server.crt").read_bytes() == before
+    done = certs("broker.lab fe80::1 *.lab")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.rstrip().endswith("DNS:broker.lab,IP:fe80::1,DNS:*.lab, for 825 days")
+    assert "DNS:broker.lab,IP:fe80::1,DNS:*.lab, for" in certs("broker.lab").stdout
