@@ -10,6 +10,7 @@ Exit code: 0 when all can be read now, 2 when somebody has to do something.
 from __future__ import annotations
 
 import argparse
+import shlex
 import stat
 import sys
 from pathlib import Path
@@ -67,7 +68,7 @@ def check(root: Path) -> list[str]:
     if not (folder / "psu-agent.yaml").is_file():
         return [f"{folder / 'psu-agent.yaml'} is missing, and PSU_AGENT_FOLDER names its folder"]
     if closed := unreadable(folder):
-        return [f"The agent's container may not read {closed[0]}: chmod -R go+rX {folder}"]
+        return [f"The agent's container may not read {closed[0]}: chmod -R go+rX {shlex.quote(str(folder))}"]
     return []
 
 
