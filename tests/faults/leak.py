@@ -54,6 +54,15 @@ def settled() -> Size:
     return min(looks, key=lambda s: (s.threads, s.descriptors))
 
 
+def settled_to(earlier: Size, patience: float = 20.0) -> Size:
+    """The size once it has no more threads and descriptors than earlier, or after that many seconds: what leaked stays."""
+    end = time.monotonic() + patience
+    while (now := settled()).threads > earlier.threads or now.descriptors > earlier.descriptors:
+        if time.monotonic() > end:
+            break
+    return now
+
+
 def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every: int) -> tuple[Size, Size]:
     """Break and mend that many times; the size after the first tenth, when all caches are warm, and at the end."""
     inside.retry_soon(setattr, first=0.01, longest=0.05, jitter=0.0)
@@ -97,7 +106,7 @@ def measure(cycles: int, folder: Path, told: Callable[[int, Size], None], every:
                     told(cycle, warm)
                 elif cycle % every == 0:
                     told(cycle, settled())
-            end = settled()
+            end = settled_to(warm)
         for link in links:
             link.close()
         for simulator in simulators:

@@ -89,7 +89,6 @@ def test_the_whole_way(lab: Lab) -> None:
         witness.subscribe("psu/+/+/state", "psu/+/+/backlog", "psu/+/+/event")
         lab.agent.start()
         wait_until(lambda: len(lab.rows()) >= 9, "samples")
-        health = lab.health()
 
         # Commands: carried out, refused, and answered where an MQTT 5 requester asks for it.
         on = lab.command("set", "demo/1", "--state", "on", "--voltage-limit", "3.3")
@@ -114,6 +113,7 @@ def test_the_whole_way(lab: Lab) -> None:
         query = "SELECT * FROM psu_agent WHERE agent = 'lab' AND polls > 0"
         figures = wait_until(lambda: lab.store.rows(query), "the agent's figures", 30)[0]
         assert (figures["units"], figures["units_online"]) == (1, 1)
+        health = lab.health()
 
         # The supply is gone, then the agent.
         lab.simulator.stop()

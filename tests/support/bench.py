@@ -14,8 +14,8 @@ from tests.support.observer import Observer
 
 def unit(name: str, simulator: Simulator | None = None, **entry: Any) -> dict[str, Any]:
     """A ``units:`` entry with timeouts that suit a test."""
-    # A slow unit on a busy machine, or one whose thread had to wait for half a second, is no unit that does not answer.
-    timeout = 300 if simulator is None else 700 + round(10_000 * simulator.latency)
+    # A slow unit on a busy machine is no unit that does not answer.
+    timeout = 300 if simulator is None else 300 + round(10_000 * simulator.latency)
     args = {"timeout": timeout, "open_timeout": timeout, **entry.pop("pyvisa_args", {})}
     made = {"name": name, "model": "E36313A", "pyvisa_args": args, **entry}
     if simulator is not None:
