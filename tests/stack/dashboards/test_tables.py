@@ -167,8 +167,8 @@ def test_a_clock_that_was_set_right_hides_nothing(fleet: dict[str, Any]) -> None
 
 def test_the_wrong_ones_come_first_then_unit_agent_and_channel(fleet: dict[str, Any]) -> None:
     order = [texts(row, "Unit", "Ch") for row in rows(fleet["Channels"])]
-    assert order[:2] == [("early", "2"), ("psu2", "1")]
-    assert order[2:5] == [("early", "1"), ("jumped", "1"), ("mended", "1")]
+    assert order[0] == ("psu2", "1")
+    assert order[1:5] == [("early", "1"), ("early", "2"), ("jumped", "1"), ("mended", "1")]
     assert order[5:7] == [("lost", "1"), ("never", "1")]
     assert order[7:10] == [("put-away", ""), ("psu3", "1"), ("psu5", "1")]
     assert sorted(order[10:13]) == [("edge-out", "1"), ("quiet", "1"), ("slow-out", "1")]
@@ -187,6 +187,11 @@ def test_a_unit_has_rows_of_those_who_serve_it_now(fleet: dict[str, Any]) -> Non
     assert found["steady"] == [("bench3", "online", "6 minutes", "5.000 V")]
     assert found["put-away"] == [("bench3", "OFFLINE", "", "")]
     assert not {"scrapped", "dropped", "forgotten", ""} & set(found)
+
+
+def test_the_power_is_that_of_the_channels_below(fleet: dict[str, Any]) -> None:
+    power = [float(text.split()[0]) for row in rows(fleet["Channels"]) if (text := row["Power"]["text"].strip())]
+    assert fleet["Power"]["values"][0]["text"].split()[0] == f"{sum(power):.1f}"
 
 
 def test_channels_of_one_name_are_apart(fleet: dict[str, Any]) -> None:
