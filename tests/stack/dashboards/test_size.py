@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,14 +65,29 @@ def answers(store: Store, name: str) -> dict[tuple[str, str], int]:
     return found
 
 
-@pytest.mark.parametrize("name", DASHBOARDS)
-def test_a_dashboard_of_300_channels_takes_less_than_two_seconds(store: Store, name: str) -> None:
-    """Of the processor; the least of three times, as a busy machine makes every one longer."""
+#: Each sample of the last twenty minutes read once: what no answer about all of them can be cheaper than.
+FLOOR = (
+    'SELECT mean("voltage") FROM "psu_channel" WHERE time > now() - 20m GROUP BY time(1m), "agent", "psu", "channel"'
+)
+
+
+def least(store: Store, work: Callable[[], object]) -> float:
+    """The s of processor that the store takes for it: the least of three times, as a busy machine makes every one longer."""
     times = []
     for _ in range(3):
         before = processor_time(store.pid)
-        found = answers(store, name)
+        work()
         times.append(processor_time(store.pid) - before)
-    print(f"{name}: {times}")
-    assert min(times) < 2
-    assert name != "fleet" or found["Channels", "last"] == 300
+    return min(times)
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_dashboard_of_300_channels_takes_less_than_two_seconds(store: Store, name: str) -> None:
+    """On a processor where the floor takes 0.067 s; on a slower one in proportion."""
+    floor = (
+        least(store, lambda: [store.query(FLOOR) for _ in range(10)]) / 10
+    )  # as the clock of a process has steps of 10 ms
+    taken = least(store, lambda: answers(store, name))
+    print(f"{name}: {taken:.2f} s, {taken / floor:.1f} times the floor of {floor:.3f} s")
+    assert taken / floor < 2 / 0.067
+    assert name != "fleet" or answers(store, name)["Channels", "last"] == 300
