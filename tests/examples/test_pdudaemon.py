@@ -89,11 +89,11 @@ def test_it_switches_and_logs_volts_and_amperes(
     assert bench.observer.ask("psu/psu1/2/set", {"voltage_limit": 4})["ok"]
     with running(tmp_path, broker, environment) as daemon:
         assert daemon.ask("on", "DUT") == 200
-        assert states(bench) == [True]
+        wait_until(lambda: states(bench) == [True], "the event")
         assert bench.observer.wait("psu/psu1/2/lease")["holder"] == "pdudaemon"
         assert daemon.ask("reboot", delay="0") == 200
         assert daemon.ask("off") == 200
-        assert states(bench) == [True, False, True, False]
+        wait_until(lambda: states(bench) == [True, False, True, False], "the events")
         wait_until(lambda: bench.observer.on("psu/psu1/2/lease")[-1].json["holder"] is None, "the channel given back")
         log = daemon.log
     assert "psu1/DUT is on, 4" in log.replace("3.99", "4.00")

@@ -124,6 +124,7 @@ def test_samples_wait_in_memory_while_broker_and_disk_are_away(
     with disks.hanging(folder):
         bench = make_bench(port=way.port, observer_port=broker.port, poll_interval=0.02)
         first = seqs(bench.observer, "state")[0]
+        wait_drained(bench.observer)  # what came before the first connection, or the next one sends it again
         way.stop()
         wait_polls(bench.simulator, 30)
         after = bench.observer.mark()
