@@ -232,8 +232,9 @@ def test_the_schedule_does_not_drift(make_bench: Callable[..., Bench]) -> None:
     elapsed = time.monotonic() - begun
     moments.append(elapsed)
     late = bench.daemon.supplies.by_name["psu1"].counters.late_polls
-    # 30 intervals, and as many more as were left out on a machine that was held up.
-    assert 2.8 <= elapsed <= 3.3 + 0.1 * late
+    # 30 intervals, as many more as were left out on a machine that was held up, and two that the last poll may be late by
+    # without being left out. A schedule that drifts takes 3.9 s.
+    assert 2.8 <= elapsed <= 3.3 + 0.1 * (late + 2)
 
 
 def test_off_goes_ahead_of_a_command_in_progress(make_bench: Callable[..., Bench]) -> None:
