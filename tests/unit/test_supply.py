@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -220,21 +220,13 @@ def test_the_schedule_does_not_drift(make_bench: Callable[..., Bench]) -> None:
     """Polls that take a third of the interval: the time from the first to the last is that many intervals all the same."""
     simulator = Simulator(latency=0.03).start()
     bench = make_bench([simulator], poll_interval=0.1)
-    moments: list[float] = []
-    last = [len(simulator.instrument.log)]
-
-    def polls() -> int:
-        return sum(message.startswith("MEAS:VOLT") for message in simulator.instrument.log[last[0] :])
-
-    begun = time.monotonic()
-    start = polls()
-    wait_until(lambda: polls() >= start + 30, "thirty polls")
-    elapsed = time.monotonic() - begun
-    moments.append(elapsed)
-    late = bench.daemon.supplies.by_name["psu1"].counters.late_polls
-    # 30 intervals, as many more as were left out on a machine that was held up, and two that the last poll may be late by
-    # without being left out. A schedule that drifts takes 3.9 s.
-    assert 2.8 <= elapsed <= 3.3 + 0.1 * (late + 2)
+    counters = bench.daemon.supplies.by_name["psu1"].counters
+    late = counters.late_polls
+    first = bench.observer.states("psu1")[-1]
+    last = bench.observer.wait("psu/psu1/1/state", lambda state: state["seq"] >= first["seq"] + 30)
+    elapsed = (datetime.fromisoformat(last["time"]) - datetime.fromisoformat(first["time"])).total_seconds()
+    # 30 intervals, and as many more as were left out on a machine that was held up.
+    assert 2.8 <= elapsed <= 3.3 + 0.1 * (counters.late_polls - late)
 
 
 def test_off_goes_ahead_of_a_command_in_progress(make_bench: Callable[..., Bench]) -> None:
