@@ -23,7 +23,5 @@ def broker(secrets: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    store = Store(tmp_path_factory.mktemp("store"))
-    store.start()
-    yield store
-    store.stop()
+    with Store(tmp_path_factory.mktemp("store")) as store:
+        yield store

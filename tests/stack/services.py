@@ -15,7 +15,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -132,6 +132,13 @@ class Store:
         assert self._process.ended() is None, self._process.text()
         return False
 
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     @property
     def pid(self) -> int:
         """InfluxDB's process."""
@@ -184,12 +191,11 @@ class Store:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.loads(answer.read() or b"null")
 
-    def write(self, psu: str, number: int) -> None:
-        """Write a channel's sample of now with this sequence number by Telegraf's token. :raises HTTPError: refused"""
-        line = f"psu_channel,psu={psu} seq={number}i"
+    def write(self, lines: Iterable[str], precision: str = "ms") -> None:
+        """Write lines of line protocol by Telegraf's token. :raises HTTPError: it refuses"""
         headers = {"Authorization": f"Token {self.token('telegraf')}"}
-        url = f"{self.url}/api/v2/write?org={ORG}&bucket={BUCKET}"
-        urllib.request.urlopen(urllib.request.Request(url, line.encode(), headers), timeout=20).close()
+        url = f"{self.url}/api/v2/write?org={ORG}&bucket={BUCKET}&precision={precision}"
+        urllib.request.urlopen(urllib.request.Request(url, "\n".join(lines).encode(), headers), timeout=20).close()
 
     def forget(self, predicate: str) -> None:
         """Delete the points of some series, such as `_measurement="psu_unit" AND psu="psu1"`."""

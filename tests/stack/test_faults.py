@@ -16,8 +16,14 @@ import pytest
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
+from .lines import line
 from .publisher import Channel, Publisher
 from .services import INPUTS, Broker, Store, Telegraf, stopping
+
+
+def put(store: Store, psu: str, number: int) -> None:
+    """Write a channel's sample of now with this sequence number."""
+    store.write([line("psu_channel", {"psu": psu}, {"seq": number})])
 
 
 def sequence(store: Store, psu: str) -> list[int]:
@@ -151,7 +157,7 @@ def test_a_store_with_a_full_disk_is_told_and_nothing_is_lost(
         filler.unlink()
         # InfluxDB keeps the first error of its log's writer, and refuses until it is started again.
         with pytest.raises(urllib.error.HTTPError, match="500"):
-            store.write("other", 1)
+            put(store, "other", 1)
         store.stop()
         store.start()
         wait_until(lambda: len(sequence(store, "full")) >= 499, "every sample")
@@ -164,17 +170,17 @@ def test_a_store_that_is_killed_again_and_again_keeps_what_it_took(tmp_path: Pat
     with stopping(store):
         store.start()
         for number in (1, 2):
-            store.write("power", number)
+            put(store, "power", number)
         store.stop(signal.SIGKILL)
         (segment,) = log.rglob("*.wal")
         os.truncate(segment, segment.stat().st_size - 7)  # so much of the second did not reach the disk
         for number in (3, 4):
             store.start()
-            store.write("power", number)
+            put(store, "power", number)
             store.stop(signal.SIGKILL)
         store.start()
         assert sequence(store, "power") == [1, 3, 4]
-        store.write("power", 5)
+        put(store, "power", 5)
         store.stop()
         assert [path for path in log.rglob("*.wal") if path.stat().st_size] == [], "told to stop, it leaves no log"
         told = store.text().count("it takes over its log")

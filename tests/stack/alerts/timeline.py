@@ -5,14 +5,14 @@ Points are written when they arrive, because a query without an upper end sees a
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.stack.grafana import RULES
-from tests.stack.services import BUCKET, ORG, Store
+from tests.stack.lines import line
+from tests.stack.publisher import milliseconds
+from tests.stack.services import Store
 
 from .evaluator import Ask, Evaluator, QueryFailedError
 
@@ -24,18 +24,6 @@ BY_TITLE = {rule["title"]: rule for rule in RULES}
 #: s between two evaluations: the group's.
 INTERVAL = 10
 BEGIN, END = -60, 300
-
-
-def fields(values: dict[str, Any]) -> str:
-    """In line protocol. None is left out."""
-    written = {
-        key: f"{json.dumps(value)}{'i' * (type(value) is int)}" for key, value in values.items() if value is not None
-    }
-    return ",".join(f"{key}={value}" for key, value in written.items())
-
-
-def escaped(tag: str) -> str:
-    return tag.replace(" ", r"\ ")
 
 
 class Timeline:
@@ -61,23 +49,23 @@ class Timeline:
         :param ahead: s that its agent's clock is ahead
         :param late: s from a sample to its arrival
         """
-        tags = f"psu_channel,agent={agent},psu={psu},channel=1,name={escaped(name)},model=E36313A"
+        tags = {"agent": agent, "psu": psu, "channel": "1", "name": name, "model": "E36313A"}
         for time, values in samples:
             sample = {"seq": int(time) + 1000, "online": True, "state": True} | values
-            self._points.append((time + late, f"{tags} {fields(sample)}", time + ahead))
+            self._points.append((time + late, line("psu_channel", tags, sample), time + ahead))
 
     def metrics(self, agent: str, figures: Iterable[tuple[float, dict[str, Any]]], ahead: float = 0.0) -> None:
         """An agent's own figures at these times."""
         for time, values in figures:
             sample = {"uptime": time + 1000.0, "units_online": 1, "backlog": 0, "dropped_samples": 0} | values
-            self._points.append((time, f"psu_agent,agent={agent} {fields(sample)}", time + ahead))
+            self._points.append((time, line("psu_agent", {"agent": agent}, sample), time + ahead))
 
     def status(self, kind: str, name: str, *changes: tuple[float, str]) -> None:
         """The statuses of a unit (`psu`) or of an agent (`agent`), as Telegraf writes them: at the time of their arrival."""
         measurement = {"psu": "psu_unit", "agent": "psu_agent"}[kind]
         for time, status in changes:
-            values = fields({"status": status, "offline": int(status == "offline")})
-            self._points.append((time, f"{measurement},{kind}={name} {values}", time))
+            values = {"status": status, "offline": int(status == "offline")}
+            self._points.append((time, line(measurement, {kind: name}, values), time))
 
     def at(self, time: float) -> datetime:
         return self.zero + timedelta(seconds=time)
@@ -89,14 +77,8 @@ class Timeline:
             arrived = [point for point in waiting if point[0] <= time]
             waiting = waiting[len(arrived) :]
             if arrived:
-                write(store, [f"{line} {round(self.at(own).timestamp() * 1000)}" for _, line, own in arrived])
+                store.write(f"{point} {milliseconds(self.at(own))}" for _, point, own in arrived)
             yield time
-
-
-def write(store: Store, lines: list[str]) -> None:
-    url = f"{store.url}/api/v2/write?org={ORG}&bucket={BUCKET}&precision=ms"
-    headers = {"Authorization": f"Token {store.token('telegraf')}"}
-    urllib.request.urlopen(urllib.request.Request(url, "\n".join(lines).encode(), headers), timeout=20).close()
 
 
 def asks(store: Store, now: datetime) -> Ask:

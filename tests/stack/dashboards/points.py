@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 from tests.stack.grafana import NOW
+from tests.stack.lines import line
 from tests.stack.publisher import milliseconds
-from tests.stack.services import BUCKET, ORG, Store
 
 OFF: dict[str, Any] = {"state": False, "mode": "OFF", "voltage": 0.0, "current": 0.0, "power": 0.0}
 UNKNOWN: dict[str, Any] = dict.fromkeys(
@@ -20,14 +18,8 @@ Lines = Iterator[str]
 
 
 def point(measurement: str, ago: float, tags: dict[str, str], **fields: Any) -> str:
-    """A line of line protocol; ``ago``: s before :data:`NOW`. A field that is None is absent."""
-
-    def written(value: Any) -> str:
-        return f"{value}i" if type(value) is int else json.dumps(value, ensure_ascii=False)
-
-    head = ",".join((measurement, *(f"{key}={value.replace(' ', chr(92) + ' ')}" for key, value in tags.items())))
-    body = ",".join(f"{key}={written(value)}" for key, value in fields.items() if value is not None)
-    return f"{head} {body} {milliseconds(NOW) - round(ago * 1000)}"
+    """A line of line protocol; ``ago``: s before :data:`NOW`."""
+    return f"{line(measurement, tags, fields)} {milliseconds(NOW) - round(ago * 1000)}"
 
 
 def sample(place: str, ago: float, name: str = "", **changed: Any) -> str:
@@ -209,10 +201,3 @@ def changed() -> Lines:
     yield info("bench3", "put-away", 40 * day, reason="no answer within 2 s")
     yield status("unit", "forgotten", 40 * day, "online")
     yield info("bench3", "forgotten", 40 * day)
-
-
-def fill(store: Store, lines: Lines) -> None:
-    """Write the lines with Telegraf's token."""
-    url = f"{store.url}/api/v2/write?org={ORG}&bucket={BUCKET}&precision=ms"
-    headers = {"Authorization": f"Token {store.token('telegraf')}"}
-    urllib.request.urlopen(urllib.request.Request(url, "\n".join(lines).encode(), headers), timeout=20).close()

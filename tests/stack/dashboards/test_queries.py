@@ -14,7 +14,7 @@ from tests.stack.grafana import ALL, DASHBOARDS, NOW, PANELS, Rows, fill_in
 from tests.stack.publisher import milliseconds
 from tests.stack.services import Store
 
-from .points import fill, wrong
+from .points import wrong
 
 TARGETS = [
     pytest.param(target["query"], id=f"{board}-{panel['title']}-{target['refId']}")
@@ -26,16 +26,14 @@ TARGETS = [
 
 @pytest.fixture(scope="module")
 def lab(store: Store) -> Store:
-    fill(store, wrong())
+    store.write(wrong())
     return store
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    store = Store(tmp_path_factory.mktemp("empty"))
-    store.start()
-    yield store
-    store.stop()
+    with Store(tmp_path_factory.mktemp("empty")) as store:
+        yield store
 
 
 def query(board: str, title: str, ref: str = "A") -> str:

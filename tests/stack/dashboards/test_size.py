@@ -11,7 +11,7 @@ import pytest
 from tests.stack.grafana import ALL, DASHBOARDS, fill_in
 from tests.stack.services import Store
 
-from .points import event, figures, fill, info, sample, status
+from .points import event, figures, info, sample, status
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
@@ -38,12 +38,10 @@ def lab() -> Iterator[Iterator[str]]:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    store = Store(tmp_path_factory.mktemp("large"))
-    store.start()
-    for lines in lab():
-        fill(store, lines)
-    yield store
-    store.stop()
+    with Store(tmp_path_factory.mktemp("large")) as store:
+        for lines in lab():
+            store.write(lines)
+        yield store
 
 
 def processor_time(pid: int) -> float:

@@ -15,9 +15,9 @@ import pytest
 from tests.pictures.drawing import Drawing, is_fetched
 from tests.stack.grafana import DASHBOARDS, NOW
 from tests.stack.publisher import stamp
-from tests.stack.services import BUCKET, Store, stopping
+from tests.stack.services import BUCKET, Store
 
-from .points import Lines, fill, well, wrong
+from .points import Lines, well, wrong
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 GONE = "ended, or lost by the broker: nobody watches its units"
@@ -28,10 +28,8 @@ Row = dict[str, dict[str, str]]
 def drawn(folder: Path, lines: Lines) -> Iterator[Drawing]:
     if not is_fetched():
         pytest.skip("Grafana's display components are not here: `make pictures` fetches them (620 MB)")
-    store = Store(folder)
-    store.start()
-    with stopping(store):
-        fill(store, lines)
+    with Store(folder) as store:
+        store.write(lines)
         with Drawing({"url": store.url, "token": store.token("grafana"), "database": BUCKET}) as drawing:
             yield drawing
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.pictures.drawing import Drawing
-from tests.stack.services import BUCKET, ORG, Store, stopping
+from tests.stack.services import BUCKET, Store
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(180)]
 PLACE = {"x": 0, "y": 0, "w": 24, "h": 8}
@@ -24,14 +23,9 @@ POINTS = (
 
 @pytest.fixture(scope="module")
 def drawing(drawable: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawing]:
-    store = Store(tmp_path_factory.mktemp("store"))
-    store.start()
-    with stopping(store):
+    with Store(tmp_path_factory.mktemp("store")) as store:
         now = int(time.time())
-        body = "\n".join(POINTS).format(now - 60, now - 30).encode()
-        url = f"{store.url}/api/v2/write?org={ORG}&bucket={BUCKET}&precision=s"
-        headers = {"Authorization": f"Token {store.token('telegraf')}"}
-        urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=20).close()
+        store.write((point.format(now - 60, now - 30) for point in POINTS), precision="s")
         reader = {"url": store.url, "token": store.token("grafana"), "database": BUCKET}
         with Drawing(reader) as made:
             yield made
