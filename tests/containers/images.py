@@ -36,7 +36,7 @@ AGENT = f"{_HUB}psu-agent"
 def lacking() -> str | None:
     """Which program the images can't be made without; None if all are there."""
     if missing := [name for name in PROGRAMS if not (_TOOLS / name).exists()]:
-        return f"{' and '.join(missing)} not built: run .ci/stack-tools"
+        return f"{' and '.join(missing)} not built: run .ci/stack-tools and .ci/influxdb-tools"
     return None
 
 

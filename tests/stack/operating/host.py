@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.stack.services import Broker
+from tests.stack.services import Broker, influxd
 from tests.support.processes import ROOT
 
-from .influxd import Influxd, Room, influxd
+from .influxd import Influxd, Room
 
 #: In the place of docker compose. What it asks of processes the test does (`Host.serve`); all is noted.
 COMPOSE = """#!/bin/bash

@@ -15,15 +15,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from agent.local.ports import accepts, free_port
-from tests.stack.services import tool
+from tests.stack.services import influxd
 from tests.support.processes import ROOT, Process
 from tests.support.waiting import wait_until
-
-
-def influxd() -> str:
-    """The program, or a skip. Debian's influxd, of another series, may be on the path."""
-    built = ROOT / ".cache" / "tools" / "influxd"
-    return str(built) if built.exists() else tool("influxd-2", "run .ci/stack-tools, which builds it")
 
 
 def paths(folder: Path) -> list[str]:

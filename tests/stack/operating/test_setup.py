@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.stack.services import influxd
+
 from .front import Front
-from .influxd import Influxd, Room, influxd
+from .influxd import Influxd, Room
 
 
 @pytest.fixture(scope="module")
