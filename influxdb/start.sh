@@ -7,16 +7,16 @@
 # acknowledged 50,690 were left. Told to stop by SIGINT it has no log (INFLUXD_STORAGE_WAL_FLUSH_ON_SHUTDOWN), so one that is
 # there means a kill: InfluxDB is started where nobody reaches it, which reads the log, and stopped, which stores it.
 set -u
-apart=${PSU_APART_PORT:-8087}
-patience=${PSU_APART_SECONDS:-600}
+port=${PSU_MENDING_PORT:-8087}
+patience=600
 
 mend() {
   echo "start.sh: InfluxDB was killed; it takes over its log before it takes samples"
-  INFLUXD_HTTP_BIND_ADDRESS=127.0.0.1:$apart "$@" &
+  INFLUXD_HTTP_BIND_ADDRESS=127.0.0.1:$port "$@" &
   local child=$! until=$((SECONDS + patience))
   trap 'kill -INT $child 2>/dev/null; wait $child; exit 143' INT TERM
   # It listens when it has read everything.
-  until (: <"/dev/tcp/127.0.0.1/$apart") 2>/dev/null || ! kill -0 $child 2>/dev/null || [ $SECONDS -ge $until ]; do sleep 0.2; done
+  until (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || ! kill -0 $child 2>/dev/null || [ $SECONDS -ge $until ]; do sleep 0.2; done
   kill -INT $child 2>/dev/null
   wait $child || echo "start.sh: it ended with exit code $?, and is started as it is" >&2
   trap - INT TERM

@@ -90,10 +90,10 @@ class Engine:
     """One Podman with its containers, images and volumes.
 
     :param folder: for everything of it that lasts until `close`; its path has to be short, as sockets lie in it
-    :param apart: with namespaces of its own; else on this host, for builds, which fetch packages
+    :param isolated: with namespaces of its own; else on this host, for builds, which fetch packages
     """
 
-    def __init__(self, folder: Path, *, apart: bool = True, graph: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, isolated: bool = True, graph: Path | None = None) -> None:
         self.folder = folder
         self.graph = graph or folder / "graph"
         self.socket = folder / "podman.sock"
@@ -116,7 +116,7 @@ class Engine:
         }
         self._holder: subprocess.Popen[bytes] | None = None
         self._service: Process | None = None
-        if apart:
+        if isolated:
             self._hold()
 
     def _hold(self) -> None:

@@ -72,7 +72,7 @@ def made() -> Iterator[None]:
 
 
 def _make() -> None:
-    with Engine(IMAGES / "work", apart=False, graph=IMAGES / "graph") as engine:
+    with Engine(IMAGES / "work", isolated=False, graph=IMAGES / "graph") as engine:
         _base(engine)
         build = ["build", "--pull=never", "--format", "docker", "--network=host", "--quiet"]
         build += [f"--volume={_pip_settings(engine.folder)}:/etc/pip.conf:ro"]

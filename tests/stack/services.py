@@ -217,7 +217,7 @@ def _influxd(folder: Path, port: int, more: dict[str, str] | None = None) -> Pro
     settings = {f"INFLUXD_{name}": str(folder / place) for name, place in places.items()} | {
         "INFLUXD_CONFIG_PATH": str(folder),
         "INFLUXD_HTTP_BIND_ADDRESS": f"127.0.0.1:{port}",
-        "PSU_APART_PORT": str(free_port()),
+        "PSU_MENDING_PORT": str(free_port()),
     }
     return Process(
         ["bash", str(ROOT / "influxdb" / "start.sh"), influxd()],

@@ -24,15 +24,15 @@ from .services import Broker, Store, Telegraf, stopping
 NAMES = ("one", "two")
 
 
-class Front:
-    """Stands before the store: knows each Telegraf by its token, and counts how often it has written each sample."""
+class CountingProxy:
+    """A proxy before the store: knows each Telegraf by its token, and counts how often it has written each sample."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.written: dict[str, Counter[str]] = {name: Counter() for name in NAMES}
         #: An answer to give to writes instead of writing: (status, JSON body).
         self.refuse: tuple[int, dict[str, str]] | None = None
-        front = self
+        proxy = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -46,7 +46,7 @@ class Front:
                     self.rfile.readline()
                 else:
                     body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                status, answer = front.take(self.path, dict(self.headers.items()), body)
+                status, answer = proxy.take(self.path, dict(self.headers.items()), body)
                 self.send_response(status)
                 if status != 204:
                     self.send_header("Content-Type", "application/json")
@@ -93,16 +93,16 @@ class Front:
 
 
 class Shared:
-    """The shipped broker, a store behind a front that counts, and two Telegrafs as shipped that share a subscription."""
+    """The shipped broker, a store behind a proxy that counts, and two Telegrafs as shipped that share a subscription."""
 
     def __init__(self, folder: Path, secrets: Path) -> None:
         self.broker, self.store = Broker(folder / "broker", secrets), Store(folder / "store")
-        self.front = Front(self.store)
+        self.proxy = CountingProxy(self.store)
         self.telegrafs = {
             name: Telegraf(
                 folder / name,
                 self.broker,
-                self.front.url,
+                self.proxy.url,
                 token=name,
                 environment={"PSU_SHARE": "$share/telegraf/", "PSU_CLIENT_ID": f"telegraf-{name}"},
             )
@@ -126,7 +126,7 @@ class Shared:
 
         def both_write() -> bool:
             self.publish(channel, next(numbers), 10)
-            return all(any(",psu=first" in line for line in list(self.front.written[name])) for name in NAMES)
+            return all(any(",psu=first" in line for line in list(self.proxy.written[name])) for name in NAMES)
 
         wait_until(both_write, "that both Telegrafs write", 60)
 
@@ -139,7 +139,7 @@ class Shared:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, secrets: Path) -> Iterator[Shared]:
     shared = Shared(tmp_path_factory.mktemp("shared"), secrets)
-    with stopping(*shared.telegrafs.values(), shared.front, shared.store, shared.broker):
+    with stopping(*shared.telegrafs.values(), shared.proxy, shared.store, shared.broker):
         shared.broker.start()
         shared.store.start()
         for telegraf in shared.telegrafs.values():
@@ -153,14 +153,14 @@ def test_each_sample_is_written_once_by_one_of_them(shared: Shared) -> None:
 
     def both_have_a_part() -> bool:
         shared.publish(Channel(psu="split"), next(sent), 200)
-        return all(sum(",psu=split" in line for line in list(shared.front.written[name])) > 300 for name in NAMES)
+        return all(sum(",psu=split" in line for line in list(shared.proxy.written[name])) > 300 for name in NAMES)
 
     # One that lost its connection on a busy machine gets no part until it is back.
     wait_until(both_have_a_part, "that both have a part", 90)
     count = next(sent)
     shared.publish(Channel(psu="split"), count, 200, "backlog")
     shared.all_there("split", count + 200)
-    assert set(shared.front.times_written("split").values()) == {1}
+    assert set(shared.proxy.times_written("split").values()) == {1}
 
 
 def test_a_killed_one_costs_no_sample_and_doubles_none(shared: Shared) -> None:
@@ -168,18 +168,18 @@ def test_a_killed_one_costs_no_sample_and_doubles_none(shared: Shared) -> None:
     channel, (killed, other) = Channel(psu="hit"), shared.telegrafs.values()
     shared.publish(channel, 0, 400)
     shared.all_there("hit", 400)
-    shared.front.refuse = (503, {"code": "unavailable"})  # so that both hold samples that they have not acknowledged
+    shared.proxy.refuse = (503, {"code": "unavailable"})  # so that both hold samples that they have not acknowledged
     shared.publish(channel, 400, 400)
     wait_until(lambda: "503" in killed.text() and "503" in other.text(), "both meet the store's refusal")
     killed.stop(signal.SIGKILL)
-    shared.front.refuse = None
+    shared.proxy.refuse = None
     shared.publish(channel, 800, 400)
     # The broker goes on to give the absent one its part.
     wait_until(lambda: shared.count("hit") >= 800, "the other's part")
     assert shared.count("hit") < 1200
     killed.start()
     shared.all_there("hit", 1200)
-    assert len(shared.front.times_written("hit")) == 1200
+    assert len(shared.proxy.times_written("hit")) == 1200
 
 
 def test_a_status_reaches_both(shared: Shared) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.stack.services import Broker, influxd
 from tests.support.processes import ROOT
 
-from .influxd import Influxd, Room
+from .influxd import Influxd, SetupService
 
 #: In the place of docker compose. What it asks of processes the test does (`Host.serve`); all is noted.
 COMPOSE = """#!/bin/bash
@@ -48,9 +48,9 @@ class Host:
         self.store = Influxd(self.volumes / "influxdb")
         self.store.log = folder / "influxd.log"
         self.broker: Broker | None = None
-        self.room = Room(folder / "room", self.store.url)
-        self.room.state, self.room.tokens = self.volumes / "influxdb-setup", self.volumes / "tokens"
-        self.room.secrets = self.root / "secrets" / "influxdb"
+        self.setup_service = SetupService(folder / "setup", self.store.url)
+        self.setup_service.state, self.setup_service.tokens = self.volumes / "influxdb-setup", self.volumes / "tokens"
+        self.setup_service.secrets = self.root / "secrets" / "influxdb"
         programs = folder / "bin"
         programs.mkdir()
         self.compose = programs / "compose"
@@ -66,14 +66,14 @@ class Host:
 
     def fill(self) -> None:
         """Files and a store, as they are in use; what `make secrets` and people make."""
-        self.room.secrets.mkdir(parents=True, exist_ok=True)
+        self.setup_service.secrets.mkdir(parents=True, exist_ok=True)
         (self.root / "secrets").chmod(0o700)
-        self.room.password = "the-password"
+        self.setup_service.password = "the-password"
         (self.root / "mosquitto").mkdir(exist_ok=True)
         (self.root / "mosquitto" / "users.toml").write_text("# mine\n")
         self.configure()
         self.store.start()
-        assert self.room.setup().returncode == 0
+        assert self.setup_service.setup().returncode == 0
 
     def configure(self) -> None:
         """What an agent and Grafana have, and the settings of the host."""
@@ -85,10 +85,10 @@ class Host:
         (self.folder / "running").write_text("agent\nmosquitto\ntelegraf\ninfluxdb\ngrafana\n")
 
     def write(self, value: int) -> None:
-        assert self.store.write(self.room.token("telegraf"), f"kept v={value}i") == 204
+        assert self.store.write(self.setup_service.token("telegraf"), f"kept v={value}i") == 204
 
     def values(self) -> list[int] | None:
-        return self.store.values(self.room.token("grafana"), "kept")
+        return self.store.values(self.setup_service.token("grafana"), "kept")
 
     def backup(self, *words: str | Path, failing: str = "") -> subprocess.CompletedProcess[str]:
         """scripts/backup.py, to its end."""
@@ -104,7 +104,7 @@ class Host:
 
     def _start(self, command: list[str | Path], **more: str) -> subprocess.Popen[str]:
         (self.folder / "calls").write_text("")
-        _, environment = self.room.command()
+        _, environment = self.setup_service.command()
         del environment["PSU_RETENTION"]
         environment |= {
             "PATH": f"{self.compose.parent}:{os.environ['PATH']}", "HOST": str(self.folder), "PYTHON": sys.executable,

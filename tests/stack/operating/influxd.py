@@ -30,7 +30,7 @@ def paths(folder: Path) -> list[str]:
 
 
 class Influxd(Process):
-    """An empty store, until `Room.setup` has been there."""
+    """An empty store, until `SetupService.setup` has been there."""
 
     def __init__(self, folder: Path, *more: str) -> None:
         """``more``: options of InfluxDB; `command` may be changed between two starts."""
@@ -76,7 +76,7 @@ class Influxd(Process):
         return [row[1] for series in answer["results"][0].get("series", []) for row in series["values"]]
 
 
-class Room:
+class SetupService:
     """The folders that the container of `influxdb-setup` sees."""
 
     def __init__(self, folder: Path, url: str, password: str = "the-first-password") -> None:
@@ -111,8 +111,8 @@ class Room:
     def token(self, name: str) -> str:
         return (self.tokens / name).read_text()
 
-    def copy(self, folder: Path) -> Room:
+    def copy(self, folder: Path) -> SetupService:
         """The same, so that something may be tried."""
         for path in (self.secrets, self.tokens, self.state):
             shutil.copytree(path, folder / path.name)
-        return Room(folder, self.url, self.password)
+        return SetupService(folder, self.url, self.password)

@@ -68,8 +68,8 @@ def test_it_is_one_file_for_its_owner_alone(archive: Path) -> None:
 
 def test_onto_a_stack_that_runs(host: Host, archive: Path) -> None:
     """It refuses, unless it is told; then the store is as it was, and what was there is put aside."""
-    host.room.password = "changed-since"
-    assert host.room.setup().returncode == 0
+    host.setup_service.password = "changed-since"
+    assert host.setup_service.setup().returncode == 0
     refused = host.backup("restore", archive)
     assert refused.returncode == 2
     assert refused.stderr.endswith("there already. OVERWRITE=yes replaces them, and what the services keep\n")
@@ -80,7 +80,7 @@ def test_onto_a_stack_that_runs(host: Host, archive: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert host.calls() == ["stop", "run --rm -T backup restore", "up -d"]
     assert host.values() == [1]
-    assert host.room.setup().returncode == 0
+    assert host.setup_service.setup().returncode == 0
     assert not list(host.volumes.glob("*/.restoring"))
     (aside,) = (host.root / "backups").glob("replaced-*")
     assert (aside / "secrets" / "influxdb" / "admin_password").read_text() == "changed-since"

@@ -88,7 +88,7 @@ def test_rotation(host: Host) -> None:
     secrets = host.root / "secrets"
     for name, changed in (
         ("telegraf", secrets / "telegraf" / "mqtt_password"),
-        ("telegraf-token", host.room.tokens / "telegraf"),
+        ("telegraf-token", host.setup_service.tokens / "telegraf"),
         ("influxdb", secrets / "influxdb" / "admin_password"),
         ("grafana", secrets / "grafana" / "admin_password"),
     ):
@@ -100,8 +100,8 @@ def test_rotation(host: Host) -> None:
 
 
 def test_locked_out(host: Host) -> None:
-    (host.room.state / "admin").unlink()
-    host.room.password = "another-password"
+    (host.setup_service.state / "admin").unlink()
+    host.setup_service.password = "another-password"
     refused = host.shell("docker compose run --rm --no-deps influxdb-setup")
     assert refused.returncode == 2
     heading = "Locked out of the store"

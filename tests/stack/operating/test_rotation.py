@@ -15,7 +15,7 @@ from tests.stack.services import Broker, generate_secrets
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
-from .influxd import Influxd, Room
+from .influxd import Influxd, SetupService
 
 #: In the place of docker compose: it notes what it is asked, sends the broker its signal, and runs influxdb/setup.py.
 COMPOSE = """#!/bin/sh
@@ -223,29 +223,29 @@ def test_without_compose_nothing_is_changed(bench: Bench) -> None:
 
 def test_what_the_store_accepts(bench: Bench, tmp_path: Path) -> None:
     with Influxd(tmp_path / "influxd") as store:
-        room = Room(tmp_path / "room", store.url)
-        room.secrets = bench.secrets / "influxdb"
-        _, environment = room.command()
-        assert room.setup().returncode == 0
+        service = SetupService(tmp_path / "setup", store.url)
+        service.secrets = bench.secrets / "influxdb"
+        _, environment = service.command()
+        assert service.setup().returncode == 0
         for name in ("telegraf", "grafana"):
-            old = room.token(name)
+            old = service.token(name)
             assert bench.rotate(f"{name}-token", **environment).returncode == 0
             assert bench.asked() == [f"run --rm --no-deps influxdb-setup --renew {name}", f"restart {name}"]
             assert store.write(old, "x v=1") == 401
-            assert room.token(name) != old
-        assert store.write(room.token("telegraf"), "x v=1") == 204
-        assert store.values(room.token("grafana"), "x") == [1]
+            assert service.token(name) != old
+        assert store.write(service.token("telegraf"), "x v=1") == 204
+        assert store.values(service.token("grafana"), "x") == [1]
 
-        password = room.password
+        password = service.password
         done = bench.rotate("influxdb", **environment)
         assert done.returncode == 0, done.stderr
-        assert room.password != password
-        (room.state / "admin").unlink()  # only the password is left, and has to be right
-        assert room.setup().returncode == 0
+        assert service.password != password
+        (service.state / "admin").unlink()  # only the password is left, and has to be right
+        assert service.setup().returncode == 0
 
         # The store is not well: nothing is taken away.
-        password = room.password
+        password = service.password
         done = bench.rotate("influxdb", **environment | {"INFLUX_HOST": "http://127.0.0.1:9", "STARTING": "0.1"})
         assert done.returncode == 2
         assert "Nothing was changed: InfluxDB has to be well first" in done.stderr
-        assert room.password == password
+        assert service.password == password

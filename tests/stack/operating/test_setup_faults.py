@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .influxd import Influxd, Room
+from .influxd import Influxd, SetupService
 
 Answers = Callable[[BaseHTTPRequestHandler], None]
 
@@ -79,7 +79,7 @@ def garbage(handler: BaseHTTPRequestHandler) -> None:
 )
 def test_what_answers_is_no_store(tmp_path: Path, answers: Answers, told: str) -> None:
     with answering(answers) as (url, _):
-        done = Room(tmp_path, url).setup()
+        done = SetupService(tmp_path, url).setup()
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert told in done.stderr
 
@@ -94,16 +94,16 @@ def test_a_token_goes_to_no_other_address(tmp_path: Path) -> None:
                 give(307, "", Location=f"{other}{handler.path}")(handler)
 
         with answering(elsewhere) as (url, _):
-            room = Room(tmp_path, url)
-            (room.state / "admin").write_text(json.dumps({"id": "1", "token": "own"}))
-            done = room.setup()
+            service = SetupService(tmp_path, url)
+            (service.state / "admin").write_text(json.dumps({"id": "1", "token": "own"}))
+            done = service.setup()
     assert (done.returncode, asked) == (1, [])
     assert "GET /api/v2/me with 307" in done.stderr
 
 
 @pytest.mark.parametrize("url", ["", "influxdb:8086", "http://[::1", "http://a b", "http://a:port", "ftp://influxdb"])
 def test_an_address_that_is_none(tmp_path: Path, url: str) -> None:
-    command, environment = Room(tmp_path, "").command()
+    command, environment = SetupService(tmp_path, "").command()
     done = subprocess.run(command, env=environment | {"INFLUX_HOST": url}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
         2,
@@ -116,27 +116,27 @@ def test_an_address_that_is_none(tmp_path: Path, url: str) -> None:
     [(b"\xff\xfe", "is not in UTF-8. Delete it, and run `make secrets`"), (b"\xef\xbb\xbfshort\r\n", "8 to 72")],
 )
 def test_a_password_that_cannot_be_one(tmp_path: Path, password: bytes, told: str) -> None:
-    room = Room(tmp_path, "http://127.0.0.1:9")
-    (room.secrets / "admin_password").write_bytes(password)
-    done = room.setup()
+    service = SetupService(tmp_path, "http://127.0.0.1:9")
+    (service.secrets / "admin_password").write_bytes(password)
+    done = service.setup()
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert told in done.stderr
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SetupService]:
     folder = tmp_path_factory.mktemp("faults")
     with Influxd(folder / "influxd") as store:
-        room = Room(folder / "room", store.url)
-        (room.secrets / "admin_password").write_bytes(b"\xef\xbb\xbfp\xc3\xa4ss \"$HOME\" 'x': #\r\n")
-        done = room.setup()
+        service = SetupService(folder / "setup", store.url)
+        (service.secrets / "admin_password").write_bytes(b"\xef\xbb\xbfp\xc3\xa4ss \"$HOME\" 'x': #\r\n")
+        done = service.setup()
         assert done.returncode == 0, done.stderr
-        yield room
+        yield service
 
 
-def test_a_password_with_any_characters_and_a_mark_before_it(room: Room, tmp_path: Path) -> None:
+def test_a_password_with_any_characters_and_a_mark_before_it(service: SetupService, tmp_path: Path) -> None:
     """Written by an editor of Windows. Without the program's own token the password has to be right."""
-    copy = room.copy(tmp_path)
+    copy = service.copy(tmp_path)
     assert "password set" not in copy.setup().stdout
     for path in copy.state.iterdir():
         path.unlink()
@@ -145,44 +145,44 @@ def test_a_password_with_any_characters_and_a_mark_before_it(room: Room, tmp_pat
     assert (done.returncode, done.stderr) == (0, "")
     assert "token for setup: new" in done.stdout
     for path in copy.state.iterdir():
-        (room.state / path.name).write_text(path.read_text())
-    assert room.setup().returncode == 0
+        (service.state / path.name).write_text(path.read_text())
+    assert service.setup().returncode == 0
 
 
-def test_a_proxy_of_the_host_is_not_asked(room: Room) -> None:
+def test_a_proxy_of_the_host_is_not_asked(service: SetupService) -> None:
     """Docker hands it to every container (`proxies` in ~/.docker/config.json)."""
-    command, environment = room.command()
+    command, environment = service.command()
     proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy"), "http://127.0.0.1:9")
     done = subprocess.run(command, env=environment | proxies | {"STARTING": "1"}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_retention_that_the_store_cannot_count(room: Room) -> None:
-    done = room.setup(retention="99999w")
+def test_a_retention_that_the_store_cannot_count(service: SetupService) -> None:
+    done = service.setup(retention="99999w")
     assert (done.returncode, done.stderr) == (
         2,
         "PSU_RETENTION: 99999w is more than 290 years: 0 keeps all for ever\n",
     )
-    assert room.setup(retention="15000w").returncode == 0
-    assert room.setup().returncode == 0
+    assert service.setup(retention="15000w").returncode == 0
+    assert service.setup().returncode == 0
 
 
-def test_a_token_that_cannot_be_handed_over_leaves_the_old_one_in_force(room: Room) -> None:
+def test_a_token_that_cannot_be_handed_over_leaves_the_old_one_in_force(service: SetupService) -> None:
     """As on a full disk: a folder stands where the new one is to be written."""
-    old = room.token("telegraf")
-    obstacle = room.tokens / ".telegraf.new"
+    old = service.token("telegraf")
+    obstacle = service.tokens / ".telegraf.new"
     (obstacle / "x").mkdir(parents=True)
-    done = room.setup("--renew", "telegraf")
+    done = service.setup("--renew", "telegraf")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert f"{room.tokens / 'telegraf'}: Is a directory. The next run goes on from here" in done.stderr
+    assert f"{service.tokens / 'telegraf'}: Is a directory. The next run goes on from here" in done.stderr
     store = Influxd.__new__(Influxd)
-    store.url = room.url
+    store.url = service.url
     assert store.write(old, "x v=1") == 204
     (obstacle / "x").rmdir()
     os.rmdir(obstacle)
-    assert "handed over" in room.setup().stdout
+    assert "handed over" in service.setup().stdout
     assert store.write(old, "x v=1") == 401
-    assert store.write(room.token("telegraf"), "x v=1") == 204
+    assert store.write(service.token("telegraf"), "x v=1") == 204
 
 
 def test_an_onboarding_that_the_store_has_not_ended_is_waited_for(tmp_path: Path) -> None:
@@ -197,8 +197,8 @@ def test_an_onboarding_that_the_store_has_not_ended_is_waited_for(tmp_path: Path
             give(401 if len(judged) < 6 else 503, "{}")(handler)
 
     with answering(answers) as (url, _):
-        room = Room(tmp_path, url)
-        (room.state / "admin").write_text(json.dumps({"token": "given by the onboarding"}))
-        done = room.setup()
+        service = SetupService(tmp_path, url)
+        (service.state / "admin").write_text(json.dumps({"token": "given by the onboarding"}))
+        done = service.setup()
     assert (done.returncode, "503" in done.stderr) == (1, True), done.stderr
     assert len(judged) == 6

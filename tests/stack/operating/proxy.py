@@ -1,4 +1,4 @@
-"""A stand before InfluxDB that ends who asks at a chosen request: before the store has it, or once it has carried it out."""
+"""A proxy before InfluxDB that kills the program that asks, at a chosen request: before or after the store has carried it out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
 
-class Front:
+class KillingProxy:
     """Hands every request on, and counts them.
 
     :param port: InfluxDB's
@@ -20,21 +20,21 @@ class Front:
         self.asked: list[str] = []
         #: Called with each request's number, from 1, before (False) and after (True) it was carried out.
         self.passing: Callable[[int, bool], None] = lambda _number, _is_done: None
-        front = self
+        proxy = self
 
         class Handler(BaseHTTPRequestHandler):
             def _hand_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                front.asked.append(f"{self.command} {self.path}")
-                number = len(front.asked)
-                front.passing(number, False)
+                proxy.asked.append(f"{self.command} {self.path}")
+                number = len(proxy.asked)
+                proxy.passing(number, False)
                 link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
                 headers = {key: value for key, value in self.headers.items() if key in ("Authorization", "Cookie")}
                 link.request(self.command, self.path, body, headers)
                 answer = link.getresponse()
                 text = answer.read()
                 link.close()
-                front.passing(number, True)
+                proxy.passing(number, True)
                 self.send_response(answer.status)
                 for key, value in answer.getheaders():
                     if key in ("Content-Type", "Set-Cookie"):
