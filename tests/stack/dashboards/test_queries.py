@@ -66,14 +66,22 @@ def test_every_query_bears_an_empty_store(empty: Store, text: str) -> None:
     [
         ("Units offline", {"sum": 3}),
         ("Agents gone", {"sum": 2}),
-        ("Channels tripped", {"sum": 2}),
-        ("In current limit", {"sum": 1}),
     ],
 )
 def test_figures_of_the_fleet(lab: Store, title: str, value: dict[str, int]) -> None:
-    """A trip that was cleared a second ago is none; nor is CC that is meant to be, or goes to and fro, or is new."""
     (row,) = rows(lab, "fleet", title)
     assert {key: row[key] for key in value} == value
+
+
+@pytest.mark.parametrize(
+    ("ref", "places"),
+    [("tripped", {("psu2", "1")}), ("trippedahead", {("early", "2")}), ("limiting", {("psu3", "1")})],
+)
+def test_channels_that_are_wrong(lab: Store, ref: str, places: set[tuple[str, str]]) -> None:
+    """A trip that was cleared a second ago is none; nor is CC that is meant to be, or goes to and fro, or is new."""
+    found = [(row["psu"], row["channel"]) for row in rows(lab, "fleet", "What is wrong", ref)]
+    assert len(found) == len(places)
+    assert set(found) == places
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ def test_what_is_wrong(fleet: dict[str, Any]) -> None:
         ("Samples were lost", "", "", "", "cutoff", ""),
         ("Samples wait", "", "", "", "bench4", ""),
     ]
-    assert fleet["Wrong"]["values"][0]["text"] == str(len(found))
+    for title, number in (("Wrong", len(found)), ("Channels tripped", 2), ("In current limit", 1)):
+        assert fleet[title]["values"][0]["text"] == str(number), title
 
 
 def test_nothing_is_wrong(good: Drawing) -> None:
@@ -102,7 +103,7 @@ def test_nothing_is_wrong(good: Drawing) -> None:
     assert value["text"] == "all is well"
     green = {
         value["color"]
-        for title in ("Units offline", "Agents gone", "Channels tripped")
+        for title in ("Units offline", "Agents gone", "Channels tripped", "In current limit")
         for value in told[title]["values"]
     }
     assert green == {value["color"]}
