@@ -120,6 +120,11 @@ def kept_files(root: Path) -> list[str]:
 def still(compose: Compose, services: list[str]) -> Iterator[None]:
     """These services stand still, and go on in any case."""
     try:
+        if "agent" in services:
+            print(
+                "While the agent stands still, outputs stay as they are, and nothing can be switched, off included",
+                flush=True,
+            )
         for service in services:
             if compose.run(f"stop {service}") != 0:
                 raise Fault(f"{service} could not be stopped")
@@ -252,6 +257,12 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
             raise Fault("The volumes are not empty. OVERWRITE=yes replaces what the services keep")
         if code != 0:
             raise Fault("The volumes could not be looked at: see above")
+    if running:
+        print(
+            "All services stand still until it is back: nothing can be switched, off included. Agents of other hosts lose "
+            'Mosquitto meanwhile, and turn off their channels with on_broker_loss: "off"',
+            flush=True,
+        )
     if running and compose.run("stop") != 0:
         raise Fault(f"The services could not be stopped. {compose.shown('up -d')} starts them again")
     again = "Services stand still, and it is not all back: run this again, with OVERWRITE=yes"

@@ -67,6 +67,51 @@ def renew(name: str, users_toml: Path, out: Path) -> None:
     print(f"{file}: new")
 
 
+def effects(steps: list[str], running: set[str], user: str, role: str) -> list[str]:
+    """Sentences on outputs that the steps may turn off, and offs that may not be done while they last."""
+    if "mosquitto" not in running:
+        return []
+    off = 'with on_broker_loss: "off" are turned off if that lasts longer than their broker_loss_after'
+    found = []
+    if make_secrets.RESTART_BROKER in steps:
+        found.append(
+            f"Mosquitto is restarted: for some seconds nothing can be switched, off included. Channels of every agent {off}"
+        )
+    if "restart agent" in steps and "agent" in running:
+        found.append(
+            f"The agent is refused, then restarted: for some seconds it switches nothing, off included. Its channels {off}"
+        )
+    elif role == "agent":
+        found.append(
+            f"The agent that connects as {user} is refused until it has the new password, and switches nothing, off included. "
+            f"Its channels {off}"
+        )
+    elif role in ("commands", "bridge"):
+        found.append(
+            f"Whoever connects as {user} is refused until it has the new password: its commands, offs included"
+        )
+    return found
+
+
+def announce(told: list[str]) -> None:
+    """Tell it, and ask where somebody can answer.
+
+    :raises Fault: the answer is not yes
+    """
+    if not told:
+        return
+    print(*told, sep="\n", flush=True)
+    if not sys.stdin.isatty():
+        return
+    try:
+        answer = input("Go on? [y/N] ")
+    except (EOFError, KeyboardInterrupt):
+        print()
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise Fault("Nothing was changed")
+
+
 def rotate(name: str, users_toml: Path, out: Path) -> int:
     if not (out / "mosquitto" / "passwd").exists():
         raise Fault(f"{out}: there are no secrets yet: `make secrets`")
@@ -78,14 +123,16 @@ def rotate(name: str, users_toml: Path, out: Path) -> int:
         raise Fault(f"{name or 'NAME'}: name one of {', '.join([*known, *OTHERS])}")
     compose = Compose()
     running = compose.running()
+    remaining = steps_after(name if name in OTHERS else f"users/{user}" if user in OTHERS else user, out)
+    if "telegraf" not in running:  # and so away: see `steps_after`
+        remaining = [step.replace(make_secrets.REREAD, make_secrets.RESTART_BROKER) for step in remaining]
+    role = users[user]["role"] if user in users and name not in OTHERS else ""
+    announce(effects(remaining, running, user, role))
     if name == "influxdb" and not carry_out(compose, "run --rm --no-deps influxdb-setup"):
         # Without entry of its own the setup could not exchange a password that nobody has any more.
         raise Fault("Nothing was changed: InfluxDB has to be well first")
     renew(name, users_toml, out)
 
-    remaining = steps_after(name if name in OTHERS else f"users/{user}" if user in OTHERS else user, out)
-    if "telegraf" not in running:  # and so away: see `steps_after`
-        remaining = [step.replace(make_secrets.REREAD, make_secrets.RESTART_BROKER) for step in remaining]
     why = "That did not succeed."
     try:
         while remaining:

@@ -38,6 +38,9 @@ def archive(host: Host) -> Path:
     assert done.returncode == 0, done.stderr
     (path,) = (host.root / "backups").iterdir()
     assert f"{path}: " in done.stdout
+    before, _, after = done.stdout.partition("nothing can be switched, off included\n")
+    assert "stop agent" in after
+    assert "stop agent" not in before
     # The store first; the agent only for its own, because nothing can be switched meanwhile. Mosquitto and Telegraf go on.
     assert host.calls() == [
         "stop grafana",
@@ -78,6 +81,7 @@ def test_onto_a_stack_that_runs(host: Host, archive: Path) -> None:
 
     done = host.backup("restore", archive, "--overwrite")
     assert done.returncode == 0, done.stderr
+    assert "nothing can be switched, off included" in done.stdout.partition(" stop\n")[0]
     assert host.calls() == ["stop", "run --rm -T backup restore", "up -d"]
     assert host.values() == [1]
     assert host.setup_service.setup().returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,6 +134,52 @@ def test_the_broker_is_started_anew_where_telegraf_is_away(bench: Bench) -> None
     assert bench.asked() == ["restart mosquitto"]
 
 
+@pytest.mark.parametrize(
+    ("name", "running", "told"),
+    [
+        ("telegraf", "mosquitto telegraf agent", "Channels of every agent with on_broker_loss"),
+        ("reader", "mosquitto agent", "Channels of every agent with on_broker_loss"),
+        ("agent", "mosquitto telegraf agent", "Its channels with on_broker_loss"),
+        ("agent", "mosquitto telegraf", "The agent that connects as agent is refused"),
+        ("commands", "mosquitto telegraf agent", "its commands, offs included"),
+        ("reader", "mosquitto telegraf agent", ""),
+        ("telegraf", "agent", ""),
+    ],
+)
+def test_what_may_become_of_outputs_is_told_before_anything_is_changed(
+    bench: Bench, name: str, running: str, told: str
+) -> None:
+    done = bench.rotate(name, RUNNING=running)
+    assert done.returncode == 0, done.stderr
+    if told:
+        assert told in done.stdout.partition(": new")[0].partition("$ ")[0]
+    else:
+        assert "off included" not in done.stdout
+        assert "offs included" not in done.stdout
+
+
+@pytest.mark.parametrize("answer", [b"\n", b"\x04", b"y\n"])
+def test_in_a_terminal_it_asks(bench: Bench, answer: bytes) -> None:
+    bench.calls.write_text("")
+    before = bench.broker.password("telegraf")
+    ours, its = pty.openpty()
+    try:
+        os.write(ours, answer)
+        command = [sys.executable, str(ROOT / "scripts" / "rotate.py"), "telegraf", "--out", str(bench.secrets)]
+        done = subprocess.run(command, env=bench.environment, stdin=its, capture_output=True, text=True, timeout=60)
+    finally:
+        os.close(ours)
+        os.close(its)
+    if answer == b"y\n":
+        assert done.returncode == 0, done.stderr
+        assert bench.asked() == ["restart mosquitto", "restart telegraf"]
+        assert bench.broker.password("telegraf") != before
+    else:
+        assert (done.returncode, done.stderr) == (2, "Nothing was changed\n")
+        assert bench.asked() == []
+        assert bench.broker.password("telegraf") == before
+
+
 def test_the_password_of_a_further_agent(bench: Bench) -> None:
     script = [sys.executable, str(ROOT / "scripts" / "make_secrets.py"), "--out", str(bench.secrets)]
     made = subprocess.run([*script, "--agents", "bench7:psu7"], capture_output=True, text=True)
@@ -142,6 +189,7 @@ def test_the_password_of_a_further_agent(bench: Bench) -> None:
     )
     old = bench.broker.password("bench7")
     done = bench.rotate("bench7")
+    assert "The agent that connects as bench7 is refused until it has the new password" in done.stdout
     assert f"Whoever connects as bench7 needs it now: {bench.secrets / 'users' / 'bench7'}" in done.stdout
     wait_until(lambda: bench.may_connect("bench7", bench.broker.password("bench7")), "the broker knows it")
     assert not bench.may_connect("bench7", old)
