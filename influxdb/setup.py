@@ -327,7 +327,7 @@ def spoken(retention: int) -> str:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One run at a time: two would end each other's tokens."""
     try:
         with open(folder / ".lock", "w") as lock:
@@ -354,7 +354,7 @@ def main() -> int:
         for folder in (setup.state, setup.tokens):
             if not folder.is_dir():
                 raise Fault(f"{folder} is missing: compose.yaml mounts a volume there", 2)
-        with alone(setup.state):
+        with locked(setup.state):
             setup.run(arguments.renew)
     except Fault as fault:
         print(fault, file=sys.stderr)

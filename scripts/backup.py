@@ -29,8 +29,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.common import ROOT, Fault, alone, told
+from scripts.common import ROOT, Fault, finished, locked, told
 from scripts.composing import Compose
+from scripts.dotenv import configuration
 
 #: Volumes that are copied together, and who stands still for it. The agent only for its own: nothing can be switched, off
 #: included, while it does.
@@ -41,46 +42,12 @@ COPIES = (
 #: What people have written or `make secrets` has made, by its path from the project's folder.
 FILES = ("secrets", "mosquitto/users.toml", ".env", "compose.override.yaml")
 #: Of these, what a new checkout has: it gives no reason to refuse.
-SHIPPED = ("mosquitto/users.toml", "examples/stack")
+IN_CHECKOUT = ("mosquitto/users.toml", "examples/stack")
 RUN = "run --rm -T backup"
 #: The exit code of backup/volumes.py where there is something in a volume.
 NOT_EMPTY = 3
 #: The last member: without it the file is not whole.
 END = "backup.json"
-
-
-def settings(root: Path) -> dict[str, str]:
-    """The lines of .env, as compose takes them."""
-    try:
-        lines = (root / ".env").read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        return {}
-    except UnicodeDecodeError:
-        raise Fault(f"{root / '.env'} is not in UTF-8") from None
-    found = {}
-    for line in lines:
-        if match := re.fullmatch(r"\s*(?:export\s+)?(\w+)\s*=\s*(.*?)\s*", line):
-            value = re.sub(r"\s#.*", "", match[2]).strip() if match[2][:1] not in ("'", '"') else match[2]
-            quoted = re.match(r"""(["'])(.*?)\1""", value)
-            found[match[1]] = quoted[2] if quoted else value
-    return found
-
-
-def configuration(root: Path) -> Path | None:
-    """The folder that PSU_AGENT_FOLDER names, if any.
-
-    :raises Fault: the secrets are in it
-    """
-    named = os.environ.get("PSU_AGENT_FOLDER") or settings(root).get("PSU_AGENT_FOLDER", "")
-    if not named:
-        return None
-    folder = (root / Path(os.path.expandvars(named)).expanduser()).resolve()
-    if any(one.resolve().is_relative_to(folder) for one in (root, root / "secrets")):
-        raise Fault(
-            f"PSU_AGENT_FOLDER={named} has secrets/ in it, which would all be the agent's to read: "
-            "mkdir config, move psu-agent.yaml into it, and name ./config"
-        )
-    return folder
 
 
 def versions(root: Path) -> dict[str, str]:
@@ -117,7 +84,7 @@ def kept_files(root: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def still(compose: Compose, services: list[str]) -> Iterator[None]:
+def stopped(compose: Compose, services: list[str]) -> Iterator[None]:
     """These services stand still, and go on in any case."""
     try:
         if "agent" in services:
@@ -160,7 +127,7 @@ def save(compose: Compose, root: Path, to: Path) -> None:
                 for name in names:
                     archive.add(root / name, f"files/{name}")
             for volumes, services in COPIES:
-                with still(compose, [service for service in services if service in running]):
+                with stopped(compose, [service for service in services if service in running]):
                     file.flush()
                     file.seek(0, os.SEEK_END)
                     if compose.run(f"{RUN} save {' '.join(volumes)}", stdout=file) != 0:
@@ -250,7 +217,7 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
     names = end["files"]
     running = compose.running()
     if not overwrite:
-        there = [name for name in names if name not in SHIPPED and (root / name).exists()]
+        there = [name for name in names if name not in IN_CHECKOUT and (root / name).exists()]
         if there:
             raise Fault(f"{', '.join(there)}: there already. OVERWRITE=yes replaces them, and what the services keep")
         if (code := compose.run(f"{RUN} empty")) == NOT_EMPTY:
@@ -304,24 +271,17 @@ def main() -> int:
     # So that services that stand still are started also then.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    try:
-        with alone(arguments.root):
+
+    def work() -> None:
+        with locked(arguments.root):
             if arguments.what == "save":
                 save_into(Compose(), arguments.root, arguments.file)
             elif arguments.file is None:
                 raise Fault("Which backup? make restore FROM=backups/psu-….tar")
             else:
                 restore(Compose(), arguments.root, arguments.file, overwrite=arguments.overwrite)
-    except Fault as fault:
-        print(fault, file=sys.stderr)
-        return fault.code
-    except OSError as error:
-        print(told(error), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Interrupted", file=sys.stderr)
-        return 1
-    return 0
+
+    return finished(work)
 
 
 if __name__ == "__main__":

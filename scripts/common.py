@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,8 +25,27 @@ def told(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
 
 
+def finished(work: Callable[[], int | None], *, then: str = "", code: int = 2) -> int:
+    """The exit code of a script that does this work. A fault, an error of the system and Ctrl-C are told in one line.
+
+    :param then: said after an error of the system and Ctrl-C: what to do
+    :param code: of an error of the system
+    """
+    try:
+        return work() or 0
+    except Fault as fault:
+        print(fault, file=sys.stderr)
+        return fault.code
+    except OSError as error:
+        reason = told(error)
+    except KeyboardInterrupt:
+        reason, code = "Interrupted", 1
+    print(f"{reason}. {then}" if then else reason, file=sys.stderr)
+    return code
+
+
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One of the scripts at a time in a project's folder: two rotations would leave passwords that fit nowhere, and a second
     backup would start a service whose files the first one copies.
 

@@ -25,7 +25,7 @@ except ModuleNotFoundError:
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.common import ROOT, Fault, alone, told
+from scripts.common import ROOT, Fault, finished, locked, told
 from scripts.rights import acl, check
 
 COMMENT = re.compile(r"(?:^|\s)#")
@@ -233,6 +233,24 @@ def generate(users_toml: Path, out: Path, words: list[str]) -> dict[str, dict[st
     return dict(config["users"])
 
 
+def tell(users: dict[str, dict[str, Any]], users_toml: Path, out: Path, before: set[Path]) -> None:
+    """Print where the passwords are, and what tells services of those that were not there ``before``."""
+    print(f"{out}: passwords of {len(users)} MQTT users, of InfluxDB and of Grafana")
+    for name, user in users.items():
+        if (file := out / "users" / name).exists() and user["role"] != "health":
+            units = f" for {', '.join(user['units'])}" if user["role"] == "agent" else ""
+            print(f"  MQTT user {name} ({user['role']}{units}): {file}")
+    print(f"  Grafana user admin: {out / 'grafana' / 'admin_password'}")
+    if before:
+        for name in new_names(before, out):
+            steps = " && ".join(f"docker compose {step}" for step in steps_after(name, out))
+            print(f"  New for {name}. Services that run go on with the old one until: {steps}")
+    agents = [name for name, user in users.items() if user["role"] == "agent"]
+    for name in agents:
+        if len(agents) > 1 and "+" in (users[name]["name"], *users[name]["units"]):
+            print(f"  The user {name} may speak for every agent's units: give it its `name` and `units` ({users_toml})")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=Path, default=ROOT / "mosquitto" / "users.toml")
@@ -245,33 +263,14 @@ def main() -> int:
         help="a user for each of these agents; or a file with lines `NAME: UNIT UNIT`. They are remembered in OUT/agents",
     )
     arguments = parser.parse_args()
-    try:
-        with alone(arguments.out.absolute().parent):
+
+    def work() -> None:
+        with locked(arguments.out.absolute().parent):
             before = set(arguments.out.rglob("*"))
             users = generate(arguments.users, arguments.out, arguments.agents)
-    except Fault as fault:
-        print(fault, file=sys.stderr)
-        return fault.code
-    except OSError as error:
-        print(f"{told(error)}. Nothing that was there is lost: run `make secrets` again then", file=sys.stderr)
-        return 2
-    print(f"{arguments.out}: passwords of {len(users)} MQTT users, of InfluxDB and of Grafana")
-    for name, user in users.items():
-        if (file := arguments.out / "users" / name).exists() and user["role"] != "health":
-            units = f" for {', '.join(user['units'])}" if user["role"] == "agent" else ""
-            print(f"  MQTT user {name} ({user['role']}{units}): {file}")
-    print(f"  Grafana user admin: {arguments.out / 'grafana' / 'admin_password'}")
-    if before:
-        for name in new_names(before, arguments.out):
-            steps = " && ".join(f"docker compose {step}" for step in steps_after(name, arguments.out))
-            print(f"  New for {name}. Services that run go on with the old one until: {steps}")
-    agents = [name for name, user in users.items() if user["role"] == "agent"]
-    for name in agents:
-        if len(agents) > 1 and "+" in (users[name]["name"], *users[name]["units"]):
-            print(
-                f"  The user {name} may speak for every agent's units: give it its `name` and `units` ({arguments.users})"
-            )
-    return 0
+        tell(users, arguments.users, arguments.out, before)
+
+    return finished(work, then="Nothing that was there is lost: run `make secrets` again")
 
 
 if __name__ == "__main__":

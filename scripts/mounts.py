@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.backup import configuration, settings
-from scripts.common import ROOT, Fault
+from scripts.common import ROOT, Fault, finished
+from scripts.dotenv import configuration, settings
 
 #: Folders that come with the project: they are mounted, or go into the image as they are.
 SHIPPED = ("mosquitto", "telegraf", "influxdb", "grafana", "backup", "docker", "examples/stack", "examples/prometheus")
@@ -75,9 +75,13 @@ def check(root: Path) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder")
-    faults = check(parser.parse_args().root)
-    print("\n".join(faults), end="\n" if faults else "", file=sys.stderr)
-    return 2 if faults else 0
+    root = parser.parse_args().root
+
+    def work() -> None:
+        if faults := check(root):
+            raise Fault("\n".join(faults))
+
+    return finished(work)
 
 
 if __name__ == "__main__":

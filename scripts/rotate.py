@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import make_secrets
-from scripts.common import ROOT, Fault, alone, told
+from scripts.common import ROOT, Fault, finished, locked, told
 from scripts.composing import Compose
 from scripts.make_secrets import OTHERS, steps_after
 
@@ -172,18 +172,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "secrets")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with alone(arguments.out.absolute().parent):
+
+    def work() -> int:
+        with locked(arguments.out.absolute().parent):
             return rotate(arguments.name, arguments.users, arguments.out)
-    except Fault as fault:
-        print(fault, file=sys.stderr)
-        return fault.code
-    except OSError as error:
-        print(f"{told(error)}. `make rotate` with the same NAME puts everything right then", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. `make rotate` with the same NAME puts everything right", file=sys.stderr)
-        return 1
+
+    return finished(work, then="`make rotate` with the same NAME puts everything right", code=1)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scripts.backup import content, versions
-from scripts.common import alone
+from scripts.common import locked
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
@@ -66,7 +66,7 @@ def test_a_full_disk(host: Host) -> None:
 
 
 def test_one_at_a_time(host: Host) -> None:
-    with alone(host.root):
+    with locked(host.root):
         for command in ("make backup", "make restore FROM=x.tar", "make secrets", "make rotate NAME=agent"):
             done = host.shell(command)
             assert done.returncode != 0
