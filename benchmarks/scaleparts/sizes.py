@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.rig import Agent, Subscriber, Units
 from benchmarks.scaleparts.load import CHANNELS, cpu_of
-from tests.stack.services import Broker, Store, Telegraf, generate_secrets, stopping
+from tests.stack.services import Broker, Store, Telegraf, generate_secrets, influxd, stopping
 from tests.support.figures import machine
 from tests.support.waiting import wait_until
 
@@ -75,7 +75,7 @@ def measure(units: int = 10, interval: float = 0.05, seconds: float = 90.0) -> d
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine(),
         "versions": ", ".join(
-            (_version("mosquitto", "-h"), _version(telegraf.command[0], "version"), _version(store.program, "version"))
+            (_version("mosquitto", "-h"), _version(telegraf.command[0], "version"), _version(influxd(), "version"))
         ),
         "samples": total,
         "samples_a_second": round(rate),

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from agent.simulator import E36300, Load, NetworkInstrument, Reactor, Supply, loads, make_supply
 from tests.commandline import psu_agent
-from tests.stack.services import BUCKET, Broker, Store, Telegraf, generate_secrets, stopping
+from tests.stack.services import BUCKET, Broker, Store, Telegraf, generate_secrets
 from tests.support.agents import AgentProcess
 from tests.support.relay import Relay
 from tests.support.waiting import wait_until
@@ -101,13 +101,9 @@ class Lab:
 
     def _start(self) -> None:
         stack = self._stack
-        self.broker.start()
-        stack.enter_context(stopping(self.broker))
-        self.store.start()
-        stack.enter_context(stopping(self.store))
-        telegraf = Telegraf(self.folder / "telegraf", self.broker, self.store.url)
-        telegraf.start()
-        stack.enter_context(stopping(telegraf))
+        stack.enter_context(self.broker)
+        stack.enter_context(self.store)
+        stack.enter_context(Telegraf(self.folder / "telegraf", self.broker, self.store.url))
         reactor = Reactor()
         reactor.start()
         stack.callback(reactor.stop)
@@ -132,7 +128,7 @@ class Lab:
         """Where the store is and how it is read, for `Drawing`."""
         return {"url": self.store.url, "token": self.store.token("grafana"), "database": BUCKET}
 
-    # --- hands at the bench
+    # --- what people do at the bench
 
     def turn(self, unit: str, channel: int, voltage: float, current: float) -> None:
         """Knobs at the unit."""
@@ -193,7 +189,7 @@ class Lab:
         url = f"mqtt://commands@127.0.0.1:{self.broker.port}"
         psu_agent("set", channel, *options, "--broker", url, PSU_AGENT_MQTT_PASSWORD=self.broker.password("commands"))
 
-    # --- some days in three minutes
+    # --- what happens
 
     def wait(self, seconds: float) -> bool:
         """False at the end of the lab."""

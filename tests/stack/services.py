@@ -152,11 +152,6 @@ class Store:
         """InfluxDB's process."""
         return self._process.pid
 
-    @property
-    def program(self) -> str | Path:
-        """InfluxDB's program."""
-        return self._process.command[2]
-
     def text(self) -> str:
         """InfluxDB's log."""
         return self._process.text()

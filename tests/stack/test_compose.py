@@ -20,7 +20,7 @@ from tests.docs.pages import text_of
 from tests.support.compose import docker_compose
 from tests.support.processes import ROOT
 
-from .services import Store, generate_secrets, tool
+from .services import generate_secrets, influxd, tool
 
 PROMETHEUS = ROOT / "examples" / "prometheus" / "compose.yaml"
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -242,8 +242,8 @@ def test_the_telegraf_of_the_tests_is_the_one_that_compose_runs() -> None:
     assert SERVICES["telegraf"]["image"] == f"telegraf:{version.split()[1]}"
 
 
-def test_the_influxdb_of_the_tests_is_the_one_that_compose_runs(tmp_path: Path) -> None:
-    version = subprocess.run([Store(tmp_path).program, "version"], capture_output=True, text=True).stdout
+def test_the_influxdb_of_the_tests_is_the_one_that_compose_runs() -> None:
+    version = subprocess.run([influxd(), "version"], capture_output=True, text=True).stdout
     assert SERVICES["influxdb"]["image"] == f"influxdb:{version.split()[1].removeprefix('v')}"
 
 
