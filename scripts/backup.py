@@ -44,6 +44,8 @@ FILES = ("secrets", "mosquitto/users.toml", ".env", "compose.override.yaml")
 #: Of these, what a new checkout has: it gives no reason to refuse.
 IN_CHECKOUT = ("mosquitto/users.toml", "examples/stack")
 RUN = "run --rm -T backup"
+#: Not `start`, which starts no agent while Mosquitto is not healthy, nor Grafana after influxdb-setup has failed (compose 2.40).
+GO_ON = "up -d --no-deps --no-recreate"
 #: The exit code of backup/volumes.py where there is something in a volume.
 NOT_EMPTY = 3
 #: The last member: without it the file is not whole.
@@ -99,10 +101,13 @@ def stopped(compose: Compose, services: list[str]) -> Iterator[None]:
     finally:
         started = not services
         try:
-            started = started or compose.run(f"start {' '.join(reversed(services))}") == 0
+            started = started or compose.run(f"{GO_ON} {' '.join(reversed(services))}") == 0
         finally:  # also where somebody is impatient
             if not started:
-                print(f"These services stand still: {compose.shown('up -d')} starts them", file=sys.stderr)
+                print(
+                    f"These services stand still: {compose.shown(GO_ON)} {' '.join(reversed(services))} starts them",
+                    file=sys.stderr,
+                )
 
 
 # -- into a file ----------------------------------------------------------------------------------------------------------
@@ -237,7 +242,7 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
         with path.open("rb") as file:
             if compose.run(f"{RUN} restore", stdin=file) != 0:
                 if running:
-                    compose.run(f"start {' '.join(sorted(running))}")
+                    compose.run(f"{GO_ON} {' '.join(sorted(running))}")
                 raise Fault("The backup could not be put back: see above, then run this again", 1)
         aside = root / "backups" / time.strftime("replaced-%Y%m%dT%H%M%SZ", time.gmtime())
         put_back_files(path, names, root, aside)

@@ -54,6 +54,20 @@ def test_a_checkout_under_umask_077_comes_up(engine: Engine, stack: Stack) -> No
         well(stack, service)
 
 
+def test_a_backup_while_mosquitto_is_not_healthy_leaves_no_service_stopped(stack: Stack) -> None:
+    """`docker compose start agent` refuses then, and outputs could not be turned off until somebody saw it."""
+    broker = str(stack.inspect("mosquitto")["State"]["Pid"])
+    stack.engine.run("kill", "-STOP", broker)
+    try:
+        wait_until(lambda: stack.health("mosquitto") == "unhealthy", "Mosquitto's check fails", LONG)
+        stack.run("make backup")
+        for service in ("agent", "influxdb", "grafana"):
+            assert stack.inspect(service)["State"]["Running"], service
+    finally:
+        stack.engine.run("kill", "-CONT", broker)
+    grows(stack)
+
+
 def test_a_folder_that_the_agent_may_not_read(stack: Stack) -> None:
     """`make secrets` names the command, and the agent's log what it may not read."""
     folder = stack.folder / "config"

@@ -27,11 +27,11 @@ case "$*" in
   "run --rm --no-deps influxdb-setup"*) setup "${@:5}" ;;
   "run --rm --no-deps --entrypoint influxd influxdb "*) exec "$INFLUXD" "${@:7}" ;;
   "stop influxdb"|stop) ask stopped ;;
-  "start "*influxdb*) ask started ;;
+  "up -d --no-deps --no-recreate "*influxdb*) ask started ;;
   "up -d"|"up -d --force-recreate") ask started; setup ;;
   "kill -s HUP mosquitto"|"restart mosquitto") ask hup ;;
   "exec -T grafana grafana cli "*) cat >"$HOST/grafana.password" ;;
-  "stop "*|"start "*|"restart "*|"build "*|"pull "*) ;;
+  "stop "*|"up -d --no-deps --no-recreate "*|"restart "*|"build "*|"pull "*) ;;
   *) echo "what is $*?" >&2; exit 64 ;;
 esac
 """

@@ -46,10 +46,10 @@ def archive(host: Host) -> Path:
         "stop grafana",
         "stop influxdb",
         "run --rm -T backup save influxdb influxdb-setup tokens grafana",
-        "start influxdb grafana",
+        "up -d --no-deps --no-recreate influxdb grafana",
         "stop agent",
         "run --rm -T backup save agent",
-        "start agent",
+        "up -d --no-deps --no-recreate agent",
     ]
     host.write(2)
     return path
@@ -125,11 +125,11 @@ def test_what_fails_leaves_everything_as_it_was_and_running(
     before = sorted((host.root / "backups").iterdir())
     if failing == "save":
         done = host.backup("save", tmp_path / "new.tar", failing="save")
-        assert host.calls()[-1] == "start influxdb grafana"
+        assert host.calls()[-1] == "up -d --no-deps --no-recreate influxdb grafana"
         assert list(tmp_path.iterdir()) == []
     else:
         done = host.backup("restore", archive, "--overwrite", failing="restore")
-        assert host.calls()[-1] == "start agent grafana influxdb mosquitto telegraf"
+        assert host.calls()[-1] == "up -d --no-deps --no-recreate agent grafana influxdb mosquitto telegraf"
     assert done.returncode != 0
     assert host.values() == [1, 2]
     assert sorted((host.root / "backups").iterdir()) == before
@@ -169,7 +169,7 @@ def test_services_go_on_also_when_it_is_ended(host: Host, tmp_path: Path) -> Non
         host.serve()
     process.communicate()
     assert process.returncode == 1
-    assert host.calls()[-1] == "start influxdb grafana"
+    assert host.calls()[-1] == "up -d --no-deps --no-recreate influxdb grafana"
     assert list(tmp_path.iterdir()) == []
     assert accepts(host.store.port)
 
