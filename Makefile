@@ -26,7 +26,7 @@ $(call STAMP,demo) $(call STAMP,dev): $(VENV)/.installed-%: pyproject.toml | $(V
 demo: $(call STAMP,demo)  ## a broker, a simulated supply and the agent, live in this terminal
 	@exec $(BIN)/psu-agent demo
 
-# Four at a time also on two cores: the tests wait for units and brokers most of their time. More are no quicker by much, and starve each other.
+# Four at a time also on two cores: the tests wait for units and brokers most of their time. More gain little, and slow each other down.
 test: $(call STAMP,dev)  ## the test suite
 	@$(BIN)/python -m pytest -q -n 4 --dist loadscope
 

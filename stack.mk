@@ -9,7 +9,7 @@ secrets:  ## passwords and access control list of the stack, into secrets/; once
 rotate:  ## a new password or token in the place of one, and the services told: NAME=telegraf; without a NAME it lists them
 	@python3 scripts/rotate.py $${NAME:+"$$NAME"}
 
-backup:  ## all that the stack keeps, its secrets among it, into backups/, or into TO=FILE or TO=FOLDER
+backup:  ## all that the stack keeps, secrets included, into backups/, or into TO=FILE or TO=FOLDER
 	@python3 scripts/backup.py save $${TO:+"$$TO"}
 
 restore:  ## FROM=FILE back into an installation that has nothing yet; OVERWRITE=yes: into any

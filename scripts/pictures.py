@@ -1,4 +1,5 @@
-"""Draws the pictures of the documentation from what users see: `make pictures`, with NAMES="watch fleet" for some; a minute each.
+"""Draws the pictures of the documentation from what users see: `make pictures`, with NAMES="watch fleet" for some. A terminal
+takes a minute, the dashboards take eight minutes together.
 
 Each command runs on a terminal, with a real broker, the real agent and simulated supplies; what a user would see there is the
 picture. For another one add a function to `PICTURES` that returns its screen. The dashboards are drawn by tests/pictures.

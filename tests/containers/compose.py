@@ -124,7 +124,7 @@ class Stack:
         return said
 
     def state(self) -> str:
-        """How the containers are, and the last words of those that are not well: for a test that failed."""
+        """How the containers are, and the last lines of those that are not well: for a test that failed."""
         lines = [self.engine.podman("ps", "--all", "--format", "{{.Names}} {{.Status}}", fails=True)]
         for line in lines[0].splitlines():
             name, _, status = line.partition(" ")

@@ -62,7 +62,7 @@ runroot = "{run}"
 additionalimagestores = [{more}]
 """
 #: Holds the namespaces until its input ends: then the kernel kills what runs in them, and their mounts and networks go.
-#: It is their process 1, and buries whom the container monitors leave behind.
+#: It is their process 1, and reaps the processes that the container monitors leave behind.
 _HOLDER = """\
 import signal, subprocess, sys, threading
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What somebody in front of the stack sees: samples by a query of Grafana's, and services that are well."""
+"""The stack as its users see it: samples by a query of Grafana's, and services that are well."""
 
 from __future__ import annotations
 
