@@ -201,7 +201,7 @@ class Setup:
             print(f"user {USER}: password set to the one in {self.password_file}")
 
     def own_permissions(self) -> list[dict[str, Any]]:
-        """What this program does: nothing with samples, but that it may hand on reading and writing them."""
+        """The permissions of this program's own token. It reads and writes no samples, but may hand these rights on."""
         org, user = self.ids["org"], self.ids["user"]
         resources = [
             {"type": "buckets", "orgID": org},

@@ -19,7 +19,7 @@ TIMEOUT = 30.0
 
 
 class Fault(Exception):
-    """What stops the program. Its text says what is wrong and what to do; ``code`` is the exit code."""
+    """An error that stops the program. Its text says what is wrong and what to do; ``code`` is the exit code."""
 
     def __init__(self, text: str, code: int = 1) -> None:
         super().__init__(text)
@@ -27,7 +27,7 @@ class Fault(Exception):
 
 
 class Answer(dict[str, Any]):
-    """A JSON object of the store's. What it lacks is a `Fault`: then it is another program that answers."""
+    """A JSON object of the store's. A key that it lacks is a `Fault`: then another program answers."""
 
     def __missing__(self, key: str) -> Any:
         raise Fault(f"The answer of InfluxDB lacks {key!r}: is it InfluxDB 2 that INFLUX_HOST names?")

@@ -4,8 +4,8 @@
     backup.py save [FILE]             into FILE, or backups/psu-DATE.tar
     backup.py restore FILE            into an installation that has nothing yet; with --overwrite into any
 
-A service stands still while its volume is copied, so that the copy is whole; samples wait at the broker meanwhile. What ran
-is started again also when something fails. The file holds every secret of the stack, and is readable for its owner alone.
+A service stands still while its volume is copied, so that the copy is whole; samples wait at the broker meanwhile. Services that
+ran are started again also when something fails. The file holds every secret of the stack, and is readable for its owner alone.
 
 Exit code: 0 done, 1 it failed half-way and says what to do, 2 nothing was done.
 """
@@ -127,7 +127,7 @@ def save(compose: Compose, root: Path, to: Path) -> None:
         part.unlink(missing_ok=True)
         with open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "r+b") as file:
             names = kept_files(root)
-            # What a link leads to: the certificates of an authority are often links to another folder.
+            # Links are followed: the certificates of an authority are often links to another folder.
             with tarfile.open(fileobj=file, mode="w", dereference=True) as archive:
                 for name in names:
                     archive.add(root / name, f"files/{name}")
@@ -160,7 +160,7 @@ def save(compose: Compose, root: Path, to: Path) -> None:
 
 
 def content(path: Path) -> dict[str, Any]:
-    """What stands at the end of a backup, once all of it has been read.
+    """The last member of a backup, after all of it has been read.
 
     :raises Fault: it is no backup, or not whole
     """
@@ -190,7 +190,7 @@ def content(path: Path) -> dict[str, Any]:
 
 
 def put_back_files(path: Path, names: list[str], root: Path, aside: Path) -> None:
-    """Write the files of a backup. What is there goes to ``aside``."""
+    """Write the files of a backup. Present ones are moved to ``aside``."""
     for name in names:
         if (root / name).exists():
             (aside / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)

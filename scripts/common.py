@@ -1,4 +1,4 @@
-"""What the scripts of the stack have in common."""
+"""Faults, exit codes and the lock of the stack's scripts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Fault(Exception):
 
 
 def told(error: OSError) -> str:
-    """What the system refused, with the file if there is one."""
+    """The reason of an error of the system, with the file if there is one."""
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
 
 

@@ -154,7 +154,7 @@ def bridge(config: dict[str, Any], template: str, out: Path) -> None:
 
 
 def steps_after(name: str, out: Path) -> list[str]:
-    """What tells the running services of a new secret, as arguments of `docker compose`: an MQTT user's, or another's."""
+    """The commands that tell the services of a new secret (an MQTT user's, or another), as arguments of `docker compose`."""
     reset = "exec -T grafana grafana cli --homepath /usr/share/grafana admin reset-admin-password --password-from-stdin"
     others = {
         "influxdb": ["run --rm --no-deps influxdb-setup --renew admin"],
@@ -181,7 +181,7 @@ def new_names(before: set[Path], out: Path) -> list[str]:
 
 
 def load(users_toml: Path, out: Path, words: list[str]) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """What users.toml says, with the agents of the list, and these.
+    """The configuration in users.toml with the agents of the list, and these agents.
 
     :param words: agents for `listed`
     :raises Fault: it is wrong, or something is missing that it needs

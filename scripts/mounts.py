@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What containers read of this folder, and may not: told, and put right where it holds no secret. Run by ``make secrets``.
+"""Tells which mounted files containers may not read, and opens those that hold no secret. Run by ``make secrets``.
 
 Each container runs as a user of its own, so what is mounted has to be readable for others. After a `git clone` under
 umask 077 it is not.
@@ -27,7 +27,7 @@ READ, ENTER = stat.S_IRGRP | stat.S_IROTH, stat.S_IXGRP | stat.S_IXOTH
 
 
 def unreadable(folder: Path) -> list[Path]:
-    """What the group and others may not read in a folder, or not enter, itself among it.
+    """The files that the group and others may not read, and the folders that they may not enter: a folder and all below it.
 
     Both, because a container's user may be in the group of the files, as Grafana's is in that of root: then what others
     may counts for nothing.
@@ -46,7 +46,7 @@ def open_up(path: Path) -> None:
 
 
 def check(root: Path) -> list[str]:
-    """What somebody has to do, one sentence each. The project's own folders are put right."""
+    """The things that somebody has to do, one sentence each. The project's own folders are put right."""
     mended = [path for name in SHIPPED if (root / name).is_dir() for path in unreadable(root / name)]
     for path in mended:
         open_up(path)

@@ -1,4 +1,4 @@
-"""Who may do what at the broker: mosquitto/users.toml is judged, and becomes an access control list."""
+"""Rights at the broker: mosquitto/users.toml is judged, and becomes an access control list."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A new password or token in the place of one, and every service told. Run by ``make rotate NAME=…``.
 
-What it does may be done again at any time: each run makes a new one. Where a service could not be told it names the
-commands that remain; until then the old one is what that service has, and the broker or the store may refuse it.
+It may be run again at any time: each run makes a new one. Where a service could not be told it names the commands that
+remain; until then that service has the old one, and the broker or the store may refuse it.
 
 Exit code: 0 when the new one is in use, 1 when something remains to be done, 2 when nothing was done.
 """
@@ -54,7 +54,7 @@ def renew(name: str, users_toml: Path, out: Path) -> None:
     if not (file := file_of(name, out)):
         return
     old = file.read_bytes() if file.exists() else None
-    # What is interrupted here, `make secrets` ends.
+    # If this is interrupted, `make secrets` makes the missing file.
     file.unlink(missing_ok=True)
     try:
         make_secrets.generate(users_toml, out, [])
@@ -156,7 +156,7 @@ def rotate(name: str, users_toml: Path, out: Path) -> int:
         and user not in make_secrets.SERVICE_USERS
         and users[user]["role"] not in ("telegraf", "health")
     ):
-        print(f"Whoever connects as {user} needs it now: {out / 'users' / user}")
+        print(f"Give it to those who connect as {user}: {out / 'users' / user}")
     return 0
 
 

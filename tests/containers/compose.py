@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 
 from .engine import Engine
 
-#: What of the project the stack is brought up from.
+#: The parts of the project that the stack needs.
 PARTS = (
     *("compose.yaml", "Makefile", "stack.mk", "packaging.mk", "scripts", "docs", "docker", "examples"),
     *("mosquitto", "telegraf", "influxdb", "grafana", "backup"),
@@ -46,7 +46,7 @@ except OSError as error:
 
 
 def checkout(folder: Path) -> Path:
-    """What a user has after `git clone`, as far as the stack goes, made with the umask of this process."""
+    """The checkout of a user after `git clone`, as far as the stack goes, made with the umask of this process."""
     folder.mkdir(parents=True)
     for name in PARTS:
         source = ROOT / name
@@ -106,7 +106,7 @@ class Stack:
             process.wait()
 
     def run(self, line: str, *, fails: bool | None = False, timeout: float = 300, **environment: str) -> str:
-        """A command line of the documentation, in the checkout's folder. What it says, on either stream.
+        """A command line of the documentation, in the checkout's folder. Returns its output, of both streams.
 
         :param fails: None: compose does not hand on the exit code of what it runs (its own with Podman 4.3's service)
         """
@@ -154,12 +154,12 @@ class Stack:
         return str(found.get("Status", ""))
 
     def log(self, service: str) -> str:
-        """What a service has said so far."""
+        """A service's log so far."""
         done = self.engine.run("podman", "logs", self.container(service))
         return done.stdout + done.stderr
 
     def inside(self, service: str, *command: str, fails: bool = False) -> str:
-        """A command in a service's container. What it says, on either stream."""
+        """A command in a service's container. Returns its output, of both streams."""
         done = self.engine.run("podman", "exec", self.container(service), *command, fails=True)
         assert fails == (done.returncode != 0), done.stdout + done.stderr
         return done.stdout + done.stderr
@@ -181,5 +181,5 @@ class Stack:
         return int(status), body.strip()
 
     def secret(self, name: str) -> str:
-        """What stands in a file below secrets/."""
+        """The content of a file below secrets/."""
         return (self.folder / "secrets" / name).read_text().strip()

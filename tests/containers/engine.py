@@ -133,7 +133,7 @@ class Engine:
 
     @property
     def way(self) -> list[str]:
-        """What stands before a command that runs in the engine's namespaces."""
+        """The words before a command that runs in the engine's namespaces."""
         if self._holder is None:
             return []
         # unshare forks: its child is process 1 of the namespaces.

@@ -1,6 +1,6 @@
 """The images that compose.yaml names: that of the shipped Dockerfile, and stand-ins for those that are published.
 
-They are made once and kept, until something changes that goes into them. What stays the same is not made again (layers).
+They are made once and kept, until something changes that goes into them; layers that stay the same are not made again.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _base(engine: Engine) -> None:
 
 
 def _key() -> str:
-    """What the images are made of."""
+    """A digest of everything that the images are made of."""
     digest = hashlib.sha256(repr([services(), (ROOT / ".cache" / "debian.ready").stat().st_mtime_ns]).encode())
     allowed = [
         line[1:].rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")

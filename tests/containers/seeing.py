@@ -14,7 +14,7 @@ from .compose import LONG, Stack
 
 
 def query(stack: Stack, text: str) -> list[dict[str, Any]]:
-    """What a panel would show: Grafana's user asks, Grafana hands the query on with its own token. Rows with tags."""
+    """The rows that a panel would show, with tags: Grafana's user asks, Grafana hands the query on with its own token."""
     secret = base64.b64encode(f"admin:{stack.secret('grafana/admin_password')}".encode()).decode()
     url = "http://127.0.0.1:3000/api/datasources/proxy/uid/psu/query"
     status, body = stack.ask(url, f"Basic {secret}", urllib.parse.urlencode({"q": text, "epoch": "ms"}))

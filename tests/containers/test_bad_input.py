@@ -1,4 +1,4 @@
-"""What is wrong around the containers: each is told in one sentence, and what waited comes into the store."""
+"""Faults around the containers: each is told in one sentence, and samples that waited come into the store."""
 
 from __future__ import annotations
 

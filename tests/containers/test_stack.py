@@ -146,7 +146,7 @@ def test_a_service_that_crashes_comes_back_and_no_sample_is_lost_or_doubled(stac
         well(stack, "influxdb")
         answers(stack)
     grows(stack)
-    # What waited may arrive after what is new. An agent that is started anew begins at 1 again.
+    # Samples that waited may arrive after new ones. An agent that is started anew begins at 1 again.
     agents = 2 if service == "agent" else 1
     wait_until(lambda: without_gap(sequence(stack)) == agents, "every sample in the store, once", LONG)
 

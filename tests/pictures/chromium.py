@@ -64,7 +64,7 @@ class Chromium:
         self._folder.cleanup()
 
     def draw(self, url: str, size: tuple[int, int], picture: Path | None) -> dict[str, Any]:
-        """What the page's `window.done` resolves to, after the picture of all of it was written.
+        """The value that the page's `window.done` resolves to, after the picture of all of it was written.
 
         :param size: of the window, in pixels
         :raises Failed: the page's code has failed

@@ -155,7 +155,7 @@ class Drawing:
         menu: bool = False,
         shuffled: bool = False,
     ) -> dict[str, Any]:
-        """What a user reads in each panel, its colours, cut texts and queries; and the picture, if a path is given.
+        """The texts that a user reads in each panel, its colours, cut texts and queries; and the picture, if a path is given.
 
         :param width: of the window, in pixels
         :param variables: values of the dashboard's variables, ["$__all"] for all; without: those that it opens with

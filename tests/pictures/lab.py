@@ -196,7 +196,7 @@ class Lab:
         return not self.ended.wait(seconds)
 
     def serve(self, *, well: bool) -> None:
-        """What happens, until the lab ends."""
+        """Work and faults, until the lab ends."""
         steps = self.good_days() if well else self.bad_days()
         while self.wait(next(steps)):
             pass

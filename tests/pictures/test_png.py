@@ -21,7 +21,7 @@ def png(rows: list[tuple[int, bytes]], width: int, kind: int = 2) -> bytes:
 
 
 def pixels(picture: bytes) -> Pixels:
-    """What a viewer shows of a picture with a palette."""
+    """The pixels that a viewer shows of a picture with a palette."""
     chunks = dict(_chunks(picture))
     width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
     palette = [tuple(chunks[b"PLTE"][n : n + 3]) for n in range(0, len(chunks[b"PLTE"]), 3)]

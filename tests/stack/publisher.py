@@ -109,7 +109,7 @@ def metrics(agent: str = "bench3", time: datetime = START, **changed: Any) -> di
 
 
 def info(psu: str = "psu1", time: datetime = START, **changed: Any) -> dict[str, Any]:
-    """What an agent says of a unit."""
+    """A unit's info, as its agent publishes it."""
     values: dict[str, Any] = {
         "time": stamp(time),
         "agent": "bench3",

@@ -187,7 +187,7 @@ class Store:
         ]
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """What a request to the API answers to the administrator; None where that is nothing. :raises HTTPError: it refuses"""
+        """The answer of the API to a request of the administrator; None where it is empty. :raises HTTPError: it refuses"""
         headers = {"Content-Type": "application/json", "Authorization": f"Token {self.token('admin')}"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)

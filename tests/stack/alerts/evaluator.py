@@ -41,7 +41,7 @@ FIRING = (State.ALERTING, State.RECOVERING, State.NO_DATA, State.ERROR)
 
 
 class Outcome(Enum):
-    """What one evaluation says of one instance."""
+    """The result of one evaluation for one instance."""
 
     OK = "OK"
     BREACHED = "breached"

@@ -300,7 +300,7 @@ def always(value: float) -> Ask:
 @pytest.mark.parametrize("fires", [True, False])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["title"])
 def test_a_store_that_is_down_is_an_alert_of_one_rule_alone(rule: dict[str, Any], fires: bool) -> None:
-    """What fires goes on, what does not stays so; and when the store is there again, all is as it was."""
+    """An alert that fires goes on, one that does not stays so; when the store is there again, all is as before."""
     nothing = rule["title"] == "Nothing is stored"
     evaluator, ask = Evaluator(rule), always(1.0 if fires else 0.0)
     for time in range(0, 300, INTERVAL):

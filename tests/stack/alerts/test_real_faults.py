@@ -1,6 +1,6 @@
 """Each alert on a real fault: simulated supplies, agents, Mosquitto, Telegraf and InfluxDB, and the shipped rules in real time.
 
-What does not disturb the others happens at once. It takes nine minutes, nearly all of it the rules' own time.
+Faults that do not disturb each other happen at once. It takes nine minutes, nearly all of it the rules' own time.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ BEGIN, END = -60, 300
 
 
 class Timeline:
-    """What arrives in a store from :data:`BEGIN` on."""
+    """The points that arrive in a store from :data:`BEGIN` on."""
 
     def __init__(self, zero: datetime) -> None:
         """``zero``: the time 0 of all its points. It should be a year and more from that of another one in the same store."""

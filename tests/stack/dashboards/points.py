@@ -159,7 +159,7 @@ def wrong() -> Lines:
 
 
 def changed() -> Lines:
-    """What was, and is no more, or is elsewhere now: none of it is wrong but what is said so."""
+    """Faults that are over, and units that are elsewhere now: nothing is wrong here, but where a comment says so."""
     # A unit that another agent serves now, though the first is there (a takeover, or it was moved).
     yield info("bench4", "moved", 3600)
     yield from (sample("bench4/moved/1", ago) for ago in range(1000, 1060))

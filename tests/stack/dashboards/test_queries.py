@@ -1,6 +1,6 @@
 """Every query of the dashboards, put to the real InfluxDB over a lab where all is wrong that can be, and over an empty store.
 
-What the panels make of the answers, and show, is in test_tables.py, which takes Grafana's own code.
+The panels, by Grafana's own code, are in test_tables.py.
 """
 
 from __future__ import annotations

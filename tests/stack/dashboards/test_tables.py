@@ -45,7 +45,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawing]:
 
 
 def panels(drawing: Drawing, board: str, end: datetime = NOW, **variables: str) -> dict[str, Any]:
-    """What each panel shows up to then, by its title."""
+    """The content of each panel up to then, by its title."""
     told = drawing.draw(
         DASHBOARDS[board],
         start=stamp(end - timedelta(minutes=15)),
@@ -159,7 +159,7 @@ def test_an_older_name_of_a_channel_is_no_row(fleet: dict[str, Any]) -> None:
 
 
 def test_a_clock_that_was_set_right_hides_nothing(fleet: dict[str, Any]) -> None:
-    """What was written an hour ahead stays for an hour; the present sample is there beside it."""
+    """A sample an hour ahead stays for an hour; the present one is there beside it."""
     mended = [texts(row, "Unit is", "Voltage") for row in rows(fleet["Channels"]) if texts(row, "Unit") == ("mended",)]
     assert mended == [("clock ahead", "1.000 V"), ("online", "5.000 V")]
 

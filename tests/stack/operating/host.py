@@ -13,7 +13,7 @@ from tests.support.processes import ROOT
 
 from .influxd import Influxd, SetupService
 
-#: In the place of docker compose. What it asks of processes the test does (`Host.serve`); all is noted.
+#: In the place of docker compose. The test starts and stops processes for it (`Host.serve`); all calls are noted.
 COMPOSE = """#!/bin/bash
 ask() { : >"$HOST/$1"; while [ -e "$HOST/$1" ]; do sleep 0.02; done; }
 setup() { "$PYTHON" -S -B "$PROJECT/influxdb/setup.py" "$@"; }
@@ -65,7 +65,7 @@ class Host:
         (folder / "calls").write_text("")
 
     def fill(self) -> None:
-        """Files and a store, as they are in use; what `make secrets` and people make."""
+        """Files and a store, as they are in use, and the files that `make secrets` and people make."""
         self.setup_service.secrets.mkdir(parents=True, exist_ok=True)
         (self.root / "secrets").chmod(0o700)
         self.setup_service.password = "the-password"
@@ -76,7 +76,7 @@ class Host:
         assert self.setup_service.setup().returncode == 0
 
     def configure(self) -> None:
-        """What an agent and Grafana have, and the settings of the host."""
+        """The files of an agent and of Grafana, and the settings of the host."""
         (self.root / ".env").write_text("# PSU_AGENT_FOLDER=./no\nPSU_AGENT_FOLDER=./config\n")
         (self.root / "config").mkdir()
         (self.root / "config" / "psu-agent.yaml").write_text("units: []\n")
@@ -138,7 +138,7 @@ class Host:
         return [line for line in (self.folder / "calls").read_text().splitlines() if not line.startswith("ps ")]
 
 
-#: What of the project `make` needs.
+#: The parts of the project that `make` needs.
 PARTS = (
     "Makefile",
     "stack.mk",

@@ -31,7 +31,7 @@ def section(heading: str) -> list[str]:
 
 
 def names() -> list[str]:
-    """What can be rotated, of the table."""
+    """The names that can be rotated, of the table."""
     table = text_of(PAGE).partition("| NAME |")[2].partition("\n\n")[0]
     return [
         name

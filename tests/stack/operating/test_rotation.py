@@ -190,7 +190,7 @@ def test_the_password_of_a_further_agent(bench: Bench) -> None:
     old = bench.broker.password("bench7")
     done = bench.rotate("bench7")
     assert "The agent that connects as bench7 is refused until it has the new password" in done.stdout
-    assert f"Whoever connects as bench7 needs it now: {bench.secrets / 'users' / 'bench7'}" in done.stdout
+    assert f"Give it to those who connect as bench7: {bench.secrets / 'users' / 'bench7'}" in done.stdout
     wait_until(lambda: bench.may_connect("bench7", bench.broker.password("bench7")), "the broker knows it")
     assert not bench.may_connect("bench7", old)
 

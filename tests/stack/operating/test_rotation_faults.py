@@ -155,7 +155,7 @@ def test_users_that_are_called_like_other_secrets(bench: Bench) -> None:
     user, admin = (bench.secrets / name for name in ("users/grafana", "grafana/admin_password"))
     before = user.read_text(), admin.read_text()
     done = bench.run("rotate.py", "users/grafana")
-    assert f"Whoever connects as grafana needs it now: {user}" in done.stdout
+    assert f"Give it to those who connect as grafana: {user}" in done.stdout
     assert (user.read_text() != before[0], admin.read_text() != before[1]) == (True, False)
     assert bench.run("rotate.py", "grafana").returncode == 0
     assert admin.read_text() != before[1]

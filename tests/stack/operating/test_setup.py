@@ -40,7 +40,7 @@ def service(first: tuple[SetupService, subprocess.CompletedProcess[str]]) -> Set
 
 
 def rights(store: Influxd, token: str) -> str:
-    """What a token may: ``w`` for a write, ``r`` for a query."""
+    """The rights of a token: ``w`` for a write, ``r`` for a query."""
     written = store.write(token, "probe v=1")
     assert written in (204, 401, 403)
     return "w" * (written == 204) + "r" * (store.values(token, "probe") is not None)
