@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +15,6 @@ from typing import Any, Self
 import yaml
 
 from tests.support.compose import docker_compose
-from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
 from .engine import Engine
@@ -43,27 +40,6 @@ except urllib.error.HTTPError as error:
 except OSError as error:
     print(0, error)
 """
-
-
-def checkout(folder: Path) -> Path:
-    """The checkout of a user after `git clone`, as far as the stack goes, made with the umask of this process."""
-    folder.mkdir(parents=True)
-    for name in PARTS:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.png", "*.svg"),
-                            copy_function=shutil.copyfile)  # fmt: skip
-        else:
-            shutil.copyfile(source, folder / name)
-    for script in (*(folder / "scripts").glob("*.sh"), *(folder / "scripts").glob("*.py")):
-        script.chmod(script.stat().st_mode | (0o111 & ~_umask()))
-    return folder
-
-
-def _umask() -> int:
-    now = os.umask(0o022)
-    os.umask(now)
-    return now
 
 
 class Stack:

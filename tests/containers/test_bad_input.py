@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.compose import checkout
 from tests.support.waiting import wait_until
 
-from .compose import LONG, Stack, checkout
+from .compose import LONG, PARTS, Stack
 from .engine import Engine
 from .seeing import answers, grows, query, sequence, well, without_gap
 
@@ -21,7 +22,7 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """A checkout by somebody whose umask is 077, not yet brought up."""
     before = os.umask(0o077)
     try:
-        folder = checkout(tmp_path_factory.mktemp("bad") / "psu-agent")
+        folder = checkout(tmp_path_factory.mktemp("bad") / "psu-agent", PARTS)
         with Stack(engine, folder, "demo") as stack:
             yield stack
     finally:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import commands
+from tests.support.compose import checkout
 
-from .compose import Stack, checkout
+from .compose import PARTS, Stack
 from .engine import Engine
 from .seeing import answers, grows, query, sequence, well
 
@@ -29,7 +30,7 @@ def shown(page: str, beginning: str) -> str:
 
 @pytest.fixture(scope="module")
 def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(engine, checkout(tmp_path_factory.mktemp("pages") / "psu-agent"), "demo") as stack:
+    with Stack(engine, checkout(tmp_path_factory.mktemp("pages") / "psu-agent", PARTS), "demo") as stack:
         yield stack
 
 
@@ -87,7 +88,7 @@ def test_a_backup_is_put_back_into_an_empty_folder_and_over_a_stack_that_runs(st
     # Another host: nothing of the stack is left but the archive.
     stack.run("docker compose down --volumes")
     shutil.rmtree(stack.folder)
-    checkout(stack.folder)
+    checkout(stack.folder, PARTS)
     stack.run(shown("docs/operating.md", "make restore FROM=../psu.tar"))
     stack.run("docker compose up -d")
     answers(stack)

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.compose import checkout
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
-from .compose import LONG, Stack, checkout
+from .compose import LONG, PARTS, Stack
 from .engine import Engine
 from .seeing import answers, grows, query, sequence, well, without_gap
 
@@ -27,7 +28,7 @@ USERS = {"agent": 10001, "mosquitto": 1883, "influxdb": 1000, "grafana": 472, "s
 def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack with the simulated supply, as the first two commands of docs/stack.md bring it up."""
     folder = tmp_path_factory.mktemp("stack") / "psu-agent"
-    with Stack(engine, checkout(folder), "demo") as stack:
+    with Stack(engine, checkout(folder, PARTS), "demo") as stack:
         stack.run("make -s secrets")
         stack.run("docker compose up -d")
         yield stack

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -151,12 +150,3 @@ PARTS = (
     "backup",
     "docker",
 )
-
-
-def checkout(host: Host) -> None:
-    """The project in the host's folder, as `git clone` makes it."""
-    for name in PARTS:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, host.root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, host.root / name)

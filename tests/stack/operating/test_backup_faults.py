@@ -15,17 +15,18 @@ import pytest
 
 from scripts.backup import content, versions
 from scripts.common import locked
+from tests.support.compose import checkout
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
-from .host import Host, checkout
+from .host import PARTS, Host
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     """A project that `make` can be run in, with secrets and volumes, and nothing that runs."""
     host = Host(tmp_path / "host")
-    checkout(host)
+    checkout(host.root, PARTS)
     (host.root / "secrets" / "influxdb").mkdir(parents=True)
     (host.root / "secrets" / "influxdb" / "admin_password").write_text("mine")
     for name in ("agent", "influxdb", "grafana"):

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scripts.mounts import SHIPPED
+from tests.support.compose import checkout
 from tests.support.processes import ROOT
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """As `git clone` makes it."""
-    root = tmp_path / "psu-agent"
-    for name in SHIPPED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, root / name)
-    return root
+def root(tmp_path: Path) -> Path:
+    return checkout(tmp_path / "psu-agent", SHIPPED)
 
 
 def mounts(root: Path) -> subprocess.CompletedProcess[str]:
@@ -30,24 +26,22 @@ def mounts(root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_what_containers_read_is_made_readable(checkout: Path) -> None:
-    for path in [*checkout.rglob("*")]:
+def test_what_containers_read_is_made_readable(root: Path) -> None:
+    for path in [*root.rglob("*")]:
         path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
-    done = mounts(checkout)
+    done = mounts(root)
     assert (done.returncode, done.stderr) == (0, "")
     assert "may be read by the containers' users now" in done.stdout
     for name in SHIPPED:
-        for path in [checkout / name, *(checkout / name).rglob("*")]:
+        for path in [root / name, *(root / name).rglob("*")]:
             if path.exists():
                 assert path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) == stat.S_IRGRP | stat.S_IROTH, path
                 assert not path.is_dir() or path.stat().st_mode & stat.S_IXOTH, path
                 assert not path.stat().st_mode & stat.S_IWOTH, path
-    assert mounts(checkout).stdout == ""
+    assert mounts(root).stdout == ""
 
 
 def test_every_folder_that_compose_mounts_is_among_them() -> None:
-    import yaml
-
     for name, service in yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].items():
         for volume in service.get("volumes", []):
             if isinstance(volume, dict) and volume["type"] == "bind":
@@ -73,15 +67,15 @@ def test_every_folder_that_compose_mounts_is_among_them() -> None:
         ("", ""),
     ],
 )
-def test_the_folder_of_the_agents_configuration(checkout: Path, env: str, told: str) -> None:
+def test_the_folder_of_the_agents_configuration(root: Path, env: str, told: str) -> None:
     for name, mode in (("closed", 0o600), ("open", 0o644)):
-        (checkout / name).mkdir()
-        (checkout / name / "psu-agent.yaml").write_text("units: []\n")
-        (checkout / name / "psu-agent.yaml").chmod(mode)
-    (checkout / ".env").write_text(env)
-    done = mounts(checkout)
+        (root / name).mkdir()
+        (root / name / "psu-agent.yaml").write_text("units: []\n")
+        (root / name / "psu-agent.yaml").chmod(mode)
+    (root / ".env").write_text(env)
+    done = mounts(root)
     assert done.returncode == (2 if told else 0)
     assert told in done.stderr
     assert done.stderr.count("\n") == bool(told)
     # It may hold a password, so nobody opens it but its owner.
-    assert stat.S_IMODE(os.stat(checkout / "closed" / "psu-agent.yaml").st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(root / "closed" / "psu-agent.yaml").st_mode) == 0o600

@@ -14,8 +14,9 @@ import pytest
 
 from tests.docs.pages import commands, text_of
 from tests.stack.services import Broker
+from tests.support.compose import checkout
 
-from .host import Host, checkout
+from .host import PARTS, Host
 
 PAGE = "docs/operating.md"
 
@@ -46,7 +47,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A stack that was brought up."""
     folder = tmp_path_factory.mktemp("page")
     host = Host(folder)
-    checkout(host)
+    checkout(host.root, PARTS)
     host.configure()
     done = host.shell("make secrets")
     assert done.returncode == 0, done.stderr
@@ -120,7 +121,7 @@ def test_backup_and_restore(host: Host, tmp_path: Path) -> None:
     assert_well(host)
 
     other = Host(tmp_path)
-    checkout(other)
+    checkout(other.root, PARTS)
     (tmp_path / "psu.tar").write_bytes(archive.read_bytes())
     (other.root / "mosquitto" / "users.toml").write_text("# of another release\n")
     try:
