@@ -150,3 +150,19 @@ def test_of_many_events_the_newest_are_shown() -> None:
         for target in [*annotations, *(target for panel in board["panels"] for target in panel["targets"])]:
             if re.search(r"psu_event.*LIMIT", target.get("query", "")):
                 assert "ORDER BY time DESC LIMIT" in target["query"], name
+
+
+@pytest.mark.parametrize(
+    ("title", "refs"), [("Channels tripped", ("tripped", "trippedahead")), ("In current limit", ("limiting",))]
+)
+def test_a_figure_counts_the_lines_of_what_is_wrong_that_it_names(title: str, refs: tuple[str, ...]) -> None:
+    """Among lines of all kinds, which are told apart by a number that the query writes."""
+    panels = {panel["title"]: panel for panel in DASHBOARDS["fleet"]["panels"]}
+    figure, table = panels[title], panels["What is wrong"]
+    (target,) = figure["targets"]
+    assert (target["panelId"], target["withTransforms"]) == (table["id"], True)
+    (only,) = figure["transformations"]
+    (line,) = only["options"]["filters"]
+    queries = {target["refId"]: target["query"] for target in table["targets"]}
+    kinds = {int(re.findall(r'(\d+) AS "what"', queries[ref])[0]) for ref in refs}
+    assert (line["fieldName"], {line["config"]["options"]["value"]}) == ("what", kinds)
