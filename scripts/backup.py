@@ -22,6 +22,7 @@ import shutil
 import signal
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,11 +133,17 @@ def save(compose: Compose, root: Path, to: Path) -> None:
                 for name in names:
                     archive.add(root / name, f"files/{name}")
             for volumes, services in COPIES:
-                with stopped(compose, [service for service in services if service in running]):
-                    file.flush()
-                    file.seek(0, os.SEEK_END)
-                    if compose.run(f"{RUN} save {' '.join(volumes)}", stdout=file) != 0:
-                        raise Fault("The volumes could not be copied: see above")
+                # The archive may be on a share that hangs, for which the agent is not to wait. The store can be large.
+                is_apart = "agent" in services
+                file.flush()
+                file.seek(0, os.SEEK_END)
+                with tempfile.TemporaryFile(dir=root) if is_apart else contextlib.nullcontext(file) as copy:
+                    with stopped(compose, [service for service in services if service in running]):
+                        if compose.run(f"{RUN} save {' '.join(volumes)}", stdout=copy) != 0:
+                            raise Fault("The volumes could not be copied: see above")
+                    if is_apart:
+                        copy.seek(0)
+                        shutil.copyfileobj(copy, file)
             file.seek(0, os.SEEK_END)
             with tarfile.open(fileobj=file, mode="w") as archive:
                 end = {

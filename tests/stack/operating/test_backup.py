@@ -11,12 +11,15 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from agent.local.ports import accepts
+from scripts import backup
 from scripts.backup import content
 from scripts.common import Fault
+from scripts.composing import Compose
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
@@ -188,3 +191,30 @@ def test_volumes_stay_as_they_are_when_the_new_content_is_not_whole(archive: Pat
     assert b"The volumes are as they were" in done.stderr
     assert [path.name for path in volumes.glob("*/*")] == ["mine", "mine"]
     shutil.rmtree(volumes)
+
+
+def test_the_agent_waits_for_no_share_that_the_archive_is_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it stands still nothing is written into the archive: there a write can take any time."""
+    to = tmp_path / "psu.tar"
+    sizes: dict[str, int] = {}
+
+    class Noting(Compose):
+        def running(self) -> set[str]:
+            return {"agent"}
+
+        def run(self, words: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> int:
+            sizes[words] = to.with_name("psu.tar.part").stat().st_size
+            if stdout is not None:
+                with tarfile.open(fileobj=stdout, mode="w") as tar:
+                    for volume in words.split()[5:]:
+                        tar.addfile(tarfile.TarInfo(f"volumes/{volume}/file"))
+                stdout.flush()
+            return 0
+
+    monkeypatch.delenv("PSU_AGENT_FOLDER", raising=False)
+    (tmp_path / "secrets").mkdir()
+    backup.save(Noting(), tmp_path, to)
+    assert sizes["stop agent"] == sizes["up -d --no-deps --no-recreate agent"] > 0
+    with tarfile.open(to, ignore_zeros=True) as tar:
+        assert "volumes/agent/file" in tar.getnames()
+    assert {path.name for path in tmp_path.iterdir()} == {"psu.tar", "secrets"}
