@@ -6,6 +6,7 @@ The panels, by Grafana's own code, are in test_tables.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.stack.grafana import ALL, DASHBOARDS, NOW, PANELS, Rows, fill_in
 from tests.stack.publisher import milliseconds
 from tests.stack.services import Store
 
-from .points import wrong
+from .points import sample, wrong
 
 TARGETS = [
     pytest.param(target["query"], id=f"{board}-{panel['title']}-{target['refId']}")
@@ -155,6 +156,18 @@ def test_variables_offer_what_is_there(lab: Store) -> None:
         ("psu-unit", "channel"): {"1"},
         ("psu-agents", "agent"): agents | {"bench8", "cutoff"},
     }
+
+
+def test_the_power_of_a_unit_has_all_its_channels_at_each_point(tmp_path: Path) -> None:
+    """Channels that are polled every 10 s, each at a second of its own: between the samples of one the sum is not less."""
+    (interval,) = [panel["interval"] for panel in DASHBOARDS["fleet"]["panels"] if panel["title"] == "Power by unit"]
+    with Store(tmp_path) as store:
+        store.write(
+            sample(f"bench3/psu1/{channel}", ago + channel) for channel in (1, 2, 3) for ago in range(0, 300, 10)
+        )
+        found = rows(store, "fleet", "Power by unit", __interval=interval)
+    assert len(found) >= 5
+    assert {round(row["power"], 6) for row in found[1:-1]} == {7.5}
 
 
 def test_what_happened_has_no_change_of_mode_and_mode_changes_are_counted(lab: Store) -> None:
