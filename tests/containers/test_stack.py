@@ -160,7 +160,9 @@ def _save(stack: Stack) -> None:
     before = stack.inside("mosquitto", *listing)
     stack.engine.run("kill", "-USR1", str(stack.inspect("mosquitto")["State"]["Pid"]))
     wait_until(
-        lambda: "mosquitto.db.new" not in (now := stack.inside("mosquitto", *listing)) and now != before, "the file", LONG
+        lambda: "mosquitto.db.new" not in (now := stack.inside("mosquitto", *listing)) and now != before,
+        "the file",
+        LONG,
     )
 
 
