@@ -18,6 +18,8 @@ VOLUMES = Path(os.environ.get("VOLUMES", "/volumes"))
 #: Where a volume's new content grows beside the present one.
 NEW = ".restoring"
 NOT_EMPTY = 3
+#: For the names of files, and those in hard links. What a symbolic link leads to stays as it is.
+TRANSFORM = "--transform=flags=rSh;"
 
 
 def save(names: list[str]) -> int:
@@ -27,7 +29,7 @@ def save(names: list[str]) -> int:
         str(VOLUMES),
         "--numeric-owner",
         f"--exclude=./*/{NEW}",
-        "--transform=s,^./,volumes/,",
+        f"{TRANSFORM}s,^\\./,volumes/,",
         "-cf",
         "-",
     ]
@@ -59,7 +61,7 @@ def restore() -> int:
         "--same-owner",
         "--same-permissions",
     ]
-    command += [rf"--transform=s,^volumes/\([^/]*\),\1/{NEW},", "-xf", "-", "volumes/*"]
+    command += [rf"{TRANSFORM}s,^volumes/\([^/]*\),\1/{NEW},", "-xf", "-", "volumes/*"]
     if subprocess.run(command, check=False).returncode != 0:  # noqa: S603
         for volume in volumes:
             shutil.rmtree(volume / NEW, ignore_errors=True)
