@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from store import Fault, Store, reason_of, with_token
+from store import Answer, Fault, Store, reason_of, with_token
 
 USER = "admin"
 OWN = "psu setup"
@@ -115,8 +115,8 @@ class Setup:
         if self.store.get("GET", "/api/v2/setup")["allowed"]:
             self.onboard(password)
         self.enter(password)
-        self.ids["user"] = self.store.get("GET", "/api/v2/me")["id"]
-        self.ids["org"] = self.one("orgs", {"org": self.org})["id"]
+        self.ids["user"] = self.store.get("GET", "/api/v2/me").text("id")
+        self.ids["org"] = self.organization()
         if "admin" in renewed or not self.kept("admin"):
             # Where an earlier version's token is still kept in secrets/, people may use it: until they renew it.
             instead = ADMIN_TOKENS if "admin" in renewed or not self.legacy_token() else (OWN,)
@@ -212,26 +212,32 @@ class Setup:
         return [*both, {"action": "read", "resource": {"type": "orgs", "id": org}}]
 
     # -- the bucket ------------------------------------------------------------------------------------------------------
-    def one(self, kind: str, query: Mapping[str, str]) -> dict[str, Any]:
-        status, answer, _ = self.store.ask("GET", f"/api/v2/{kind}", query=query)
-        found = answer.get(kind) if status == 200 and isinstance(answer, dict) else None
+    def organization(self) -> str:
+        """The id of the organization."""
+        path = "/api/v2/orgs"
+        status, answer, _ = self.store.ask("GET", path, query={"org": self.org})
+        if status not in (200, 404):
+            raise Fault(f"InfluxDB answers GET {path} with {status}: {reason_of(answer)}")
+        found = answer.objects("orgs") if status == 200 and isinstance(answer, Answer) else []
         if not found:
-            raise Fault(f"InfluxDB has no {kind[:-1]} {', '.join(query.values())}: {reason_of(answer)}", 2)
-        return dict(found[0])
+            raise Fault(
+                f"InfluxDB has no organization {self.org}: INFLUX_ORG has to name the one that it was set up with", 2
+            )
+        return found[0].text("id")
 
     def set_bucket(self) -> None:
-        found = self.store.get("GET", "/api/v2/buckets", query={"orgID": self.ids["org"], "limit": "100"})["buckets"]
-        known = {bucket["name"]: bucket for bucket in found}
+        found = self.store.get("GET", "/api/v2/buckets", query={"orgID": self.ids["org"], "limit": "100"})
+        known = {bucket.text("name"): bucket for bucket in found.objects("buckets")}
         # Said in full: without the length of its shards a bucket's retention cannot become shorter than they are.
         rules = [{"type": "expire", "everySeconds": self.retention, "shardGroupDurationSeconds": shard(self.retention)}]
         if self.bucket not in known:
             body = {"orgID": self.ids["org"], "name": self.bucket, "retentionRules": rules}
-            self.ids["bucket"] = self.store.get("POST", "/api/v2/buckets", body)["id"]
+            self.ids["bucket"] = self.store.get("POST", "/api/v2/buckets", body).text("id")
             print(f"bucket {self.bucket}: new")
             return
         bucket = known[self.bucket]
-        self.ids["bucket"] = bucket["id"]
-        present = sum(rule["everySeconds"] for rule in bucket["retentionRules"])
+        self.ids["bucket"] = bucket.text("id")
+        present = sum(rule.number("everySeconds") for rule in bucket.objects("retentionRules"))
         if present != self.retention:
             self.store.get("PATCH", f"/api/v2/buckets/{bucket['id']}", {"retentionRules": rules})
             print(f"bucket {self.bucket}: keeps samples for {spoken(self.retention)}, before for {spoken(present)}")
@@ -251,20 +257,19 @@ class Setup:
         """A new token in the place of all that are described so. It is written down before they are ended."""
         body = {"orgID": self.ids["org"], "description": instead[0], "permissions": permissions}
         made = self.store.get("POST", "/api/v2/authorizations", body)
-        kept = {"id": made["id"], "token": made["token"], "instead": list(instead)}
+        kept = {"id": made.text("id"), "token": made.text("token"), "instead": list(instead)}
         self.keep(name, kept)
         if name == "admin":
-            self.store.headers = with_token(made["token"])
+            self.store.headers = with_token(made.text("token"))
             self.end_others(kept)
         print(f"token for {'setup' if name == 'admin' else name}: new")
 
     def end_others(self, kept: Mapping[str, Any]) -> None:
         """End those that a token has replaced, and those of a run that was stopped before it could write them down."""
         ended = kept.get("instead", [OWN])
-        for other in self.store.get("GET", "/api/v2/authorizations", query={"orgID": self.ids["org"]})[
-            "authorizations"
-        ]:
-            if other["description"] in ended and other["id"] != kept.get("id"):
+        found = self.store.get("GET", "/api/v2/authorizations", query={"orgID": self.ids["org"]})
+        for other in found.objects("authorizations"):
+            if other.get("description") in ended and other.text("id") != kept.get("id"):
                 self.store.get("DELETE", f"/api/v2/authorizations/{other['id']}")
 
     def token(self, name: str, action: str, is_renewed: bool) -> None:
@@ -315,7 +320,7 @@ class Setup:
             return False
         if status >= 300:
             raise Fault(f"InfluxDB answers {what} with {status}: {reason_of(answer)}")
-        results = answer.get("results", []) if isinstance(answer, dict) else []
+        results = answer.objects("results") if isinstance(answer, Answer) and "results" in answer else []
         return not any("error" in result for result in results)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 #: Seconds for one request.
 TIMEOUT = 30.0
+OTHER = "is it InfluxDB 2 that INFLUX_HOST names?"
 
 
 class Fault(Exception):
@@ -27,10 +28,32 @@ class Fault(Exception):
 
 
 class Answer(dict[str, Any]):
-    """A JSON object of the store's. A key that it lacks is a `Fault`: then another program answers."""
+    """A JSON object of the store's. A key that it lacks, or that has what is none of its, is a `Fault`: then another program
+    answers."""
 
     def __missing__(self, key: str) -> Any:
-        raise Fault(f"The answer of InfluxDB lacks {key!r}: is it InfluxDB 2 that INFLUX_HOST names?")
+        raise Fault(f"The answer of InfluxDB lacks {key!r}: {OTHER}")
+
+    def text(self, key: str) -> str:
+        """The text, never empty, under this key."""
+        if not isinstance(found := self[key], str) or not found:
+            raise Fault(f"The answer of InfluxDB has {found!r} as {key!r}: {OTHER}")
+        return found
+
+    def number(self, key: str) -> int:
+        """The whole number under this key."""
+        if not isinstance(found := self[key], int):
+            raise Fault(f"The answer of InfluxDB has {found!r} as {key!r}: {OTHER}")
+        return found
+
+    def objects(self, key: str) -> list[Answer]:
+        """The objects in the list under this key; none where it is null."""
+        found = self[key]
+        if found is None:
+            return []
+        if not isinstance(found, list) or not all(isinstance(one, Answer) for one in found):
+            raise Fault(f"The answer of InfluxDB has no objects in {key!r}: {OTHER}")
+        return found
 
 
 class Here(urllib.request.HTTPRedirectHandler):
@@ -87,15 +110,17 @@ class Store:
             return status, json.loads(text, object_hook=Answer), found
         return status, text.decode(errors="replace"), found
 
-    def get(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Any:
-        """The answer to a request that has to succeed.
+    def get(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> Answer:
+        """The answer to a request that has to succeed; it is empty where nothing was to be told (204).
 
         :raises Fault: it did not
         """
         status, answer, _ = self.ask(method, path, body, query=query)
-        if status >= 300 or (not isinstance(answer, dict) and status != 204):
-            raise Fault(f"InfluxDB answers {method} {path} with {status}: {reason_of(answer)}")
-        return answer
+        if status < 300 and isinstance(answer, Answer):
+            return answer
+        if status == 204:
+            return Answer()
+        raise Fault(f"InfluxDB answers {method} {path} with {status}: {reason_of(answer)}")
 
     def wait(self, seconds: float) -> None:
         """Return when the store is ready.

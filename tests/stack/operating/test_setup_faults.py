@@ -70,6 +70,7 @@ def garbage(handler: BaseHTTPRequestHandler) -> None:
         (give(200, "<html><body>\nplease log in</body></html>"), "<html><body> please log in"),
         (give(200, "[]"), "with 200: []"),
         (give(200, '{"status": "pass"}'), "lacks 'allowed': is it InfluxDB 2 that INFLUX_HOST names?"),
+        (give(204, ""), "lacks 'allowed'"),
         (give(503, '{"message": "starting"}'), "GET /api/v2/setup with 503: starting"),
         (give(302, "", Location="http://127.0.0.1:9/"), "GET /api/v2/setup with 302: nothing"),
         (give(200, "{", length=50), "does not answer at"),
@@ -81,6 +82,48 @@ def test_what_answers_is_no_store(tmp_path: Path, answers: Answers, told: str) -
     with answering(answers) as (url, _):
         done = SetupService(tmp_path, url).setup()
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert told in done.stderr
+
+
+#: What a store that is set up answers, as far as the cases below let it come.
+WELL = {
+    "/api/v2/setup": '{"allowed": false}',
+    "/api/v2/me": '{"id": "1"}',
+    "/api/v2/orgs": '{"orgs": [{"id": "1"}]}',
+    "/api/v2/authorizations": '{"authorizations": null}',
+    "/api/v2/signin": "{}",
+    "/api/v2/buckets": '{"buckets": [{"name": "psu", "id": "1", "retentionRules": null}]}',
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "answers", "code", "told"),
+    [
+        ("me", give(204, ""), 1, "GET /api/v2/me with 204: nothing"),
+        ("me", give(200, '{"id": 5}'), 1, "has 5 as 'id': is it InfluxDB 2 that INFLUX_HOST names?"),
+        ("orgs", give(204, ""), 1, "GET /api/v2/orgs with 204: nothing"),
+        ("orgs", give(503, '{"message": "busy"}'), 1, "GET /api/v2/orgs with 503: busy"),
+        ("orgs", give(404, "{}"), 2, "has no organization lab: INFLUX_ORG has to name the one"),
+        ("orgs", give(200, '{"orgs": [5]}'), 1, "has no objects in 'orgs'"),
+        ("authorizations", give(204, ""), 1, "lacks 'authorizations'"),
+        ("authorizations", give(200, '{"authorizations": 5}'), 1, "has no objects in 'authorizations'"),
+        ("buckets", give(204, ""), 1, "lacks 'buckets'"),
+        ("buckets", give(200, '{"buckets": [{"name": null}]}'), 1, "has None as 'name'"),
+    ],
+)
+def test_one_answer_is_of_another_kind(tmp_path: Path, path: str, answers: Answers, code: int, told: str) -> None:
+    """One sentence, and none of Python's own."""
+
+    def store(handler: BaseHTTPRequestHandler) -> None:
+        asked = handler.path.partition("?")[0]
+        known = give(200, WELL[asked]) if asked in WELL else give(204, "")
+        (answers if asked == f"/api/v2/{path}" else known)(handler)
+
+    with answering(store) as (url, _):
+        service = SetupService(tmp_path, url)
+        (service.state / "admin").write_text(json.dumps({"id": "1", "token": "own"}))
+        done = service.setup()
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
     assert told in done.stderr
 
 
