@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Tells which mounted files containers may not read, and opens those that hold no secret. Run by ``make secrets``.
+"""Opens mounted files that containers may not read, but for the agent's configuration: it tells of those. Run by ``make secrets``.
 
 Each container runs as a user of its own, so what is mounted has to be readable for others. After a `git clone` under
-umask 077 it is not.
+umask 077 it is not, nor is a secret that somebody has written by hand.
 
 Exit code: 0 when all can be read now, 2 when somebody has to do something.
 """
@@ -22,6 +22,8 @@ from scripts.dotenv import configuration, settings
 
 #: Folders that come with the project: they are mounted, or go into the image as they are.
 SHIPPED = ("mosquitto", "telegraf", "influxdb", "grafana", "backup", "docker", "examples/stack", "examples/prometheus")
+#: What containers mount of secrets/, which itself is for its owner alone.
+SECRETS = tuple(f"secrets/{name}" for name in ("agent", "mosquitto", "telegraf", "influxdb", "grafana"))
 
 READ, ENTER = stat.S_IRGRP | stat.S_IROTH, stat.S_IXGRP | stat.S_IXOTH
 
@@ -46,8 +48,9 @@ def open_up(path: Path) -> None:
 
 
 def check(root: Path) -> list[str]:
-    """The things that somebody has to do, one sentence each. The project's own folders are put right."""
-    mended = [path for name in SHIPPED if (root / name).is_dir() for path in unreadable(root / name)]
+    """The things that somebody has to do, one sentence each. The project's own folders and the
+    secrets' are put right."""
+    mended = [path for name in (*SHIPPED, *SECRETS) if (root / name).is_dir() for path in unreadable(root / name)]
     for path in mended:
         open_up(path)
     if mended:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.mounts import SHIPPED
+from scripts.mounts import SECRETS, SHIPPED
 from tests.support.compose import checkout
 from tests.support.processes import ROOT
 
@@ -41,12 +41,32 @@ def test_what_containers_read_is_made_readable(root: Path) -> None:
     assert mounts(root).stdout == ""
 
 
+def test_a_secret_that_was_written_by_hand_is_made_readable(root: Path) -> None:
+    """A password that came from elsewhere, a certificate of another authority: the folder around them stays closed."""
+    closed = root / "secrets"
+    for name in SECRETS:
+        (root / name / "more").mkdir(parents=True, mode=0o700)
+        for path in (root / name / "x", root / name / "more" / "y"):
+            path.write_text("secret")
+            path.chmod(0o600)
+    (closed / "users").mkdir()
+    (closed / "users" / "commands").write_text("secret")
+    (closed / "users" / "commands").chmod(0o600)
+    closed.chmod(0o700)
+    assert mounts(root).returncode == 0
+    for name in SECRETS:
+        assert stat.S_IMODE((root / name / "more").stat().st_mode) == 0o755
+        assert stat.S_IMODE((root / name / "more" / "y").stat().st_mode) == 0o644
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    assert stat.S_IMODE((closed / "users" / "commands").stat().st_mode) == 0o600
+
+
 def test_every_folder_that_compose_mounts_is_among_them() -> None:
     for name, service in yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].items():
         for volume in service.get("volumes", []):
             if isinstance(volume, dict) and volume["type"] == "bind":
                 source = volume["source"].removeprefix("./")
-                known = source.startswith(("secrets/", "${PSU_AGENT_FOLDER:-./examples/stack"))
+                known = source in SECRETS or source.startswith("${PSU_AGENT_FOLDER:-./examples/stack")
                 assert known or source.split("/")[0] in SHIPPED, (name, source)
 
 
