@@ -23,7 +23,13 @@ mend() {
 }
 
 export INFLUXD_STORAGE_WAL_FLUSH_ON_SHUTDOWN=true
-log=${INFLUXD_ENGINE_PATH:-/var/lib/influxdb2/engine}/wal
+engine=${INFLUXD_ENGINE_PATH:-/var/lib/influxdb2/engine}
+log=$engine/wal
+# backup/volumes.py has it there from the first file that it replaces to the last one.
+if [ -e "${engine%/*}/.replaced" ]; then
+  echo "start.sh: make restore was stopped halfway, and the store is not whole: run it again, with OVERWRITE=yes" >&2
+  exit 1
+fi
 # Other commands, such as `influxd recovery`, are run once.
 if [[ ${!#} == *influxd ]] && [ -n "$(find "$log" -name '*.wal' -size +0 -print -quit 2>/dev/null)" ]; then mend "$@"; fi
 exec "$@"

@@ -14,10 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
-import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -26,10 +23,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from scripts.archive import Summed, content, refuse_newer, take_over, versions
 from scripts.common import ROOT, Fault, finished, locked, told
 from scripts.composing import Compose
 from scripts.dotenv import configuration
@@ -49,30 +47,6 @@ RUN = "run --rm -T backup"
 GO_ON = "up -d --no-deps --no-recreate"
 #: The exit code of backup/volumes.py where there is something in a volume.
 NOT_EMPTY = 3
-#: The last member: without it the file is not whole.
-END = "backup.json"
-
-
-def versions(root: Path) -> dict[str, str]:
-    """Of the services that keep files, the versions that compose.yaml starts."""
-    with contextlib.suppress(OSError):
-        text = (root / "compose.yaml").read_text(encoding="utf-8")
-        return dict(re.findall(r"^  (influxdb|grafana): &\w+ \S+:v?(\d+(?:\.\d+)+)", text, re.MULTILINE))
-    return {}
-
-
-def refuse_newer(kept: object, root: Path) -> None:
-    """
-    :raises Fault: the files in a backup are a newer version's than the one that would read them
-    """
-    here = versions(root)
-    for name, version in kept.items() if isinstance(kept, dict) else ():
-        present = here.get(name, str(version))
-        if [int(one) for one in re.findall(r"\d+", str(version))][:2] > [int(one) for one in present.split(".")][:2]:
-            raise Fault(
-                f"The backup is of {name} {version}, and this version of the project starts {present}, which may not read "
-                "its files: take the version that the backup was made with, or a newer one"
-            )
 
 
 def kept_files(root: Path) -> list[str]:
@@ -114,8 +88,21 @@ def stopped(compose: Compose, services: list[str]) -> Iterator[None]:
 # -- into a file ----------------------------------------------------------------------------------------------------------
 
 
+def save_volumes(compose: Compose, names: tuple[str, ...], target: IO[bytes]) -> None:
+    is_whole = False
+
+    def take(source: IO[bytes]) -> None:
+        nonlocal is_whole
+        is_whole = take_over(source, target)
+
+    if compose.read(f"{RUN} save {' '.join(names)}", take) != 0:
+        raise Fault("The volumes could not be copied: see above")
+    if not is_whole:  # as when the engine loses a part of a container's output
+        raise Fault("The volumes could not be copied: what came from the container is not whole. Try again")
+
+
 def save(compose: Compose, root: Path, to: Path) -> None:
-    """Write the backup.
+    """Write the backup, and read it again.
 
     :raises Fault: it could not be written; nothing is left of it
     """
@@ -126,36 +113,29 @@ def save(compose: Compose, root: Path, to: Path) -> None:
     try:
         to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
-        with open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "r+b") as file:
+        with Summed(part) as target:
             names = kept_files(root)
             # Links are followed: the certificates of an authority are often links to another folder.
-            with tarfile.open(fileobj=file, mode="w", dereference=True) as archive:
+            with tarfile.open(fileobj=target, mode="w|", dereference=True) as archive:
                 for name in names:
                     archive.add(root / name, f"files/{name}")
             for volumes, services in COPIES:
                 # The archive may be on a share that hangs, for which the agent is not to wait. The store can be large.
                 is_apart = "agent" in services
-                file.flush()
-                file.seek(0, os.SEEK_END)
-                with tempfile.TemporaryFile(dir=root) if is_apart else contextlib.nullcontext(file) as copy:
+                with tempfile.TemporaryFile(dir=root) if is_apart else contextlib.nullcontext(target) as copy:
                     with stopped(compose, [service for service in services if service in running]):
-                        if compose.run(f"{RUN} save {' '.join(volumes)}", stdout=copy) != 0:
-                            raise Fault("The volumes could not be copied: see above")
+                        save_volumes(compose, volumes, copy)
                     if is_apart:
                         copy.seek(0)
-                        shutil.copyfileobj(copy, file)
-            file.seek(0, os.SEEK_END)
-            with tarfile.open(fileobj=file, mode="w") as archive:
-                end = {
+                        shutil.copyfileobj(copy, target)
+            target.end(
+                {
                     "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                     "files": names,
                     "images": versions(root),
+                    "volumes": [name for volumes, _ in COPIES for name in volumes],
                 }
-                text = json.dumps(end | {"volumes": [name for volumes, _ in COPIES for name in volumes]}).encode()
-                member = tarfile.TarInfo(END)
-                member.size = len(text)
-                archive.addfile(member, io.BytesIO(text))
-            os.fsync(file.fileno())
+            )
         content(part)
         part.rename(to)
     except OSError as error:
@@ -166,38 +146,28 @@ def save(compose: Compose, root: Path, to: Path) -> None:
     print(f"{to}: {to.stat().st_size / 1e6:.1f} MB. It holds every secret of the stack: keep it as you keep those")
 
 
-def content(path: Path) -> dict[str, Any]:
-    """The last member of a backup, after all of it has been read.
-
-    :raises Fault: it is no backup, or not whole
-    """
-    last: dict[str, Any] = {}
-    volumes = set()
-    try:
-        with tarfile.open(path, "r:", ignore_zeros=True) as archive:
-            for member in archive:
-                last = {}
-                if member.name == END and (file := archive.extractfile(member)):
-                    found = json.loads(file.read())
-                    last = found if isinstance(found, dict) else {}
-                elif member.name.startswith("volumes/"):
-                    volumes.add(member.name.split("/")[1])
-    except OSError as error:
-        raise Fault(f"{path}: {error.strerror or error}") from None
-    except (tarfile.TarError, ValueError) as error:
-        raise Fault(f"{path} is no backup of the stack, or damaged: {error}") from None
-    if not last or not {"files", "volumes"} <= last.keys():
-        raise Fault(f"{path} is not whole, or no backup of the stack: it lacks its end")
-    if missing := set(last["volumes"]) - volumes:
-        raise Fault(f"{path} is not whole: it lacks {', '.join(sorted(missing))}")
-    return last
-
-
 # -- and back ---------------------------------------------------------------------------------------------------------------
+
+
+def refuse_others_files(names: list[str], root: Path) -> None:
+    """
+    :raises Fault: files that would have to be moved away, or the folder, belong to somebody else
+    """
+    # A folder takes the right to write into it to be moved, as its parent is noted in it.
+    for path in (root, root / "backups", *(root / name for name in names)):
+        if path.is_dir() and not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
+            raise Fault(f"{path} belongs to user {path.stat().st_uid}, and may not be written by this one: use sudo")
 
 
 def put_back_files(path: Path, names: list[str], root: Path, aside: Path) -> None:
     """Write the files of a backup. Present ones are moved to ``aside``."""
+    owner = root.stat()
+
+    def own(target: Path) -> None:
+        """With sudo, too, they are those of the one who owns the project's folder, and runs `make secrets`."""
+        if os.geteuid() == 0:
+            os.chown(target, owner.st_uid, owner.st_gid)
+
     for name in names:
         if (root / name).exists():
             (aside / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -217,6 +187,7 @@ def put_back_files(path: Path, names: list[str], root: Path, aside: Path) -> Non
             else:
                 continue
             target.chmod(member.mode & 0o777)
+            own(target)
 
 
 def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> None:
@@ -227,6 +198,7 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
     end = content(path)
     refuse_newer(end.get("images"), root)
     names = end["files"]
+    refuse_others_files(names, root)
     running = compose.running()
     if not overwrite:
         there = [name for name in names if name not in IN_CHECKOUT and (root / name).exists()]
@@ -247,7 +219,7 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
     again = "Services stand still, and it is not all back: run this again, with OVERWRITE=yes"
     try:
         with path.open("rb") as file:
-            if compose.run(f"{RUN} restore", stdin=file) != 0:
+            if compose.run(f"{RUN} restore {end['sha256']}", stdin=file) != 0:
                 if running:
                     compose.run(f"{GO_ON} {' '.join(sorted(running))}")
                 raise Fault("The backup could not be put back: see above, then run this again", 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Callable
 from typing import IO
 
 from scripts.common import ROOT, Fault
@@ -33,12 +34,25 @@ class Compose:
             raise Fault(f"{shlex.join(asked)}: {done.stderr.strip()}")
         return set(done.stdout.split())
 
-    def run(self, words: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> int:
+    def run(self, words: str, stdin: IO[bytes] | None = None) -> int:
         """Show a command, carry it out, and return its exit code."""
+        return subprocess.run(self._command(words), check=False, stdin=stdin or subprocess.DEVNULL, cwd=ROOT).returncode  # noqa: S603
+
+    def read(self, words: str, take: Callable[[IO[bytes]], None]) -> int:
+        """The same with a command whose output is for ``take``. It is ended where that fails."""
+        command = self._command(words)
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=ROOT) as process:  # noqa: S603
+            assert process.stdout is not None
+            try:
+                take(process.stdout)
+            except BaseException:
+                process.terminate()
+                raise
+        return process.returncode
+
+    def _command(self, words: str) -> list[str]:
         print(f"$ {self.shown(words)}", flush=True)
-        command = [*self.command, *shlex.split(words)]
-        source = stdin or subprocess.DEVNULL
-        return subprocess.run(command, check=False, stdin=source, stdout=stdout, cwd=ROOT).returncode  # noqa: S603
+        return [*self.command, *shlex.split(words)]
 
     def shown(self, words: str) -> str:
         return f"{shlex.join(self.command)} {words}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.backup import content, versions
+from scripts.archive import content, versions
 from scripts.common import locked
 from tests.support.compose import checkout
 from tests.support.processes import ROOT
@@ -135,7 +135,7 @@ def test_a_restore_that_is_stopped_says_what_to_do(host: Host) -> None:
     (host.root / "backups").unlink()
 
     compose = host.compose.read_text()
-    slow = f'case "$*" in *"backup restore") : >"{host.folder}/there"; exec sleep 60 ;; esac\n'
+    slow = f'case "$*" in *"backup restore "*) : >"{host.folder}/there"; exec sleep 60 ;; esac\n'
     host.compose.write_text(compose.replace("ask()", slow + "ask()", 1))
     process = host.start("restore", host.folder / "psu.tar", "--overwrite")
     wait_until((host.folder / "there").exists, "the volumes are to be restored")

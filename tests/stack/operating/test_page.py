@@ -127,7 +127,7 @@ def test_backup_and_restore(host: Host, tmp_path: Path) -> None:
     try:
         restore, up = new
         assert "docker compose up -d starts the stack" in run(other, restore)
-        assert other.calls() == ["run --rm -T backup empty", "run --rm -T backup restore"]
+        assert [call.split()[4] for call in other.calls()] == ["empty", "restore"]
         run(other, up)
         assert_well(other)
         assert stat.S_IMODE((other.root / "secrets").stat().st_mode) == 0o700
