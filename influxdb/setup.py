@@ -23,7 +23,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import secrets
 import sys
 import time
@@ -31,15 +30,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from retention import DEFAULT, seconds, shard, spoken
 from store import Answer, Fault, Store, reason_of, with_token
 
 USER = "admin"
 OWN = "psu setup"
 #: What InfluxDB calls the tokens of an administrator that it makes itself. `--renew admin` ends them, too.
 ADMIN_TOKENS = (OWN, f"{USER}'s Token", f"{USER}'s Recovery Token")
-SECONDS = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
-#: Seconds. InfluxDB counts nanoseconds in 64 bits.
-LONGEST = 290 * 365 * SECONDS["d"]
 LOST = """\
 InfluxDB refuses the password in {password}, and this program's own token is {own}.
   If you have the password that it was set up with, write it into that file.
@@ -61,35 +58,6 @@ def write(path: Path, text: str, mode: int) -> None:
         raise Fault(f"{path}: {error.strerror}. The next run goes on from here") from None
 
 
-def seconds(duration: str) -> int:
-    """The seconds of a duration such as ``52w`` or ``1d12h``. 0 stands for ever.
-
-    :raises Fault: it is none, or under InfluxDB's least, an hour
-    """
-    text = duration.strip().lower()
-    if text in ("0", "0s", "inf", "infinite"):
-        return 0
-    if not re.fullmatch(r"(\d+[wdhms])+", text):
-        raise Fault(
-            f"PSU_RETENTION: {duration!r} is no duration: write for instance 52w, 90d or 36h; 0 keeps all for ever", 2
-        )
-    total = sum(int(number) * SECONDS[unit] for number, unit in re.findall(r"(\d+)([wdhms])", text))
-    if total < SECONDS["h"]:
-        raise Fault(
-            f"PSU_RETENTION: {duration} is less than an hour, the least that InfluxDB takes; 0 keeps all for ever", 2
-        )
-    if total > LONGEST:
-        raise Fault(f"PSU_RETENTION: {duration} is more than 290 years: 0 keeps all for ever", 2)
-    return total
-
-
-def shard(retention: int) -> int:
-    """The seconds of samples that InfluxDB keeps, and deletes, together: as it chooses them for a new bucket."""
-    if retention == 0 or retention >= 180 * SECONDS["d"]:
-        return SECONDS["w"]
-    return SECONDS["h"] if retention < 2 * SECONDS["d"] else SECONDS["d"]
-
-
 class Setup:
     """One run."""
 
@@ -97,7 +65,8 @@ class Setup:
         self.store = Store(environment.get("INFLUX_HOST", "http://influxdb:8086"))
         self.org = environment.get("INFLUX_ORG", "lab")
         self.bucket = environment.get("INFLUX_BUCKET", "psu")
-        self.retention = seconds(environment.get("PSU_RETENTION") or "52w")
+        #: None: a store that is there keeps what it has.
+        self.retention = seconds(given) if (given := environment.get("PSU_RETENTION")) else None
         #: What `make secrets` made.
         self.secrets = Path(environment.get("SECRETS", "/run/secrets"))
         #: What Telegraf and Grafana read.
@@ -117,6 +86,8 @@ class Setup:
         self.enter(password)
         self.ids["user"] = self.store.get("GET", "/api/v2/me").text("id")
         self.ids["org"] = self.organization()
+        if not self.kept("admin"):
+            self.refuse_to_shorten()
         if "admin" in renewed or not self.kept("admin"):
             # Where an earlier version's token is still kept in secrets/, people may use it: until they renew it.
             instead = ADMIN_TOKENS if "admin" in renewed or not self.legacy_token() else (OWN,)
@@ -153,7 +124,7 @@ class Setup:
             token = secrets.token_urlsafe(48)
             self.keep("admin", {"token": token})
         body = {"username": USER, "password": password, "org": self.org, "bucket": self.bucket, "token": token}
-        self.store.get("POST", "/api/v2/setup", body | {"retentionPeriodSeconds": self.retention})
+        self.store.get("POST", "/api/v2/setup", body | {"retentionPeriodSeconds": self.wanted()})
         print(f"a new store: user {USER}, organization {self.org}, bucket {self.bucket}")
 
     def enter(self, password: str) -> None:
@@ -225,22 +196,45 @@ class Setup:
             )
         return found[0].text("id")
 
-    def set_bucket(self) -> None:
+    def wanted(self) -> int:
+        return seconds(DEFAULT) if self.retention is None else self.retention
+
+    def present(self) -> tuple[str, int] | None:
+        """The bucket's id and the seconds that it keeps samples for, if there is one."""
         found = self.store.get("GET", "/api/v2/buckets", query={"orgID": self.ids["org"], "limit": "100"})
-        known = {bucket.text("name"): bucket for bucket in found.objects("buckets")}
+        for bucket in found.objects("buckets"):
+            if bucket.text("name") == self.bucket:
+                return bucket.text("id"), sum(rule.number("everySeconds") for rule in bucket.objects("retentionRules"))
+        return None
+
+    def refuse_to_shorten(self) -> None:
+        """Former releases took PSU_RETENTION for a new store alone, and told how to change the store's by hand.
+
+        :raises Fault: the store keeps samples for longer than PSU_RETENTION says, and this program has never set it
+        """
+        if not self.retention or not (present := self.present()):
+            return
+        if not present[1] or present[1] > self.retention:
+            raise Fault(
+                f"PSU_RETENTION would delete samples: it is {spoken(self.retention)}, and the store, which a former release "
+                f"set up, keeps them for {spoken(present[1])}. Take it out of .env, then docker compose up -d; after that it "
+                "may be shortened",
+                2,
+            )
+
+    def set_bucket(self) -> None:
+        wanted = self.wanted()
         # Said in full: without the length of its shards a bucket's retention cannot become shorter than they are.
-        rules = [{"type": "expire", "everySeconds": self.retention, "shardGroupDurationSeconds": shard(self.retention)}]
-        if self.bucket not in known:
+        rules = [{"type": "expire", "everySeconds": wanted, "shardGroupDurationSeconds": shard(wanted)}]
+        if not (present := self.present()):
             body = {"orgID": self.ids["org"], "name": self.bucket, "retentionRules": rules}
             self.ids["bucket"] = self.store.get("POST", "/api/v2/buckets", body).text("id")
             print(f"bucket {self.bucket}: new")
             return
-        bucket = known[self.bucket]
-        self.ids["bucket"] = bucket.text("id")
-        present = sum(rule.number("everySeconds") for rule in bucket.objects("retentionRules"))
-        if present != self.retention:
-            self.store.get("PATCH", f"/api/v2/buckets/{bucket['id']}", {"retentionRules": rules})
-            print(f"bucket {self.bucket}: keeps samples for {spoken(self.retention)}, before for {spoken(present)}")
+        self.ids["bucket"], before = present
+        if self.retention not in (None, before):
+            self.store.get("PATCH", f"/api/v2/buckets/{self.ids['bucket']}", {"retentionRules": rules})
+            print(f"bucket {self.bucket}: keeps samples for {spoken(wanted)}, before for {spoken(before)}")
 
     # -- tokens ------------------------------------------------------------------------------------------------------------
     def kept(self, name: str) -> dict[str, Any]:
@@ -322,13 +316,6 @@ class Setup:
             raise Fault(f"InfluxDB answers {what} with {status}: {reason_of(answer)}")
         results = answer.objects("results") if isinstance(answer, Answer) and "results" in answer else []
         return not any("error" in result for result in results)
-
-
-def spoken(retention: int) -> str:
-    if not retention:
-        return "ever"
-    unit = next(unit for unit in "dhms" if retention % SECONDS[unit] == 0)
-    return f"{retention // SECONDS[unit]} {unit}"
 
 
 @contextlib.contextmanager

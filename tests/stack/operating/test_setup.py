@@ -155,6 +155,30 @@ def test_the_retention_is_what_the_environment_says(store: Influxd, service: Set
     assert "bucket psu: keeps samples for 364 d, before for 36 h" in done.stdout
 
 
+def test_without_a_setting_a_store_keeps_the_retention_that_it_has(store: Influxd, service: SetupService) -> None:
+    for text, seconds in (("104w", 62899200), ("", 62899200), ("52w", 31449600), ("", 31449600)):
+        assert service.setup(retention=text).returncode == 0
+        assert retention(store, service) == seconds
+
+
+def test_a_store_of_a_former_release_is_not_shortened(store: Influxd, service: SetupService) -> None:
+    """Those told how to lengthen it in the store; PSU_RETENTION went on to say what it was at first."""
+    for there, told in (("104w", "for 728 d"), ("0", "for ever")):
+        assert service.setup(retention=there).returncode == 0
+        before = retention(store, service)
+        for path in service.state.iterdir():
+            path.unlink()
+        for _ in range(2):
+            done = service.setup(retention="52w")
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+            assert done.stderr.startswith("PSU_RETENTION would delete samples: it is 364 d, and the store")
+            assert told in done.stderr
+        assert service.setup(retention="").returncode == 0
+        assert retention(store, service) == before
+    assert service.setup().returncode == 0
+    assert_sound(store, service)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [("a year", "is no duration: write for instance 52w"), ("30m", "less than an hour"), ("-1w", "is no duration")],
