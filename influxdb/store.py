@@ -158,4 +158,5 @@ def reason_of(answer: Any) -> str:
 
 
 def with_token(token: str) -> dict[str, str]:
-    return {"Authorization": f"Token {token}"}
+    """The header of who has this token. One that no header can carry, as out of a damaged file, is refused as a wrong one is."""
+    return {"Authorization": f"Token {token if token.isascii() and token.isprintable() else 'none'}"}

@@ -228,6 +228,16 @@ def test_a_token_that_cannot_be_handed_over_leaves_the_old_one_in_force(service:
     assert store.write(service.token("telegraf"), "x v=1") == 204
 
 
+def test_a_damaged_token_is_replaced(service: SetupService) -> None:
+    """No header can carry it, so it is refused without a question."""
+    for name in ("admin", "telegraf"):
+        kept = json.loads((service.state / name).read_text())
+        (service.state / name).write_text(json.dumps(kept | {"token": "x\ny\u20ac"}))
+        done = service.setup()
+        assert (done.returncode, done.stderr) == (0, ""), name
+        assert f"token for {name.replace('admin', 'setup')}: new" in done.stdout
+
+
 def test_an_onboarding_that_the_store_has_not_ended_is_waited_for(tmp_path: Path) -> None:
     """Its asker was killed. The store has a user already, and neither the password nor the token."""
     judged: list[str] = []
