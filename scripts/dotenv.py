@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.common import Fault
@@ -17,13 +18,19 @@ def settings(root: Path) -> dict[str, str]:
         return {}
     except UnicodeDecodeError:
         raise Fault(f"{root / '.env'} is not in UTF-8") from None
-    found = {}
+    found: dict[str, str] = {}
     for line in lines:
         if match := re.fullmatch(r"\s*(?:export\s+)?(\w+)\s*=\s*(.*?)\s*", line):
             value = re.sub(r"\s#.*", "", match[2]).strip() if match[2][:1] not in ("'", '"') else match[2]
             quoted = re.match(r"""(["'])(.*?)\1""", value)
-            found[match[1]] = quoted[2] if quoted else value
+            value = quoted[2] if quoted else value
+            found[match[1]] = value if quoted and quoted[1] == "'" else replaced(value, found | dict(os.environ))
     return found
+
+
+def replaced(value: str, known: Mapping[str, str]) -> str:
+    """A value as compose takes it outside of single quotes: with the values of the variables that it names, if there are any."""
+    return re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", lambda name: known.get(name[1] or name[2], ""), value)
 
 
 def configuration(root: Path) -> Path | None:
@@ -34,7 +41,7 @@ def configuration(root: Path) -> Path | None:
     named = os.environ.get("PSU_AGENT_FOLDER") or settings(root).get("PSU_AGENT_FOLDER", "")
     if not named:
         return None
-    folder = (root / Path(os.path.expandvars(named)).expanduser()).resolve()
+    folder = (root / Path(named).expanduser()).resolve()
     if any(one.resolve().is_relative_to(folder) for one in (root, root / "secrets")):
         raise Fault(
             f"PSU_AGENT_FOLDER={named} has secrets/ in it, which would all be the agent's to read: "

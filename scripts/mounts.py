@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Opens mounted files that containers may not read, but for the agent's configuration: it tells of those. Run by ``make secrets``.
+"""Opens mounted files that containers may not read, but tells of the agent's configuration and of settings. For ``make secrets``.
 
 Each container runs as a user of its own, so what is mounted has to be readable for others. After a `git clone` under
 umask 077 it is not, nor is a secret that somebody has written by hand.
@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from scripts import stack_settings
 from scripts.common import ROOT, Fault, finished
 from scripts.dotenv import configuration, settings
 
@@ -81,7 +82,7 @@ def main() -> int:
     root = parser.parse_args().root
 
     def work() -> None:
-        if faults := check(root):
+        if faults := [*check(root), *stack_settings.faults(root)]:
             raise Fault("\n".join(faults))
 
     return finished(work)

@@ -18,7 +18,7 @@ from tests.support.processes import ROOT
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return checkout(tmp_path / "psu-agent", SHIPPED)
+    return checkout(tmp_path / "psu-agent", ("compose.yaml", *SHIPPED))
 
 
 def mounts(root: Path) -> subprocess.CompletedProcess[str]:
@@ -99,3 +99,38 @@ def test_the_folder_of_the_agents_configuration(root: Path, env: str, told: str)
     assert done.stderr.count("\n") == bool(told)
     # It may hold a password, so nobody opens it but its owner.
     assert stat.S_IMODE(os.stat(root / "closed" / "psu-agent.yaml").st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        (
+            "PSU_RETENTIN=90d\n",
+            "PSU_RETENTIN is unknown; known are PSU_AGENT_FOLDER, PSU_AGENT_VERSION, PSU_BASE_TOPIC, ",
+        ),
+        ("PSU_RETENTION=90d\nPSU_BIND=0.0.0.0\nHTTP_PORT=80\n", ""),
+        ("PSU_RACK=7\nCOMPOSE_FILE=compose.yaml:more.yaml\n", ""),
+        ("PSU_BASE_TOPIC=lab3/psu\n", "PSU_BASE_TOPIC is 'lab3/psu', and base_topic in mosquitto/users.toml 'psu': "),
+        ("PSU_BASE_TOPIC=psu\n", ""),
+        # Compose replaces `$share` outside of single quotes, and Telegraf would listen to /telegraf/psu/...
+        ("PSU_SHARE=$share/telegraf/\n", "PSU_SHARE is '/telegraf/' for Telegraf"),
+        ("PSU_SHARE='$share/telegraf'\n", "PSU_SHARE is '$share/telegraf' for Telegraf"),
+        ("PSU_SHARE='$share/telegraf/'\n", ""),
+        ("LAB=open\nPSU_AGENT_FOLDER=./${LAB}\n", ""),
+        ("LAB=open\nPSU_AGENT_FOLDER='./${LAB}'\n", "${LAB}/psu-agent.yaml is missing"),
+    ],
+)
+def test_settings_by_which_the_stack_would_do_something_else(root: Path, env: str, told: str) -> None:
+    (root / "open").mkdir()
+    (root / "open" / "psu-agent.yaml").write_text("units: []\n")
+    (root / ".env").write_text(env)
+    done = mounts(root)
+    assert (done.returncode, told in done.stderr, done.stderr.count("\n")) == (2 if told else 0, True, bool(told)), done
+
+
+def test_a_base_topic_of_several_sites(root: Path) -> None:
+    users = root / "mosquitto" / "users.toml"
+    users.write_text("\ufeff" + users.read_text().replace('base_topic = "psu"', 'base_topic = "+/psu"', 1), "utf-8")
+    for topic, code in (("site1/psu", 0), ("+/psu", 0), ("psu", 2), ("a/b/psu", 2)):
+        (root / ".env").write_text(f"PSU_BASE_TOPIC={topic}\n")
+        assert mounts(root).returncode == code, topic
