@@ -65,7 +65,7 @@ def check(root: Path) -> list[str]:
         if "PSU_AGENT_CONF" not in env:
             return []
         todo = (
-            "Make a folder for that file (mkdir config), move it there under the name psu-agent.yaml, and write "
+            "Make a folder for that file (mkdir config), copy it there under the name psu-agent.yaml, and write "
             "PSU_AGENT_FOLDER=./config in the place of the line"
         )
         return [f"{root / '.env'}: PSU_AGENT_CONF is gone, so {env['PSU_AGENT_CONF']} is not read. {todo}"]
