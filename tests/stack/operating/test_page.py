@@ -152,7 +152,12 @@ def test_upgrade(host: Host) -> None:
 
 
 #: Sections that tests/containers follows.
-IN_CONTAINERS = ("From a release without make backup", "The agent's configuration", "Which supplies are there?", "Podman")
+IN_CONTAINERS = (
+    "From a release without make backup",
+    "The agent's configuration",
+    "Which supplies are there?",
+    "Podman",
+)
 TRIED = {
     "Passwords and tokens": test_rotation,
     "Locked out of the store": test_locked_out,
