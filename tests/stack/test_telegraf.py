@@ -57,6 +57,7 @@ def test_every_field_arrives_with_its_type_tags_and_time(broker: Broker, store: 
     assert first.pop("time") == milliseconds(channel.time(1))
     assert first.pop("channel") == "2"
     assert first.pop("tripped") is None
+    first.pop("silent_after", None)  # of another test's unit
     assert first == {key: value for key, value in sent.items() if key not in ("time", "index", "tripped")}
     assert (second["state"], second["mode"], second["tripped"], second["current_protection"]) == (
         False,
@@ -66,6 +67,7 @@ def test_every_field_arrives_with_its_type_tags_and_time(broker: Broker, store: 
     )
 
     types = {row["fieldKey"]: row["fieldType"] for row in store.rows("SHOW FIELD KEYS FROM psu_channel")}
+    types.pop("silent_after", None)
     numbers = (
         "voltage",
         "current",
@@ -182,6 +184,41 @@ def test_what_an_agent_says_of_a_unit_and_after_how_long_it_is_silent(broker: Br
     assert [row["conflict"] for row in rows] == [None, None, "bench4", None, None]
     assert {row["agent"] for row in rows} == {"bench3"}
     assert {row["status"] for row in rows} == {None}
+
+
+@pytest.mark.usefixtures("telegraf")
+def test_the_samples_of_a_unit_that_is_heard_of_seldom_say_so(broker: Broker, store: Store) -> None:
+    """The last that came before the unit's info, too; not those of a unit that another agent would poll seldom."""
+    now = datetime.now(UTC)
+    with Publisher(broker) as publisher:
+        for psu, seldom in (("hourly", {"poll_interval": 600.0}), ("quietly", {"heartbeat": 300.0}), ("often", {})):
+            for seq in (1, 2):
+                publisher.state(Channel(psu=psu).state(seq))
+            publisher.settle()
+            rows_of(store, "psu_channel", psu, 2)
+            publisher.send(f"{psu}/info", info(psu, now, **{"poll_interval": 1.0} | seldom), retain=True)
+            publisher.send(f"{psu}/info", info(psu, now, agent="other", poll_interval=3600.0, serves=False))
+            publisher.settle()
+            rows_of(store, "psu_unit", psu, 2)
+            for seq in (3, 4):
+                publisher.state(Channel(psu=psu).state(seq))
+            publisher.settle()
+            rows_of(store, "psu_channel", psu, 4)
+        publisher.send("agents/bench3/metrics", metrics("bench3"))
+        publisher.settle()
+    (figure,) = rows_as_soon_as(store, "SELECT last(units_seldom) AS n FROM psu_agent WHERE agent = 'bench3'", 1)
+    assert figure["n"] == 2
+    heard = [row["heard_seldom"] for row in store.rows("SELECT heard_seldom FROM psu_agent WHERE agent = 'bench3'")]
+    assert set(heard) == {1800.0, 450.0}
+    found = {
+        psu: [row["silent_after"] for row in rows_of(store, "psu_channel", psu, 4)]
+        for psu in ("hourly", "quietly", "often")
+    }
+    assert found == {
+        "hourly": [None, 1800.0, 1800.0, 1800.0],
+        "quietly": [None, 450.0, 450.0, 450.0],
+        "often": [None, None, None, None],
+    }
 
 
 @pytest.mark.usefixtures("telegraf")

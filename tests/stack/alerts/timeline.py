@@ -44,7 +44,7 @@ class Timeline:
         ahead: float = 0.0,
         late: float = 0.0,
     ) -> None:
-        """A channel's samples at these times.
+        """A channel's samples at these times, and what Telegraf writes with them.
 
         :param ahead: s that its agent's clock is ahead
         :param late: s from a sample to its arrival
@@ -53,6 +53,9 @@ class Timeline:
         for time, values in samples:
             sample = {"seq": int(time) + 1000, "online": True, "state": True} | values
             self._points.append((time + late, line("psu_channel", tags, sample), time + ahead))
+            if sample["online"] and "silent_after" in sample:
+                heard = {"heard_seldom": sample["silent_after"]}
+                self._points.append((time + late, line("psu_agent", {"agent": agent, "psu": psu}, heard), time + ahead))
 
     def metrics(self, agent: str, figures: Iterable[tuple[float, dict[str, Any]]], ahead: float = 0.0) -> None:
         """An agent's own figures at these times."""
