@@ -76,13 +76,15 @@ def stopped(compose: Compose, services: list[str]) -> Iterator[None]:
     finally:
         started = not services
         try:
-            started = started or compose.run(f"{GO_ON} {' '.join(reversed(services))}") == 0
+            started = started or compose.insist(f"{GO_ON} {' '.join(reversed(services))}") == 0
         finally:  # also where somebody is impatient
             if not started:
                 print(
                     f"These services stand still: {compose.shown(GO_ON)} {' '.join(reversed(services))} starts them",
                     file=sys.stderr,
                 )
+    if compose.interrupted:
+        raise KeyboardInterrupt
 
 
 # -- into a file ----------------------------------------------------------------------------------------------------------
@@ -214,8 +216,14 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
             'Mosquitto meanwhile, and turn off their channels with on_broker_loss: "off"',
             flush=True,
         )
-    if running and compose.run("stop") != 0:
-        raise Fault(f"The services could not be stopped. {compose.shown('up -d')} starts them again")
+    try:
+        why = "The services could not be stopped" if running and compose.run("stop") != 0 else ""
+    except KeyboardInterrupt:
+        why = "Interrupted"
+    if why:
+        go_on = f"{GO_ON} {' '.join(sorted(running))}"
+        still = "" if compose.insist(go_on) == 0 else f". Services stand still: {compose.shown(go_on)} starts them"
+        raise Fault(f"{why}. Nothing was changed{still}")
     again = "Services stand still, and it is not all back: run this again, with OVERWRITE=yes"
     try:
         with path.open("rb") as file:
@@ -231,7 +239,7 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
         raise Fault(f"Interrupted. {again}", 1) from None
     if aside.exists():
         print(f"What was there before is in {aside}")
-    if running and compose.run("up -d") != 0:
+    if running and compose.insist("up -d") != 0:
         raise Fault("The backup is back, but not every service started: see above", 1)
     print("The backup is back." + ("" if running else f" {compose.shown('up -d')} starts the stack"))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import IO
 
@@ -15,6 +17,7 @@ class Compose:
     """`docker compose`, or what the environment variable COMPOSE names instead."""
 
     def __init__(self) -> None:
+        self.interrupted = False
         try:
             self.command = shlex.split(os.environ.get("COMPOSE", "")) or ["docker", "compose"]
         except ValueError as error:
@@ -53,6 +56,29 @@ class Compose:
     def _command(self, words: str) -> list[str]:
         print(f"$ {self.shown(words)}", flush=True)
         return [*self.command, *shlex.split(words)]
+
+    def insist(self, words: str) -> int:
+        """A command that should come to its end: the first Ctrl-C does not reach it and sets `interrupted`, a second
+        one ends it."""
+        command = self._command(words)
+
+        def interrupt(*_: object) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+            print("Interrupted. Services are started first; Ctrl-C again leaves them as they are", file=sys.stderr)
+
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            with subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=ROOT, process_group=0) as process:  # noqa: S603
+                try:
+                    return process.wait()
+                except KeyboardInterrupt:
+                    process.terminate()
+                    raise
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def shown(self, words: str) -> str:
         return f"{shlex.join(self.command)} {words}"

@@ -111,7 +111,7 @@ class Host:
         }  # fmt: skip
         return subprocess.Popen(
             [str(word) for word in command], env=environment, cwd=self.root, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
     def wait(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:

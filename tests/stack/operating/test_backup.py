@@ -198,6 +198,8 @@ def test_the_agent_waits_for_no_share_that_the_archive_is_on(tmp_path: Path, mon
             take(output)
             return 0
 
+        insist = run
+
     monkeypatch.delenv("PSU_AGENT_FOLDER", raising=False)
     (tmp_path / "secrets").mkdir()
     backup.save(Noting(), tmp_path, to)

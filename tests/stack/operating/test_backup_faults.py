@@ -147,6 +147,44 @@ def test_a_restore_that_is_stopped_says_what_to_do(host: Host) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        ("save", "up -d --no-deps --no-recreate grafana"),
+        ("restore --overwrite", "stop"),
+        ("restore --overwrite", "up -d"),
+    ],
+)
+def test_ctrl_c_leaves_no_service_that_stands_still(host: Host, words: str, step: str) -> None:
+    """Pressed while services are stopped, or started again: all that belongs to the terminal gets the signal."""
+    assert host.backup("save", host.folder / "psu.tar").returncode == 0
+    (host.folder / "running").write_text("agent\ngrafana\n")
+    compose = host.compose.read_text()
+    slow = f'if [ "$*" = "{step}" ]; then : >"$HOST/there"; sleep 0.5; : >"$HOST/done"; fi\n'
+    host.compose.write_text(compose.replace("case", slow + "case", 1))
+    file = host.folder / ("psu.tar" if "restore" in words else "new.tar")
+    process = host.start(words.split()[0], file, *words.split()[1:])
+
+    def is_there() -> bool:
+        host.serve()
+        return (host.folder / "there").exists()
+
+    wait_until(is_there, "the step is under way")
+    os.killpg(process.pid, signal.SIGINT)
+    done = host.wait(process)
+    if host.store.runs:
+        host.store.stop()
+    assert done.returncode != 0 or step == "up -d"
+    assert "Interrupted" in done.stderr
+    assert (host.folder / "done").exists() == (step != "stop")
+    (go_on,) = [call for call in host.calls() if call.startswith("up -d")]
+    assert go_on == ("up -d --no-deps --no-recreate agent grafana" if step == "stop" else step)
+    assert "stand still" not in done.stderr
+    # What was not begun is not begun now.
+    assert not [call for call in host.calls() if "agent" in call and step != "stop"]
+    assert not (host.folder / "new.tar").exists()
+
+
 def test_a_command_that_cannot_be_read(host: Host) -> None:
     environment = {"PATH": os.environ["PATH"], "COMPOSE": "podman 'compose"}
     script = ROOT / "scripts" / "backup.py"
