@@ -70,8 +70,11 @@ def stopped(compose: Compose, services: list[str]) -> Iterator[None]:
                 flush=True,
             )
         for service in services:
-            if compose.run(f"stop {service}") != 0:
+            # Interrupted it would go on without an end that can be waited for, and stop what has been started again.
+            if compose.insist(f"stop {service}") != 0:
                 raise Fault(f"{service} could not be stopped")
+            if compose.interrupted:
+                raise KeyboardInterrupt
         yield
     finally:
         started = not services
@@ -216,13 +219,11 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
             'Mosquitto meanwhile, and turn off their channels with on_broker_loss: "off"',
             flush=True,
         )
-    try:
-        why = "The services could not be stopped" if running and compose.run("stop") != 0 else ""
-    except KeyboardInterrupt:
-        why = "Interrupted"
-    if why:
+    is_stopped = not running or compose.insist("stop") == 0
+    if not is_stopped or compose.interrupted:
         go_on = f"{GO_ON} {' '.join(sorted(running))}"
         still = "" if compose.insist(go_on) == 0 else f". Services stand still: {compose.shown(go_on)} starts them"
+        why = "Interrupted" if is_stopped else "The services could not be stopped"
         raise Fault(f"{why}. Nothing was changed{still}")
     again = "Services stand still, and it is not all back: run this again, with OVERWRITE=yes"
     try:

@@ -17,6 +17,7 @@ class Compose:
     """`docker compose`, or what the environment variable COMPOSE names instead."""
 
     def __init__(self) -> None:
+        #: Ctrl-C came while `insist` was at work.
         self.interrupted = False
         try:
             self.command = shlex.split(os.environ.get("COMPOSE", "")) or ["docker", "compose"]
@@ -58,15 +59,15 @@ class Compose:
         return [*self.command, *shlex.split(words)]
 
     def insist(self, words: str) -> int:
-        """A command that should come to its end: the first Ctrl-C does not reach it and sets `interrupted`, a second
-        one ends it."""
+        """A command that should come to its end, as services stand still while it is at work: the first Ctrl-C does not reach it
+        and sets `interrupted`, a second one ends it."""
         command = self._command(words)
 
         def interrupt(*_: object) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt
             self.interrupted = True
-            print("Interrupted. Services are started first; Ctrl-C again leaves them as they are", file=sys.stderr)
+            print("Interrupted. This step is ended first; Ctrl-C again leaves it halfway", file=sys.stderr)
 
         before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:

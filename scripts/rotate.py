@@ -27,6 +27,8 @@ from scripts.make_secrets import OTHERS, steps_after
 def carry_out(compose: Compose, step: str) -> bool:
     """True if it succeeded. A step is what follows `docker compose`, and ``< FILE`` where it reads one."""
     words, _, source = step.partition(" < ")
+    if words.startswith("restart"):
+        return compose.insist(words) == 0
     if not source:
         return compose.run(words) == 0
     with open(ROOT / source, "rb") as file:
@@ -142,6 +144,8 @@ def rotate(name: str, users_toml: Path, out: Path) -> int:
             elif not carry_out(compose, remaining[0]):
                 break
             remaining = remaining[1:]
+            if compose.interrupted:
+                raise KeyboardInterrupt
     except KeyboardInterrupt:
         why = "Interrupted."
     if remaining:

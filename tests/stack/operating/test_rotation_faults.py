@@ -170,6 +170,11 @@ def test_who_stops_it_is_told_what_remains(bench: Bench) -> None:
     other = bench.run("rotate.py", "agent")
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
     assert other.stderr.startswith("Another make secrets, rotate, backup or restore is at work here")
+    # The first Ctrl-C lets what is under way end: half a restart is a service that stands still.
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert process.stderr.readline() == "Interrupted. This step is ended first; Ctrl-C again leaves it halfway\n"
+    assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 1
