@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -153,6 +154,8 @@ def is_empty() -> bool:
 
 
 def main(words: list[str]) -> int:
+    # Ctrl-C ends it, without a traceback in the terminal of whoever pressed it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         match words:
             case ["save", *names] if names:

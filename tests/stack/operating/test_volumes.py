@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,18 @@ def test_links_and_odd_names_come_back_as_they_were(tmp_path: Path) -> None:
     assert [os.readlink(back / f"link{number}") for number in range(len(targets))] == list(targets)
     assert (back / odd.name).read_text() == "odd"
     assert (back / "hard").samefile(back / "real")
+
+
+def test_ctrl_c_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "influxdb").mkdir()
+    (tmp_path / "influxdb" / "large").write_bytes(bytes(1_000_000))
+    command = [sys.executable, str(ROOT / "backup" / "volumes.py"), "save", "influxdb"]
+    environment = os.environ | {"VOLUMES": str(tmp_path)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate()
+    assert (process.returncode, told) == (-signal.SIGINT, b"")
