@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import termios
-import threading
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,24 +40,27 @@ TEXT = sorted(set(SUPPLIES) - set(MODBUS))
 
 @contextmanager
 def recorded() -> Iterator[tuple[str, list[bytes]]]:
-    """A serial port where nobody answers, and what is sent there, as it comes."""
+    """A serial port where nobody answers, and what is written to it, message by message.
+
+    It is recorded as it is written. A question without an answer ends with a discard of what the port has not sent. A real port
+    has sent all by then. A pseudo-terminal loses what its other end has not been given yet, as on a busy machine.
+    """
     near, far = os.openpty()
     tty.setraw(far)
-    sent: list[bytes] = []
+    port, sent = os.fstat(far).st_rdev, []
+    write = os.write
 
-    def listen() -> None:
-        while data := os.read(near, 4096):
-            if data == b"\0":
-                return
-            sent.append(data)
+    def recording(descriptor: int, data: bytes) -> int:
+        number = write(descriptor, data)
+        if os.fstat(descriptor).st_rdev == port:
+            sent.append(bytes(data[:number]))
+        return number
 
-    thread = threading.Thread(target=listen)
-    thread.start()
     try:
-        yield f"ASRL{os.ttyname(far)}::INSTR", sent
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "write", recording)
+            yield f"ASRL{os.ttyname(far)}::INSTR", sent
     finally:
-        os.write(far, b"\0")
-        thread.join()
         os.close(far)
         os.close(near)
 
