@@ -12,6 +12,7 @@ import struct
 import subprocess
 import termios
 import time
+from collections.abc import Callable
 from typing import Any, Self
 
 import pyte
@@ -100,15 +101,21 @@ class Terminal:
         return bool(data)
 
     def wait_for(self, text: str, *, is_gone: bool = False) -> str:
-        """The first line of the screen that holds a text; with `is_gone` wait until none does."""
+        """The first line of the screen that holds a text; with `is_gone` wait until none does.
+
+        The rest of the screen may still be as it was: a drawing comes in several pieces on a busy machine.
+        """
 
         def found() -> Any:
-            self.read()
             line = next((line for line in self.lines if text in line), None)
             return line is None if is_gone else line
 
+        return str(self.wait_until(found, text))
+
+    def wait_until(self, condition: Callable[[], Any], what: str) -> Any:
+        """The first true value of a condition, which is asked after each piece that was written."""
         try:
-            return str(wait_until(found, text))
+            return wait_until(lambda: (self.read(), condition())[1], what)
         except AssertionError as error:
             raise AssertionError("\n".join([str(error), *self.lines])) from None
 

@@ -99,7 +99,7 @@ def test_a_day_at_the_screen(fleet: Fleet) -> None:
         fleet.channel("psu12", 3, "tripped")
         terminal.wait_for("psu12/3 CH3  off")
         terminal.wait_for("1 tripped")
-        assert "OVP trip" in terminal.lines[3]
+        terminal.wait_until(lambda: "OVP trip" in terminal.lines[3], "the trip in the first row")
         # A unit that goes offline, and one whose last command was refused.
         fleet.tell("psu7/info", info("psu7", reason="No route to host"))
         fleet.tell("psu7/status", b"offline")
@@ -124,9 +124,7 @@ def test_a_day_at_the_screen(fleet: Fleet) -> None:
         # Another size of the window.
         terminal.resize(60, 12)
         terminal.wait_for("▼ PgDn: ")
-        wait_until(
-            lambda: (terminal.read(), re.match(r"psu12/3 .* OVP trip$", terminal.lines[3]))[1], "the trip, again"
-        )
+        terminal.wait_until(lambda: re.match(r"psu12/3 .* OVP trip$", terminal.lines[3]), "the trip, again")
         # Scrolling, the filter, the help.
         terminal.type("\x1b[F")
         terminal.wait_for("▲ PgUp: ")
@@ -173,7 +171,7 @@ def test_an_off_without_the_broker_is_said_not_to_be_sent_and_never_comes_late(f
         fleet.end()
         fleet.broker.kill()
         terminal.wait_for("the broker is gone")
-        assert "5.0" not in "\n".join(terminal.lines[3:])
+        terminal.wait_until(lambda: "5.0" not in "\n".join(terminal.lines[3:]), "no value to be shown")
         terminal.type("oy")
         terminal.wait_for("NOT SENT: can't reach the broker")
         fleet.broker.start()
@@ -220,7 +218,7 @@ def test_ctrl_z_where_nobody_could_continue_it_does_nothing(fleet: Fleet) -> Non
     with watch(fleet) as terminal:
         terminal.wait_for("12 of 12 units online")
         terminal.process.send_signal(signal.SIGTSTP)
-        wait_until(lambda: terminal.read() and terminal.written.count(b"\x1b[?1049h") == 2, "the screen again")
+        terminal.wait_until(lambda: terminal.written.count(b"\x1b[?1049h") == 2, "the screen again")
         terminal.type("?")
         terminal.wait_for("turn EVERYTHING off")
 
@@ -252,7 +250,7 @@ def test_no_colour_where_the_user_wants_none(fleet: Fleet) -> None:
         fleet.channel("psu5", 1, "tripped")
         terminal.wait_for("OVP trip")
         terminal.type("j")
-        wait_until(lambda: (terminal.read(), b"\x1b[0;7m" in terminal.written)[1], "the selected row")
+        terminal.wait_until(lambda: b"\x1b[0;7m" in terminal.written, "the selected row")
         shown = {part for codes in re.findall(rb"\x1b\[([\d;]*)m", terminal.written) for part in codes.split(b";")}
         assert shown <= {b"", b"0", b"1", b"2", b"7"}
         terminal.type("q")
