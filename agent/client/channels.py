@@ -111,7 +111,8 @@ class ChannelClient(_Addressed):
         """The channel's state as it is now: the agent is asked to poll, and a reading that began after that is waited for.
 
         Volts, amperes, watts, Wh and Ah; None for a quantity that the model does not tell. Never a state that is older than the
-        call, unless ``max_age`` allows it, and never one of a unit that is offline.
+        call, unless ``max_age`` allows it, and never one of a unit that is offline. It is the second state that comes after the
+        call: where polls follow each other faster than a state gets from the agent to here, it may be older by that way's time.
 
         :param max_age: s since a state came that is taken without asking
         :param timeout: s to wait
