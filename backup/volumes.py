@@ -10,6 +10,7 @@ volumes.py restore SHA256   all of them, from the standard input, a file with th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -36,6 +37,28 @@ def summed(source: IO[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
     while chunk := source.read(CHUNK):
         digest.update(chunk)
         yield chunk
+
+
+class AtWorkError(Exception):
+    """Another container is at work in the volumes, as after a `make restore` that was killed: it goes on to its end by itself."""
+
+
+@contextlib.contextmanager
+def claimed() -> Iterator[None]:
+    """
+    :raises AtWorkError: by another container
+    """
+    with contextlib.ExitStack() as stack:
+        for volume in volumes():
+            opened = os.open(volume, os.O_RDONLY)
+            stack.callback(os.close, opened)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AtWorkError from None
+            except OSError:  # a file system that has no locks
+                continue
+        yield
 
 
 def save(names: list[str]) -> int:
@@ -159,11 +182,16 @@ def main(words: list[str]) -> int:
     try:
         match words:
             case ["save", *names] if names:
-                return save(names)
+                with claimed():
+                    return save(names)
             case ["restore", expected]:
-                return restore(expected)
+                with claimed():
+                    return restore(expected)
             case ["empty"]:
                 return 0 if is_empty() else NOT_EMPTY
+    except AtWorkError:
+        print("Another backup or restore is at work in the volumes: wait for its end, then try again", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"{error.filename or 'volumes.py'}: {error.strerror}", file=sys.stderr)
         if any((volume / OLD).exists() for volume in volumes()):

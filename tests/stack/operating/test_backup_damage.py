@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import io
@@ -10,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -24,6 +26,7 @@ from scripts.archive import content
 from scripts.common import Fault
 from tests.support.frozen import FrozenDisk, NoFrozenDiskError
 from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
 
 from .host import Host
 
@@ -173,6 +176,21 @@ def test_a_share_that_vanishes_halfway(spoiled: Host, archive: Path, tmp_path: P
     assert_goes_on(spoiled, {"psu.tar"})
 
 
+def test_it_may_be_stopped_while_a_volume_is_copied(spoiled: Host, archive: Path) -> None:
+    """What copies it is ended, too: it would keep the volumes for itself."""
+    before(spoiled, '"run --rm -T backup save agent"', f'echo $$ >"{spoiled.folder}/there"; exec sleep 60')
+    process = spoiled.start("save", spoiled.folder / "new.tar")
+    there = spoiled.folder / "there"
+    wait_until(lambda: there.exists() and there.read_text().endswith("\n"), "a volume is copied")
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=50)
+    assert (process.returncode, told) == (1, "Interrupted\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(there.read_text()), 0)
+    there.unlink()
+    assert_goes_on(spoiled, {"psu.tar"})
+
+
 # -- while it is put back ----------------------------------------------------------------------------------------------
 
 
@@ -274,6 +292,21 @@ def test_it_may_be_killed_anywhere(
         assert not [path for path in state(volumes) if "mine" in path or "/." in path]
     assert begun > 15
     assert halfway > 8
+
+
+def test_one_at_a_time(
+    archive: Path, volumes: ModuleType, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A container goes on when the one who asked for it was killed."""
+    text, present = archive.read_bytes(), state(volumes)
+    expected = hashlib.sha256(text).hexdigest()
+    other = os.open(volumes.VOLUMES / "tokens", os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    assert put_back(volumes, text, expected, monkeypatch) == volumes.main(["save", "agent"]) == 1
+    assert capfd.readouterr().err.count("Another backup or restore is at work in the volumes: wait") == 2
+    assert state(volumes) == present
+    os.close(other)
+    assert put_back(volumes, text, expected, monkeypatch) == 0
 
 
 def test_a_store_is_not_started_from_half_a_restore(tmp_path: Path) -> None:
