@@ -55,11 +55,10 @@ def lab(every: int, zero: datetime) -> Timeline:
     return line
 
 
-@pytest.mark.parametrize("every", SILENT_AFTER)
-def test_an_alert_goes_on_from_one_sample_to_the_next(store: Store, every: int) -> None:
-    end = 5 * every
+def expected(every: int) -> dict[str, dict[str, list[Span]]]:
+    """When each fires, at the evaluation after its sample and its time."""
     forgotten = (FORGOTTEN[every] + 3) // INTERVAL * INTERVAL
-    expected: dict[str, dict[str, list[Span]]] = {
+    return {
         "Trip": {
             "a trip 1": [(60, 2 * every)],
             "a trip-then-killed 1": [(60, forgotten)],
@@ -75,8 +74,13 @@ def test_an_alert_goes_on_from_one_sample_to_the_next(store: Store, every: int) 
         },
         "Near over-voltage protection": {"a ovp 1": [(every + 120, 3 * every)]},
     }
+
+
+@pytest.mark.parametrize("every", SILENT_AFTER)
+def test_an_alert_goes_on_from_one_sample_to_the_next(store: Store, every: int) -> None:
     timeline = lab(every, ZERO + timedelta(days=400 * list(SILENT_AFTER).index(every)))
-    assert evaluated(store, timeline, dict.fromkeys(expected, end), INTERVAL) == expected
+    ends = dict.fromkeys(expected(every), 5 * every)
+    assert evaluated(store, timeline, ends, INTERVAL) == expected(every)
 
 
 # Nothing is stored. Each case has a lab of its own. --------------------------------------------------------------------------

@@ -116,6 +116,18 @@ def wrong() -> Lines:
     yield from (sample("bench3/psu3/3", ago, **(limited if ago % 2 else {})) for ago in range(1, 121))
     yield from (event("bench3/psu3/3", ago, "mode", "mode CV → CC by the unit itself") for ago in range(2, 121, 2))
     yield from (sample("bench3/psu3/4", ago, **(limited if ago <= 30 else {})) for ago in range(1, 121))
+    # Near the current limit, and near over-voltage protection; the same of a unit that is heard of seldom, and one in CC.
+    near: list[dict[str, Any]] = [{"current": 0.95}, {"voltage_protection": 5.2}, limited]
+    for channel, values in enumerate(near[:2], 1):
+        yield from (sample(f"bench3/near/{channel}", ago, **values) for ago in range(1, 121))
+    yield status("unit", "seldom", 3600, "online")
+    yield info("bench3", "seldom", 3600, 1800.0, poll_interval=600.0)
+    for channel, values in enumerate(near, 1):
+        yield from (sample(f"bench3/seldom/{channel}", ago, silent_after=1800.0, **values) for ago in (1500, 900, 300))
+    # Polled once in four hours: tripped at the last time, three hours ago.
+    yield status("unit", "rare", 40_000, "online")
+    yield info("bench3", "rare", 40_000, 43_200.0, poll_interval=14_400.0)
+    yield sample("bench3/rare/1", 10_800, silent_after=43_200.0, **trip)
     # Renamed: the older name's last sample is as a live one's.
     yield from (sample("bench3/psu4/1", ago, "OLD") for ago in range(31, 121))
     yield from (sample("bench3/psu4/1", ago, "NEW") for ago in range(1, 31))

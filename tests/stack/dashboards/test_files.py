@@ -153,7 +153,11 @@ def test_of_many_events_the_newest_are_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("title", "refs"), [("Channels tripped", ("tripped", "trippedahead")), ("In current limit", ("limiting",))]
+    ("title", "refs"),
+    [
+        ("Channels tripped", ("tripped", "trippedahead", "trippedseldom")),
+        ("In current limit", ("limiting", "limitinglong", "limitingseldom")),
+    ],
 )
 def test_a_figure_counts_the_lines_of_what_is_wrong_that_it_names(title: str, refs: tuple[str, ...]) -> None:
     """Among lines of all kinds, which are told apart by a number that the query writes."""
@@ -164,5 +168,5 @@ def test_a_figure_counts_the_lines_of_what_is_wrong_that_it_names(title: str, re
     (only,) = figure["transformations"]
     (line,) = only["options"]["filters"]
     queries = {target["refId"]: target["query"] for target in table["targets"]}
-    kinds = {int(re.findall(r'(\d+) AS "what"', queries[ref])[0]) for ref in refs}
+    kinds = {int(re.findall(r'(\d+) AS "(?:what|trip)"', queries[ref])[0]) for ref in refs}
     assert (line["fieldName"], {line["config"]["options"]["value"]}) == ("what", kinds)

@@ -76,13 +76,19 @@ def test_what_is_wrong(fleet: dict[str, Any]) -> None:
     assert found == [
         ("Tripped", "psu2", "1", "CH1", "bench3", "over-voltage protection"),
         ("Tripped", "early", "2", "CH2", "bench6", "over-voltage protection"),
+        ("Tripped", "rare", "1", "CH1", "bench3", "over-voltage protection"),
         ("Agent is gone", "", "", "", "bench5", GONE),
         ("Agent is gone", "", "", "", "bench8", GONE),
         ("Unit is offline", "lost", "", "", "bench3", "Connection refused"),
         ("Unit is offline", "never", "", "", "bench3", "no such host"),
         ("Unit is offline", "put-away", "", "", "bench3", "no answer within 2 s"),
         ("Nothing is heard", "quiet", "", "", "bench3", SILENT),
-        ("In current limit", "psu3", "1", "CH1", "bench3", "in CC for more than a minute without a break"),
+        ("In current limit", "psu3", "1", "CH1", "bench3", "in CC without a break"),
+        ("In current limit", "seldom", "3", "CH3", "bench3", ""),
+        ("Near over-voltage", "near", "2", "CH2", "bench3", ""),
+        ("Near over-voltage", "seldom", "2", "CH2", "bench3", ""),
+        ("Near current limit", "near", "1", "CH1", "bench3", ""),
+        ("Near current limit", "seldom", "1", "CH1", "bench3", ""),
         ("Clock is ahead", "", "", "", "bench3", ""),
         ("Clock is ahead", "", "", "", "bench6", ""),
         ("Clock is ahead", "", "", "", "jumper", ""),
@@ -90,8 +96,9 @@ def test_what_is_wrong(fleet: dict[str, Any]) -> None:
         ("Samples were lost", "", "", "", "bench4", ""),
         ("Samples were lost", "", "", "", "cutoff", ""),
         ("Samples wait", "", "", "", "bench4", ""),
+        ("Tripped, cleared", "psu2", "2", "CH2", "bench3", "over-voltage protection"),
     ]
-    for title, number in (("Wrong", len(found)), ("Channels tripped", 2), ("In current limit", 1)):
+    for title, number in (("Wrong", len(found)), ("Channels tripped", 3), ("In current limit", 2)):
         assert fleet[title]["values"][0]["text"] == str(number), title
 
 
@@ -132,6 +139,8 @@ STATUS = {
     ("bench3", "edge-in", "1"): ("online", "now"),
     ("bench3", "edge-out", "1"): ("silent", "1 minute"),
     ("bench3", "slow-in", "1"): ("online", "1 minute"),
+    ("bench3", "seldom", "1"): ("online", "5 minutes"),
+    ("bench3", "rare", "1"): ("online", "3 hours"),
     ("bench3", "slow-out", "1"): ("silent", "1 minute"),
     ("bench3", "psu4", "1"): ("online", "now"),
     ("bench3", "psu1", "1"): ("online", "now"),
@@ -166,12 +175,12 @@ def test_a_clock_that_was_set_right_hides_nothing(fleet: dict[str, Any]) -> None
 
 def test_the_wrong_ones_come_first_then_unit_agent_and_channel(fleet: dict[str, Any]) -> None:
     order = [texts(row, "Unit", "Ch") for row in rows(fleet["Channels"])]
-    assert order[0] == ("psu2", "1")
-    assert order[1:5] == [("early", "1"), ("early", "2"), ("jumped", "1"), ("mended", "1")]
-    assert order[5:7] == [("lost", "1"), ("never", "1")]
-    assert order[7:10] == [("put-away", ""), ("psu3", "1"), ("psu5", "1")]
-    assert sorted(order[10:13]) == [("edge-out", "1"), ("quiet", "1"), ("slow-out", "1")]
-    well = [texts(row, "Unit", "Agent", "Ch") for row in rows(fleet["Channels"])][13:]
+    assert order[:3] == [("early", "2"), ("psu2", "1"), ("rare", "1")], "those that tripped"
+    assert order[3:6] == [("early", "1"), ("jumped", "1"), ("mended", "1")]
+    assert order[6:8] == [("lost", "1"), ("never", "1")]
+    assert order[8:11] == [("put-away", ""), ("psu3", "1"), ("psu5", "1")]
+    assert sorted(order[11:14]) == [("edge-out", "1"), ("quiet", "1"), ("slow-out", "1")]
+    well = [texts(row, "Unit", "Agent", "Ch") for row in rows(fleet["Channels"])][14:]
     assert well == sorted(well)
 
 
@@ -191,6 +200,20 @@ def test_a_unit_has_rows_of_those_who_serve_it_now(fleet: dict[str, Any]) -> Non
 def test_the_power_is_that_of_the_channels_below(fleet: dict[str, Any]) -> None:
     power = [float(text.split()[0]) for row in rows(fleet["Channels"]) if (text := row["Power"]["text"].strip())]
     assert fleet["Power"]["values"][0]["text"].split()[0] == f"{sum(power):.1f}"
+
+
+def test_a_unit_that_is_polled_seldom_shows_its_last_values(fleet: dict[str, Any]) -> None:
+    """Until three polls are over."""
+    shown = {
+        texts(row, "Unit", "Ch"): texts(row, "Output", "Mode", "Trip", "Current") for row in rows(fleet["Channels"])
+    }
+    assert shown["seldom", "1"] == ("ON", "CV", "", "0.950 A")
+    assert shown["rare", "1"] == ("off", "OFF", "OVP", "0.000 A")
+
+
+def test_the_outputs_that_are_on_are_those_of_the_channels_below(fleet: dict[str, Any]) -> None:
+    on = sum(texts(row, "Output") == ("ON",) for row in rows(fleet["Channels"]))
+    assert fleet["Outputs on"]["values"][0]["text"] == str(on) != "0"
 
 
 def test_channels_of_one_name_are_apart(fleet: dict[str, Any]) -> None:
