@@ -15,10 +15,25 @@ mkdir -p "$out/ca" "$out/mosquitto/tls"
 chmod 700 "$out"
 chmod 755 "$out/mosquitto" "$out/mosquitto/tls"
 
-if [ ! -e "$out/ca/ca.key" ]; then
-  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$out/ca/ca.key" 2>/dev/null
-  openssl req -x509 -new -key "$out/ca/ca.key" -sha256 -days 3650 -subj "/CN=psu-agent lab CA $(hostname)" \
-    -addext "basicConstraints=critical,CA:TRUE,pathlen:0" -addext "keyUsage=critical,keyCertSign,cRLSign" -out "$out/ca/ca.crt"
+key="$out/ca/ca.key" ca="$out/ca/ca.crt" tls="$out/mosquitto/tls"
+# Another authority than before is one that no client knows.
+refuse() { echo "$1. For a new authority, which every client has to be given, delete $2" >&2; exit 2; }
+for file in "$key" "$ca"; do
+  if [ ! -s "$file" ] && { [ -s "$key" ] || [ -s "$ca" ]; }; then
+    refuse "$file is missing or empty: put it there while this runs" "$out/ca and $tls/ca.crt"
+  fi
+done
+if [ -s "$tls/ca.crt" ] && ! cmp -s "$ca" "$tls/ca.crt"; then
+  refuse "$tls/ca.crt is of another authority than $ca, and that one has to renew the certificate" "$tls/ca.crt"
+fi
+if [ ! -s "$key" ]; then
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$key.new" 2>/dev/null
+  openssl req -x509 -new -key "$key.new" -sha256 -days 3650 -subj "/CN=psu-agent lab CA $(hostname)" \
+    -addext "basicConstraints=critical,CA:TRUE,pathlen:0" -addext "keyUsage=critical,keyCertSign,cRLSign" -out "$ca.new"
+  trap '' HUP INT TERM # the two belong together
+  mv -f "$key.new" "$key"
+  mv -f "$ca.new" "$ca"
+  trap - HUP INT TERM
   echo "a new authority: give $out/mosquitto/tls/ca.crt to every client"
 fi
 
@@ -37,19 +52,19 @@ for name in $all; do
     *) names+=",IP:$name" ;;
   esac
 done
-tls="$out/mosquitto/tls"
 openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$tls/server.key.new" 2>/dev/null
 if ! said=$(openssl req -new -key "$tls/server.key.new" -subj "/CN=$(hostname)" |
-  openssl x509 -req -CA "$out/ca/ca.crt" -CAkey "$out/ca/ca.key" -CAcreateserial -sha256 -days "$days" -extfile <(
+  openssl x509 -req -CA "$ca" -CAkey "$key" -set_serial "0x$(openssl rand -hex 16)" -sha256 -days "$days" -extfile <(
     printf '%s\n' "basicConstraints=critical,CA:FALSE" "extendedKeyUsage=serverAuth" "subjectAltName=$names"
   ) -out "$tls/server.crt.new" 2>&1); then
   printf 'openssl makes no certificate for %s:\n%s\n' "$names" "$said" >&2
   exit 1
 fi
 [ -z "$all" ] || printf '%s\n' "$all" >"$out/ca/names"
+trap '' HUP INT TERM # they belong together
+cp -f "$ca" "$tls/ca.crt"
 mv -f "$tls/server.key.new" "$tls/server.key"
 mv -f "$tls/server.crt.new" "$tls/server.crt"
-cp -f "$out/ca/ca.crt" "$tls/ca.crt"
 # The broker runs as a user of its own; the folder above is closed to everybody else.
 chmod 444 "$tls"/{ca.crt,server.crt,server.key}
 echo "$tls/server.crt: $names, for $days days"

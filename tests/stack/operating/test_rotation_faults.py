@@ -182,6 +182,43 @@ def test_who_stops_it_is_told_what_remains(bench: Bench) -> None:
     assert bench.run("rotate.py", "agent").returncode == 0
 
 
+def certs(bench: Bench, names: str = "") -> subprocess.CompletedProcess[str]:
+    """`make certs`."""
+    environment = {"PATH": os.environ["PATH"], "OUT": str(bench.secrets), "NAMES": names}
+    return subprocess.run([ROOT / "scripts" / "make_certs.sh"], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        (("ca/ca.key",), "/ca/ca.key is missing or empty: put it there while this runs. For a new authority"),
+        (("ca/ca.crt",), "/ca/ca.crt is missing or empty"),
+        (("ca/ca.key", "ca/ca.crt"), "/mosquitto/tls/ca.crt is of another authority than "),
+    ],
+)
+def test_no_new_authority_is_made_unasked(bench: Bench, lost: tuple[str, ...], told: str) -> None:
+    """Its key may have been moved elsewhere, as docs/stack.md allows; and the certificate may be of the company's authority."""
+    for name in lost:
+        (bench.secrets / name).unlink()
+    before = bench.kept()
+    done = certs(bench)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert told in done.stderr
+    done = bench.run("rotate.py", "certificate")
+    assert (done.returncode, "The certificate is as it was" in done.stderr) == (2, True)
+    assert bench.kept() == before
+    shutil.rmtree(bench.secrets / "ca")
+    (bench.secrets / "mosquitto" / "tls" / "ca.crt").unlink()
+    assert certs(bench).returncode == 0
+
+
+@pytest.mark.parametrize("left", ["ca/ca.srl", "ca/ca.key.new", "ca/ca.crt.new", "mosquitto/tls/server.key.new"])
+def test_a_run_that_was_killed_is_in_no_ones_way(bench: Bench, left: str) -> None:
+    (bench.secrets / left).write_text("")
+    done = certs(bench)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("names", "code", "told"),
     [
@@ -193,16 +230,12 @@ def test_who_stops_it_is_told_what_remains(bench: Bench) -> None:
 def test_a_name_that_a_certificate_cannot_have_is_told_and_not_kept(
     bench: Bench, names: str, code: int, told: str
 ) -> None:
-    def certs(names: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "OUT": str(bench.secrets), "NAMES": names}
-        return subprocess.run([ROOT / "scripts" / "make_certs.sh"], env=environment, capture_output=True, text=True)
-
     before = (bench.secrets / "mosquitto" / "tls" / "server.crt").read_bytes()
-    done = certs(names)
+    done = certs(bench, names)
     assert done.returncode == code
     assert done.stderr.startswith(told)
     assert (bench.secrets / "mosquitto" / "tls" / "server.crt").read_bytes() == before
-    done = certs("broker.lab fe80::1 *.lab")
+    done = certs(bench, "broker.lab fe80::1 *.lab")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.rstrip().endswith("DNS:broker.lab,IP:fe80::1,DNS:*.lab, for 825 days")
-    assert "DNS:broker.lab,IP:fe80::1,DNS:*.lab, for" in certs("broker.lab").stdout
+    assert "DNS:broker.lab,IP:fe80::1,DNS:*.lab, for" in certs(bench, "broker.lab").stdout
