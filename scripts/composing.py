@@ -38,6 +38,12 @@ class Compose:
             raise Fault(f"{shlex.join(asked)}: {done.stderr.strip()}")
         return set(done.stdout.split())
 
+    def services(self) -> set[str]:
+        """The services of compose.yaml and of its overrides; empty where compose does not tell."""
+        asked = [*self.command, "config", "--services"]
+        done = subprocess.run(asked, check=False, capture_output=True, text=True, cwd=ROOT)  # noqa: S603
+        return set(done.stdout.split()) if done.returncode == 0 else set()
+
     def run(self, words: str, stdin: IO[bytes] | None = None) -> int:
         """Show a command, carry it out, and return its exit code."""
         return subprocess.run(self._command(words), check=False, stdin=stdin or subprocess.DEVNULL, cwd=ROOT).returncode  # noqa: S603

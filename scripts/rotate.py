@@ -95,6 +95,15 @@ def effects(steps: list[str], running: set[str], user: str, role: str) -> list[s
     return found
 
 
+def elsewhere(name: str, out: Path) -> str:
+    """What to do with a new password from a broker that is not the stack's own."""
+    if (file := file_of(name, out)) is None:
+        return "Clients need the certificate of its authority, where that is another one"
+    user = name.removeprefix("users/")
+    then = f", then docker compose restart {user}" if user in make_secrets.SERVICE_USERS else ""
+    return f"Write it into {file}{then}"
+
+
 def announce(told: list[str]) -> None:
     """Tell it, and ask where somebody can answer.
 
@@ -129,6 +138,12 @@ def rotate(name: str, users_toml: Path, out: Path) -> int:
     if "telegraf" not in running:  # and so away: see `steps_after`
         remaining = [step.replace(make_secrets.REREAD, make_secrets.RESTART_BROKER) for step in remaining]
     role = users[user]["role"] if user in users and name not in OTHERS else ""
+    is_brokers = bool(role) or name == "certificate"
+    if is_brokers and "mosquitto" not in running and "mosquitto" not in (compose.services() or {"mosquitto"}):
+        # Whoever connects would be refused by the other broker from then on.
+        raise Fault(
+            f"The broker is none of this stack's services: what is new comes from there. {elsewhere(name, out)}"
+        )
     announce(effects(remaining, running, user, role))
     if name == "influxdb" and not carry_out(compose, "run --rm --no-deps influxdb-setup"):
         # Without entry of its own the setup could not exchange a password that nobody has any more.

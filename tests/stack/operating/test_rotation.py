@@ -58,7 +58,7 @@ class Bench:
         return subprocess.run(command, env=self.environment | environment, capture_output=True, text=True, timeout=60)
 
     def asked(self) -> list[str]:
-        return [line for line in self.calls.read_text().splitlines() if not line.startswith("ps ")]
+        return [line for line in self.calls.read_text().splitlines() if not line.startswith(("ps ", "config "))]
 
     def may_connect(self, user: str, password: str) -> bool:
         """True if the broker takes this password; the topic may be any."""

@@ -17,7 +17,8 @@ from tests.support.waiting import wait_until
 
 COMPOSE = """#!/bin/bash
 case "$*" in
-  ps*) printf '%s\\n' agent mosquitto telegraf ;;
+  ps*) printf '%s\\n' ${RUNNING:-agent mosquitto telegraf} ;;
+  "config --services") echo "$SERVICES" ;;
   "$SLOW") : >"$MARK"; exec sleep 60 ;;
 esac
 """
@@ -160,6 +161,28 @@ def test_users_that_are_called_like_other_secrets(bench: Bench) -> None:
     assert bench.run("rotate.py", "grafana").returncode == 0
     assert admin.read_text() != before[1]
     assert "users/grafana, influxdb, grafana" in bench.run("rotate.py").stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("telegraf", "Write it into {0}/telegraf/mqtt_password, then docker compose restart telegraf"),
+        ("commands", "Write it into {0}/users/commands"),
+        ("certificate", "Clients need the certificate of its authority, where that is another one"),
+    ],
+)
+def test_a_broker_that_is_elsewhere_gets_no_new_password_from_here(bench: Bench, name: str, told: str) -> None:
+    """As with the override of docs/stack.md: Telegraf would have been refused from then on."""
+    before = bench.kept()
+    done = bench.run("rotate.py", name, RUNNING="agent telegraf", SERVICES="agent\ntelegraf\ninfluxdb")
+    assert done.returncode == 2
+    beginning = "The broker is none of this stack's services: what is new comes from there. "
+    assert done.stderr == f"{beginning}{told.format(bench.secrets)}\n"
+    assert bench.kept() == before
+    assert (
+        bench.run("rotate.py", "grafana", RUNNING="agent telegraf", SERVICES="agent\ntelegraf\ninfluxdb").returncode
+        == 0
+    )
 
 
 def test_who_stops_it_is_told_what_remains(bench: Bench) -> None:
