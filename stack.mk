@@ -2,7 +2,7 @@
 .PHONY: secrets rotate backup restore certs lock
 
 secrets:  ## passwords and access control list of the stack, into secrets/; once, and after a change in mosquitto/users.toml; AGENTS="bench1:psu1,psu2 bench2:psu3" for more agents
-	@python3 scripts/make_secrets.py $(if $(AGENTS),--agents $(AGENTS))
+	@python3 scripts/make_secrets.py $${AGENTS:+--agents $$AGENTS}
 	@[ -e secrets/mosquitto/tls/server.crt ] || scripts/make_certs.sh
 	@python3 scripts/mounts.py
 
@@ -17,7 +17,7 @@ restore:  ## FROM=FILE back into an installation that has nothing yet; OVERWRITE
 	@python3 scripts/mounts.py
 
 certs:  ## the stack's own certificate authority and the broker's certificate; NAMES="broker.lab 10.0.0.5" for more names
-	@NAMES="$(NAMES)" scripts/make_certs.sh
+	@scripts/make_certs.sh
 
 .PHONY: test-stack
 

@@ -51,6 +51,15 @@ def test_names_with_blanks_and_folders(host: Host) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_what_is_given_to_make_is_no_command(host: Host) -> None:
+    """A semicolon in the place of a comma: half of the agents would be made, and the shell complain of the others."""
+    for command in ("secrets AGENTS='a:psu1;touch there'", "certs NAMES='a.lab;touch there'", "certs NAMES='a\" b'"):
+        done = host.shell(f"make {command}")
+        assert done.returncode == 2, done.stdout
+        assert "sh:" not in done.stderr
+    assert not (host.root / "there").exists()
+
+
 def test_a_place_that_cannot_be_written(host: Host) -> None:
     (host.folder / "file").write_text("")
     for to in ("/proc/nowhere/psu.tar", host.folder / "file" / "psu.tar"):
