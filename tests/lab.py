@@ -11,11 +11,12 @@ import shutil
 import pytest
 
 from tests.support.agents import Agent, AgentProcess
-from tests.support.bench import Bench, settings, unit
+from tests.support.bench import IMPATIENT, Bench, settings, unit
 from tests.support.observer import Observer, Received
 from tests.support.waiting import PATIENCE, wait_until
 
 __all__ = [
+    "IMPATIENT",
     "PATIENCE",
     "Agent",
     "AgentProcess",

@@ -14,9 +14,6 @@ from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
 from tests.lab import PATIENCE, Bench, unit
 
-#: ms. None of these units is silent, so a machine that is busy for a second has no unit offline.
-PATIENT = {"timeout": 5000, "open_timeout": 5000}
-
 
 @pytest.fixture(autouse=True)
 def _certificates_of_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,9 +24,7 @@ def _certificates_of_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def bench(broker: LocalBroker, tmp_path: Path) -> Iterator[Bench]:
     simulator = Simulator(loads={2: Resistor(20.0)}).start()
-    units = [
-        unit("psu1", simulator, pyvisa_args=PATIENT, channels={2: {"name": "DUT", "voltage_max": 12, "current_max": 1}})
-    ]
+    units = [unit("psu1", simulator, channels={2: {"name": "DUT", "voltage_max": 12, "current_max": 1}})]
     made = Bench(broker.port, tmp_path, [simulator], units)
     simulator.instrument.execute("CURR 0.8,(@2)")
     try:

@@ -30,10 +30,8 @@ needs_farm_tools = pytest.mark.skipif(
 def bench(broker: LocalBroker, tmp_path: Path) -> Iterator[Bench]:
     simulator = Simulator(loads={2: Resistor(20.0)}).start()
     simulator.instrument.execute("CURR 0.8,(@2)")
-    # The unit is never silent: a machine that is busy for a second has it not offline.
-    patient = {"timeout": 5000, "open_timeout": 5000}
     channels = {2: {"name": "DUT", "voltage_max": 12, "current_max": 1}}
-    units = [unit("psu1", simulator, pyvisa_args=patient, channels=channels)]
+    units = [unit("psu1", simulator, channels=channels)]
     made = Bench(broker.port, tmp_path, [simulator], units)
     try:
         yield made.start()

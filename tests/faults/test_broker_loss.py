@@ -54,7 +54,6 @@ def test_the_policy_goes_before_what_waits_on_a_slow_unit(
     entry = unit(
         "psu1",
         simulator,
-        pyvisa_args={"timeout": 3000, "open_timeout": 3000},
         channels={3: {"on_broker_loss": "off", "broker_loss_after": 0.3}},
     )
     bench = make_bench([simulator], [entry], port=way.port, observer_port=broker.port)

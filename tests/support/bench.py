@@ -11,11 +11,16 @@ from agent.simulator import Simulator
 from tests.support.agents import Agent
 from tests.support.observer import Observer
 
+#: ms, for a unit that falls silent in a test.
+IMPATIENT = {"timeout": 300, "open_timeout": 300}
+#: ms, for a unit that answers. A simulator shares the processor with the test and its agent: where the machine is busy, an answer
+#: has taken more than 0.3 s, and the unit was offline.
+_PATIENT = 5000
+
 
 def unit(name: str, simulator: Simulator | None = None, **entry: Any) -> dict[str, Any]:
-    """A ``units:`` entry with timeouts that suit a test."""
-    # A slow unit on a busy machine is no unit that does not answer.
-    timeout = 300 if simulator is None else 300 + round(10_000 * simulator.latency)
+    """A ``units:`` entry. One whose simulator is given is waited for; one that falls silent takes ``pyvisa_args=IMPATIENT``."""
+    timeout = IMPATIENT["timeout"] if simulator is None else _PATIENT + round(10_000 * simulator.latency)
     args = {"timeout": timeout, "open_timeout": timeout, **entry.pop("pyvisa_args", {})}
     made = {"name": name, "model": "E36313A", "pyvisa_args": args, **entry}
     if simulator is not None:

@@ -198,6 +198,19 @@ class Observer:
     def states(self, unit: str, channel: int = 1) -> list[Any]:
         return [m.json for m in self.on(f"psu/{unit}/{channel}/state") if not m.retain]
 
+    def wait_samples(self, unit: str, channel: int = 1) -> None:
+        """Wait until each sample between the first and the last state is there: as a state, once, or as backlog.
+
+        A state that a newer one overtakes comes as backlog, as where the broker has no processor for a while.
+        """
+        seqs = [state["seq"] for state in self.states(unit, channel)]
+        assert seqs == sorted(set(seqs))
+
+        def late() -> set[int]:
+            return {message.json["seq"] for message in self.on(f"psu/{unit}/{channel}/backlog")}
+
+        wait_until(lambda: {*range(seqs[0], seqs[-1])} <= {*seqs} | late(), f"each sample of {unit}/{channel}")
+
     def events(self, unit: str, channel: int = 1) -> list[Any]:
         return [m.json for m in self.on(f"psu/{unit}/{channel}/event")]
 

@@ -88,10 +88,8 @@ class Process:
     def suspend(self) -> None:
         """Stop all of its threads by SIGSTOP, and wait until they are stopped; `signal` with SIGCONT lets them go on."""
         self.signal(SIGSTOP)
-        stats = [task / "stat" for task in Path(f"/proc/{self.pid}/task").iterdir()]
-        wait_until(
-            lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats), "its threads to stop"
-        )
+        tasks = Path(f"/proc/{self.pid}/task")
+        wait_until(lambda: all(_state(task) in "TX" for task in tasks.iterdir()), "its threads to stop")
 
     def stop(self, number: int = SIGTERM, timeout: float = 25.0) -> int | None:
         """End it by a signal, or by SIGKILL after the timeout (s). Its exit status; None if it was not running."""
@@ -147,3 +145,11 @@ class Process:
     def descriptor_count(self) -> int:
         """Its open files now."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+
+def _state(task: Path) -> str:
+    """The state of a thread by its folder in /proc: T is stopped, X has ended, as one may at any moment."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"

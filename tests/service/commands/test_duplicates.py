@@ -100,10 +100,9 @@ def test_the_second_entry_asks_nothing_but_the_identity(
     # The second comes when the first serves: one that was there before the first would have asked, and then been displaced.
     with Proxy(simulator.vxi11_port) as way:
         way.stop()
-        patient = {"timeout": 5000, "open_timeout": 5000}
         second = f"TCPIP::127.0.0.1,{way.port}::inst0::INSTR"
         units = [
-            entry("psu1", simulator, "socket", poll_interval=3600, pyvisa_args=patient),
+            entry("psu1", simulator, "socket", poll_interval=3600),
             unit("psu2", simulator, uri=second, poll_interval=3600),
         ]
         bench = make_bench([simulator], units, online=False)

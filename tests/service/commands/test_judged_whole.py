@@ -310,8 +310,8 @@ def test_an_on_that_a_slow_unit_would_carry_out_too_late_is_not_sent(bench: Benc
 def test_an_on_that_expires_on_its_way_to_a_slow_unit_is_not_sent(make_bench: Callable[..., Bench]) -> None:
     """One message takes the unit longer than what is left when it has answered the look before."""
     simulator = Simulator().start()
-    # The unit is far from its time-out, and busy with no poll when a command comes.
-    bench = make_bench([simulator], [unit("psu1", simulator, pyvisa_args={"timeout": 5000}, poll_interval=60)])
+    # The unit is busy with no poll when a command comes.
+    bench = make_bench([simulator], [unit("psu1", simulator, poll_interval=60)])
     for command in ({"state": True}, {"voltage_limit": 3}, {"current_limit": 1.5}):
         bench.simulator.instrument.execute("CURR 0.5,(@2)")
         bench.simulator.instrument.clear_log()
