@@ -84,7 +84,7 @@ def test_faults_are_told_and_no_old_value_is(
     file = place / "local.yaml"
     file.write_text(file.read_text().replace("voltage: 5", "voltage: 13").replace("lease: 28800", "delay: 0"))
     with subprocess.Popen(
-        [str(FARM_TOOLS / "bin" / "python"), "-c", _FAULTS],
+        [str(FARM_TOOLS / "bin" / "python"), "-u", "-c", _FAULTS],
         cwd=place,
         env=environment(),
         stdin=subprocess.PIPE,
