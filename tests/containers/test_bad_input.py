@@ -108,3 +108,34 @@ def test_a_full_disk_of_the_store(stack: Stack) -> None:
     answers(stack)
     grows(stack)
     wait_until(lambda: without_gap(sequence(stack)), "what waited at the broker", LONG)
+
+
+def test_a_backup_onto_a_full_disk(engine: Engine, stack: Stack) -> None:
+    """It is told, what ran runs again, and no container goes on with copying."""
+    full = engine.folder / "full"
+    engine.run("mkdir", full)
+    engine.run("mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", full)
+    said = stack.run(f"make backup TO={full}", fails=True)
+    assert "No space left on device" in said
+    assert "Traceback" not in said
+    assert engine.run("ls", full).stdout == ""
+    assert "backup" not in engine.podman("ps", "--format", "{{.Names}}")
+    for service in ("agent", "influxdb", "grafana"):
+        assert stack.inspect(service)["State"]["Running"], service
+    grows(stack)
+
+
+def test_a_restore_that_is_killed_is_run_again(stack: Stack) -> None:
+    grows(stack)
+    before = sequence(stack)
+    stack.run("make backup TO=psu.tar")
+    restore = "make restore FROM=psu.tar OVERWRITE=yes"
+    for seconds in (3, 6):
+        # The scripts and compose; the container goes on by itself.
+        stack.run(f"timeout --signal=KILL {seconds} {restore} >>killed.log 2>&1", fails=None)
+    wait_until(lambda: "backup" not in stack.engine.podman("ps", "--format", "{{.Names}}"), "it has ended", LONG)
+    stack.run(restore)
+    stack.run("docker compose up -d")
+    answers(stack)
+    grows(stack)
+    assert sequence(stack)[: len(before)] == before
