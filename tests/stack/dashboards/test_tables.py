@@ -216,6 +216,14 @@ def test_the_outputs_that_are_on_are_those_of_the_channels_below(fleet: dict[str
     assert fleet["Outputs on"]["values"][0]["text"] == str(on) != "0"
 
 
+def test_the_power_of_a_unit_is_the_sum_of_its_channels(fleet: dict[str, Any]) -> None:
+    """Of each agent's; two channels of 2.5 W, one of which is near its current limit."""
+    curves = {curve["name"]: curve["last"] for curve in fleet["Power by unit"]["curves"]}
+    assert curves["near (bench3)"] == "5 W"
+    assert (curves["psu1 (bench3)"], curves["psu1 (bench4)"]) == ("2.50 W", "6 W")
+    assert not any("channel" in name or "sum" in name for name in curves)
+
+
 def test_channels_of_one_name_are_apart(fleet: dict[str, Any]) -> None:
     same = [row for row in rows(fleet["Channels"]) if texts(row, "Unit", "Ch") == ("psu1", "1")]
     assert [texts(row, "Agent", "Voltage") for row in same] == [("bench3", "5.000 V"), ("bench4", "12.000 V")]
