@@ -16,8 +16,12 @@ import pytest
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
+from .lines import seldom
 from .publisher import START, Channel, Publisher, info, metrics, milliseconds
 from .services import Broker, Store, Telegraf, generate_secrets, stopping
+
+#: Written for units that are heard of seldom alone.
+SELDOM = ("silent_after", "cc", "current_share", "voltage_share")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,8 @@ def test_every_field_arrives_with_its_type_tags_and_time(broker: Broker, store: 
     assert first.pop("time") == milliseconds(channel.time(1))
     assert first.pop("channel") == "2"
     assert first.pop("tripped") is None
-    first.pop("silent_after", None)  # of another test's unit
+    for field in SELDOM:  # of another test's unit
+        first.pop(field, None)
     assert first == {key: value for key, value in sent.items() if key not in ("time", "index", "tripped")}
     assert (second["state"], second["mode"], second["tripped"], second["current_protection"]) == (
         False,
@@ -67,7 +72,8 @@ def test_every_field_arrives_with_its_type_tags_and_time(broker: Broker, store: 
     )
 
     types = {row["fieldKey"]: row["fieldType"] for row in store.rows("SHOW FIELD KEYS FROM psu_channel")}
-    types.pop("silent_after", None)
+    for field in SELDOM:
+        assert types.pop(field, "float") == "float"
     numbers = (
         "voltage",
         "current",
@@ -219,6 +225,32 @@ def test_the_samples_of_a_unit_that_is_heard_of_seldom_say_so(broker: Broker, st
         "quietly": [None, 450.0, 450.0, 450.0],
         "often": [None, None, None, None],
     }
+
+
+@pytest.mark.usefixtures("telegraf")
+def test_a_sample_of_a_unit_that_is_heard_of_seldom_bears_what_rules_ask_of_it(broker: Broker, store: Store) -> None:
+    """And nothing where it does not count, or is not known; as tests.stack.lines has it, which other tests write."""
+    changes: list[dict[str, Any]] = [
+        {},
+        {"mode": "CC"},
+        {"mode": None, "voltage_protection_state": True},
+        {"state": False},
+        {"current_limit": 0.0, "voltage_protection": None},
+        {"voltage_protection_state": False},
+        {"current": None, "voltage": None, "power": None, "mode": None, "state": None, "online": False},
+    ]
+    channel = Channel(psu="asked-of")
+    with Publisher(broker) as publisher:
+        publisher.send("asked-of/info", info("asked-of", datetime.now(UTC), poll_interval=600.0), retain=True)
+        publisher.settle()
+        rows_of(store, "psu_unit", "asked-of", 1)
+        sent = [channel.state(seq, **changed) for seq, changed in enumerate(changes)]
+        for sample in sent:
+            publisher.state(sample)
+        publisher.settle()
+    found = rows_of(store, "psu_channel", "asked-of", len(changes))
+    expected = [seldom(sample | {"silent_after": 1800.0}) for sample in sent]
+    assert [{field: row.get(field) for field in SELDOM[1:] if row.get(field) is not None} for row in found] == expected
 
 
 @pytest.mark.usefixtures("telegraf")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.stack.grafana import RULES
-from tests.stack.lines import line
+from tests.stack.lines import line, seldom
 from tests.stack.publisher import milliseconds
 from tests.stack.services import Store
 
@@ -52,7 +52,7 @@ class Timeline:
         tags = {"agent": agent, "psu": psu, "channel": "1", "name": name, "model": "E36313A"}
         for time, values in samples:
             sample = {"seq": int(time) + 1000, "online": True, "state": True} | values
-            self._points.append((time + late, line("psu_channel", tags, sample), time + ahead))
+            self._points.append((time + late, line("psu_channel", tags, sample | seldom(sample)), time + ahead))
             if sample["online"] and "silent_after" in sample:
                 heard = {"heard_seldom": sample["silent_after"]}
                 self._points.append((time + late, line("psu_agent", {"agent": agent, "psu": psu}, heard), time + ahead))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.stack.grafana import NOW
-from tests.stack.lines import line
+from tests.stack.lines import line, seldom
 from tests.stack.publisher import milliseconds
 
 OFF: dict[str, Any] = {"state": False, "mode": "OFF", "voltage": 0.0, "current": 0.0, "power": 0.0}
@@ -40,7 +40,8 @@ def sample(place: str, ago: float, name: str = "", **changed: Any) -> str:
         "energy": 100.0 - round(ago) * 0.01,
         "charge": 20.0 - round(ago) * 0.002,
     }
-    return point("psu_channel", ago, tags, **fields | changed)
+    values = fields | changed
+    return point("psu_channel", ago, tags, **values | seldom(values))
 
 
 def event(place: str, ago: float, field: str, text: str, by: str = "unit", **fields: Any) -> str:
