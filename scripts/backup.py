@@ -28,7 +28,7 @@ from typing import IO
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.archive import Summed, content, refuse_newer, take_over, versions
-from scripts.common import ROOT, Fault, finished, locked, told
+from scripts.common import ROOT, Fault, finished, locked, say, told
 from scripts.composing import Compose
 from scripts.dotenv import configuration
 
@@ -65,10 +65,7 @@ def stopped(compose: Compose, services: list[str]) -> Iterator[None]:
     """These services stand still, and go on in any case."""
     try:
         if "agent" in services:
-            print(
-                "While the agent stands still, outputs stay as they are, and nothing can be switched, off included",
-                flush=True,
-            )
+            say("While the agent stands still, outputs stay as they are, and nothing can be switched, off included")
         for service in services:
             # Interrupted it would go on without an end that can be waited for, and stop what has been started again.
             if compose.insist(f"stop {service}") != 0:
@@ -82,10 +79,8 @@ def stopped(compose: Compose, services: list[str]) -> Iterator[None]:
             started = started or compose.insist(f"{GO_ON} {' '.join(reversed(services))}") == 0
         finally:  # also where somebody is impatient
             if not started:
-                print(
-                    f"These services stand still: {compose.shown(GO_ON)} {' '.join(reversed(services))} starts them",
-                    file=sys.stderr,
-                )
+                starting = f"{compose.shown(GO_ON)} {' '.join(reversed(services))}"
+                say(f"These services stand still: {starting} starts them", sys.stderr)
     if compose.interrupted:
         raise KeyboardInterrupt
 
@@ -148,7 +143,7 @@ def save(compose: Compose, root: Path, to: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-    print(f"{to}: {to.stat().st_size / 1e6:.1f} MB. It holds every secret of the stack: keep it as you keep those")
+    say(f"{to}: {to.stat().st_size / 1e6:.1f} MB. It holds every secret of the stack: keep it as you keep those")
 
 
 # -- and back ---------------------------------------------------------------------------------------------------------------
@@ -239,10 +234,10 @@ def restore(compose: Compose, root: Path, path: Path, *, overwrite: bool) -> Non
     except KeyboardInterrupt:
         raise Fault(f"Interrupted. {again}", 1) from None
     if aside.exists():
-        print(f"What was there before is in {aside}")
+        say(f"What was there before is in {aside}")
     if running and compose.insist("up -d") != 0:
         raise Fault("The backup is back, but not every service started: see above", 1)
-    print("The backup is back." + ("" if running else f" {compose.shown('up -d')} starts the stack"))
+    say("The backup is back." + ("" if running else f" {compose.shown('up -d')} starts the stack"))
 
 
 def save_into(compose: Compose, root: Path, to: Path | None) -> None:

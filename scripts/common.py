@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +24,19 @@ class Fault(Exception):
 def told(error: OSError) -> str:
     """The reason of an error of the system, with the file if there is one."""
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a line, at once. Where nobody reads any more, as after a terminal was closed, the rest is printed nowhere:
+    an error would keep services stopped that are about to be started.
+    """
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def finished(work: Callable[[], int | None], *, then: str = "", code: int = 2) -> int:

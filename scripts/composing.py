@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import IO
 
-from scripts.common import ROOT, Fault
+from scripts.common import ROOT, Fault, say
 
 
 class Compose:
@@ -61,7 +61,7 @@ class Compose:
         return process.returncode
 
     def _command(self, words: str) -> list[str]:
-        print(f"$ {self.shown(words)}", flush=True)
+        say(f"$ {self.shown(words)}")
         return [*self.command, *shlex.split(words)]
 
     def insist(self, words: str) -> int:
@@ -73,7 +73,7 @@ class Compose:
             if self.interrupted:
                 raise KeyboardInterrupt
             self.interrupted = True
-            print("Interrupted. This step is ended first; Ctrl-C again leaves it halfway", file=sys.stderr)
+            say("Interrupted. This step is ended first; Ctrl-C again leaves it halfway", sys.stderr)
 
         before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         try:

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import make_secrets
-from scripts.common import ROOT, Fault, finished, locked, told
+from scripts.common import ROOT, Fault, finished, locked, say, told
 from scripts.composing import Compose
 from scripts.make_secrets import OTHERS, steps_after
 
@@ -66,7 +66,7 @@ def renew(name: str, users_toml: Path, out: Path) -> None:
             file.chmod(0o444)
         reason = told(error) if isinstance(error, OSError) else str(error)
         raise Fault(f"{reason}\n{file} is as it was") from None
-    print(f"{file}: new")
+    say(f"{file}: new")
 
 
 def effects(steps: list[str], running: set[str], user: str, role: str) -> list[str]:
@@ -155,7 +155,7 @@ def rotate(name: str, users_toml: Path, out: Path) -> int:
         while remaining:
             service = remaining[0].split()[-1]
             if remaining[0].startswith(("kill", "restart")) and service not in running:
-                print(f"{service} does not run: it reads what is new when it starts")
+                say(f"{service} does not run: it reads what is new when it starts")
             elif not carry_out(compose, remaining[0]):
                 break
             remaining = remaining[1:]

@@ -195,6 +195,31 @@ def test_ctrl_c_leaves_no_service_that_stands_still(host: Host, words: str, step
     assert not (host.folder / "new.tar").exists()
 
 
+@pytest.mark.parametrize("words", ["save", "restore --overwrite"])
+def test_services_are_started_again_where_nobody_reads_any_more(host: Host, words: str) -> None:
+    """The line to the terminal broke, or what it was piped into has ended, while the services stand still."""
+    assert host.backup("save", host.folder / "psu.tar").returncode == 0
+    (host.folder / "running").write_text("agent\ngrafana\n")
+    compose = host.compose.read_text()
+    slow = 'case "$1" in stop) : >"$HOST/there"; while [ ! -e "$HOST/go" ]; do sleep 0.02; done ;; esac\n'
+    host.compose.write_text(compose.replace("case", slow + "case", 1))
+    file = host.folder / ("psu.tar" if "restore" in words else "new.tar")
+    process = host.start(words.split()[0], file, *words.split()[1:])
+    wait_until((host.folder / "there").exists, "services are stopped")
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
+    (host.folder / "go").touch()
+    while process.poll() is None:
+        host.serve()
+    if host.store.runs:
+        host.store.stop()
+    ups = [call for call in host.calls() if call.startswith("up -d")]
+    still = "up -d --no-deps --no-recreate"
+    assert ups == (["up -d"] if "restore" in words else [f"{still} grafana", f"{still} agent"])
+    assert (host.folder / "new.tar").exists() == (words == "save")
+
+
 def test_a_command_that_cannot_be_read(host: Host) -> None:
     environment = {"PATH": os.environ["PATH"], "COMPOSE": "podman 'compose"}
     script = ROOT / "scripts" / "backup.py"
