@@ -39,13 +39,9 @@ def rows_of(store: Store, measurement: str, psu: str, number: int) -> list[dict[
 
 def rows_as_soon_as(store: Store, text: str, number: int) -> list[dict[str, Any]]:
     """The answer, as soon as it has so many rows."""
-    rows: list[dict[str, Any]] = []
-
-    def enough() -> bool:
-        rows[:] = store.rows(text)
-        return len(rows) >= number
-
-    wait_until(enough, f"{number} rows of {text}")
+    rows: list[dict[str, Any]] = wait_until(
+        lambda: len(found := store.rows(text)) >= number and found, f"{number} rows of {text}"
+    )
     return rows
 
 
