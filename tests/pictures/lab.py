@@ -218,7 +218,7 @@ class Lab:
         yield 30
         self.load("psu4", 3, loads.Resistor(4.5))
         # Between the two loads the supply goes from CV to CC and back every second.
-        flipping = loads.Square(loads.ConstantCurrent(0.45), loads.Resistor(8.0), period=2.2)
+        flipping = loads.Square(loads.ConstantCurrent(0.48), loads.Resistor(8.0), period=2.2)
         self.load("rf-bench", 2, flipping)
         yield 15
         supply = self.supplies["psu1"]

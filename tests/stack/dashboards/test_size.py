@@ -81,11 +81,11 @@ def least(store: Store, work: Callable[[], object]) -> float:
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_a_dashboard_of_300_channels_takes_less_than_two_seconds(store: Store, name: str) -> None:
-    """On a processor where the floor takes 0.067 s; on a slower one in proportion."""
+    """It takes three quarters of that where the floor takes 0.067 s, and in proportion on a slower processor."""
     floor = (
         least(store, lambda: [store.query(FLOOR) for _ in range(10)]) / 10
     )  # as the clock of a process has steps of 10 ms
     taken = least(store, lambda: answers(store, name))
     print(f"{name}: {taken:.2f} s, {taken / floor:.1f} times the floor of {floor:.3f} s")
-    assert taken / floor < 2 / 0.067
+    assert taken / floor < 1.5 / 0.067
     assert name != "fleet" or answers(store, name)["Channels", "last"] == 300

@@ -74,6 +74,7 @@ FAULTS = {
     ("Unit is offline", "charger", ""),
     ("Agent is gone", "", ""),
     ("In current limit", "psu4", "3"),
+    ("Near current limit", "rf-bench", "2"),
 }
 
 
@@ -101,11 +102,12 @@ def channels(bad: Told) -> dict[tuple[str, str], dict[str, dict[str, str]]]:
 
 @pytest.mark.timeout(400)
 def test_what_is_wrong_stands_on_top_and_nothing_else(bad: Told) -> None:
-    """Not the supply that flips between two modes, not the channel that is meant to be in CC, not a name of yesterday."""
+    """A supply that flips between two modes is near its limit. No channel that is meant to be in CC, no name of yesterday."""
     assert wrong(bad) == FAULTS
     (offline,) = [row for row in rows(panel(bad, "What is wrong")) if row["Unit"]["text"] == "charger"]
     assert "Connection refused" in offline["Reason"]["text"]
-    assert {row["Since"]["text"] for row in rows(panel(bad, "What is wrong"))} & {"", "-"} == set()
+    since = {row["What"]["text"]: row["Since"]["text"] for row in rows(panel(bad, "What is wrong"))}
+    assert {what for what, text in since.items() if text in ("", "-")} == {"Near current limit"}
 
 
 @pytest.mark.timeout(400)
