@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.stack.lines import seldom
-from tests.stack.publisher import Channel, Publisher, info, metrics
+from tests.stack.publisher import Channel, Publisher, info, metrics, stamp
 from tests.stack.services import Broker, Store, Telegraf
 from tests.stack.test_telegraf import SELDOM, rows_as_soon_as, rows_of
 
@@ -45,6 +45,14 @@ def test_the_samples_of_a_unit_that_is_heard_of_seldom_say_so(broker: Broker, st
     assert figure["n"] == 2
     heard = [row["heard_seldom"] for row in store.rows("SELECT heard_seldom FROM psu_agent WHERE agent = 'bench3'")]
     assert set(heard) == {1800.0, 450.0}
+    with Publisher(broker) as publisher:
+        publisher.send("quietly/status", None, retain=True)  # it is taken out of the configuration
+        publisher.settle()
+        rows_of(store, "psu_unit", "quietly", 3)
+        publisher.send("agents/bench3/metrics", metrics("bench3") | {"time": stamp(now)})
+        publisher.settle()
+    figures = rows_as_soon_as(store, "SELECT units_seldom FROM psu_agent WHERE agent = 'bench3'", 2)
+    assert [row["units_seldom"] for row in figures] == [2, 1]
     found = {
         psu: [row["silent_after"] for row in rows_of(store, "psu_channel", psu, 4)]
         for psu in ("hourly", "quietly", "often")
