@@ -28,7 +28,7 @@ NEW = ".restoring"
 OLD = ".replaced"
 HALFWAY = "make restore was stopped halfway, and the volumes are not whole: run it again, with OVERWRITE=yes"
 NOT_EMPTY = 3
-#: For the names of files, and those in hard links. What a symbolic link leads to stays as it is.
+#: For the names of files, and those in hard links. The targets of symbolic links stay as they are.
 TRANSFORM = "--transform=flags=rSh;"
 CHUNK = 1 << 20
 

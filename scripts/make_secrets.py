@@ -129,7 +129,7 @@ def keep_or_make(path: Path) -> str:
 
 
 def client_id(path: Path, name: str, is_new: bool) -> str:
-    """The MQTT client identifier under which a broker keeps a session. Whoever knows it, and any password, can take the session.
+    """The MQTT client identifier under which a broker keeps a session. It and any password are enough to take the session.
 
     An installation that is there already goes on under the bare name: under another one the broker would queue for both.
     """

@@ -140,7 +140,7 @@ def rotate(name: str, users_toml: Path, out: Path) -> int:
     role = users[user]["role"] if user in users and name not in OTHERS else ""
     is_brokers = bool(role) or name == "certificate"
     if is_brokers and "mosquitto" not in running and "mosquitto" not in (compose.services() or {"mosquitto"}):
-        # Whoever connects would be refused by the other broker from then on.
+        # A service that connects would be refused by the other broker from then on.
         raise Fault(
             f"The broker is none of this stack's services: what is new comes from there. {elsewhere(name, out)}"
         )

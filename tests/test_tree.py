@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def test_no_file_is_too_long() -> None:
 def test_no_folder_is_too_full() -> None:
     counts = Counter(path.parent.relative_to(ROOT) for path in ALL_FILES)
     assert {str(folder): count for folder, count in counts.items() if count > MOST_FILES} == {}
+
+
+def test_no_test_is_left_out_by_both_targets() -> None:
+    """`make test` leaves those that are marked `stack` to `make test-stack`, which names the places where it looks for them."""
+    (named,) = re.findall(r"^STACK_TESTS = (.+)$", (ROOT / "stack.mk").read_text(encoding="utf-8"), re.MULTILINE)
+    places = [ROOT / "tests" / name for name in named.split()]
+    marked = [path for path in ALL_FILES if re.search(r"mark\.stack\b", path.read_text(encoding="utf-8"))]
+    assert len(marked) > 10
+    assert [path for path in marked if not any(path.is_relative_to(place) for place in places)] == []
 
 
 def test_every_folder_is_a_package() -> None:

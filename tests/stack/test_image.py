@@ -39,6 +39,7 @@ OF_THIS_HOST = {
 }
 
 pytestmark = [
+    pytest.mark.stack,
     pytest.mark.skipif(os.getuid() != 0, reason="chroot takes root"),
     pytest.mark.skipif(not BASE.with_suffix(".ready").exists(), reason="no bare Debian tree: run .ci/stack-tools"),
     pytest.mark.timeout(400),

@@ -277,6 +277,7 @@ def stack(tmp_path: Path, secrets: Path) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.mark.stack
 def test_no_sample_is_lost_or_doubled_over_restarts_of_each(stack: Stack) -> None:
     """More samples than the broker's window at every step, so that a reader that stopped reading would show."""
     channel, seq = Channel(psu="kept"), 0

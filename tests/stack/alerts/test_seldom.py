@@ -13,6 +13,8 @@ from tests.stack.publisher import Channel, Publisher, info, metrics, stamp
 from tests.stack.services import Broker, Store, Telegraf
 from tests.stack.test_telegraf import SELDOM, rows_as_soon_as, rows_of
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture(scope="module", autouse=True)
 def telegraf(broker: Broker, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
