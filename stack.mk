@@ -23,7 +23,7 @@ certs:  ## the stack's own certificate authority and the broker's certificate; N
 
 # The folders are named because collecting all of tests/ takes half a minute in each worker. The alerts come first: they wait
 # nine minutes, in which the other worker does the rest.
-STACK_TESTS = stack/alerts containers stack/dashboards stack/operating stack/pictures stack/test_image.py stack/test_telegraf.py
+STACK_TESTS = stack/alerts containers stack/dashboards stack/operating stack/pictures stack/test_agent.py stack/test_image.py stack/test_telegraf.py
 
 test-stack: $(call STAMP,dev)  ## the tests of the stack that take minutes: its containers under Podman, its alerts on real faults
 	@PSU_AGENT_STACK=1 $(BIN)/python -m pytest -q -m stack -n 2 --dist loadscope --no-loadscope-reorder $(addprefix tests/,$(STACK_TESTS))

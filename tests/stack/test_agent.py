@@ -22,6 +22,8 @@ from tests.support.waiting import wait_until
 from .client import Client
 from .services import Broker, Store, Telegraf, stopping
 
+pytestmark = pytest.mark.stack
+
 PSU_AGENT = [sys.executable, "-c", "import sys; from agent.cli.main import main; sys.exit(main())"]
 FIELDS = ("seq", "online", "state", "voltage", "current", "power", "voltage_limit", "current_limit", "mode", "tripped",
           "voltage_protection", "current_protection", "energy", "charge", "agent", "psu", "name", "model")  # fmt: skip
