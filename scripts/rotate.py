@@ -90,7 +90,7 @@ def effects(steps: list[str], running: set[str], user: str, role: str) -> list[s
         )
     elif role in ("commands", "bridge"):
         found.append(
-            f"Whoever connects as {user} is refused until it has the new password: its commands, offs included"
+            f"A client that connects as {user} is refused until it has the new password, and so are its commands, offs included"
         )
     return found
 
