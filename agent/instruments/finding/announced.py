@@ -7,10 +7,12 @@ import errno
 import logging
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from zeroconf import Error as ZeroconfError
-from zeroconf import ServiceBrowser, ServiceStateChange, Zeroconf
+from zeroconf import ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
 
 from agent.instruments.catalogue import all_series
 from agent.instruments.finding.candidates import Candidate, is_loopback
@@ -29,6 +31,8 @@ _SERVICES: dict[str, Callable[[str, int], list[str]]] = {
     "_scpi-raw._tcp.local.": lambda host, port: [f"TCPIP::{host}::{port or 5025}::SOCKET"],
     "_lxi._tcp.local.": lambda host, _: [f"TCPIP::{host}::inst0::INSTR"],
 }
+#: Services that are asked at a time, s for which each of them is waited for, and s between two looks at what was announced.
+_AT_A_TIME, _PATIENCE, _PAUSE = 32, 0.5, 0.05
 _GROUP, _PORT = "224.0.0.251", 5353
 _IP_MULTICAST_ALL = 49  # linux/in.h
 #: Networks that one socket listens to: Linux lets a socket join 20 groups (igmp_max_memberships).
@@ -84,29 +88,43 @@ def search(
 def _resolved(
     services: dict[tuple[str, str], Zeroconf], seconds: float, remarks: list[str]
 ) -> dict[tuple[str, str], tuple[str, int, str, str]]:
-    """Address, port, description and host name of each service that answers."""
+    """Address, port, description and host name of each service that answers.
+
+    Many are asked at a time, those first that were asked least: anybody in the network can send names of which nobody knows
+    anything, and each of them is waited for.
+    """
     deadline = time.monotonic() + seconds
     resolved: dict[tuple[str, str], tuple[str, int, str, str]] = {}
     without: dict[str, None] = {}
     nameless: dict[tuple[str, str], None] = {}
-    while time.monotonic() < deadline:
-        for key in [key for key in services if key not in resolved and key not in nameless]:
-            left = deadline - time.monotonic()
-            try:
-                info = services[key].get_service_info(*key, timeout=round(min(500, left * 1000))) if left > 0 else None
-            except ZeroconfError:  # anybody in the network can send such a name
-                nameless.setdefault(key)
-                continue
-            if info is None:
-                continue
-            addresses = info.parsed_scoped_addresses()
-            description = _description(info.decoded_properties, key[1])
-            if (address := _best_address(addresses)) is not None:
-                resolved[key] = (address, info.port or 0, description, info.server or "")
-                without.pop(description, None)
-            elif addresses:
-                without.setdefault(description)
-        time.sleep(0.05)
+    asked: Counter[tuple[str, str]] = Counter()
+    asking: dict[Future[ServiceInfo | None], tuple[str, str]] = {}
+    with ThreadPoolExecutor(_AT_A_TIME, "mdns") as pool:
+        while (left := deadline - time.monotonic()) > 0:
+            ended = {*resolved, *nameless, *asking.values()}
+            for key in sorted((key for key in list(services) if key not in ended), key=asked.__getitem__):
+                if len(asking) >= _AT_A_TIME:
+                    break
+                asked[key] += 1
+                patience = round(1000 * min(_PATIENCE, left))
+                asking[pool.submit(services[key].get_service_info, *key, timeout=patience)] = key
+            time.sleep(min(_PAUSE, left))
+            for future in [future for future in asking if future.done()]:
+                key = asking.pop(future)
+                try:
+                    info = future.result()
+                except ZeroconfError:
+                    nameless.setdefault(key)
+                    continue
+                if info is None:
+                    continue
+                addresses = info.parsed_scoped_addresses()
+                description = _description(info.decoded_properties, key[1])
+                if (address := _best_address(addresses)) is not None:
+                    resolved[key] = (address, info.port or 0, description, info.server or "")
+                    without.pop(description, None)
+                elif addresses:
+                    without.setdefault(description)
     remarks += [f"{one} announces itself with an IPv6 address alone, and was not asked" for one in without]
     remarks += [
         f"{name[:80]!a} is announced as an instrument, is no name of one, and was not asked" for _, name in nameless

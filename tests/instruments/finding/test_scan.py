@@ -125,6 +125,7 @@ def test_strange_names_hide_no_other_instrument(zeroconf: Zeroconf) -> None:
         f"{OWN}2._SCPI-RAW._TCP.local.",
         f"{OWN}3._http._tcp.local.",  # of another kind than it is listed under
         "_tcp.local.",
+        *(f"{OWN}-{number}._scpi-raw._tcp.local." for number in range(20)),  # names of nobody: each is waited for
     ]
     ended = threading.Event()
 
@@ -141,7 +142,7 @@ def test_strange_names_hide_no_other_instrument(zeroconf: Zeroconf) -> None:
         announce(zeroconf, "_scpi-raw._tcp", supply.socket_port)
         sender.start()
         try:
-            result = invoke("scan", "--interface", "127.0.0.1", "--timeout", "2.5")
+            result = invoke("scan", "--interface", "127.0.0.1", "--timeout", "5")
         finally:
             ended.set()
             sender.join()
