@@ -29,7 +29,8 @@ class CountingProxy:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.written: dict[str, Counter[str]] = {name: Counter() for name in NAMES}
+        self._lock = threading.Lock()  # each write has a thread of its own
+        self._written: dict[str, Counter[str]] = {name: Counter() for name in NAMES}
         #: An answer to give to writes instead of writing: (status, JSON body).
         self.refuse: tuple[int, dict[str, str]] | None = None
         proxy = self
@@ -77,19 +78,26 @@ class CountingProxy:
         except urllib.error.HTTPError as error:
             return error.code, error.read()
         text = gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body
-        self.written[name].update(line for line in text.decode().splitlines() if line.startswith("psu_channel,"))
+        with self._lock:
+            self._written[name].update(line for line in text.decode().splitlines() if line.startswith("psu_channel,"))
         return status, said
 
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
+    def written(self, name: str, psu: str) -> Counter[str]:
+        """How often a Telegraf has written each sample of a unit, and was told that the store has it.
+
+        The store has a sample a moment before it is counted here.
+        """
+        with self._lock:
+            lines = self._written[name].items()
+            return Counter({line: times for line, times in lines if f",psu={psu} " in line or f",psu={psu}," in line})
+
     def times_written(self, psu: str) -> Counter[str]:
         """How often each sample of a unit was written, by both together."""
-        both = sum(self.written.values(), Counter[str]())
-        return Counter(
-            {line: number for line, number in both.items() if f",psu={psu} " in line or f",psu={psu}," in line}
-        )
+        return sum((self.written(name, psu) for name in NAMES), Counter[str]())
 
 
 class Shared:
@@ -126,12 +134,13 @@ class Shared:
 
         def both_write() -> bool:
             self.publish(channel, next(numbers), 10)
-            return all(any(",psu=first" in line for line in list(self.proxy.written[name])) for name in NAMES)
+            return all(self.proxy.written(name, "first") for name in NAMES)
 
         wait_until(both_write, "that both Telegrafs write", 60)
 
     def all_there(self, psu: str, count: int) -> None:
         wait_until(lambda: self.count(psu) >= count, f"{count} samples", 60)
+        wait_until(lambda: len(self.proxy.times_written(psu)) >= count, f"{count} samples counted")
         rows = self.store.rows(f"SELECT seq FROM psu_channel WHERE psu = '{psu}'")
         assert [row["seq"] for row in rows] == list(range(count)), "in the order of their times"
 
@@ -153,7 +162,7 @@ def test_each_sample_is_written_once_by_one_of_them(shared: Shared) -> None:
 
     def both_have_a_part() -> bool:
         shared.publish(Channel(psu="split"), next(sent), 200)
-        return all(sum(",psu=split" in line for line in list(shared.proxy.written[name])) > 300 for name in NAMES)
+        return all(len(shared.proxy.written(name, "split")) > 300 for name in NAMES)
 
     # One that lost its connection on a busy machine gets no part until it is back.
     wait_until(both_have_a_part, "that both have a part", 90)
