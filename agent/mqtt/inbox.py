@@ -101,12 +101,15 @@ def items_of(report: Report, topics: Topics, now: float) -> list[Item]:
     items: list[Item] = []
     info = report.info
     if info is not None:
-        # The info first: a command of somebody who sees the status finds that other agents have seen the info.
+        # The info first: a command of somebody who sees the status or a state finds that all agents have seen the info.
         items.append(Item(Kind.KEEP, topics.info(info.psu), info.to_json()))
-        items.append(Item(Kind.KEEP, topics.status(info.psu), b"online" if info.online else b"offline"))
+        if not info.online:
+            items.append(Item(Kind.KEEP, topics.status(info.psu), b"offline"))
     for state in report.states:
         psu, index = state.psu, state.index
         items.append(Item(Kind.STATE, topics.state(psu, index), state, None, topics.backlog(psu, index), made=now))
+    if info is not None and info.online:
+        items.append(Item(Kind.KEEP, topics.status(info.psu), b"online"))
     for event in report.events:
         items.append(Item(Kind.MESSAGE, topics.event(event.psu, event.index), event))  # noqa: PERF401
     response = report.response

@@ -48,8 +48,10 @@ class ReplyTo:
 class Report:
     """The news of one step of a unit. It is published in the order of the fields.
 
-    ``info`` also carries the unit's status. Each state is newer than those of earlier reports. The response follows the
-    states of its own channels, unless so many states wait for a slow broker that it goes ahead of them all.
+    ``info`` also carries the unit's status: ``offline`` comes right behind the info, ``online`` behind the states. So the agent
+    has its own info back from the broker, by which it knows that it serves the unit, ahead of a command of somebody who has seen
+    a state; and somebody who has seen the status has states. Each state is newer than those of earlier reports. The response
+    follows the states of its own channels, unless so many states wait for a slow broker that it goes ahead of them all.
     """
 
     info: UnitInfo | None = None

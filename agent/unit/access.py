@@ -120,7 +120,9 @@ class UnitAccess:
         self.status = replace(self.status, profile=profile, channels=channels)
 
     def go_online(self, readings: Readings, offs: Iterable[Job]) -> None:
-        """Take jobs, ``offs`` first; publish the first readings, and then that the unit is online.
+        """Take jobs, ``offs`` first; publish that the unit is online, with the first readings.
+
+        Both in one report: see `Report`.
 
         :raises Stopped: the worker was abandoned
         """
@@ -129,7 +131,6 @@ class UnitAccess:
         self.status = replace(self.status, online=True, reason=None)
         self.inbox.open(offs)
         self.publish(readings)
-        self.reporter.send()
         self.reporter.send(info=self.info())
 
     def go_offline(self, reason: str, *, is_released: bool = False, is_told: bool = False) -> None:

@@ -18,16 +18,21 @@ def test_a_report_becomes_messages_in_its_order() -> None:
     items = items_of(report, TOPICS, 1.0)
     assert [(item.kind, item.topic) for item in items] == [
         (Kind.KEEP, "psu/psu1/info"),
-        (Kind.KEEP, "psu/psu1/status"),
         (Kind.STATE, "psu/psu1/1/state"),
         (Kind.STATE, "psu/psu1/2/state"),
+        (Kind.KEEP, "psu/psu1/status"),
         (Kind.MESSAGE, "psu/psu1/2/event"),
         (Kind.RESPONSE, "psu/psu1/2/response"),
     ]
-    assert items[1].payload == b"online"
-    assert items_of(Report(info=info(online=False)), TOPICS, 1.0)[1].payload == b"offline"
-    assert items[2].backlog_topic == "psu/psu1/1/backlog"
+    assert items[1].backlog_topic == "psu/psu1/1/backlog"
+    assert items[3].payload == b"online"
     assert items[5].behind == ("psu/psu1/2/state",)
+
+
+def test_offline_is_told_ahead_of_the_states_in_which_nothing_is_known() -> None:
+    items = items_of(Report(info=info(online=False), states=[state(1)]), TOPICS, 1.0)
+    assert [item.topic for item in items] == ["psu/psu1/info", "psu/psu1/status", "psu/psu1/1/state"]
+    assert items[1].payload == b"offline"
 
 
 def test_a_response_goes_where_its_sender_wants_it() -> None:
@@ -47,10 +52,10 @@ def test_a_new_connection_begins_with_the_newest_of_each_topic() -> None:
     inbox.put(items_of(Report(info=info(), states=[state(1), state(2)], events=[event()]), TOPICS, 1.0))
     inbox.put([Item(Kind.PASSING, "metrics", b"")])
     older, present = inbox.begin_connection()
-    assert [item.topic.rsplit("/", 1)[-1] for item in older] == ["info", "status", "state", "state", "event", "metrics"]
-    assert [item.topic for item in present] == ["psu/psu1/info", "psu/psu1/status", "psu/psu1/1/state"]
+    assert [item.topic.rsplit("/", 1)[-1] for item in older] == ["info", "state", "state", "status", "event", "metrics"]
+    assert [item.topic for item in present] == ["psu/psu1/info", "psu/psu1/1/state", "psu/psu1/status"]
     assert {item.kind for item in present} == {Kind.KEEP}
-    assert present[2].payload == older[3].payload
+    assert present[1].payload == older[2].payload
     assert not inbox.items
 
 

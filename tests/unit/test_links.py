@@ -33,16 +33,14 @@ def codes(unit: Unit) -> list[str]:
 # Connecting and the loss of the link.
 
 
-def test_the_states_come_before_the_unit_is_told_online() -> None:
+def test_the_first_states_are_told_together_with_the_unit_being_online() -> None:
     with Unit() as unit:
-        waiting, states, online = unit.sheet.reports
+        waiting, online = unit.sheet.reports
         assert waiting.info is not None
         assert (waiting.info.online, waiting.info.reason) == (False, "not connected yet")
-        assert states.info is None
-        assert [state.online for state in states.states] == [True] * 3
         assert online.info is not None
         assert (online.info.online, online.info.reason, online.info.serial) == (True, None, "SN1")
-        assert online.states == ()
+        assert [state.online for state in online.states] == [True] * 3
         assert unit.supply.online
         assert unit.driver.calls == ["connect", "poll"]
 
