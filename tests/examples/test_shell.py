@@ -81,7 +81,7 @@ def test_a_trip_runs_a_command(bench: Bench, environment: Environment, tmp_path:
                 bench.observer.ask("psu/psu1/2/set", {"state": True, "current_limit": 1.0})
                 bench.observer.ask("psu/psu1/2/set", {"current_protection": True, "current_limit": 0.1})
                 bench.observer.wait_state("psu1", 2, after=bench.observer.mark(), tripped="OCP")
-                return log.exists()
+                return log.exists() and log.read_text().endswith("\n")  # all of it
 
             wait_until(trip, "the command to be run")
             argument, topic, event = log.read_text().splitlines()[0].split(" ", 2)
