@@ -13,7 +13,7 @@ import pytest
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
-from tests.lab import Bench, unit
+from tests.lab import Bench, unit, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -24,6 +24,22 @@ needs_farm_tools = pytest.mark.skipif(
     not (FARM_TOOLS / ".installed-2").exists(),
     reason=f"labgrid and pdudaemon are not in {FARM_TOOLS}; .ci/board-farm-tools installs them",
 )
+
+
+def states(bench: Bench) -> list[bool]:
+    """The states that channel 2 was switched to, as far as their events have come."""
+    return [event["to"] for event in bench.observer.events("psu1", 2) if event["field"] == "state"]
+
+
+def wait_states(bench: Bench, *expected: bool) -> None:
+    """Until the events tell of these states, and of no others. They may come after the end of the program that switched."""
+    wait_until(lambda: states(bench) == [*expected], f"the events of {expected}, not {states(bench)}")
+
+
+def holders(bench: Bench) -> list[str | None]:
+    """Who held channel 2, one after the other, as far as it is known by now."""
+    found = [message.json["holder"] for message in bench.observer.on("psu/psu1/2/lease")]
+    return [holder for number, holder in enumerate(found) if number == 0 or found[number - 1] != holder]
 
 
 @pytest.fixture

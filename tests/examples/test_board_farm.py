@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.local.broker import LocalBroker
 from agent.local.ports import free_port
-from tests.examples.conftest import EXAMPLES, FARM_TOOLS, needs_farm_tools
+from tests.examples.conftest import EXAMPLES, FARM_TOOLS, holders, needs_farm_tools, states, wait_states
 from tests.lab import Bench, wait_until
 
 FARM = EXAMPLES / "board-farm"
@@ -25,10 +25,6 @@ def power(environment: Environment, *arguments: str) -> subprocess.CompletedProc
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
 
 
-def states(bench: Bench) -> list[bool]:
-    return [event["to"] for event in bench.observer.events("psu1", 2) if event["field"] == "state"]
-
-
 def test_on_off_cycle_status(bench: Bench, environment: Environment) -> None:
     assert bench.observer.ask("psu/psu1/2/set", {"voltage_limit": 5})["ok"]
     for arguments in (("on", "psu1/DUT"), ("cycle", "psu1/2", "0.1")):
@@ -37,13 +33,7 @@ def test_on_off_cycle_status(bench: Bench, environment: Environment) -> None:
     assert power(environment, "status", "psu1/2").stdout == "on\n"
     assert power(environment, "off", "psu1/2").returncode == 0
     assert power(environment, "status", "psu1/2").stdout == "off\n"
-    assert states(bench) == [True, False, True, False]
-
-
-def holders(bench: Bench) -> list[str | None]:
-    """Who held channel 2, one after the other."""
-    found = [message.json["holder"] for message in bench.observer.on("psu/psu1/2/lease")]
-    return [holder for number, holder in enumerate(found) if number == 0 or found[number - 1] != holder]
+    wait_states(bench, True, False, True, False)
 
 
 def test_it_reserves_the_channel_while_the_board_is_on(bench: Bench, environment: Environment) -> None:
@@ -55,11 +45,11 @@ def test_it_reserves_the_channel_while_the_board_is_on(bench: Bench, environment
         done = power(other, *refused)
         assert (done.returncode, done.stdout) == (1, "")
         assert "channel 2 of psu1 is reserved for farm 1" in done.stderr
-    assert states(bench) == [True]
+    wait_states(bench, True)
     done = power(other, "-l", "2h", "off", "psu1/2")  # off is done, and the reservation is left to its holder
     assert done.returncode == 0
     assert "reserved for farm 1" in done.stderr
-    assert states(bench)[-1] is False
+    wait_states(bench, True, False)
     assert power(mine, "-l", "2h", "off", "psu1/2").returncode == 0
     wait_until(lambda: holders(bench) == ["farm 1", None], "the channel given back")
 
@@ -105,7 +95,7 @@ def test_labgrid_switches_a_board(bench: Bench, environment: Environment, tmp_pa
         timeout=90,
     )
     assert done.returncode == 0, done.stderr
-    assert states(bench) == [True, False, True, False]
+    wait_states(bench, True, False, True, False)
     wait_until(lambda: len(holders(bench)) == 2, "the channel given back")
     assert holders(bench) == ["labgrid", None]
 

@@ -12,7 +12,7 @@ import pytest
 
 from agent.local.broker import LocalBroker
 from agent.local.ports import free_port
-from tests.examples.conftest import EXAMPLES, FARM_TOOLS, needs_farm_tools
+from tests.examples.conftest import EXAMPLES, FARM_TOOLS, holders, needs_farm_tools, states, wait_states
 from tests.lab import PATIENCE, Bench, wait_until
 
 pytestmark = needs_farm_tools
@@ -23,10 +23,6 @@ Environment = Callable[..., dict[str, str]]
 def place(tmp_path: Path) -> Path:
     """A folder with the files as shipped."""
     return Path(shutil.copytree(EXAMPLES / "labgrid", tmp_path / "labgrid"))
-
-
-def states(bench: Bench) -> list[bool]:
-    return [event["to"] for event in bench.observer.events("psu1", 2) if event["field"] == "state"]
 
 
 def run(place: Path, environment: Environment, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -47,10 +43,9 @@ def test_a_board_s_tests_as_shipped(bench: Bench, place: Path, environment: Envi
         place, environment, "pytest", "-q", "-p", "no:cacheprovider", "--lg-env", "local.yaml", PSU_AGENT_HOLDER="me"
     )
     assert done.returncode == 0, done.stdout
-    assert states(bench) == [True, False, True, False, True, False]
-    holders = [message.json["holder"] for message in bench.observer.on("psu/psu1/2/lease")]
-    assert set(holders) == {"me", None}
-    assert holders[-1] is None
+    wait_states(bench, True, False, True, False, True, False)
+    wait_until(lambda: holders(bench)[-1:] == [None], "the channel given back")
+    assert set(holders(bench)) == {"me", None}
 
 
 _FAULTS = """
@@ -168,4 +163,4 @@ def test_labgrid_client_by_coordinator_and_exporter(
         power = ("-c", "remote.yaml", "-p", "board1", "power")
         client(*power, "on")
         assert "is on" in client(*power, "get")
-    assert states(bench) == [True]
+    wait_states(bench, True)

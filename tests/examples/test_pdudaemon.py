@@ -12,16 +12,12 @@ from pathlib import Path
 
 from agent.local.broker import LocalBroker
 from agent.local.ports import free_port
-from tests.examples.conftest import EXAMPLES, FARM_TOOLS, needs_farm_tools
+from tests.examples.conftest import EXAMPLES, FARM_TOOLS, holders, needs_farm_tools, states, wait_states
 from tests.lab import PATIENCE, Bench, wait_until
 
 pytestmark = needs_farm_tools
 Environment = Callable[..., dict[str, str]]
 DRIVER = EXAMPLES / "pdudaemon"
-
-
-def states(bench: Bench) -> list[bool]:
-    return [event["to"] for event in bench.observer.events("psu1", 2) if event["field"] == "state"]
 
 
 class Pdudaemon:
@@ -89,12 +85,12 @@ def test_it_switches_and_logs_volts_and_amperes(
     assert bench.observer.ask("psu/psu1/2/set", {"voltage_limit": 4})["ok"]
     with running(tmp_path, broker, environment) as daemon:
         assert daemon.ask("on", "DUT") == 200
-        wait_until(lambda: states(bench) == [True], "the event")
+        wait_states(bench, True)
         assert bench.observer.wait("psu/psu1/2/lease")["holder"] == "pdudaemon"
         assert daemon.ask("reboot", delay="0") == 200
         assert daemon.ask("off") == 200
-        wait_until(lambda: states(bench) == [True, False, True, False], "the events")
-        wait_until(lambda: bench.observer.on("psu/psu1/2/lease")[-1].json["holder"] is None, "the channel given back")
+        wait_states(bench, True, False, True, False)
+        wait_until(lambda: holders(bench)[-1:] == [None], "the channel given back")
         log = daemon.log
     assert "psu1/DUT is on, 4" in log.replace("3.99", "4.00")
     assert " A, CV" in log

@@ -16,7 +16,7 @@ import yaml
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from agent.simulator.loads import Resistor
-from tests.examples.conftest import FARM_TOOLS, ROOT, needs_farm_tools
+from tests.examples.conftest import FARM_TOOLS, ROOT, needs_farm_tools, wait_states
 from tests.lab import Agent, Bench, Observer, unit, wait_until
 
 PAGE = (ROOT / "docs" / "plain-values.md").read_text()
@@ -151,6 +151,5 @@ def test_labgrids_tasmota_driver_switches_a_board(bench: Bench, tmp_path: Path) 
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "gets False True True False"
-    states = [event["to"] for event in bench.observer.events("psu1", 2) if event["field"] == "state"]
-    assert states == [True, False, True, False]
+    wait_states(bench, True, False, True, False)
     assert {event["by"] for event in bench.observer.events("psu1", 2) if event["field"] == "state"} == {"command"}

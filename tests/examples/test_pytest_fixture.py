@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.examples.conftest import EXAMPLES, ROOT
-from tests.lab import Bench
+from tests.examples.conftest import EXAMPLES, ROOT, states, wait_states
+from tests.lab import Bench, wait_until
 
 Environment = Callable[..., dict[str, str]]
 
@@ -47,11 +47,15 @@ def test_the_example_passes_and_leaves_the_output_off(bench: Bench, suite: Path,
     assert run.returncode == 0, output
     assert "2 passed" in output
     # On and off for each of the two tests, and off and on in the power cycle of the second.
-    states = [event["to"] for event in bench.observer.events("psu1", 2) if event["field"] == "state"]
-    assert states == [True, False, True, False, True, False]
-    holders = [message.json["holder"] for message in bench.observer.on("psu/psu1/2/lease")]
-    assert [holder for holder in holders if holder] == ["the test"] * 2
-    assert holders[-1] is None
+    wait_states(bench, True, False, True, False, True, False)
+
+    def holders() -> list[str | None]:
+        return [message.json["holder"] for message in bench.observer.on("psu/psu1/2/lease")]
+
+    wait_until(
+        lambda: holders()[-1:] == [None] and len([one for one in holders() if one]) == 2, "both reservations' ends"
+    )
+    assert [holder for holder in holders() if holder] == ["the test"] * 2
     assert bench.observer.ask("psu/psu1/2/set", {"voltage_limit": 1})["result"]["state"] is False
 
 
@@ -62,8 +66,7 @@ def test_off_after_a_test_that_ends_badly(bench: Bench, suite: Path, environment
         run.communicate(timeout=60)
     assert run.returncode != 0
     assert bench.observer.ask("psu/psu1/2/set", {"voltage_limit": 1})["result"]["state"] is False
-    states = [event["to"] for event in bench.observer.events("psu1", 2) if event["field"] == "state"]
-    assert states == [True, False]
+    wait_states(bench, True, False)
 
 
 def test_off_after_a_test_that_is_killed(bench: Bench, suite: Path, environment: Environment) -> None:
@@ -82,4 +85,4 @@ def test_no_power_while_somebody_else_has_reserved_it(bench: Bench, suite: Path,
         output, _ = run.communicate(timeout=60)
     assert run.returncode != 0
     assert "channel 2 of psu1 is reserved for ann until" in output
-    assert [event for event in bench.observer.events("psu1", 2) if event["field"] == "state"] == []
+    assert states(bench) == []
