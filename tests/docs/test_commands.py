@@ -78,6 +78,7 @@ class Desk:
         (folder / "mosquitto.conf").write_text("listener 1883 127.0.0.1\nallow_anonymous true\n")
         (self._folder / "psu-agent.yaml").write_text(CONFIGURATION)
         self._start("mosquitto -c ../mosquitto.conf")
+        wait_until(lambda: self._call("mosquitto_sub -E -t x").returncode == 0, "the broker to answer")
         self._start("psu-agent simulate")
         self._agent = self._start("psu-agent run")
         self._is_of_page = False
