@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,8 @@ from tests.support.waiting import wait_until
 
 TELEGRAF_CONF = ROOT / "telegraf" / "telegraf.conf"
 INPUTS = TELEGRAF_CONF.read_text().count("[[inputs.mqtt_consumer]]")
+#: The ends of the client ids of its connections.
+CONNECTIONS = re.findall(r'client_id = "\$\{PSU_CLIENT_ID:-telegraf\}(-\w+)"', TELEGRAF_CONF.read_text())
 #: Programs that were built for the tests.
 BUILT = ROOT / ".cache" / "tools"
 #: As in compose.yaml.
@@ -63,7 +66,10 @@ def generate_secrets(out: Path, users: Path | None = None) -> Path:
 
 
 class Broker(Process):
-    """Mosquitto with mosquitto/mosquitto.conf, where only paths and ports are other than in the container."""
+    """Mosquitto with mosquitto/mosquitto.conf, where only paths and ports are other than in the container.
+
+    Its log tells of each subscription, too.
+    """
 
     def __init__(self, folder: Path, secrets: Path, extra: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,13 +89,20 @@ class Broker(Process):
         if os.getuid() == 0:  # it would change to a user of its own, who may not look into a test's folder
             text += "\nuser root\n"
         self.config = folder / "mosquitto.conf"
-        self.config.write_text(text + extra)
+        self.config.write_text(f"{text}\nlog_type subscribe\n{extra}")
         super().__init__([program, "-c", str(self.config)], folder / "mosquitto.log")
 
     def start(self) -> Self:
+        # It listens before it knows what to do at a signal.
+        before = self._times_up()
         super().start()
+        wait_until(lambda: self._times_up() > before or self._give_up(), "mosquitto runs")
         wait_until(lambda: accepts(self.port) or self._give_up(), "mosquitto listens")
         return self
+
+    def _times_up(self) -> int:
+        """How often it has said that it is ready."""
+        return len(re.findall(r"mosquitto version \S+ running", self.text()))
 
     def _give_up(self) -> bool:
         assert self.ended() is None, self.text()
@@ -280,6 +293,7 @@ class Telegraf(Process):
         (secrets / "mqtt_password").write_text(password or broker.password("telegraf"))
         (tokens / "telegraf").write_text(Store.token("telegraf") if token is None else token)
         self.health_port = free_port()
+        self._broker, self._client_id = broker, (environment or {}).get("PSU_CLIENT_ID", "telegraf")
         command = [program, "--config", str(TELEGRAF_CONF)]
         for path in drop_ins or []:
             command += ["--config", str(path)]
@@ -304,7 +318,13 @@ class Telegraf(Process):
             wait_until(
                 lambda: self.text().count("Connected [") >= before + INPUTS or self._give_up(), "Telegraf is connected"
             )
+            # It says that before it subscribes. A session that the broker has kept is subscribed already.
+            wait_until(self._is_subscribed, "Telegraf is subscribed")
         return self
+
+    def _is_subscribed(self) -> bool:
+        text = self._broker.text()
+        return all(f": {self._client_id}{end} 1 " in text for end in CONNECTIONS)
 
     def _give_up(self) -> bool:
         assert self.ended() is None, self.text()
