@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any, Self
 
 import paho.mqtt.client as mqtt
@@ -30,6 +29,8 @@ class Client:
         """`session`: a client id under which the broker keeps what comes while this is away."""
         self.arrived: list[tuple[str, bytes, bool]] = []
         self.codes: list[str] = []
+        #: How often the broker has granted what this has subscribed to: once more after each new connection.
+        self.granted = 0
         self._acknowledged = self._sent = 0
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, session, protocol=version)  # type: ignore[arg-type]
         self._session = session
@@ -38,6 +39,7 @@ class Client:
         self.client.on_message = self._on_message
         self.client.on_publish = self._on_publish
         self.client.on_connect = self._on_connect
+        self.client.on_subscribe = self._on_subscribe
         self._filters: list[tuple[str, SubscribeOptions | int]] = []
         self._port = broker.port
 
@@ -45,6 +47,9 @@ class Client:
         self.codes.append(str(code))
         if self._filters:
             self.client.subscribe(self._filters)  # type: ignore[arg-type]
+
+    def _on_subscribe(self, *_: object) -> None:
+        self.granted += 1
 
     def _on_message(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
         self.arrived.append((message.topic, bytes(message.payload), message.retain))
@@ -75,12 +80,11 @@ class Client:
         wait_until(lambda: self._acknowledged == self._sent, "acknowledgements")
 
     def subscribe(self, *topics: str) -> None:
-        done = threading.Event()
-        self.client.on_subscribe = lambda *_: done.set()
+        before = self.granted
         # As an agent does it: the retain flag stays as the sender set it.
         self._filters = [(topic, SubscribeOptions(qos=1, retainAsPublished=True)) for topic in topics]
         self.client.subscribe(self._filters)  # type: ignore[arg-type]
-        assert done.wait(10)
+        wait_until(lambda: self.granted > before, "the broker to grant the subscription")
 
     def topics(self) -> set[str]:
         return {topic for topic, _, _ in self.arrived}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,13 +49,18 @@ class Sites:
         bridge = secrets / "mosquitto" / "conf.d" / "bridge.conf"
         text = bridge.read_text()
         assert text.count("/run/secrets") == 1
+        self._requests = [f"site1/psu/{topic}" for topic in re.findall(r"^topic (\S+) in ", text, re.MULTILINE)]
+        assert self._requests
         bridge.chmod(0o600)
         bridge.write_text(text.replace("/run/secrets", str(secrets / "mosquitto")))
         self.site = Broker(folder / "site", secrets)
 
     def linked(self) -> bool:
-        text = self.central.text()
-        return text.count("as site1-bridge") > text.count("Client site1-bridge")
+        """The bridge is connected to the centre, and has subscribed to all requests: it says that it is up before that."""
+        since = self.central.text().rpartition("as site1-bridge")[2]
+        return "Client site1-bridge" not in since and all(
+            re.search(rf": site1-bridge\S* \d {re.escape(topic)}\n", since) for topic in self._requests
+        )
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +142,11 @@ def test_nothing_comes_round(sites: Sites) -> None:
             publisher.settle()
         wait_until(lambda: any(b'"seq": 19' in payload for _, payload, _ in centre.arrived), "the last sample")
         # Whatever went round would have been ahead of this.
+        site.settle()
+        centre.settle()
         centre.publish("site1/psu/loop/set", "end")
         wait_until(lambda: any(payload == b"end" for _, payload, _ in agent.arrived), "the end")
+        wait_until(lambda: any(b'"seq": 19' in payload for _, payload, _ in site.arrived), "the site's last sample")
         states = [topic for topic, _, _ in centre.arrived if topic.endswith("/1/state")]
         assert (len(states), len([one for one in site.arrived if one[0].endswith("/1/state")])) == (20, 20)
         arrived = sorted(payload for _, payload, _ in agent.arrived)
@@ -160,8 +169,10 @@ def test_a_cut_loses_no_sample_and_replays_no_request(sites: Sites) -> None:
             for seq in range(number // 2):
                 publisher.state(channel.state(seq))
             publisher.settle()
+        before = agent.granted
         sites.site.stop()
         sites.site.start()
+        wait_until(lambda: agent.granted > before, "the agent is back", 60)
         with Publisher(sites.site) as publisher:
             for seq in range(number // 2, number):
                 publisher.state(channel.state(seq))
