@@ -66,6 +66,7 @@ class Observer:
 
     def __init__(self, port: int | Path, topic: str = "#", *, qos: int = 1, **arguments: Any) -> None:
         self.received: list[Received] = []
+        self._lock = threading.Lock()  # who finds a message in one of the two finds it in the other as well
         self._by_topic: dict[str, list[Received]] = defaultdict(list)
         self._correlations = itertools.count()
         self._qos = qos
@@ -104,23 +105,27 @@ class Observer:
     def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
         correlation = getattr(message.properties, "CorrelationData", None)
         received = Received(message.topic, bytes(message.payload), bool(message.retain), correlation)
-        self.received.append(received)
-        self._by_topic[message.topic].append(received)
+        with self._lock:
+            self._by_topic[message.topic].append(received)
+            self.received.append(received)
 
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
 
     def on(self, topic: str) -> list[Received]:
-        return list(self._by_topic[topic])
+        with self._lock:
+            return list(self._by_topic[topic])
 
     def count(self, topic: str) -> int:
-        return len(self._by_topic[topic])
+        with self._lock:
+            return len(self._by_topic[topic])
 
     def clear(self) -> None:
         """Forget what was received."""
-        self.received.clear()
-        self._by_topic.clear()
+        with self._lock:
+            self.received.clear()
+            self._by_topic.clear()
 
     def wait(
         self, topic: str, matching: Callable[[Any], bool] = lambda _: True, *, after: int = 0, timeout: float = PATIENCE
