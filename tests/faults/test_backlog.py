@@ -140,9 +140,10 @@ def test_the_agent_is_killed_while_the_broker_is_away(broker: LocalBroker, way: 
             passed = seqs(observer, "state")  # on their way when it was stopped
             carried = simulator.instrument.log
             assert writes_in(carried) == []  # nothing was written, at no start and no end
+            after = observer.mark()
             way.start()
             agent.start()
-            observer.wait_agent(after=observer.mark())
+            observer.wait_agent(after=after)
             wait_until(lambda: len(seqs(observer, "backlog")) >= 20, "the backlog")
         observer.close()
         backlog = seqs(observer, "backlog")

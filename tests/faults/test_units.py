@@ -185,8 +185,9 @@ class Link:
         observer = patient.observer
         panel = patient.sick.instrument.panel
         for number in range(1, 4):
+            after = observer.mark()
             patient.proxy.down = ways.once(ways.late(0.5))
-            observer.wait_state("psu1", after=observer.mark(), online=False)
+            observer.wait_state("psu1", after=after, online=False)
             panel.knob_voltage(1, float(number))
             panel.knob_current(1, number / 10)
             for _ in range(3):
@@ -204,9 +205,10 @@ class Link:
             kept.append(answer)
             return kept.pop(0) if len(kept) > 1 else answer
 
-        patient.sick.tamper = lag
         kept[0] = '+0,"No error"'
-        observer.wait_state("psu1", after=observer.mark(), online=False)
+        after = observer.mark()
+        patient.sick.tamper = lag
+        observer.wait_state("psu1", after=after, online=False)
         gone = observer.mark()
         wait_until(lambda: len(kept) and patient.sick.instrument.message_count > 20, "more tries")
         assert [
@@ -222,8 +224,9 @@ class Link:
         def tamper(message: str, answer: str | None) -> str | None:
             return ANSWERS[fault](answer) if message.startswith(_POLL) and answer is not None else answer
 
+        after = observer.mark()
         patient.sick.tamper = tamper
-        state = observer.wait_state("psu1", after=observer.mark(), online=False)
+        state = observer.wait_state("psu1", after=after, online=False)
         assert nothing_is_known(state)
         reason = observer.wait_online("psu1", online=False)["reason"]
         assert reason.isprintable()

@@ -16,6 +16,8 @@ from tests.service.test_reload import Reloading
 
 pytest.importorskip("pymodbus", reason="needs the extra `modbus`")
 
+#: ms for an answer. A line shares the processor with the test and its agent: where the machine is busy, one has taken more than 400.
+TIMEOUT = 1000
 MODELS = {3: "RD6006", 6: "RD6012P", 9: "RD6018"}
 
 
@@ -54,7 +56,7 @@ def entry(line: Wired, address: int) -> dict[str, Any]:
         "model": MODELS[address],
         "uri": line.uri,
         "address": address,
-        "pyvisa_args": {"timeout": 400, "open_timeout": 2000},
+        "pyvisa_args": {"timeout": TIMEOUT, "open_timeout": 5000},
     }
 
 
@@ -89,8 +91,9 @@ def test_a_silent_unit_is_offline_alone(agent: Reloading, line: Wired) -> None:
     answer = observer.ask("psu/psu3/1/set", {"voltage_limit": 4.5})
     assert answer["ok"], answer
     assert [one.payload for name in ("psu3", "psu9") for one in observer.on(f"psu/{name}/status")] == []
+    after = observer.mark()
     line.units[6].is_silent = False
-    observer.wait_online("psu6", after=observer.mark())
+    observer.wait_online("psu6", after=after)
 
 
 def test_late_answers(agent: Reloading, line: Wired) -> None:
@@ -102,9 +105,10 @@ def test_late_answers(agent: Reloading, line: Wired) -> None:
         observer.wait_state(f"psu{address}", after=observer.mark(), voltage_limit=float(address))
     observer.clear()
     for _ in range(3):
+        after = observer.mark()
         line.late.add(6)
-        observer.wait("psu/psu6/info", lambda info: bool(info["reason"]))
-        observer.wait_online("psu6", after=observer.mark())
+        observer.wait("psu/psu6/info", lambda info: bool(info["reason"]), after=after)
+        observer.wait_online("psu6", after=after)
     for address in MODELS:
         told = {one.json["voltage_limit"] for one in observer.on(f"psu/psu{address}/1/state")}
         assert told <= {float(address), None}

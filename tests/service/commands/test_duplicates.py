@@ -172,8 +172,9 @@ def test_the_second_takes_over_when_the_first_does_not_reach_it(
         bench = make_bench([simulator], [unit(n, simulator, uri=uri) for n, uri in uris.items()], online=False)
         name, other, _ = refused(bench.observer)
         bench.observer.wait_online(other)
+        mark = bench.observer.mark()
         ways[other].stop()
-        bench.observer.wait_online(name, after=bench.observer.mark())
+        bench.observer.wait_online(name, after=mark)
         # Back again, the one that stands first in the file serves it.
         mark = bench.observer.mark()
         ways[other].start()
