@@ -8,6 +8,7 @@ import pytest
 
 from tests.lab import Bench, Observer, wait_until
 from tests.service.commands.commanding import the_only_response, writes
+from tests.support import inside
 
 # Carried out by the unit, or not.
 
@@ -130,19 +131,22 @@ def test_off_is_the_last_word_on_what_waited_before_it(
     simulator, number = bench.simulators[0], time.monotonic_ns()  # an id is remembered from test to test
     simulator.instrument.clear_log()
     own = "psu/psu1/2/response"
-    simulator.latency = 0.1
+    given = inside.commands(bench.daemon, "psu1")
+    simulator.freeze()
     try:
         # The first keeps the unit busy while the others come in.
         observer.send("psu/psu1/2/set", {"id": f"first {number}", "current_limit": 0.5}, qos=0)
         observer.send("psu/psu1/2/set", {"id": f"settings {number}", "current_limit": 0.6}, qos=0)
         observer.send("psu/psu1/2/set", {"id": f"on {number}", **command}, qos=0)
         observer.send(topic, {"id": f"off {number}", "state": False}, qos=0)
+        wait_until(lambda: inside.commands(bench.daemon, "psu1") == given + 4, "the commands")
+        simulator.thaw()
         where = own if "2" in topic else "psu/psu1/response"
         assert observer.wait(where, lambda r: r["id"] == f"off {number}")["ok"]
         assert observer.wait(own, lambda r: r["id"] == f"on {number}")["error"]["code"] == "superseded"
         assert observer.wait(own, lambda r: r["id"] == f"settings {number}")["ok"]
     finally:
-        simulator.latency = 0.0
+        simulator.thaw()
     assert not [message for message in writes(bench) if message.startswith("OUTP 1")]
 
 
@@ -161,13 +165,13 @@ def test_off_ends_a_ramp(bench: Bench, observer: Observer) -> None:
 
 def test_off_ends_a_cycle(bench: Bench, observer: Observer) -> None:
     assert observer.ask("psu/psu1/2/set", {"state": True, "voltage_limit": 2})["ok"]
-    observer.send("psu/psu1/2/set", {"id": "cycle", "cycle": 0.5})
+    begun = time.monotonic()
+    observer.send("psu/psu1/2/set", {"id": "cycle", "cycle": 3})
     observer.wait_state("psu1", 2, state=False)
     assert observer.ask("psu/psu1/2/set", "OFF")["ok"]
     assert the_only_response(observer, "psu1", 2, "cycle")["error"]["code"] == "superseded"
     bench.simulator.instrument.clear_log()
-    deadline = time.monotonic() + 0.7
-    wait_until(lambda: time.monotonic() > deadline, "the moment when it would have been on again")
+    wait_until(lambda: time.monotonic() > begun + 3.5, "the moment when it would have been on again")
     assert not bench.simulator.instrument.channels[2].output
     assert writes(bench) == []
 
@@ -187,7 +191,7 @@ def test_a_newer_command_replaces_the_rest_of_an_older_one(bench: Bench, observe
 def test_a_cycle(bench: Bench, observer: Observer) -> None:
     assert observer.ask("psu/psu1/2/set", {"state": True, "voltage_limit": 2})["ok"]
     after = observer.mark()
-    observer.send("psu/psu1/2/set", {"id": "off, on", "cycle": 0.4, "voltage_limit": 3})
+    observer.send("psu/psu1/2/set", {"id": "off, on", "cycle": 1.5, "voltage_limit": 3})
     observer.wait_state("psu1", 2, after=after, state=False)
     response = the_only_response(observer, "psu1", 2, "off, on")
     assert (response["result"]["state"], response["result"]["voltage_limit"]) == (True, 3.0)
@@ -198,7 +202,7 @@ def test_a_cycle(bench: Bench, observer: Observer) -> None:
 
 def test_a_ramp_never_overshoots_and_polling_goes_on(bench: Bench, observer: Observer) -> None:
     bench.simulator.instrument.clear_log()
-    response = observer.ask("psu/psu1/2/set", {"state": True, "voltage_limit": 3, "ramp": 5})
+    response = observer.ask("psu/psu1/2/set", {"state": True, "voltage_limit": 3, "ramp": 1.5})
     assert (response["result"]["state"], response["result"]["voltage_limit"]) == (True, 3.0)
     steps = [float(w.removeprefix("VOLT ").partition(",")[0]) for w in writes(bench) if w.startswith("VOLT ")]
     assert steps[0] == 0.0  # a soft start
