@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 
@@ -28,6 +30,10 @@ class Pipe:
         """All that was written so far; waits for more."""
         self.text += os.read(self.reader, 10 * PIPE).decode()
         return self.text
+
+    def unread(self) -> int:
+        """Bytes that wait for the reader. A full pipe has a little less than `PIPE`, as no line lies in two pages."""
+        return int.from_bytes(fcntl.ioctl(self.reader, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def close(self) -> None:
         os.close(self.reader)
@@ -68,6 +74,8 @@ def test_a_reader_that_does_not_read_holds_up_nobody_and_finds_the_gap(
     count = 5 * MOST_WAITING
     for number in range(count):  # would never end if one of them waited
         writer.put(f"{number} " + "x" * 500)
+        if number == MOST_WAITING // 2:  # more than the pipe takes: from here on the writer waits for its reader
+            wait_until(lambda: pipe.unread() > PIPE - 1500, "the full pipe")
     assert not writer.flush(0.05)
     lost = writer.dropped
     assert count - MOST_WAITING - PIPE // 500 <= lost < count
