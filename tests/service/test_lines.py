@@ -16,7 +16,7 @@ from tests.lab import wait_until
 from tests.service.test_reload import Reloading
 
 ADDRESSES = (3, 6, 9)
-#: ms for an answer. A line shares the processor with the test and its agent: where the machine is busy, one has taken more than 400.
+#: ms for an answer. A line shares the processor with the test and its agent: on a busy machine, one has taken more than 400.
 TIMEOUT = 1000
 
 

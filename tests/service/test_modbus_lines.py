@@ -16,7 +16,7 @@ from tests.service.test_reload import Reloading
 
 pytest.importorskip("pymodbus", reason="needs the extra `modbus`")
 
-#: ms for an answer. A line shares the processor with the test and its agent: where the machine is busy, one has taken more than 400.
+#: ms for an answer. A line shares the processor with the test and its agent: on a busy machine, one has taken more than 400.
 TIMEOUT = 1000
 MODELS = {3: "RD6006", 6: "RD6012P", 9: "RD6018"}
 

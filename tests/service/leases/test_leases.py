@@ -205,11 +205,12 @@ def test_a_command_that_names_a_lease_nobody_ever_took_is_refused(observer: Obse
 # A ramp that is under way.
 
 
-def ramp(observer: Observer, **fields: Any) -> str:
-    """Begin a ramp of two seconds and wait until it is under way. Its id."""
+def ramp(observer: Observer, speed: float = 4.5, **fields: Any) -> str:
+    """Begin a ramp to 9 V and wait until it is under way. Its id. Slow (V/s) where what follows is to end it."""
     identity = unique("ramp")
-    observer.send("psu/psu1/2/set", {"voltage_limit": 9, "ramp": 4.5, "id": identity, **fields})
-    observer.wait("psu/psu1/2/state", lambda state: 0.2 < state["voltage_limit"] < 8, after=observer.mark())
+    after = observer.mark()
+    observer.send("psu/psu1/2/set", {"voltage_limit": 9, "ramp": speed, "id": identity, **fields})
+    observer.wait("psu/psu1/2/state", lambda state: 0.2 < state["voltage_limit"] < 8, after=after)
     return identity
 
 
@@ -225,7 +226,7 @@ def test_a_ramp_goes_on_when_somebody_takes_a_lease_on_its_channel(observer: Obs
 
 
 def test_a_ramp_ends_at_its_next_step_when_the_lease_is_taken_by_force(bench: Bench, observer: Observer) -> None:
-    begun = ramp(observer)
+    begun = ramp(observer, 1.0)
     assert code(observer, "psu1", "ci-42", ttl=60, force=True) == "ok"
     response = outcome(observer, begun)
     assert response["error"]["code"] == "claimed"
@@ -243,7 +244,7 @@ def test_a_ramp_of_its_holder_outlives_the_lease_but_not_the_next_holder(observe
     observer.clear()
     assert code(observer, "psu1/2", "ci-42", ttl=60) == "ok"
     assert observer.code("psu/psu1/2/set", {"voltage_limit": 0, "lease": "ci-42"}) == "ok"
-    begun = ramp(observer, lease="ci-42")
+    begun = ramp(observer, 1.0, lease="ci-42")
     assert code(observer, "psu1/2", "ci-42", release=True) == "ok"
     assert code(observer, "psu1/2", "ci-43", ttl=60) == "ok"
     assert outcome(observer, begun)["error"]["code"] == "claimed"
