@@ -103,8 +103,9 @@ def test_what_is_offline_is_told_and_the_rest_is_saved(lab: Lab) -> None:
     assert done.returncode == 1
     assert "psu2 is not saved: nothing is known of it" in done.stderr
     assert config.load(lab.file).units[0].channel(1).voltage_limit == 3.3
+    after = lab.bench.observer.mark()
     lab.simulator.stop()
-    lab.bench.observer.wait_online("psu1", online=False, after=lab.bench.observer.mark())
+    lab.bench.observer.wait_online("psu1", online=False, after=after)
     before = lab.file.read_text()
     done = psu_agent("save", "psu1", "--config", str(lab.file))
     assert done.returncode == 1
