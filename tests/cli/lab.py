@@ -53,6 +53,7 @@ def configuration(broker: LocalBroker, supply: Simulator, folder: Path, **mqtt: 
                 "name": "psu1",
                 "model": "E36313A",
                 "uri": supply.resource,
+                "pyvisa_args": {"timeout": 5000, "open_timeout": 5000},  # ms: the machine may be busy
                 "channels": {1: {"name": "VDD", "voltage_max": 5}},
             },
             {"name": "psu2", "model": "E36313A", "uri": f"TCPIP::127.0.0.1::{free_port()}::SOCKET"},

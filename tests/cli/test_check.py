@@ -108,7 +108,7 @@ def test_units_on_one_line_are_checked_together(lab: Lab, tmp_path: Path) -> Non
                 "model": "Genesys,GEN40-38",
                 "uri": line.resources["socket"],
                 "address": address,
-                "pyvisa_args": {"timeout": 300},
+                "pyvisa_args": {"timeout": 2000},
             }
             for address in (1, 2, 3)
         ]
