@@ -67,6 +67,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request, "ANOTHER_WAIT", 0.2)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other agent's answer follows in a moment, which may be a long one on a busy machine."""
+    monkeypatch.setattr(request, "ANOTHER_WAIT", PATIENCE)
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 @pytest.mark.parametrize("order", ["first", "last"])
 def test_the_agent_that_serves_the_unit_is_heard(broker: LocalBroker, protocol: str, order: str) -> None:
@@ -147,6 +154,7 @@ def an_info(agent: str, **changes: Any) -> bytes:
         (None, "psu1: the agent serves it, or will\n"),
     ],
 )
+@pytest.mark.usefixtures("patient")
 def test_it_is_done_and_the_agent_named(broker: LocalBroker, info: bytes | None, printed: str) -> None:
     if info is not None:
         retain(broker, "psu/psu1/info", info)
