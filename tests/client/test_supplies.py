@@ -355,6 +355,6 @@ def test_a_user_who_may_only_read(
                 assert next(states).online
                 assert events.get(0) is None
             with pytest.raises(NotAllowedError if protocol == "5" else NobodyAnsweredError):
-                channel.set(voltage_limit=1, timeout=1)
+                channel.set(voltage_limit=1, timeout=PATIENCE if protocol == "5" else 1)
     with pytest.raises(BrokerError, match=r"refused the connection: (bad user name or password|not authorized)"):
         connect(f"mqtt://reader@127.0.0.1:{broker.port}", password="wrong")
