@@ -87,7 +87,6 @@ def test_a_broker_that_has_everything_and_what_expires(make_broker: Callable[...
 def test_what_a_broker_lacks_is_said(
     conf: str, protocol: str, sentence: str, make_broker: Callable[..., LocalBroker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "PATIENCE", 1.5)
     monkeypatch.setattr(measuring, "SIZES", (16_384, 32_768))
     broker = make_broker(kind="mosquitto", conf=conf)
     found = measure(settings(broker.port, protocol=protocol))
@@ -108,10 +107,7 @@ def test_iotcore_as_it_is(make_broker: Callable[..., LocalBroker]) -> None:
     assert "it does not take MQTT 5" in said(found)
 
 
-def test_a_list_of_what_this_user_may_do(
-    make_broker: Callable[..., LocalBroker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(measuring, "PATIENCE", 1.5)
+def test_a_list_of_what_this_user_may_do(make_broker: Callable[..., LocalBroker], tmp_path: Path) -> None:
     acl = tmp_path / "acl"
     acl.write_text("topic readwrite lab/psu/agents/bench/check/#\n")
     broker = make_broker(kind="mosquitto", conf=f"acl_file {acl}")
