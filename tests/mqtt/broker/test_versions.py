@@ -196,7 +196,7 @@ def test_a_stop_does_not_wait_for_an_answer_that_does_not_come(
     session = make_session(gate.port)
     session._attempts.limit = attempts.LAST_LIMIT
     wait_until(lambda: gate.versions, "a try")
-    assert session.stop(2.0)
+    assert session.stop(attempts.LAST_LIMIT / 2)
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
