@@ -9,12 +9,15 @@ import pytest
 
 from agent.store import store as store_module
 from agent.store.store import Store
+from tests.lab import PATIENCE
 from tests.store.disk import opened
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "RETRY", 0.05)
+    # No disk hangs in opening here: tests/faults/test_disks.py has one that does.
+    monkeypatch.setattr(store_module, "OPENING_TIMEOUT", PATIENCE)
 
 
 @pytest.fixture
