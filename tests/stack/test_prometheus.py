@@ -110,22 +110,28 @@ def test_the_present_samples_under_the_names_that_psudaemon_gave(
         "current_protection_level",
     ):
         wait_until(lambda f=field: prometheus.ask(f"channel_data_{f}").get("psu1 2") == expected[f], field)  # type: ignore[misc]
+    # The store gets what it gets without the drop-in, the old samples too, and nothing of Prometheus's.
+    wait_until(lambda: len(store.rows("SELECT seq FROM psu_channel")) == 7, "all samples are stored")
+    measurements = {"psu_channel", "psu_agent", "psu_unit"}
+    wait_until(lambda: {row["name"] for row in store.rows("SHOW MEASUREMENTS")} >= measurements, "statuses and figures")
+    assert {row["name"] for row in store.rows("SHOW MEASUREMENTS")} == measurements
+    # What was sent at once may be in two flushes of Telegraf's, and in two scrapes.
+    wait_until(lambda: math.isnan(prometheus.ask("channel_data_voltage").get("lost 1", 0)), "what is no longer known")
+    for query, values in (
+        ("channel_data_tripped", {"psu1 2": 0, "off 1": 1, "lost 1": 0}),
+        ("channel_data_mode == 1", {"psu1 2 CC": 1, "off 1 OFF": 1}),
+        ("channel_data_online", {"psu1 2": 1, "off 1": 1, "lost 1": 0}),
+        ("psu_agent_memory", {"bench3": 48_000_000}),
+        ("psu_unit_offline", {"lost": 1}),
+        ("psu_agent_offline", {"bench3": 0}),
+    ):
+        wait_until(lambda q=query, v=values: prometheus.ask(q) == v, query)  # type: ignore[misc]
     labels = 'channel_data_voltage{psu="psu1", index="2", name="CH2", model="E36313A", agent="bench3"}'
     assert prometheus.ask(labels) == {"psu1 2": pytest.approx(4.9998)}
     assert prometheus.ask("channel_data_state")["psu1 2"] == 1
     assert prometheus.ask("channel_data_state")["off 1"] == 0
     assert prometheus.ask("channel_data_voltage_protection_state")["psu1 2"] == 1
-    assert prometheus.ask("channel_data_tripped") == {"psu1 2": 0, "off 1": 1, "lost 1": 0}
-    assert prometheus.ask("channel_data_mode == 1") == {"psu1 2 CC": 1, "off 1 OFF": 1}
-    assert prometheus.ask("channel_data_online") == {"psu1 2": 1, "off 1": 1, "lost 1": 0}
-    assert math.isnan(prometheus.ask("channel_data_voltage")["lost 1"])
     assert "old 1" not in prometheus.ask("channel_data_voltage")
-    wait_until(lambda: prometheus.ask("psu_agent_memory") == {"bench3": 48_000_000}, "the agent's figures")
-    wait_until(lambda: prometheus.ask("psu_unit_offline") == {"lost": 1}, "the unit's status")
-    assert prometheus.ask("psu_agent_offline") == {"bench3": 0}
-    # The store gets what it gets without the drop-in, the old samples too, and nothing of Prometheus's.
-    wait_until(lambda: len(store.rows("SELECT seq FROM psu_channel")) == 7, "all samples are stored")
-    assert {row["name"] for row in store.rows("SHOW MEASUREMENTS")} == {"psu_channel", "psu_agent", "psu_unit"}
 
     rules = json.load(urllib.request.urlopen(f"http://127.0.0.1:{prometheus.port}/api/v1/rules", timeout=10))
     states = {rule["name"]: rule["health"] for rule in rules["data"]["groups"][0]["rules"]}
