@@ -79,7 +79,7 @@ class CountingProxy:
             return error.code, error.read()
         text = gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body
         with self._lock:
-            self._written[name].update(line for line in text.decode().splitlines() if line.startswith("psu_channel,"))
+            self._written[name].update(text.decode().splitlines())
         return status, said
 
     def stop(self) -> None:
@@ -87,7 +87,7 @@ class CountingProxy:
         self._server.server_close()
 
     def written(self, name: str, psu: str) -> Counter[str]:
-        """How often a Telegraf has written each sample of a unit, and was told that the store has it.
+        """How often a Telegraf has written each sample, or status, of a unit, and was told that the store has it.
 
         The store has a sample a moment before it is counted here.
         """
@@ -197,7 +197,7 @@ def test_a_status_reaches_both(shared: Shared) -> None:
         publisher.send("kept/status", "online", retain=True)
         publisher.settle()
     first = shared.telegrafs["one"]
-    wait_until(lambda: shared.store.rows("SELECT count(offline) FROM psu_unit WHERE psu = 'kept'"), "the status")
+    wait_until(lambda: all(shared.proxy.written(name, "kept") for name in NAMES), "the status, written by both")
     first.stop()
     shared.store.forget('_measurement="psu_unit" AND psu="kept"')
     assert not shared.store.rows("SELECT count(offline) FROM psu_unit WHERE psu = 'kept'")
