@@ -39,14 +39,14 @@ class Lab:
         for name in ("acl", "passwd"):
             (secrets / "mosquitto" / name).chmod(0o600)
         self.broker = Broker(folder / "broker", secrets)
-        login = {"username": "bench3", "password": (secrets / "users" / "bench3").read_text(), **mqtt}
+        login = {"username": "bench3", "password": (secrets / "users" / "bench3").read_text(), "keepalive": 60, **mqtt}
         self.state = folder / "state"
         data = settings(self.broker.port, [unit("psu1", simulator)], self.state, agent="bench3", mqtt=login)
         self.agent = AgentProcess(data, folder / "agent")
 
     def client_id(self) -> str:
         """The agent's, as the broker's log has it."""
-        return str(re.findall(r"as (\S+) \(p\S+, c1, k2, u'bench3'\)", self.broker.text())[-1])
+        return str(re.findall(r"as (\S+) \(p\S+, c1, k60, u'bench3'\)", self.broker.text())[-1])
 
     def connections(self) -> int:
         return len(re.findall(r"u'bench3'\)", self.broker.text()))
