@@ -115,7 +115,7 @@ def test_what_waits_for_telegraf_survives_its_new_password(tmp_path: Path) -> No
 
         def listen(*options: str) -> list[str]:
             command = ["mosquitto_sub", *broker.client("telegraf")[:-1], "mqttv311", *session, *options]
-            return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.split()
+            return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.split()
 
         listen("-E")
         broker.publish("agent", "psu/u/1/state", "0")
@@ -126,7 +126,7 @@ def test_what_waits_for_telegraf_survives_its_new_password(tmp_path: Path) -> No
         broker.start()
         for number in range(1, 6):
             assert broker.publish("agent", "psu/u/1/state", str(number)).returncode == 0
-        assert listen("-C", "6", "-W", "10") == ["0", "1", "2", "3", "4", "5"]
+        assert listen("-C", "6", "-W", "40") == ["0", "1", "2", "3", "4", "5"]
 
 
 def test_the_broker_is_started_anew_where_telegraf_is_away(bench: Bench) -> None:
