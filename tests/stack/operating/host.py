@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.stack.services import Broker, influxd
@@ -117,6 +118,7 @@ class Host:
     def wait(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
         while process.poll() is None:
             self.serve()
+            time.sleep(0.005)
         text, told = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, text, told)
 

@@ -169,7 +169,8 @@ def test_ctrl_c_leaves_no_service_that_stands_still(host: Host, words: str, step
     assert host.backup("save", host.folder / "psu.tar").returncode == 0
     (host.folder / "running").write_text("agent\ngrafana\n")
     compose = host.compose.read_text()
-    slow = f'if [ "$*" = "{step}" ]; then : >"$HOST/there"; sleep 0.5; : >"$HOST/done"; fi\n'
+    wait = 'while [ ! -e "$HOST/go" ]; do sleep 0.02; done'
+    slow = f'if [ "$*" = "{step}" ]; then : >"$HOST/there"; {wait}; : >"$HOST/done"; fi\n'
     host.compose.write_text(compose.replace("case", slow + "case", 1))
     file = host.folder / ("psu.tar" if "restore" in words else "new.tar")
     process = host.start(words.split()[0], file, *words.split()[1:])
@@ -180,6 +181,7 @@ def test_ctrl_c_leaves_no_service_that_stands_still(host: Host, words: str, step
 
     wait_until(is_there, "the step is under way")
     os.killpg(process.pid, signal.SIGINT)
+    (host.folder / "go").touch()
     done = host.wait(process)
     if host.store.runs:
         host.store.stop()
