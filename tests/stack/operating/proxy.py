@@ -18,8 +18,8 @@ class KillingProxy:
 
     def __init__(self, port: int) -> None:
         self.asked: list[str] = []
-        #: Called with each request's number, from 1, before (False) and after (True) it was carried out.
-        self.passing: Callable[[int, bool], None] = lambda _number, _is_done: None
+        #: Called with each request's number, from 1, before (False) and after (True) it was carried out. True ends it there.
+        self.passing: Callable[[int, bool], bool] = lambda _number, _is_done: False
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -27,14 +27,16 @@ class KillingProxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 proxy.asked.append(f"{self.command} {self.path}")
                 number = len(proxy.asked)
-                proxy.passing(number, False)
+                if proxy.passing(number, False):
+                    return
                 link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
                 headers = {key: value for key, value in self.headers.items() if key in ("Authorization", "Cookie")}
                 link.request(self.command, self.path, body, headers)
                 answer = link.getresponse()
                 text = answer.read()
                 link.close()
-                proxy.passing(number, True)
+                if proxy.passing(number, True):
+                    return
                 self.send_response(answer.status)
                 for key, value in answer.getheaders():
                     if key in ("Content-Type", "Set-Cookie"):
@@ -77,15 +79,17 @@ class KillingProxy:
         )
         killed = threading.Event()
 
-        def passing(number: int, done: bool) -> None:
+        def passing(number: int, done: bool) -> bool:
             asked = self.asked[:number]
-            if done is is_done and of(asked[-1]) and sum(map(of, asked)) == at:
+            is_it = done is is_done and of(asked[-1]) and sum(map(of, asked)) == at
+            if is_it:
                 killed.set()
                 process.kill()
                 process.wait()
+            return is_it
 
         self.passing = passing
         text, _ = process.communicate(timeout=60)
-        self.passing = lambda _number, _is_done: None
+        self.passing = lambda _number, _is_done: False
         assert killed.is_set() or process.returncode == 0, text
         return killed.is_set()
