@@ -7,6 +7,7 @@ Docker, what the steps before the project's own files come to is kept and used a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -16,7 +17,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -230,9 +230,7 @@ def test_process_1_ends_cleanly_and_buries_its_children(image: Image, tmp_path: 
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         (first,) = map(int, children)
         assert Path(f"/proc/{first}/comm").read_text().strip() == "tini"
-        time.sleep(0.5)
-        states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in _below(first)]
-        assert "Z" not in states
+        wait_until(lambda: not {"sleep", "Z"} & _what_runs(first), "the orphan to end and to be buried")
         check = simulator["healthcheck"]["test"]
         assert check[0] == "CMD"
         enter = ["nsenter", "--target", str(first), "--net", *image.chroot(10001), *check[1:]]
@@ -244,6 +242,19 @@ def test_process_1_ends_cleanly_and_buries_its_children(image: Image, tmp_path: 
         process.stop(signal.SIGKILL)
 
 
+def _what_runs(pid: int) -> set[str]:
+    """The names and the states of all processes below one. One that ends meanwhile is left out."""
+    found: set[str] = set()
+    for each in _below(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            name, _, rest = Path(f"/proc/{each}/stat").read_text().partition("(")[2].rpartition(")")
+            found |= {name, rest.split()[0]}
+    return found
+
+
 def _below(pid: int) -> list[int]:
-    found = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        found = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        found = []
     return found + [each for one in found for each in _below(one)]
