@@ -103,7 +103,7 @@ def test_a_configuration_that_an_editor_replaces_is_taken_over(stack: Stack) -> 
 
 
 def test_scan_on_the_hosts_network_finds_what_is_there(stack: Stack) -> None:
-    said = stack.run("docker compose run --rm -T scan --timeout 1")
+    said = stack.run("docker compose run --rm -T scan --timeout 5")
     assert "model: Keysight Technologies,E36313A" in said
     assert "uri: TCPIP::" in said
 

@@ -167,7 +167,7 @@ class Lab:
                 if entry:
                     entries[number] = entry
             uri = f"TCPIP::127.0.0.1::{self.links[unit].port}::SOCKET"
-            args = {"timeout": 1000, "open_timeout": 1000}
+            args = {"timeout": 5000, "open_timeout": 5000}
             units.append({"name": unit, "model": model, "uri": uri, "pyvisa_args": args, "channels": entries})
         mqtt = {
             "host": "127.0.0.1",
