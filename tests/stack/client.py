@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Self
 
 import paho.mqtt.client as mqtt
@@ -85,6 +86,10 @@ class Client:
         self._filters = [(topic, SubscribeOptions(qos=1, retainAsPublished=True)) for topic in topics]
         self.client.subscribe(self._filters)  # type: ignore[arg-type]
         wait_until(lambda: self.granted > before, "the broker to grant the subscription")
+
+    def heard_online(self, topic: str) -> bool:
+        """A state came there of a unit that is online. One that the agent does not reach at once is offline first."""
+        return any(json.loads(payload)["online"] for name, payload, _ in self.arrived if name == topic)
 
     def topics(self) -> set[str]:
         return {topic for topic, _, _ in self.arrived}

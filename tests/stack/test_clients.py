@@ -77,7 +77,7 @@ def responses(client: Client, topic: str) -> list[Any]:
 def test_a_response_topic_that_the_agent_may_not_use_is_answered_where_it_may(lab: Lab) -> None:
     with Client(lab.broker, "commands") as client:
         client.subscribe("psu/#", "reply/commands/#", "elsewhere/#")
-        wait_until(lambda: "psu/psu1/1/state" in client.topics(), "the unit")
+        wait_until(lambda: client.heard_online("psu/psu1/1/state"), "the unit")
         command(client, "refused", "elsewhere/x")
         wait_until(lambda: responses(client, OWN), "the response")
         (response,) = responses(client, OWN)
@@ -92,7 +92,7 @@ def test_a_response_topic_that_the_agent_may_not_use_is_answered_where_it_may(la
 def test_nobody_can_take_the_agents_connection(lab: Lab) -> None:
     with Client(lab.broker, "reader") as reader:
         reader.subscribe("#", "$SYS/#")
-        wait_until(lambda: "psu/psu1/1/state" in reader.topics(), "the unit")
+        wait_until(lambda: reader.heard_online("psu/psu1/1/state"), "the unit")
         client_id = lab.client_id()
         assert re.fullmatch(r"psu-agent-bench3-[0-9a-f]{16}", client_id)
         for guess in ("psu-agent-bench3", "bench3", "psu-agent-bench3-"):
@@ -115,7 +115,7 @@ def test_the_next_run_ends_what_a_killed_one_left_half_open(lab: Lab) -> None:
     """It has the same client identifier; with another one the last will of the old connection would come later."""
     with Client(lab.broker, "reader") as reader:
         reader.subscribe("psu/#")
-        wait_until(lambda: "psu/psu1/1/state" in reader.topics(), "the unit")
+        wait_until(lambda: reader.heard_online("psu/psu1/1/state"), "the unit")
         wait_until(lambda: any(b"client id" in file.read_bytes() for file in lab.state.iterdir()), "it is on the disk")
         client_id = lab.client_id()
         lab.agent.kill()

@@ -106,9 +106,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentUsers]:
             reader.subscribe("lab/psu/#")
             for agent in fleet.agents:
                 agent.start()
-            wait_until(
-                lambda: {"lab/psu/psu1/1/state", "lab/psu/psu2/1/state"} <= reader.topics(), "both agents' states"
-            )
+            for number in (1, 2):
+                topic = f"lab/psu/psu{number}/1/state"
+                wait_until(lambda topic=topic: reader.heard_online(topic), topic)  # type: ignore[misc]
         yield fleet
     for simulator in fleet.simulators:
         simulator.stop()
