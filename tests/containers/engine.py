@@ -17,6 +17,7 @@ import pytest
 
 from agent.local import children
 from tests.support.processes import ROOT, Process
+from tests.support.relay import connected
 from tests.support.waiting import wait_until
 
 #: The images, kept from one run to the next. Every engine reads them, the one that makes them excepted.
@@ -171,8 +172,16 @@ class Engine:
         """Offer the API that `docker compose` speaks to, on `socket`."""
         command = [*self.way, "podman", "system", "service", "--time=0", f"unix://{self.socket}"]
         self._service = Process(command, self.folder / "service.log", environment=self.environment).start()
-        wait_until(self.socket.exists, "podman's service listens")
+        wait_until(self._listens, "podman's service listens")
         return self
+
+    def _listens(self) -> bool:
+        """The socket's file is there a moment before anybody listens."""
+        try:
+            connected(self.socket).close()
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         """End every container and remove all that there is of the engine, a graph root of somebody else's excepted."""
