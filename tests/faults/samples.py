@@ -18,11 +18,18 @@ def seqs(observer: Observer, kind: str, name: str = "psu1", channel: int = 1) ->
 
 
 def assert_whole(observer: Observer, first: int, last: int, channel: int = 1) -> None:
-    """Every sample from one to the other arrived, and those of the backlog once and in their order."""
+    """Every sample from one to the other arrives, and those of the backlog once and in their order.
+
+    A state that a newer one has overtaken comes as backlog, behind it.
+    """
+
+    def missing() -> set[int]:
+        found = seqs(observer, "backlog", channel=channel) + seqs(observer, "state", channel=channel)
+        return set(range(first, last + 1)) - set(found)
+
+    wait_until(lambda: not missing(), "each sample")
     backlog = seqs(observer, "backlog", channel=channel)
     assert backlog == sorted(set(backlog))
-    missing = set(range(first, last + 1)) - set(backlog) - set(seqs(observer, "state", channel=channel))
-    assert missing == set()
 
 
 def wait_polls(simulator: Simulator, number: int) -> None:
