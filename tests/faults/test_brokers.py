@@ -15,7 +15,7 @@ from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
 from tests.faults import proxy as ways
 from tests.faults.proxy import Proxy
-from tests.faults.samples import MakeBench, assert_whole, seqs, wait_drained, wait_polls
+from tests.faults.samples import MakeBench, assert_whole, seqs, wait_carried_out, wait_drained, wait_polls
 from tests.lab import AgentProcess, Observer, settings, unit, wait_until
 from tests.support import inside
 from tests.support.messages import writes_in
@@ -37,7 +37,7 @@ def test_a_broker_that_pauses_loses_nothing(make_bench: MakeBench, make_broker: 
         wait_polls(bench.simulator, 40)
     finally:
         os.kill(broker.pid, signal.SIGCONT)
-    assert observer.ask("psu/psu1/2/set/voltage_limit", "1")["ok"]
+    wait_carried_out(observer, 2, {"voltage_limit": 1})
     wait_drained(observer)
     assert_whole(observer, first, seqs(observer, "state")[-1])
 
@@ -96,8 +96,9 @@ def test_no_output_changes_when_the_agent_starts_stops_or_reconnects(
     way.end_all()
     bench.observer.wait_agent(after=after)
     after = bench.observer.mark()
-    simulator.disconnect(reset=True)
+    simulator.stop()  # a link that has lasted a while, and is but reset, is opened again without a word
     bench.observer.wait_state("psu1", after=after, online=False)
+    simulator.start()
     bench.observer.wait_state("psu1", after=bench.observer.mark(), online=True)
     bench.stop()
     assert writes_in(simulator.instrument.log) == []
@@ -115,6 +116,7 @@ def test_on_broker_loss(make_bench: MakeBench, make_broker: Callable[..., LocalB
     with Proxy(broker.port) as way:
         if loss == "was never there":
             way.stop()
+        begun = time.monotonic()  # where it was never there, it has been gone since the agent began
         # A keep-alive of a minute would notice a broker that hangs far too late.
         bench = make_bench(
             [simulator],
@@ -124,7 +126,8 @@ def test_on_broker_loss(make_bench: MakeBench, make_broker: Callable[..., LocalB
             mqtt={"keepalive": 60},
             online=loss != "was never there",
         )
-        begun = time.monotonic()
+        if loss != "was never there":
+            begun = time.monotonic()
         if loss == "gone":
             way.stop()
         elif loss == "hangs":
@@ -137,8 +140,8 @@ def test_on_broker_loss(make_bench: MakeBench, make_broker: Callable[..., LocalB
         assert [simulator.instrument.channels[n].output for n in (1, 2, 3)] == [True, True, False]
         assert simulator.instrument.log.count("OUTP 0,(@3)") == 1
         after = bench.observer.mark()
+        way.stop()
         way.heal()
-        way.end_all()
         bench.observer.wait_agent(after=after)
         event = bench.observer.wait("psu/psu1/3/event", lambda e: e["field"] == "state")
         assert (event["from"], event["to"], event["by"], event["id"]) == (True, False, "agent", None)
@@ -193,7 +196,7 @@ def test_a_command_that_a_hung_unit_holds_is_answered_when_the_agent_stops(
     bench.stop()
     wait_until(lambda: len(bench.observer.responses("psu1", 1)) == 3, "a response for each")
     assert {r["error"]["code"] for r in bench.observer.responses("psu1", 1)} <= {"superseded", "uncertain", "offline"}
-    assert bench.observer.states("psu1")[-1]["online"] is False
+    wait_until(lambda: bench.observer.states("psu1")[-1]["online"] is False, "the last state")
     simulator.thaw()
 
 
