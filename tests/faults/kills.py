@@ -164,7 +164,7 @@ def run(rounds: int, folder: Path, seed: int = 0) -> Figures:
         def start(*, waits: bool = True) -> None:
             after = observer.mark()
             runs.append((time.time(), 0.0))
-            agent.start(before=inside.MEASURE_OFTEN)
+            agent.start(before=inside.MEASURE_OFTEN + inside.WAIT_FOR_THE_DISK)
             if waits:
                 observer.wait_agent(after=after)
 

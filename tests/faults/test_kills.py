@@ -64,10 +64,10 @@ def tap(make_broker: Callable[..., LocalBroker], acknowledged: Acknowledged) -> 
     tap.close()
 
 
-def test_ten_kills_under_load(tmp_path: Path, make_broker: Callable[..., LocalBroker]) -> None:
+def test_ten_kills_under_load(state: Path, make_broker: Callable[..., LocalBroker]) -> None:
     """`python -m tests.faults.kills 200` does more of them."""
     make_broker(kind="mosquitto").stop()  # skips where it is not installed
-    figures = kills.run(10, tmp_path, seed=10)
+    figures = kills.run(10, state, seed=10)
     assert figures.is_well, (figures, figures.unanswered, figures.contradicted, figures.lost)
     assert figures.acknowledged > 100
 
@@ -112,7 +112,7 @@ def test_what_was_taken_and_not_answered_is_answered_uncertain_once(
             simulator.latency = 0.0
             agent.start()
             wait_until(lambda: observer.on(answers), "the response")
-            assert "had answered 1 command;" in agent.text()
+            wait_until(lambda: "had answered 1 command;" in agent.text(), "the log")
             after = observer.mark()
             assert agent.stop() == 0
             agent.start()
@@ -133,14 +133,17 @@ def test_a_response_that_was_not_delivered_is_the_same_after_a_kill(
     """The link is cut while the command is carried out, and the agent is killed before there is another one."""
     port: int = tap.broker_port  # type: ignore[attr-defined]
     observer = Observer(port)
-    with Simulator(latency=0.1) as simulator:
-        data = settings(tap.port, [unit("psu1", simulator)], state, poll_interval=60)
+    with Simulator() as simulator:
+        entry = unit("psu1", simulator, pyvisa_args={"timeout": 10_000})
+        data = settings(tap.port, [entry], state, poll_interval=60)
         with AgentProcess(data, tmp_path) as agent:
             observer.wait_state("psu1", online=True)
             before = acknowledged.count
+            simulator.freeze()
             observer.send("psu/psu1/1/set", {"id": "a", "voltage_limit": 1})
             wait_until(lambda: acknowledged.count > before, "the acknowledgement")
             tap.stop()
+            simulator.thaw()
             wait_until(lambda: "done: voltage_limit" in agent.text(), "that it is done")
             wait_until(lambda: _kept(state / "bench.sqlite3"), "the response on the disk")
             agent.kill()
@@ -168,9 +171,9 @@ def test_a_disk_that_hangs_holds_up_neither_acknowledgements_nor_responses(
     try:
         before = acknowledged.count
         for number in range(60):
-            observer.send("psu/psu1/1/set", {"id": f"{number}", "voltage_limit": number % 5 + 1})
+            observer.post("psu/psu1/1/set", b'{"id": "%d", "voltage_limit": %d}' % (number, number % 5 + 1))
         assert observer.ask("psu/psu1/2/set", {"state": False})["ok"]
         assert observer.count("psu/psu1/1/response") < 20
-        assert acknowledged.count - before >= 60
+        wait_until(lambda: acknowledged.count - before >= 60, "the acknowledgements")
     finally:
         disk.works.set()

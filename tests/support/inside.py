@@ -72,6 +72,10 @@ def measure_often(change: Change) -> None:
 #: The same for an agent in a process of its own: code to run before it.
 MEASURE_OFTEN = "import agent.service.daemon; agent.service.daemon.METRICS_INTERVAL = 0.25; "
 
+#: Has an agent in a process of its own wait for a disk as long as it takes. On a busy machine that may be more than 0.1 s, and
+#: a command is acknowledged without its record.
+WAIT_FOR_THE_DISK = "import agent.mqtt.responses.receipts; agent.mqtt.responses.receipts.PATIENCE = 20.0; "
+
 
 def is_connected(daemon: Daemon) -> bool:
     """The connection to the broker is there."""
