@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from agent.local.broker import LocalBroker
 from agent.simulator import Simulator
@@ -29,6 +30,7 @@ last.wait_for_publish(120)
 """
 
 
+@pytest.mark.timeout(300)
 def test_a_flood_of_valid_commands(make_broker: Callable[..., LocalBroker], tmp_path: Path) -> None:
     """16,000 as fast as they can be published, of which the broker drops none."""
     number = 16_000
@@ -57,12 +59,9 @@ def test_a_flood_of_valid_commands(make_broker: Callable[..., LocalBroker], tmp_
                     assert not second.instrument.channels[channel].output
                 assert asking.ask("psu/psu1/2/set/state", "OFF")["ok"]
                 assert not first.instrument.channels[2].output
-                deadline = time.monotonic() + 100
-                wait_until(
-                    lambda: answers.count("psu/psu1/1/response") >= number or time.monotonic() > deadline,
-                    "a response for each",
-                    timeout=110,
-                )
+                # How long that takes is the machine's business; a pause is not.
+                while (found := answers.count("psu/psu1/1/response")) < number:
+                    wait_until(lambda: answers.count("psu/psu1/1/response") > found, f"response {found + 1}")
             ids = Counter(json.loads(message.payload)["id"] for message in answers.on("psu/psu1/1/response"))
             assert ids == Counter(f"flood {count}" for count in range(number))
             codes = Counter(

@@ -114,7 +114,7 @@ def test_a_socket_in_the_file_system(echo: int, tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_not_there_is_a_closed_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with Relay(port) as relay, connected(relay.port) as client:
-        assert client.recv(10) == b""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))  # does not listen, and keeps the port from others
+        with Relay(server.getsockname()[1]) as relay, connected(relay.port) as client:
+            assert client.recv(10) == b""
