@@ -97,7 +97,7 @@ def test_what_was_begun_and_waits_for_its_first_look_is_refused(lab: Lab, comman
     assert not [message for message in lab.slow.instrument.log if message.startswith("OUTP ")]
 
 
-@pytest.mark.parametrize("command", [{"cycle": 1}, {"voltage_limit": 6, "ramp": 0.5}])
+@pytest.mark.parametrize("command", [{"cycle": 3}, {"voltage_limit": 6, "ramp": 0.5}])
 def test_a_plan_under_way_goes_no_further(lab: Lab, command: dict[str, Any]) -> None:
     lab.slow.instrument.panel.press_output(1, True)
     lab.slow.instrument.clear_log()

@@ -106,9 +106,9 @@ def test_what_did_not_change_notices_nothing(
     assert agent.observer.ask("psu/psu1/2/set", {"state": True, "voltage_limit": 1})["ok"]
     correlation = b"ramp"
     agent.observer.send(
-        "psu/psu1/2/set", {"voltage_limit": 3, "ramp": 2}, response_topic="clients/ramp", correlation=correlation
+        "psu/psu1/2/set", {"voltage_limit": 3, "ramp": 0.5}, response_topic="clients/ramp", correlation=correlation
     )
-    agent.observer.wait("psu/psu1/2/state", lambda state: 1.1 < state["voltage_limit"] < 2.5)
+    wait_until(lambda: 1.1 < first.instrument.channels[2].settings.voltage < 2.5, "the ramp")
     asked = [message for message in first.instrument.log if "*IDN?" in str(message)]
     agent.write(unit("psu1", first), unit("psu2", second, channels={1: {"voltage_max": 2}}))
     mark = agent.observer.mark()
@@ -273,7 +273,7 @@ def test_a_unit_that_hangs_does_not_hold_up_its_successor(
     server = socket.create_server(("127.0.0.1", 0))  # takes connections, answers nothing
     port = server.getsockname()[1]
     first = simulators[0]
-    hanging = unit("psu1", model="E36313A", uri=f"TCPIP::127.0.0.1::{port}::SOCKET", pyvisa_args={"timeout": 4000})
+    hanging = unit("psu1", model="E36313A", uri=f"TCPIP::127.0.0.1::{port}::SOCKET", pyvisa_args={"timeout": 20_000})
     with server:
         agent.write(hanging)
         agent.start()
@@ -282,13 +282,15 @@ def test_a_unit_that_hangs_does_not_hold_up_its_successor(
         connection, _ = server.accept()
         with connection:
             wait_until(lambda: connection.recv(100, socket.MSG_PEEK), "its question")
+            assert agent.daemon is not None
+            abandoned = agent.daemon.supplies.by_name["psu1"]._thread
             agent.write(unit("psu1", first))
             assert agent.reload(caplog) == "changed psu1"
             assert any("still waiting for the unit" in record.getMessage() for record in caplog.records)
             agent.observer.wait_online("psu1")
             mark = agent.observer.mark()
-            old = [thread for thread in threading.enumerate() if thread.name == "supply-psu1"]
-            wait_until(lambda: sum(thread.is_alive() for thread in old) == 1, "the end of the abandoned worker")
+            connection.close()
+            wait_until(lambda: not abandoned.is_alive(), "the end of the abandoned worker")
             agent.observer.ask("psu/psu1/1/set", {"voltage_limit": 1})
             assert not [m for m in agent.observer.received[mark:] if m.topic == "psu/psu1/status"]
 

@@ -149,9 +149,9 @@ def test_a_long_text_with_many_addresses_takes_no_longer_than_another(desk: Desk
 
     def takes(text: str) -> float:
         log.warning("%s", text)
-        began = time.process_time()
+        began = time.thread_time()
         assert len(desk.tick()) == 1
-        return time.process_time() - began
+        return time.thread_time() - began
 
     assert takes("a://" * 20_000) < 200 * takes("a b " * 20_000)
 
@@ -297,7 +297,7 @@ def test_an_agent_tells_its_warnings_also_those_of_the_time_without_a_broker(
     newcomer = Observer(broker.port)
     try:
         newcomer.wait("psu/psu1/info")
-        assert not newcomer.on(TOPIC)  # not retained
+        assert not [message for message in newcomer.on(TOPIC) if message.retain]
     finally:
         newcomer.close()
 

@@ -52,13 +52,15 @@ class Slow:
     def poll(self) -> list[str]:
         """The messages of a poll, from the log of two."""
         start = len(self.log)
-        self.observer.clear()
-        wait_until(lambda: self.observer.count("psu/slow/1/state") >= 3, "three polls")
+        wait_until(lambda: self.log[start:].count(self.log[-1]) >= 3, "three polls")
         sent = self.log[start:]
         return sent[: sent.index(sent[0], 1)]
 
-    def off_within(self, moment: Callable[[str], bool]) -> list[str]:
-        """The messages from the one on which the off reaches the agent while the unit works on it, to the off."""
+    def off_within(self, moment: Callable[[str], bool], ahead: bytes | None = None) -> list[str]:
+        """The messages from the one on which the off reaches the agent while the unit works on it, to the off.
+
+        :param ahead: a command that is sent before
+        """
         marked: list[int] = []
         supply = self.agent.daemon.supplies.by_name["slow"]
 
@@ -70,6 +72,8 @@ class Slow:
             return answer
 
         self.unit.tamper = tamper
+        if ahead is not None:
+            self.observer.post("psu/slow/1/set", ahead)
         response = self.observer.wait("psu/slow/1/response", lambda r: r["id"] == "off")
         self.unit.tamper = None
         assert response["ok"], response
@@ -97,6 +101,6 @@ def test_an_off_waits_for_one_of_many_errors_that_stand_in_the_unit(broker: Loca
         assert isinstance(supply, ScpiInstrument)
         for _ in range(15):
             supply.report(ScpiError(-222))
-        slow.observer.post("psu/slow/1/set", b'{"id": "other", "voltage_limit": 1}')
-        messages = slow.off_within(lambda message: message == "SYST:ERR?")
+        ahead = b'{"id": "other", "voltage_limit": 1}'
+        messages = slow.off_within(lambda message: message == "SYST:ERR?", ahead)
         assert messages == ["SYST:ERR?", "OUTP 0"]
