@@ -44,8 +44,9 @@ class Peer:
         self.ended += 1
 
     def session(self, **options: object) -> VisaSession:
+        """One that waits for an answer as long as a busy machine takes. Where none comes, give a ``timeout`` (ms)."""
         return VisaSession(
-            f"TCPIP::127.0.0.1::{self.port}::SOCKET", options={"timeout": 200, "open_timeout": 500, **options}
+            f"TCPIP::127.0.0.1::{self.port}::SOCKET", options={"timeout": 5000, "open_timeout": 5000, **options}
         )
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from agent.instruments.visa.faults import reason_of
 from agent.instruments.visa.session import VisaSession
 from agent.simulator import Simulator
 from tests.instruments.peer import Peer
-from tests.lab import wait_until
+from tests.lab import PATIENCE, wait_until
 
 
 def failing(session: VisaSession, message: str = "X?") -> str:
@@ -52,7 +52,7 @@ def test_questions_and_their_answers(make_peer: Callable[..., Peer]) -> None:
 def test_what_is_no_answer_closes_the_session(
     make_peer: Callable[..., Peer], answers: list[bytes | Callable[[socket.socket], None]], said: str
 ) -> None:
-    session = make_peer(*answers).session()
+    session = make_peer(*answers).session(timeout=200 if said == "Timeout" else 5000)
     session.open()
     if len(answers) > 1:
         assert session.ask("A?") == "1"
@@ -65,7 +65,7 @@ def test_a_peer_that_drips_is_given_up_in_time(make_peer: Callable[..., Peer]) -
             connection.sendall(b"5")
             time.sleep(0.05)
 
-    session = make_peer(drip).session()
+    session = make_peer(drip).session(timeout=200)
     session.open()
     begun = time.monotonic()
     assert "Timeout" in failing(session)
@@ -74,7 +74,7 @@ def test_a_peer_that_drips_is_given_up_in_time(make_peer: Callable[..., Peer]) -
 
 def test_a_peer_that_takes_nothing_more(make_peer: Callable[..., Peer]) -> None:
     peer = make_peer(lambda _: time.sleep(5))
-    session = peer.session()
+    session = peer.session(timeout=200)
     session.open()
     session.tell("A")  # which keeps it busy
     message = "X" * 50_000_000  # more than any buffer on the way takes
@@ -129,7 +129,7 @@ def test_opening_ends_in_time(black_hole: int, name: str) -> None:
     begun = time.monotonic()
     with pytest.raises(LinkError):
         session.open()
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < PATIENCE
 
 
 def test_the_second_connection_of_hislip_ends_in_time() -> None:
@@ -148,7 +148,7 @@ def test_the_second_connection_of_hislip_ends_in_time() -> None:
                 filler.connect_ex(("127.0.0.1", port))
             # InitializeResponse (IVI-6.1, 6.1): no overlap, version 1.0, session 1.
             connection.sendall(b"HS\x01\x00\x01\x00\x00\x01" + bytes(8))
-            done.wait(10)
+            done.wait(2 * PATIENCE)
             for filler in (*fillers, connection):
                 filler.close()
 
@@ -158,7 +158,7 @@ def test_the_second_connection_of_hislip_ends_in_time() -> None:
         begun = time.monotonic()
         with pytest.raises(LinkError):
             session.open()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < PATIENCE
         done.set()
 
 
@@ -232,11 +232,11 @@ def test_old_answers_do_not_survive_a_reopening(make_peer: Callable[..., Peer]) 
     late = threading.Event()
 
     def answer_late(connection: socket.socket) -> None:
-        late.wait(5)
+        late.wait(PATIENCE)
         connection.sendall(b"old\n")
 
     peer = make_peer(answer_late, b"new\n")
-    session = peer.session()
+    session = peer.session(timeout=1000)
     session.open()
     failing(session)
     session.open()

@@ -149,7 +149,7 @@ def test_a_hislip_answer_that_breaks_the_protocol() -> None:
 def test_a_unit_that_another_client_has_locked_is_said_to_be(transport: str) -> None:
     with Simulator(socket_port=None, vxi11_port=0, hislip_port=0) as simulator:
         uri = simulator.resources[transport]
-        session = VisaSession(uri, options={"timeout": 300, "open_timeout": 2000})
+        session = VisaSession(uri, options={"timeout": 2000, "open_timeout": 2000})
         session.open()
         assert session.ask("*IDN?")
         holder: Any

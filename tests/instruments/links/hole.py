@@ -20,7 +20,7 @@ from agent.instruments.driver import LinkError
 from agent.instruments.visa.session import VisaSession
 from agent.simulator import Simulator
 
-ARGUMENTS = {"timeout": 300, "open_timeout": 3000}
+ARGUMENTS = {"timeout": 1000, "open_timeout": 3000}
 
 
 def undelivered() -> int:

@@ -126,7 +126,7 @@ def test_a_peer_that_takes_nothing_gets_none_of_it_later(make_peer: Callable[...
         reading.wait(20)
 
     peer = make_peer(wait)
-    session = peer.session()
+    session = peer.session(timeout=200)
     session.open()
     session.tell("A")
     assert begun.wait(10)
@@ -179,7 +179,7 @@ def test_the_kernel_is_told_the_timeout_in_numbers_of_its_own_length(make_peer: 
 
     for length, form in ((16, "=qq"), (8, "=ii")):
         assert inside.timeval(Kernel(length), 2.25) == struct.pack(form, 2, 250_000)
-    session = make_peer(b"one\n", b"").session(timeout=50)
+    session = make_peer(b"one\n", b"").session(timeout=1000)
     session.open()
     assert session.ask("A?") == "one"
     with pytest.raises(LinkError, match="Timeout"):

@@ -43,6 +43,10 @@ FOREIGN = re.compile(
 NETWORK = ("TCPIP::{}::{}::SOCKET", "TCPIP::{}::hislip0,{}::INSTR", "TCPIP::{},{}::inst0::INSTR")
 
 
+#: ms, for what comes at once where the machine is not busy.
+PATIENT = 5000
+
+
 def failure(uri: str, *, timeout: int = 300, **options: object) -> str:
     """The sentence of a session that is opened and asked."""
     session = VisaSession(uri, options={"open_timeout": timeout, "timeout": timeout, **options})
@@ -110,7 +114,7 @@ def test_a_taken_socket_that_is_silent(form: str) -> None:
 @pytest.mark.parametrize("form", NETWORK)
 def test_a_taken_socket_that_is_closed(form: str) -> None:
     with served(lambda _: None) as port:
-        assert "the unit closed the connection" in failure(form.format("127.0.0.1", port))
+        assert "the unit closed the connection" in failure(form.format("127.0.0.1", port), timeout=PATIENT)
 
 
 def test_one_client_only_is_said_by_the_driver() -> None:
@@ -125,7 +129,7 @@ def make_driver_link(uri: str) -> None:
     from agent.instruments.text.identified import IdentifiedLink
 
     (series,) = [one for one in all_series() if one.name == "E36300"]
-    link = make_link(uri, series, arguments={"open_timeout": 300, "timeout": 300})
+    link = make_link(uri, series, arguments={"open_timeout": PATIENT, "timeout": PATIENT})
     IdentifiedLink(link, series).open()
 
 
@@ -137,7 +141,7 @@ def test_another_protocol_at_the_port(form: str) -> None:
         connection.recv(100)
 
     with served(web) as port:
-        assert "answers at 127.0.0.1, port" in failure(form.format("127.0.0.1", port))
+        assert "answers at 127.0.0.1, port" in failure(form.format("127.0.0.1", port), timeout=PATIENT)
 
 
 def test_vxi11_that_the_portmapper_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,14 +155,16 @@ def test_vxi11_that_the_portmapper_does_not_know(monkeypatch: pytest.MonkeyPatch
 
     with served(nothing) as port:
         monkeypatch.setattr("pyvisa_py.protocols.rpc.PMAP_PORT", port)
-        said = failure("TCPIP::127.0.0.1::inst0::INSTR")
+        said = failure("TCPIP::127.0.0.1::inst0::INSTR", timeout=PATIENT)
     assert "its portmapper knows no VXI-11; turn it on in the unit's LAN settings" in said
 
 
 def test_names_of_devices() -> None:
     with Simulator(socket_port=None, vxi11_port=0, hislip_port=0) as supply:
-        assert "no device of that name" in failure(f"TCPIP::127.0.0.1,{supply.vxi11_port}::inst9::INSTR")
-        assert "the unit refuses the connection" in failure(f"TCPIP::127.0.0.1::hislip7,{supply.hislip_port}::INSTR")
+        said = failure(f"TCPIP::127.0.0.1,{supply.vxi11_port}::inst9::INSTR", timeout=PATIENT)
+        assert "no device of that name" in said
+        said = failure(f"TCPIP::127.0.0.1::hislip7,{supply.hislip_port}::INSTR", timeout=PATIENT)
+        assert "the unit refuses the connection" in said
 
 
 # Serial lines.
@@ -284,8 +290,8 @@ for address in sys.argv[1:]:
 
 
 def test_modbus(line: tuple[int, str], unused: int) -> None:
-    def said(uri: str) -> str:
-        link = make_register_link(uri, slave=1, options={"open_timeout": 300}, baud=9600, timeout=0.2)
+    def said(uri: str, timeout: float = 0.2) -> str:
+        link = make_register_link(uri, slave=1, options={"open_timeout": PATIENT}, baud=9600, timeout=timeout)
         with pytest.raises(LinkError) as raised:
             link.open(0, 4)
         link.close()
@@ -300,7 +306,7 @@ def test_modbus(line: tuple[int, str], unused: int) -> None:
     fcntl.flock(line[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert "another program uses" in said(f"ASRL{line[1]}::INSTR")
     with served(lambda _: None) as port:
-        assert "the unit closed the connection" in said(f"TCPIP::127.0.0.1::{port}::SOCKET")
+        assert "the unit closed the connection" in said(f"TCPIP::127.0.0.1::{port}::SOCKET", PATIENT / 1000)
 
 
 # What needs hardware: the errors as libraries raise them (pyusb, usbtmc.py, linux-gpib).
