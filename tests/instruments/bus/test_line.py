@@ -23,8 +23,8 @@ from tests.properties import examples
 
 CR = LinkForm(write="\r", read="\r")
 ADDRESSES = (3, 6, 9)
-#: ms
-TIMEOUT = 300
+#: ms. A unit and its driver share a processor with others: an answer has taken more than 300.
+TIMEOUT = 1000
 
 
 def selection(address: int) -> Selection:
@@ -142,7 +142,7 @@ def test_a_silent_unit_makes_no_other_one_fail(bench: tuple[GenesysLine, Line]) 
     done = threading.Event()
 
     def poll(address: int) -> None:
-        for _ in range(8):
+        for _ in range(4):
             for _ in range(4):
                 assert made[address].ask("PV?") == str(address)
             done.wait(0.1)  # the pause between two polls
@@ -164,8 +164,8 @@ def test_a_silent_unit_makes_no_other_one_fail(bench: tuple[GenesysLine, Line]) 
     asked = [one for one in simulated.log if one == "ADR 6" or one == "PV?"]
     assert "ADR 6" in asked
     answered = {address: unit.log.count("PV?") for address, unit in simulated.units.items()}
-    assert answered == {3: 32, 6: 0, 9: 32}
-    assert asked.count("ADR 6") <= 2 * 8 + 2
+    assert answered == {3: 16, 6: 0, 9: 16}
+    assert asked.count("ADR 6") <= 2 * 4 + 2
     simulated.silent.clear()
     made[6].open()
     assert made[6].ask("PV?") == "6"
@@ -303,7 +303,7 @@ def test_a_line_that_nobody_can_open(bench: tuple[GenesysLine, Line]) -> None:
 def test_whatever_happens_no_unit_gets_the_messages_or_answers_of_another(steps: list[tuple[int, str]]) -> None:
     units = [GenesysUnit("GEN40-38", address) for address in ADDRESSES]
     with GenesysLine(*units) as simulated:
-        link = VisaSession(simulated.resources["socket"], options={"timeout": 60, "open_timeout": 2000}, form=CR)
+        link = VisaSession(simulated.resources["socket"], options={"timeout": 300, "open_timeout": 2000}, form=CR)
         line = Line(link)
         made = {address: line.seat(address, selection(address)) for address in ADDRESSES}
         for unit in units:
@@ -313,7 +313,7 @@ def test_whatever_happens_no_unit_gets_the_messages_or_answers_of_another(steps:
             if step == "silent":
                 simulated.silent.add(address)
             elif step == "slow":
-                simulated.delays[address] = 0.08
+                simulated.delays[address] = 0.4
             elif step == "well":
                 simulated.silent.discard(address)
                 simulated.delays.pop(address, None)
@@ -367,7 +367,9 @@ def test_an_address_is_confirmed_by_a_question_before_anything_is_set(serial: bo
     series = candidates("Z+,Z36-6")[0].series
     with ByteUnit(chain.answer, serial=serial) as line:
         lines = Lines()
-        made = {n: make_link(line.uri, series, arguments={"timeout": 400}, address=n, lines=lines) for n in (1, 2, 7)}
+        made = {
+            n: make_link(line.uri, series, arguments={"timeout": TIMEOUT}, address=n, lines=lines) for n in (1, 2, 7)
+        }
         for number in (1, 2):
             made[number].open()
             made[number].tell(f"VOLT {number}0")
