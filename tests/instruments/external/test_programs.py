@@ -123,8 +123,8 @@ def test_a_program_that_can_not_be_started(tmp_path: Path, command: list[str], w
 
 def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     script = "sleep 600 & echo $! >child; sleep 600"
-    with pytest.raises(ProgramError, match=r"^sh did not end within 0\.3 s and was killed$"):
-        make(tmp_path, timeout=0.3).run(["/bin/sh", "-c", script])
+    with pytest.raises(ProgramError, match=r"^sh did not end within 2 s and was killed$"):
+        make(tmp_path, timeout=2).run(["/bin/sh", "-c", script])
     child = int((tmp_path / "child").read_text())
     wait_until(lambda: is_gone(child), "the child's end")
 
@@ -132,7 +132,7 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
 def test_one_that_ignores_sigterm_is_killed_all_the_same(tmp_path: Path) -> None:
     script = "trap '' TERM; echo $$ >self; while :; do sleep 0.05; done"
     with pytest.raises(ProgramError, match="did not end"):
-        make(tmp_path, timeout=0.5).run(["/bin/sh", "-c", script])
+        make(tmp_path, timeout=2).run(["/bin/sh", "-c", script])
     pid = int((tmp_path / "self").read_text())
     wait_until(lambda: is_gone(pid), "its end")
 
@@ -190,7 +190,7 @@ def test_no_descriptor_and_no_zombie_is_left(tmp_path: Path) -> None:
     for command in (["true"], ["sleep", "5"], ["yes"], ["./missing"]):
         with contextlib.suppress(ProgramError):
             runner.run(command)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # threads of other tests may close theirs meanwhile
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     assert not [child for child in children if is_gone(int(child))]
 
