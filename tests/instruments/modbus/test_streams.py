@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import socket
+import sys
+import termios
 import threading
 import time
 import tty
@@ -14,6 +18,7 @@ import pytest
 
 from agent.instruments.modbus import link
 from agent.instruments.modbus.streams import SerialSettings, SerialStream, TcpStream
+from tests.lab import wait_until
 
 PATIENCE = 10.0
 
@@ -33,6 +38,15 @@ def pty() -> Iterator[tuple[int, str]]:
     yield near, os.ttyname(far)
     os.close(near)
     os.close(far)
+
+
+def unread(path: str) -> int:
+    """Bytes that a port has been given, and nobody has read."""
+    port = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        return int.from_bytes(fcntl.ioctl(port, termios.FIONREAD, bytes(4)), sys.byteorder)
+    finally:
+        os.close(port)
 
 
 def soon(seconds: float = PATIENCE) -> float:
@@ -106,10 +120,13 @@ def test_a_serial_port(pty: tuple[int, str]) -> None:
     stream = SerialStream(path, SerialSettings(115200))
     stream.open()
     stream.send(b"\x01\x03\x00\r\n\x11\x13", soon())
+    # The kernel hands bytes over in a moment of its own, which may be a long one on a busy machine.
+    assert select.select([near], [], [], PATIENCE)[0]
     assert os.read(near, 100) == b"\x01\x03\x00\r\n\x11\x13"
     os.write(near, b"\x00\x04\r\n\x7f\xff\x13")
     assert stream.receive(soon()) == b"\x00\x04\r\n\x7f\xff\x13"
     os.write(near, b"late")
+    wait_until(lambda: unread(path) == 4, "the late bytes")
     stream.discard()
     with pytest.raises(TimeoutError):
         stream.receive(soon(0.02))
