@@ -180,8 +180,10 @@ def test_lowering_goes_on_past_the_expiry() -> None:
 def test_a_cycle_that_expired_in_its_off_time_stays_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock was set, so that it was not known before."""
     with Unit(TalkingDriver()) as unit:
+        off = unit.driver.hold(Write("state", (2,), False))
         job = unit.send(2, "cycle", cycle=0.05)
-        wait_until(lambda: unit.driver.writes, "off")
+        off.wait()
         job.expires = time.monotonic() - 1
+        off.release()
         assert unit.sheet.code("cycle") == "expired"
         assert ON_2 not in unit.driver.writes
