@@ -97,7 +97,7 @@ def test_its_commands_do_what_it_says(bench: Bench, broker: LocalBroker, tmp_pat
         done = CliRunner().invoke(cli, shlex.split(command)[1:], env={"PSU_AGENT_CONF": str(file)})
         assert done.exit_code == 0, (command, done.output)
     observer = bench.observer
-    assert observer.wait_state("psu1", 2, after=observer.mark())["voltage_limit"] == 3.3
+    observer.wait_state("psu1", 2, after=observer.mark(), voltage_limit=3.3)
     assert config.load(file).units[0].channel(2).name == "CORE"
     assert config.load(file).units[0].channel(2).voltage_limit == 3.3
 
