@@ -333,7 +333,8 @@ class FleetLab:
 
 def entry(supply: Supply, name: str = "psu1", *, address: str = SUPPLY, **more: Any) -> dict[str, Any]:
     """A ``units:`` entry for a supply."""
-    return unit(name, uri=supply.uri(address), **more)
+    # A supply is a process of its own, which waits for the processor where the machine is busy.
+    return unit(name, uri=supply.uri(address), pyvisa_args={"timeout": 2000, "open_timeout": 2000}, **more)
 
 
 def _content(payload: bytes) -> Any:
