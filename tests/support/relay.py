@@ -172,7 +172,12 @@ class Relay:
             pair = _Pair(near, far)
             number = next(self._numbers)
             with self._lock:
-                self._pairs = [other for other in self._pairs if other.near.fileno() >= 0] + [pair]
+                is_stopped = self._listener is not listener  # since it was accepted
+                if not is_stopped:
+                    self._pairs = [other for other in self._pairs if other.near.fileno() >= 0] + [pair]
+            if is_stopped:
+                pair.end()
+                return
             self.opened(number)
             for source, sink, upward in ((near, far, True), (far, near, False)):
                 threading.Thread(

@@ -106,6 +106,24 @@ def test_it_refuses_when_it_is_stopped_and_comes_back_on_its_port(echo: int) -> 
             assert again.recv(10) == b"y"
 
 
+def test_a_connection_that_is_being_made_when_it_is_stopped_is_ended(echo: int) -> None:
+    class Slow(Relay):
+        def __init__(self) -> None:
+            self.begun, self.may_go_on = threading.Event(), threading.Event()
+            super().__init__(echo)
+
+        def connected(self) -> socket.socket:
+            self.begun.set()
+            assert self.may_go_on.wait(10)
+            return super().connected()
+
+    with Slow() as relay, connected(relay.port) as client:
+        assert relay.begun.wait(10)
+        relay.stop()
+        relay.may_go_on.set()
+        assert client.recv(10) == b""
+
+
 def test_a_socket_in_the_file_system(echo: int, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with Relay(echo, path), Relay(path) as relay, connected(relay.port) as client:
