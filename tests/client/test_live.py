@@ -93,10 +93,10 @@ def test_what_is_retained_is_waited_for_from_the_brokers_answer_on(
     fleet: LiveFleet, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a link with a quarter of a second there and back nothing was known of any unit."""
-    monkeypatch.setattr(live, "QUIET", 0.5)
+    monkeypatch.setattr(live, "QUIET", 2.0)
 
     def slowly(filters: Iterable[str]) -> None:
-        threading.Event().wait(0.6)
+        threading.Event().wait(2.1)
         if connection.topics.state("+", "+") in filters:
             threading.Timer(0.05, fleet.handle, [STATE]).start()
 
