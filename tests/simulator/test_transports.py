@@ -180,6 +180,7 @@ def test_vxi11_read_with_nothing_to_say(open_resource: Open) -> None:
     resource = open_resource("vxi11", timeout=50)
     with pytest.raises(pyvisa.VisaIOError):
         resource.read()
+    resource.timeout = 5000
     assert resource.query("SYST:ERR?") == '-420,"Query UNTERMINATED"'
 
 

@@ -13,8 +13,8 @@ from agent.simulator.riden import DPS, Riden
 from agent.simulator.simulator import NetworkInstrument
 from tests.instruments.modbus.paper import MODELS
 
-#: s. Long where an answer comes, short where none does.
-PATIENCE, BRIEF = 10.0, 0.2
+#: s. Long where an answer comes, short where one of a unit does not come.
+PATIENCE, BRIEF = 10.0, 1.0
 
 
 @contextmanager
