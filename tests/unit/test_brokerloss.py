@@ -274,7 +274,7 @@ def test_a_unit_that_does_not_go_off_is_asked_again_and_told_of_once(
         unit.set_at_the_panel(1, state=True)
         unit.set_at_the_panel(2, state=True)
         unit.supply.broker_gone(time.monotonic() - 1)
-        wait_until(lambda: driver.readings[1].state is False, "off at last")
+        wait_until(lambda: ("state", True, False, "agent", None) in unit.sheet.changes(), "off at last, read back")
         assert driver.writes[0] == Write("state", (1, 2), False)
         assert driver.writes[-1].channels in ((1,), (1, 2))
         assert left == [0]
