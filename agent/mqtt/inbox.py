@@ -50,11 +50,18 @@ class MessageQueue:
         return topic in self._retained
 
     def forget(self, topic: str) -> None:
-        """Publish nothing more on a retained topic, which is another agent's from now on, and do not remove what is there."""
+        """Publish nothing more retained on a topic, which is another agent's from now on, and do not remove what is there.
+
+        A message that is not retained stays: with one this agent says on the topic of an info that it does not serve the unit.
+        """
+
+        def is_to_stay(item: Item) -> bool:
+            return item.topic != topic or item.kind is Kind.PASSING
+
         with self._lock:
             self._retained.pop(topic, None)
-            if any(item.topic == topic for item in list(self.items)):
-                self.items.extend([item for item in self.take_all() if item.topic != topic])
+            if not all(map(is_to_stay, list(self.items))):
+                self.items.extend(list(filter(is_to_stay, self.take_all())))
 
     def retain(self, item: Item) -> None:
         """Remember a retained message for the next connection, without queuing it."""

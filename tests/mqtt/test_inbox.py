@@ -74,6 +74,22 @@ def test_a_removal_is_pending_until_a_broker_has_confirmed_it() -> None:
     assert not inbox.is_pending("t")
 
 
+def test_a_topic_that_is_another_agents_takes_messages_that_are_not_retained_alone() -> None:
+    """An agent that has yielded a name says so on the topic of the info, and forgets the topic once more when its link ends."""
+    inbox = MessageQueue()
+    inbox.put(items_of(Report(info=info(), states=[state(1)], events=[event()]), TOPICS, 1.0))
+    inbox.put([Item(Kind.PASSING, "psu/psu1/info", b"it yields")])
+    for topic in ("psu/psu1/status", "psu/psu1/info", "psu/psu1/1/state"):
+        inbox.forget(topic)
+        assert not inbox.is_pending(topic)
+    older, present = inbox.begin_connection()
+    assert [(item.topic, item.kind) for item in older] == [
+        ("psu/psu1/1/event", Kind.MESSAGE),
+        ("psu/psu1/info", Kind.PASSING),
+    ]
+    assert not present
+
+
 def test_nothing_goes_back_in_time_or_is_lost_while_connections_begin() -> None:
     """Of each topic, what is told on a connection is what is present, and then what is put in later."""
     inbox = MessageQueue()
