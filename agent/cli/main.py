@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -72,17 +74,22 @@ for _command in (
 def main() -> int:
     """Run the command line, and return its exit code. Every way to end prints at most one sentence."""
     streams.prepare()
-    before = signal.getsignal(signal.SIGINT)
+    before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
     _interrupts.clear()
     try:
+        sys.unraisablehook = partial(_not_raised, hook)
         _on_interrupt(_interrupt)
         code = _run()
         _on_interrupt(before)
     except KeyboardInterrupt:
         code = codes.INTERRUPTED
+    finally:
+        sys.unraisablehook = hook
     return _finish_output(code)
 
 
+#: s after which a Ctrl-C that went to nobody comes again.
+_AGAIN = 0.02
 #: The signals by which Ctrl-C has come: a library may have made another error of the KeyboardInterrupt.
 _interrupts: list[int] = []
 
@@ -90,6 +97,19 @@ _interrupts: list[int] = []
 def _interrupt(number: int, _: FrameType | None) -> None:
     _interrupts.append(number)
     raise KeyboardInterrupt
+
+
+def _not_raised(hook: Callable[[sys.UnraisableHookArgs], Any], args: sys.UnraisableHookArgs) -> None:
+    """Have Ctrl-C come again a moment later where it came to a finalizer, or to C code that hands on no exception.
+
+    Python would print a traceback, and go on as if nobody had pressed it. pydantic has such places while it reads settings.
+    """
+    if not issubclass(args.exc_type, KeyboardInterrupt):
+        hook(args)
+        return
+    again = threading.Timer(_AGAIN, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def _on_interrupt(handler: Any) -> None:

@@ -109,6 +109,42 @@ def test_ctrl_c_ends_it_silently_at_any_moment(command: str, tmp_path: Path) -> 
         assert "error inside" not in done.stderr
 
 
+_FINALIZER = """
+import signal, sys, time
+from agent.cli.main import cli, main
+
+class Held:
+    def __del__(self):
+        {fault}
+
+@cli.command("hold")
+def hold():
+    Held()
+    time.sleep({seconds})
+
+sys.argv = ["psu-agent", "hold"]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds", "code", "told"),
+    [
+        ("signal.raise_signal(signal.SIGINT)", 100, 130, ""),
+        ("raise ValueError('its own')", 0, 0, "ValueError: its own"),
+    ],
+)
+def test_ctrl_c_is_not_lost_in_a_finalizer(fault: str, seconds: int, code: int, told: str, tmp_path: Path) -> None:
+    """Python drops an exception there, with a traceback. An error that is the finalizer's own is told as ever."""
+    script = _FINALIZER.format(fault=fault, seconds=seconds)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=60
+    )
+    assert done.returncode == code, done
+    assert told in done.stderr
+    assert "KeyboardInterrupt" not in done.stderr
+
+
 def test_ctrl_c_does_not_wait_for_a_unit_that_does_not_answer(tmp_path: Path) -> None:
     """`check --connect` waited for all units, each up to its time limit."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
