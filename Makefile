@@ -26,9 +26,9 @@ $(call STAMP,demo) $(call STAMP,dev): $(VENV)/.installed-%: pyproject.toml | $(V
 demo: $(call STAMP,demo)  ## a broker, a simulated supply and the agent, live in this terminal
 	@exec $(BIN)/psu-agent demo
 
-# Four at a time also on two cores: the tests wait for units and brokers most of their time. More gain little, and slow each other down.
+# Five at a time also on two cores: the tests wait for units and brokers much of their time. More gain little, and slow each other down.
 test: $(call STAMP,dev)  ## the test suite
-	@$(BIN)/python -m pytest -q -n 4 --dist loadscope
+	@$(BIN)/python -m pytest -q -n 5 --dist loadscope
 
 lint: $(call STAMP,dev)  ## ruff, and which part of agent/ may import which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
