@@ -286,6 +286,10 @@ class Unit:
     def wait_online(self) -> None:
         wait_until(lambda: any(info.online for info in self.sheet.infos), "the connection")
 
+    def wait_offline(self) -> None:
+        """Until it has told that it can't be reached, which is a moment after it is so."""
+        wait_until(lambda: not self.supply.online and self.sheet.infos and not self.sheet.infos[-1].online, "the loss")
+
     def send(self, channel: int | None, command_id: str, **fields: Any) -> Job:
         """Submit a command; its job."""
         command = parse_command(as_json({"id": command_id, **fields}), "unit" if channel is None else "channel")

@@ -81,7 +81,7 @@ def test_what_changed_while_it_was_away_is_told() -> None:
     driver = FakeDriver()
     with Unit(driver, poll_interval=0.005) as unit:
         driver.script = breaks = Breaks(lambda call: call in ("poll", "connect"), times=3)
-        wait_until(lambda: not unit.supply.online, "the loss")
+        unit.wait_offline()
         unit.set_at_the_panel(1, voltage_limit=2.0)
         wait_until(lambda: breaks.left == 0, "the healing")
         wait_until(unit.sheet.changes, "the event")
@@ -247,7 +247,7 @@ def test_a_fault_of_our_own_is_logged_with_its_traceback_and_does_not_spin(
     with caplog.at_level(logging.ERROR), Unit(driver) as unit:
         driver.script = fault
         unit.supply.poll_now()
-        wait_until(lambda: not unit.supply.online, "the loss")
+        unit.wait_offline()
         assert "see its log" in (unit.sheet.infos[-1].reason or "")
         begun = time.monotonic()  # before the count, or tries between the two would count and take no time
         count = driver.calls.count("connect")

@@ -26,7 +26,8 @@ ASIDE = Standing(Part.YIELDS_SUPPLY, WHY, OTHER)
 def step_aside(unit: Unit) -> int:
     """Have the unit yield its supply, and wait until it has. The number of calls that the driver has had by then."""
     unit.supply.stand(ASIDE)
-    wait_until(lambda: not unit.supply.online and unit.driver.calls[-1] == "close", "the closed link")
+    wait_until(lambda: unit.driver.calls[-1] == "close", "the closed link")
+    unit.wait_offline()
     return len(unit.driver.calls)
 
 
@@ -66,7 +67,7 @@ def test_an_off_opens_the_link_and_it_is_closed_again() -> None:
         assert unit.ask(1, "off", state=False) == "ok"
         response = unit.sheet.response("off")
         assert response.result.state is False  # type: ignore[union-attr]
-        wait_until(lambda: not unit.supply.online, "the end of the link")
+        unit.wait_offline()
         assert link_calls(unit, mark) == ["connect", "poll", OFF_1, "poll", "close"]
         assert unit.sheet.infos[-1].reason == WHY
 
@@ -79,7 +80,7 @@ def test_offs_that_are_repeated_do_not_fill_the_log(caplog: pytest.LogCaptureFix
         caplog.clear()
         for name in "abc":
             assert unit.ask(1, name, state=False) == "ok"
-            wait_until(lambda: not unit.supply.online, "the end of the link")
+            unit.wait_offline()
         names = {record.name for record in caplog.records}
         assert names.isdisjoint({"agent.unit.connecting", "agent.unit.access"})
         unit.supply.stand(ALONE)
@@ -99,7 +100,7 @@ def test_several_offs_at_once_take_one_link() -> None:
         unit.send(2, "c", state=False)
         hold.release()
         assert [unit.sheet.code(name) for name in "abc"] == ["ok"] * 3
-        wait_until(lambda: not unit.supply.online, "the end of the link")
+        unit.wait_offline()
         assert unit.driver.calls[mark:].count("connect") == 1
 
 

@@ -30,11 +30,11 @@ def test_the_driver_knows_that_the_link_is_opened_for_an_off() -> None:
     driver = Asked()
     with Unit(driver) as unit:
         yield_and_turn_off(unit, driver)
-        wait_until(lambda: not unit.supply.online, "the end of the link")
+        unit.wait_offline()
         driver.script = Breaks(is_write("state"))
         assert unit.ask(1, "again", state=False) == "ok"
         assert driver.knew == [False, True, True, True]
-        wait_until(lambda: not unit.supply.online, "the end of the link")
+        unit.wait_offline()
         assert not driver.off_waits()
 
 
