@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from zeroconf import Error as ZeroconfError
-from zeroconf import ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
+from zeroconf import EventLoopBlocked, ServiceBrowser, ServiceInfo, ServiceStateChange, Zeroconf
 
 from agent.instruments.catalogue import all_series
 from agent.instruments.finding.candidates import Candidate, is_loopback
@@ -113,6 +113,8 @@ def _resolved(
                 key = asking.pop(future)
                 try:
                     info = future.result()
+                except EventLoopBlocked:  # this machine was held up: the name may be a good one, and is asked again
+                    continue
                 except ZeroconfError:
                     nameless.setdefault(key)
                     continue

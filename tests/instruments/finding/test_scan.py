@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from zeroconf import ServiceInfo, Zeroconf
+from zeroconf import EventLoopBlocked, ServiceInfo, Zeroconf
 
 from agent import config
 from agent.cli.printing import print_scan
@@ -116,6 +116,27 @@ def listing(kind: str, name: str) -> bytes:
         + struct.pack(">HHIH", 12, 1, 120, len(target))
         + target
     )
+
+
+def test_one_that_was_asked_while_this_machine_was_held_up_is_asked_again(
+    zeroconf: Zeroconf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, held_up = Zeroconf.get_service_info, threading.Event()
+
+    def get_service_info(browser: Zeroconf, kind: str, name: str, timeout: int) -> ServiceInfo | None:
+        if name.startswith(OWN) and not held_up.is_set():
+            held_up.set()
+            raise EventLoopBlocked
+        return ask(browser, kind, name, timeout)
+
+    monkeypatch.setattr(Zeroconf, "get_service_info", get_service_info)
+    with Simulator("E36312A", OWN) as supply:
+        assert supply.socket_port is not None
+        announce(zeroconf, "_scpi-raw._tcp", supply.socket_port)
+        result = invoke("scan", "--interface", "127.0.0.1", "--timeout", "4")
+    assert held_up.is_set()
+    assert f"Keysight Technologies,E36312A,{OWN}," in result.stdout
+    assert "is no name of one" not in result.stderr
 
 
 def test_strange_names_hide_no_other_instrument(zeroconf: Zeroconf) -> None:
