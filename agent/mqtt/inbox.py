@@ -56,7 +56,7 @@ class MessageQueue:
         """
 
         def is_to_stay(item: Item) -> bool:
-            return item.topic != topic or item.kind is Kind.PASSING
+            return item.topic != topic or not item.retain
 
         with self._lock:
             self._retained.pop(topic, None)
