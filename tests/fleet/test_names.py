@@ -29,11 +29,18 @@ class Pair:
         serving = [bench for bench, info in infos.items() if info["serves"]]
         return serving[0] if len(serving) == 1 else None
 
+    def _wait_connected(self, bench: str) -> None:
+        """Until an agent that may say nothing of its unit has polled it twice: before, an off is `offline`."""
+        supply = self.supplies[bench]
+        before = len(supply.log())
+        wait_until(lambda: sum("MEAS:" in sent.text for sent in supply.log()[before:]) >= 2, f"two polls by {bench}")
+
     def check(self, serving: str) -> None:
         """One of them serves the unit: its settings go to its supply alone, an off to both."""
         fleet = self.fleet
         other = next(bench for bench in self.agents if bench != serving)
         fleet.wait_serves(serving)
+        self._wait_connected(other)
         info = fleet.info(other)
         assert (info["serves"], info["online"]) == (False, False)
         assert (info["conflict"]["agent"], info["conflict"]["why"]) == (serving, "name")
